@@ -1,0 +1,173 @@
+"""DegFlow, the public face of the model: pictures in [0, 1] in, degraded pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from degflow_pipe.checkpoint import CheckpointInfo, find_checkpoint, read_info, read_weights
+from degflow_pipe.errors import CheckpointError, UsageError
+from degflow_pipe.model import rae as _rae
+from degflow_pipe.model.config import ModelConfig, SolverConfig
+from degflow_pipe.model.ode import integrate
+from degflow_pipe.model.padding import crop, pad
+from degflow_pipe.model.rae import RAE
+from degflow_pipe.model.velocity import VelocityNet
+
+
+class Skips(NamedTuple):
+    """HR features for the decoder, with the picture's own size (H, W) before padding."""
+
+    f0: Tensor
+    f1: Tensor
+    f2: Tensor
+    size: tuple[int, int]
+
+    @property
+    def features(self) -> _rae.Skips:
+        return _rae.Skips(self.f0, self.f1, self.f2)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+
+    Raises UsageError for another name, or for CUDA where there is none: it never falls back.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+class DegFlow:
+    """A checkpoint's networks, ready to degrade HR pictures to any level.
+
+    A level's picture depends on the picture, the checkpoint and t alone. On the CPU the samples of
+    a batch are computed one by one, because the kernels chosen for another batch size round
+    otherwise; on CUDA they are computed together, and bytes repeat at the same batch.
+    """
+
+    def __init__(self, rae: RAE, velocity: VelocityNet, model: ModelConfig) -> None:
+        self.rae = rae.eval()
+        self.velocity = velocity.eval()
+        self.model = model
+        self.info: CheckpointInfo | None = None
+        self.evaluations = 0
+        """Evaluations of v in the last solve."""
+
+    @classmethod
+    def load(cls, path_or_name: str, device: str = "auto") -> DegFlow:
+        """Load a checkpoint folder, or a shipped checkpoint by name, onto a device.
+
+        Raises CheckpointError where it is missing or does not fit, UsageError for a wrong device.
+        """
+        chosen = choose_device(device)
+        folder = find_checkpoint(path_or_name)
+        info = read_info(folder)
+        weights = read_weights(folder, info)
+        rae = RAE(info.model.rae)
+        velocity = VelocityNet(info.model.velocity, info.model.rae)
+        parts = torch.nn.ModuleDict({"rae": rae, "velocity": velocity})
+        try:
+            parts.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"{folder}: weights do not fit config.json: {reason}") from error
+        parts.to(chosen)
+        face = cls(rae, velocity, info.model)
+        face.info = info
+        return face
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.rae.parameters()).device
+
+    @torch.inference_mode()
+    def encode(self, hr: Tensor) -> tuple[Tensor, Skips]:
+        """HR pictures to latents and skips.
+
+        hr: (B, 3, H, W) float32 in [0, 1], any size. Returns z (B, C, H'/8, W'/8) with H', W' the
+        sides padded to multiples of 64, and the skips.
+        """
+        if hr.ndim != 4 or hr.shape[1] != 3 or hr.dtype != torch.float32:
+            raise ValueError(f"hr must be (B, 3, H, W) float32, got {tuple(hr.shape)} {hr.dtype}")
+        x = pad(hr.to(self.device).mul(2).sub(1), self.model.side_multiple)
+        parts = self._by_sample(lambda one: _flat(self.rae.encoder(one)), x)
+        z, f0, f1, f2 = parts
+        return z, Skips(f0, f1, f2, (hr.shape[2], hr.shape[3]))
+
+    @torch.inference_mode()
+    def trajectory(
+        self,
+        z: Tensor,
+        t: Sequence[float],
+        skips: Skips | None = None,
+        solver: SolverConfig | None = None,
+    ) -> Tensor:
+        """Latents at levels t, in one solve of the ODE from the latents of HR.
+
+        z: (B, C, h, w); t: T levels in [0, 1]; skips: what `encode` returned, needed where the
+        velocity is conditioned on them; solver: another than the checkpoint's.
+        Returns (B, T, C, h, w).
+        """
+        solver = solver or self.model.solver
+
+        def solve(z_one: Tensor, *features: Tensor) -> tuple[Tensor]:
+            # The context is prepared once a picture, not once an evaluation.
+            context = self.velocity.context(_rae.Skips(*features) if features else None)
+            latents, self.evaluations = integrate(
+                lambda z_t, t_b: self.velocity(z_t, t_b, context), z_one, t, solver
+            )
+            return (latents,)
+
+        features = () if skips is None else skips.features
+        return self._by_sample(solve, z.to(self.device), *features)[0]
+
+    @torch.inference_mode()
+    def decode(self, z_t: Tensor, skips: Skips) -> Tensor:
+        """Latents of levels to pictures, with the skips of their HR pictures.
+
+        z_t: (B, C, h, w) or (B, T, C, h, w). Returns (B, 3, H, W) or (B, T, 3, H, W), float32 in
+        [0, 1], cropped to the HR picture's size.
+        """
+        if z_t.ndim == 5:
+            levels = [self.decode(z_t[:, i], skips) for i in range(z_t.shape[1])]
+            return torch.stack(levels, dim=1)
+        pictures = self._by_sample(
+            lambda z, f0, f1, f2: (self.rae.decoder(z, _rae.Skips(f0, f1, f2)),),
+            z_t.to(self.device),
+            *skips.features,
+        )[0]
+        return crop(pictures, skips.size).clamp(-1, 1).add(1).mul(0.5)
+
+    def degrade(self, hr: Tensor, t: Sequence[float]) -> Tensor:
+        """LR pictures of HR pictures at levels t, of the same pixel size.
+
+        hr: (B, 3, H, W) float32 RGB in [0, 1]; t: T levels in [0, 1].
+        Returns (B, T, 3, H, W) float32 in [0, 1].
+        """
+        z, skips = self.encode(hr)
+        return self.decode(self.trajectory(z, t, skips), skips)
+
+    def _by_sample(
+        self, compute: Callable[..., tuple[Tensor, ...]], *batch: Tensor
+    ) -> tuple[Tensor, ...]:
+        if self.device.type != "cpu" or len(batch[0]) == 1:
+            return compute(*batch)
+        rows = [compute(*(x[i : i + 1] for x in batch)) for i in range(len(batch[0]))]
+        return tuple(torch.cat(column) for column in zip(*rows, strict=True))
+
+
+def _flat(encoded: tuple[Tensor, _rae.Skips]) -> tuple[Tensor, ...]:
+    z, skips = encoded
+    return (z, *skips)

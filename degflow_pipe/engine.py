@@ -1,0 +1,51 @@
+"""Runs units of work on this machine: threads, a bounded number in flight, results in order.
+
+A stage gives an engine a function and units; the engine knows nothing of stages, so another one
+(a cluster's) can take its place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from degflow_pipe.errors import UsageError
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+
+def default_workers() -> int:
+    """One for each core this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_workers(workers: int) -> int:
+    """The number of workers, 0 meaning the default. Raises UsageError for a negative one."""
+    if workers < 0:
+        raise UsageError(f"--workers must be 0 (one a core) or more, got {workers}")
+    return workers or default_workers()
+
+
+def in_order(
+    function: Callable[[Unit], Result], units: Iterable[Unit], workers: int
+) -> Iterator[Result]:
+    """Apply function to units, `workers` at a time, and yield the results in the units' order.
+
+    Units are drawn only as workers come free, so memory does not grow with their number. The first
+    error stops the rest and is raised.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="degflow")
+    running: deque[Future[Result]] = deque()
+    try:
+        for unit in units:
+            running.append(pool.submit(function, unit))
+            if len(running) > workers:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,38 @@
+"""Errors that a user can cause, each with the exit code that the command line gives it.
+
+Everything else that goes wrong is a bug of ours and surfaces as it is.
+"""
+
+from __future__ import annotations
+
+
+class DegflowError(Exception):
+    """Base of every error that a user can cause; the command line prints it as one line."""
+
+    exit_code = 1
+
+
+class UsageError(DegflowError, ValueError):
+    """A wrong argument, option or recipe value: nothing was started."""
+
+    exit_code = 2
+
+
+class CheckpointError(DegflowError):
+    """A checkpoint folder that is missing, damaged or of the wrong architecture."""
+
+
+class StoreError(DegflowError):
+    """A store that is missing, damaged, too new, or made with other settings."""
+
+
+class ShardError(DegflowError):
+    """A shard folder that is missing, damaged, or made with other settings."""
+
+
+class PhotoError(DegflowError):
+    """A photo that cannot be used: unreadable, truncated, too small or absurdly large."""
+
+
+class DataError(DegflowError):
+    """Training pairs that are missing, mis-sized or unreadable."""

@@ -1,0 +1,131 @@
+"""Levels: t in [0, 1], the SR scale s that goes with it, and grids of them.
+
+t = (s - 1) / (s_max - 1), with s_max the scale of the checkpoint's t = 1 (Kim et al., AAAI 2026:
+s_max = 4). Grids are kept in exact decimals, so that 0.35 is the same level however it was reached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+
+from degflow_pipe.errors import UsageError
+
+MAX_LEVELS = 1000
+_T_DIGITS = Decimal("1e-9")
+
+
+@dataclass(frozen=True, order=True)
+class Level:
+    """One degradation level; `exact` is t with at most nine decimals."""
+
+    exact: Decimal
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.exact <= 1:
+            raise UsageError(f"level t must be in [0, 1], got {self.exact}")
+
+    @property
+    def t(self) -> float:
+        return float(self.exact)
+
+    @property
+    def name(self) -> str:
+        """`t` and the digits of t, three decimals at least: 0.35 is t0350, 1/6 is t0166666667.
+
+        Names sort as their levels do.
+        """
+        whole, _, decimals = f"{self.exact:.9f}".partition(".")
+        return f"t{whole}{decimals.rstrip('0').ljust(3, '0')}"
+
+    def scale(self, s_max: float) -> float:
+        """The SR scale s = 1 + t * (s_max - 1), to six decimals."""
+        return round(1.0 + self.t * (s_max - 1.0), 6)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Levels in rising order, without repeats."""
+
+    levels: tuple[Level, ...]
+
+    @property
+    def t(self) -> list[float]:
+        return [level.t for level in self.levels]
+
+    @property
+    def name(self) -> str:
+        """First and last level, their number and a digest: equal grids have equal names."""
+        text = ",".join(level.name for level in self.levels)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        return f"{self.levels[0].name}-{self.levels[-1].name}-{len(self.levels)}-{digest}"
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+
+def grid_of(levels: Iterable[Level]) -> Grid:
+    """A grid of the given levels, sorted, repeats dropped. Raises UsageError for none or too many."""
+    unique = tuple(sorted(set(levels)))
+    if not unique:
+        raise UsageError("a grid needs one level at least")
+    if len(unique) > MAX_LEVELS:
+        raise UsageError(f"a grid holds at most {MAX_LEVELS} levels, got {len(unique)}")
+    return Grid(unique)
+
+
+def _number(text: str, option: str) -> Decimal:
+    try:
+        value = Decimal(text.strip())
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise UsageError(f"{option}: {text.strip()!r} is not a number")
+    return value
+
+
+def _level(value: Decimal, option: str) -> Level:
+    if not 0 <= value <= 1:
+        raise UsageError(f"{option}: t must be in [0, 1], got {value}")
+    return Level(value.quantize(_T_DIGITS, ROUND_HALF_EVEN).normalize() + 0)
+
+
+def parse_t_grid(text: str, option: str = "--t-grid") -> Grid:
+    """`start:stop:step`, stop included where the steps reach it: 0.1:1.0:0.05 is 19 levels.
+
+    Raises UsageError for another form, a step of 0 or less, a stop below the start, or a t outside
+    [0, 1].
+    """
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise UsageError(f"{option} wants start:stop:step such as 0.1:1.0:0.05, got {text!r}")
+    start, stop, step = (_number(part, option) for part in parts)
+    if step <= 0:
+        raise UsageError(f"{option}: step must be above 0, got {step}")
+    if stop < start:
+        raise UsageError(f"{option}: stop {stop} is below start {start}")
+    _level(start, option), _level(stop, option)
+    count = int((stop - start) / step) + 1
+    if count > MAX_LEVELS:
+        raise UsageError(f"{option}: {text} is {count} levels, at most {MAX_LEVELS} are allowed")
+    return grid_of(_level(start + i * step, option) for i in range(count))
+
+
+def parse_t(text: str, option: str = "--t") -> Grid:
+    """A list of levels, `0.2,0.55`. Raises UsageError naming the value that is wrong."""
+    return grid_of(_level(_number(part, option), option) for part in text.split(","))
+
+
+def parse_scales(text: str, s_max: float, option: str = "--scales") -> Grid:
+    """A list of SR scales, `1.5,2,3.3`, from 1 to s_max. Raises UsageError for any other."""
+    levels, top = [], Decimal(str(s_max))
+    for part in text.split(","):
+        s = _number(part, option)
+        if not 1 <= s <= top:
+            raise UsageError(
+                f"{option}: {s} is outside the scales of this checkpoint, 1 to {top} (t = 1)"
+            )
+        levels.append(_level((s - 1) / (top - 1), option))
+    return grid_of(levels)

@@ -1,0 +1,146 @@
+"""Sizes and choices of the two networks and of the solver, with the presets that have names."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from degflow_pipe.errors import UsageError
+from degflow_pipe.settings import override
+
+COMPRESSION = 8
+"""Side of a latent pixel in picture pixels (r in the paper)."""
+
+
+@dataclass(frozen=True)
+class RAEConfig:
+    """The residual autoencoder: width `D` and latent channels `C` of the paper."""
+
+    width: int = 128
+    latent_channels: int = 4
+
+    def __post_init__(self) -> None:
+        _at_least("rae.width", self.width, 1)
+        _at_least("rae.latent_channels", self.latent_channels, 1)
+
+
+@dataclass(frozen=True)
+class VelocityConfig:
+    """The velocity net.
+
+    time_embedding: `sinusoidal` (of 999*t, published) or `smooth` (frequencies pi to pi/64).
+    condition: `none` (the net sees z alone, published) or `skips` (it sees the HR skips too).
+    """
+
+    width: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    blocks: int = 4
+    dropout: float = 0.1
+    time_embedding: str = "sinusoidal"
+    condition: str = "none"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "multipliers", tuple(self.multipliers))
+        _at_least("velocity.width", self.width, 4)
+        _at_least("velocity.blocks", self.blocks, 1)
+        if self.width % 4:
+            raise UsageError(f"velocity.width must be a multiple of 4, got {self.width}")
+        if not 2 <= len(self.multipliers) <= 4 or min(self.multipliers) < 1:
+            raise UsageError(
+                f"velocity.multipliers must be 2 to 4 whole numbers from 1, got {self.multipliers}"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise UsageError(f"velocity.dropout must be in [0, 1), got {self.dropout}")
+        _one_of("velocity.time_embedding", self.time_embedding, ("sinusoidal", "smooth"))
+        _one_of("velocity.condition", self.condition, ("none", "skips"))
+
+
+FIXED_METHODS = ("euler", "midpoint", "heun2", "heun3", "rk4")
+ADAPTIVE_METHODS = ("bosh3", "dopri5", "dopri8")
+
+
+@dataclass(frozen=True)
+class SolverConfig:
+    """How dz/dt = v(z, t) is integrated.
+
+    A fixed-step method takes `steps` equal steps over [t_start, 1]; an adaptive one takes `rtol`
+    and `atol`. t_start is the published 1e-3.
+    """
+
+    method: str = "rk4"
+    steps: int = 4
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    t_start: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _one_of("solver.method", self.method, FIXED_METHODS + ADAPTIVE_METHODS)
+        _at_least("solver.steps", self.steps, 1)
+        if not (self.rtol > 0 and self.atol > 0):
+            raise UsageError(
+                f"solver.rtol and solver.atol must be above 0, got {self.rtol}, {self.atol}"
+            )
+        if not 0 <= self.t_start < 1:
+            raise UsageError(f"solver.t_start must be in [0, 1), got {self.t_start}")
+
+    @property
+    def adaptive(self) -> bool:
+        return self.method in ADAPTIVE_METHODS
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides what the networks compute."""
+
+    rae: RAEConfig = field(default_factory=RAEConfig)
+    velocity: VelocityConfig = field(default_factory=VelocityConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig)
+
+    @property
+    def side_multiple(self) -> int:
+        """Picture sides must be multiples of this inside the model (64 at the published depth)."""
+        return COMPRESSION * 2 ** (len(self.velocity.multipliers) - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        data = asdict(self)
+        data["velocity"]["multipliers"] = list(self.velocity.multipliers)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
+        """Read `{"preset": ..., "rae": {...}, "velocity": {...}, "solver": {...}}`.
+
+        Values given beside a preset override it. Raises UsageError naming the key that is wrong.
+        """
+        data = dict(data)
+        preset = data.pop("preset", None)
+        if preset is not None and preset not in PRESETS:
+            raise UsageError(f"model.preset {preset!r} is not one of {', '.join(PRESETS)}")
+        base = PRESETS[preset] if preset is not None else cls()
+        unknown = set(data) - {"rae", "velocity", "solver"}
+        if unknown:
+            raise UsageError(f"model has no key {sorted(unknown)[0]!r}")
+        return cls(
+            rae=override(base.rae, data.get("rae"), "model.rae"),
+            velocity=override(base.velocity, data.get("velocity"), "model.velocity"),
+            solver=override(base.solver, data.get("solver"), "model.solver"),
+        )
+
+
+def _at_least(name: str, value: int, low: int) -> None:
+    if value < low:
+        raise UsageError(f"{name} must be a whole number from {low}, got {value!r}")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "published": ModelConfig(),
+    "compact": ModelConfig(
+        rae=RAEConfig(width=16),
+        velocity=VelocityConfig(width=32, blocks=2, time_embedding="smooth", condition="skips"),
+    ),
+}

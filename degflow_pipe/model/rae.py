@@ -1,0 +1,155 @@
+"""Residual autoencoder (RAE): a picture to a latent and back, with skips from the HR picture.
+
+Kim et al., AAAI 2026, stage 1. Name suffixes: b batch, c channels, h height, w width.
+Pictures here are RGB in [-1, 1]; the public face in `degflow_pipe.degflow` speaks [0, 1].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from degflow_pipe.model.config import RAEConfig
+
+
+class Skips(NamedTuple):
+    """Encoder features that the decoder reads, always those of the HR picture.
+
+    f0: (B, D, H, W), f1: (B, D, H/2, W/2), f2: (B, 2D, H/4, W/4), float32.
+    """
+
+    f0: Tensor
+    f1: Tensor
+    f2: Tensor
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels of each pixel (biased variance, eps 1e-5, affine)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x_bchw: Tensor) -> Tensor:
+        # On channels_last memory both permutes are views: the norm runs without a copy.
+        x_bhwc = x_bchw.permute(0, 2, 3, 1)
+        y_bhwc = F.layer_norm(x_bhwc, self.weight.shape, self.weight, self.bias, eps=1e-5)
+        return y_bhwc.permute(0, 3, 1, 2)
+
+
+class ResidualBlock(nn.Module):
+    """x + conv1(GELU(norm1(conv0(GELU(norm0(x)))))), both convolutions 3x3 without bias."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm0 = ChannelNorm(channels)
+        self.conv0 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = ChannelNorm(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv0(F.gelu(self.norm0(x)))
+        return x + self.conv1(F.gelu(self.norm1(h)))
+
+
+class Stage(nn.Module):
+    """Two residual blocks, each behind a learned per-channel gate that starts at zero."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block0 = ResidualBlock(channels)
+        self.block1 = ResidualBlock(channels)
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.beta * self.block0(x)
+        return x + self.gamma * self.block1(x)
+
+
+class Upsample(nn.Sequential):
+    """1x1 convolution to four times the channels, PixelShuffle(2), 1x1 convolution."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, 4 * channels, 1),
+            nn.PixelShuffle(2),
+            nn.Conv2d(channels, out_channels, 1),
+        )
+
+
+class Encoder(nn.Module):
+    """Picture (B, 3, H, W) in [-1, 1], H and W multiples of 8, to latent and skips."""
+
+    def __init__(self, config: RAEConfig) -> None:
+        super().__init__()
+        d = config.width
+        self.stem = nn.Conv2d(3, d, 3, padding=1)
+        self.stage0 = Stage(d)
+        self.down1 = nn.Conv2d(d, d, 3, stride=2, padding=1)
+        self.stage1 = Stage(d)
+        self.down2 = nn.Conv2d(d, 2 * d, 3, stride=2, padding=1)
+        self.stage2 = Stage(2 * d)
+        self.down3 = nn.Conv2d(2 * d, 4 * d, 3, stride=2, padding=1)
+        self.stage3 = Stage(4 * d)
+        self.to_latent = nn.Conv2d(4 * d, config.latent_channels, 3, padding=1)
+
+    def forward(self, x_bchw: Tensor) -> tuple[Tensor, Skips]:
+        f0 = self.stage0(self.stem(x_bchw.contiguous(memory_format=torch.channels_last)))
+        f1 = self.stage1(self.down1(f0))
+        f2 = self.stage2(self.down2(f1))
+        z = self.to_latent(self.stage3(self.down3(f2)))
+        return z, Skips(f0, f1, f2)
+
+
+class Decoder(nn.Module):
+    """Latent (B, C, H/8, W/8) and HR skips to a picture (B, 3, H, W), nominally in [-1, 1]."""
+
+    def __init__(self, config: RAEConfig) -> None:
+        super().__init__()
+        d = config.width
+        self.from_latent = nn.Conv2d(config.latent_channels, 4 * d, 3, padding=1)
+        self.stage3 = Stage(4 * d)
+        self.up2 = Upsample(4 * d, 2 * d)
+        self.fuse2 = nn.Conv2d(4 * d, 2 * d, 1)
+        self.stage2 = Stage(2 * d)
+        self.up1 = Upsample(2 * d, d)
+        self.fuse1 = nn.Conv2d(2 * d, d, 1)
+        self.stage1 = Stage(d)
+        self.up0 = Upsample(d, d)
+        self.fuse0 = nn.Conv2d(2 * d, d, 1)
+        self.stage0 = Stage(d)
+        self.to_rgb = nn.Conv2d(d, 3, 3, padding=1)
+
+    def forward(self, z_bchw: Tensor, skips: Skips) -> Tensor:
+        h = self.from_latent(z_bchw.contiguous(memory_format=torch.channels_last))
+        h = self.up2(self.stage3(h))
+        h = self.stage2(self.fuse2(torch.cat([h, skips.f2], dim=1)))
+        h = self.up1(h)
+        h = self.stage1(self.fuse1(torch.cat([h, skips.f1], dim=1)))
+        h = self.up0(h)
+        h = self.stage0(self.fuse0(torch.cat([h, skips.f0], dim=1)))
+        return self.to_rgb(F.gelu(h))
+
+
+class RAE(nn.Module):
+    """The residual autoencoder: `encoder` and `decoder` under one roof, channels_last weights."""
+
+    def __init__(self, config: RAEConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x_level: Tensor, x_hr: Tensor) -> Tensor:
+        """Rebuild the picture of a level from its latent and the HR skips: D(E(x_level).z; E(HR)).
+
+        x_level, x_hr: (B, 3, H, W) float in [-1, 1]. Returns (B, 3, H, W).
+        """
+        z, _ = self.encoder(x_level)
+        _, skips = self.encoder(x_hr)
+        return self.decoder(z, skips)

@@ -1,0 +1,128 @@
+"""Photos in: finding the files, and decoding one within limits into RGB pixels."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from degflow_pipe import files
+from degflow_pipe.errors import PhotoError, UsageError
+
+EXTENSIONS = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"},
+)
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+MAX_PIXELS = 400_000_000
+"""More pixels than any camera's photo: beyond it a file is taken for a decompression bomb."""
+MAX_BYTES = 2 * 1024**3
+
+Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before anything is decoded
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo: pixels (H, W, 3) uint8 RGB, and the SHA-256 of the file in hex."""
+
+    pixels: np.ndarray
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """Where a photo is, and the name it has in every output: its path below the folder given."""
+
+    path: Path
+    name: str
+
+
+def find_photos(sources: Iterable[str]) -> Iterator[PhotoFile]:
+    """Files, folders (recursive) and globs to photo files, in the order given, folders sorted.
+
+    A file named outright is always yielded, whatever its ending. Raises UsageError where a source
+    names nothing.
+    """
+    for source in sources:
+        path = Path(source)
+        if files.exists(path):
+            found = _walk(path) if path.is_dir() else iter([PhotoFile(path, path.name)])
+        else:
+            found = _matches(source)
+        first = next(found, None)
+        if first is None:
+            raise UsageError(
+                f"no photo ({', '.join(sorted(EXTENSIONS))}) at {source}: it must be a file, a "
+                f"folder or a glob"
+            )
+        yield first
+        yield from found
+
+
+def _matches(pattern: str) -> Iterator[PhotoFile]:
+    for match in sorted(glob.glob(pattern, recursive=True)):
+        path = Path(match)
+        if path.is_dir():
+            yield from _walk(path)
+        elif path.suffix.lower() in EXTENSIONS:
+            yield PhotoFile(path, path.name)
+
+
+def _walk(folder: Path) -> Iterator[PhotoFile]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(root) / name
+            if path.suffix.lower() in EXTENSIONS and not name.startswith("."):
+                yield PhotoFile(path, path.relative_to(folder).as_posix())
+
+
+def read_photo(path: Path) -> Photo:
+    """Decode one photo: 8 or 16 bit, gray or colour, alpha dropped, turned as its EXIF says.
+
+    16-bit values are brought to 8 bits. Raises PhotoError naming the file and the reason: missing,
+    unreadable, truncated, not a still photo of a known format, or beyond MAX_PIXELS or MAX_BYTES.
+    """
+    try:
+        with files.reading(path) as file:
+            data = file.read(MAX_BYTES + 1)
+    except files.FileError as error:
+        raise PhotoError(str(error)) from error
+    if len(data) > MAX_BYTES:
+        raise PhotoError(f"{path}: larger than the limit of {MAX_BYTES} bytes")
+    return Photo(decode_photo(data, str(path)), hashlib.sha256(data).hexdigest())
+
+
+def decode_photo(data: bytes, name: str) -> np.ndarray:
+    """Decode the bytes of a photo to (H, W, 3) uint8 RGB; `name` is for the error message."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; pixels decide here
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise PhotoError(
+                        f"{name}: {width} x {height} pixels, more than the limit of {MAX_PIXELS}"
+                    )
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise PhotoError(f"{name}: not a {', '.join(FORMATS)} picture") from error
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        raise PhotoError(f"{name}: damaged or truncated: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":
+        gray = np.asarray(image)
+        if gray.dtype != np.uint16 and not (gray.dtype == np.int32 and gray.max() <= 65535):
+            raise ValueError(f"pixels of {gray.dtype} are not 8 or 16 bit")
+        return np.repeat((gray >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,21 @@
+"""Pictures between files and the model: uint8 (H, W, 3) and float32 (3, H, W) in [0, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def to_tensor(picture: np.ndarray) -> Tensor:
+    """(H, W, 3) or (B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1]; B is 1 for one picture."""
+    batch = torch.from_numpy(np.ascontiguousarray(picture))
+    if batch.ndim == 3:
+        batch = batch[None]
+    return batch.permute(0, 3, 1, 2).float().div(255.0)
+
+
+def to_picture(x: Tensor) -> np.ndarray:
+    """(..., 3, H, W) float in [0, 1] to (..., H, W, 3) uint8, rounded to the nearest."""
+    grey = x.mul(255.0).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(grey.movedim(-3, -1).cpu().numpy())

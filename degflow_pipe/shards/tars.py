@@ -1,0 +1,181 @@
+"""One tar of samples: written whole, and remembered in a mark with its index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from webdataset import TarWriter
+
+from degflow_pipe import files
+from degflow_pipe.levels import Grid
+from degflow_pipe.shards.layout import (
+    PackedLevel,
+    ShardSettings,
+    TarPlan,
+    packed_levels,
+    patch_json,
+    patch_key,
+    settings_json,
+)
+from degflow_pipe.shards.pictures import parse_format
+from degflow_pipe.store import PatchRecord, Store
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What tars are made from: a store, one of its grids, and the settings."""
+
+    store: Store
+    grid: Grid
+    settings: ShardSettings
+
+    @property
+    def levels(self) -> list[PackedLevel]:
+        return packed_levels(self.grid, self.store.settings, self.settings)
+
+
+def shard_unit(plan: TarPlan, sources: Sources, out: Path) -> dict[str, Any]:
+    """Write one tar and, last, its mark; a tar whose mark still fits is left as it is.
+
+    Returns the mark: digest, tar, sha256, bytes, samples, pairs, squared error by level, index.
+    """
+    tar = out / sources.settings.tar(plan.number)
+    mark_path = out / sources.settings.marks / f"{plan.number:06d}.json"
+    wanted = _digest(plan, sources)
+    if files.exists(mark_path) and files.exists(tar):
+        mark: dict[str, Any] = files.read_json(mark_path)
+        if mark.get("digest") == wanted:
+            return mark
+    files.remove(mark_path)
+    errors = np.zeros(len(sources.grid))
+    counts = np.zeros(len(sources.grid), int)
+    notes: dict[str, dict[str, Any]] = {}
+    with files.writing(tar) as file:
+        # Fixed owner, mode and time: the same samples give the same bytes.
+        writer = TarWriter(file, encoder=False, user="degflow", group="degflow", mtime=0.0)
+        for sample, note in _samples(plan, sources, errors, counts):
+            writer.write(sample)
+            notes[sample["__key__"]] = note
+        writer.close()
+    mark = {
+        "digest": wanted,
+        "tar": tar.name,
+        "sha256": files.sha256(tar),
+        "bytes": tar.stat().st_size,
+        "samples": len(notes),
+        "pairs": int(counts.sum()),
+        "squared_error": {
+            level.name: [float(e), int(n)]
+            for level, e, n in zip(sources.grid.levels, errors, counts, strict=True)
+        },
+        "index": [
+            {"key": key, "tar": tar.name, "members": members, "json": notes[key]}
+            for key, members in tar_members(tar)
+        ],
+    }
+    files.write_json(mark_path, mark)
+    return mark
+
+
+def tar_members(path: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
+    """Samples of a tar in order: key, and [offset, size] in bytes of each member by its ending.
+
+    Raises tarfile.TarError for a damaged tar.
+    """
+    with files.reading(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        key, members = "", {}
+        for member in tar:
+            found, _, ending = member.name.partition(".")
+            if members and found != key:
+                yield key, members
+                members = {}
+            key = found
+            members[ending] = [member.offset_data, member.size]
+        if members:
+            yield key, members
+
+
+def _digest(plan: TarPlan, sources: Sources) -> str:
+    """Changes whenever the tar's bytes would."""
+    store, grid = sources.store, sources.grid
+    parts = [
+        settings_json(sources.settings, store.settings, grid),
+        plan.rows,
+        [
+            [unit, store.record(unit).sha256, store.level_sums(grid.name, unit)]
+            for unit in plan.units
+        ],
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _samples(
+    plan: TarPlan, sources: Sources, errors: np.ndarray, counts: np.ndarray
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Samples of a tar with their JSON; adds each pair's mean squared error to `errors`."""
+    unit_held, hr_unit, records = -1, np.empty(0), []
+    for unit, place, first, end in plan.rows:
+        if unit != unit_held:
+            records = sources.store.record(unit).patches
+            hr_unit, unit_held = sources.store.hr(unit, len(records)), unit
+        hr = hr_unit[place]
+        lr_levels = sources.store.levels(sources.grid.name, unit, place)
+        for i in range(first, end):
+            errors[i] += np.mean((hr.astype(np.float64) - lr_levels[i]) ** 2)
+            counts[i] += 1
+        key = patch_key(unit, place, records[place])
+        if sources.settings.layout == "grouped":
+            yield _grouped(key, hr, lr_levels, records[place], sources)
+        else:
+            for i in range(first, end):
+                yield _pair(key, hr, lr_levels[i], i, records[place], sources)
+
+
+def _pair(
+    key: str, hr: np.ndarray, lr: np.ndarray, i: int, record: PatchRecord, sources: Sources
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    picture_format = parse_format(sources.settings.picture_format)
+    level = sources.levels[i]
+    hr, lr = level.packing.apply(hr, lr)
+    note = {
+        **patch_json(record, sources.store.settings, sources.grid),
+        **level.to_dict(),
+    }
+    sample = {
+        "__key__": f"{key}-{level.level.name}",
+        f"hr.{picture_format.ending}": picture_format.encode(hr),
+        "json": _json_bytes(note),
+        f"lr.{picture_format.ending}": picture_format.encode(lr),
+    }
+    return sample, note
+
+
+def _grouped(
+    key: str, hr: np.ndarray, lr_levels: np.ndarray, record: PatchRecord, sources: Sources
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    picture_format = parse_format(sources.settings.picture_format)
+    note = {
+        **patch_json(record, sources.store.settings, sources.grid),
+        "levels": [level.to_dict() for level in sources.levels],
+    }
+    sample = {
+        "__key__": key,
+        f"hr.{picture_format.ending}": picture_format.encode(hr),
+        "json": _json_bytes(note),
+    }
+    for level, lr in zip(sources.levels, lr_levels, strict=True):
+        _, packed = level.packing.apply(hr, lr)
+        name = f"lr_{level.level.name}.{picture_format.ending}"
+        sample[name] = picture_format.encode(packed)
+    return sample, note
+
+
+def _json_bytes(note: dict[str, Any]) -> bytes:
+    return json.dumps(note, sort_keys=True).encode()

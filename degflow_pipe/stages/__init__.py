@@ -1,0 +1,1 @@
+"""The stages of the pipeline, each a plain function: ingest, generate, shard, run."""

@@ -1,0 +1,108 @@
+"""generate: latents -> levels. Integrates every patch to every level and decodes it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from degflow_pipe import files
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.engine import in_order
+from degflow_pipe.errors import StoreError
+from degflow_pipe.levels import Grid
+from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.stages.common import check_batch, checkpoint_id, compute_workers, one_thread_each
+from degflow_pipe.store import Store
+
+
+@dataclass
+class GenerateSummary:
+    """What a generate did. pairs: LR pictures made now; known: those that were there."""
+
+    store: str
+    grid: str
+    t: list[float]
+    evaluations: int
+    patches: int = 0
+    pairs: int = 0
+    known: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def generate(
+    store: Path,
+    model: DegFlow,
+    grid: Grid,
+    *,
+    batch: int = 8,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> GenerateSummary:
+    """Make the LR of every patch in the store at every level of the grid.
+
+    Units that are complete are left as they are; the others are made. batch: patches computed at
+    once on a GPU. workers: units computed at once on the CPU, 0 for one a core.
+
+    Raises StoreError where the store is missing, empty, or of another checkpoint.
+    """
+    check_batch(batch)
+    source = Store.open(store)
+    identity = checkpoint_id(model)
+    if source.settings.checkpoint != identity:
+        raise StoreError(
+            f"{store} holds latents of the checkpoint {source.settings.checkpoint}, not of "
+            f"{identity}: give that one with --checkpoint, or ingest into another --store"
+        )
+    if not source.units():
+        raise StoreError(f"{store} holds no patches: run `degflow-pipe ingest PHOTOS` first")
+    with files.one_writer(store), one_thread_each(model):
+        source.make_grid(grid)
+        counts = {unit: len(record.patches) for unit, record in source.records()}
+        done = set(source.units(grid.name))
+        missing = [unit for unit in counts if unit not in done]
+        total = sum(counts.values()) * len(grid)
+        pairs = sum(counts[unit] for unit in missing) * len(grid)
+
+        def work(unit: int) -> int:
+            generate_unit(unit, counts[unit], source, model, grid, batch)
+            return counts[unit] * len(grid)
+
+        with (progress or Silent()).task("generate", total, done=total - pairs) as task:
+            for made in in_order(work, missing, compute_workers(model, workers)):
+                task.advance(made)
+    return GenerateSummary(
+        store=str(store),
+        grid=grid.name,
+        t=grid.t,
+        evaluations=model.evaluations,
+        patches=sum(counts.values()),
+        pairs=pairs,
+        known=total - pairs,
+    )
+
+
+def generate_unit(
+    unit: int, count: int, store: Store, model: DegFlow, grid: Grid, batch: int
+) -> None:
+    """Make one unit's levels and write them and, last, the unit's mark.
+
+    On the CPU the patches go one by one, so that memory stays small: see `DegFlow` for why this
+    gives the same bytes as any batch.
+    """
+    hr, latents = store.hr(unit, count), store.latents(unit, count)
+    lr = np.empty((count, len(grid), *hr.shape[1:]), np.uint8)
+    size = 1 if model.device.type == "cpu" else batch
+    for i in range(0, count, size):
+        _, skips = model.encode(to_tensor(hr[i : i + size]))
+        z = torch.from_numpy(latents[i : i + size])
+        trajectory = model.trajectory(z, grid.t, skips)
+        for level in range(len(grid)):
+            lr[i : i + size, level] = to_picture(model.decode(trajectory[:, level], skips))
+    store.write_levels(grid, unit, lr)

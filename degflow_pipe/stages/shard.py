@@ -1,0 +1,194 @@
+"""shard: levels -> pairs -> WebDataset tars, an index, sums and a data set card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from degflow_pipe import files
+from degflow_pipe.engine import check_workers, in_order
+from degflow_pipe.errors import ShardError, StoreError, UsageError
+from degflow_pipe.levels import Grid
+from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.shards.card import contact_sheet, write_card
+from degflow_pipe.shards.layout import (
+    FORMAT,
+    VERSION,
+    ShardSettings,
+    packed_levels,
+    plan_tars,
+    settings_json,
+)
+from degflow_pipe.shards.tars import Sources, shard_unit
+from degflow_pipe.store import Store
+
+
+@dataclass
+class ShardSummary:
+    """What a shard run left in the folder."""
+
+    out: str
+    name: str
+    tars: int
+    samples: int
+    pairs: int
+    patches: int
+    bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def shard(
+    store: Path,
+    out: Path,
+    settings: ShardSettings | None = None,
+    *,
+    grid: str | None = None,
+    workers: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> ShardSummary:
+    """Write the pairs of one grid as tars; complete tars that still fit are left as they are.
+
+    grid: its name in the store, needed where the store holds several. overwrite: replace a data
+    set of other settings in the same folder.
+
+    Raises StoreError where levels are missing, ShardError where `out` holds another data set,
+    UsageError where a size cannot be had.
+    """
+    settings = settings or ShardSettings()
+    workers = check_workers(workers)
+    source = Store.open(store)
+    chosen = _choose_grid(source, grid)
+    counts = _complete_units(source, chosen)
+    sources = Sources(source, chosen, settings)
+    packed_levels(chosen, source.settings, settings)  # refuses before anything is written
+    wanted = settings_json(settings, source.settings, chosen)
+    with files.one_writer(out):
+        _clear_way(out, settings, wanted, overwrite)
+        plans = plan_tars(counts, len(chosen), settings)
+        marks = in_order(lambda plan: shard_unit(plan, sources, out), plans, workers)
+        totals = _Totals()
+        tars = sum(1 for _ in plan_tars(counts, len(chosen), settings))
+        with (progress or Silent()).task("shard", tars) as task:
+            with files.writing(out / f"{settings.name}.index.jsonl") as index:
+                for mark in marks:
+                    totals.add(mark)
+                    for line in mark["index"]:
+                        index.write(json.dumps(line, sort_keys=True).encode() + b"\n")
+                    task.advance()
+        _finish(out, sources, totals, wanted, sum(counts.values()))
+    return ShardSummary(
+        out=str(out),
+        name=settings.name,
+        tars=tars,
+        samples=totals.samples,
+        pairs=totals.pairs,
+        patches=sum(counts.values()),
+        bytes=totals.bytes,
+    )
+
+
+class _Totals:
+    """Sums over the marks of the tars."""
+
+    def __init__(self) -> None:
+        self.samples = self.pairs = self.bytes = 0
+        self.sums: list[tuple[str, str]] = []
+        self.errors: dict[str, list[float]] = {}
+
+    def add(self, mark: dict[str, Any]) -> None:
+        self.samples += mark["samples"]
+        self.pairs += mark["pairs"]
+        self.bytes += mark["bytes"]
+        self.sums.append((mark["tar"], mark["sha256"]))
+        for level, (error, count) in mark["squared_error"].items():
+            known = self.errors.setdefault(level, [0.0, 0])
+            known[0], known[1] = known[0] + error, known[1] + count
+
+
+def _choose_grid(store: Store, name: str | None) -> Grid:
+    grids = store.grids()
+    if not grids:
+        raise StoreError(f"{store.path} holds no levels: run `degflow-pipe generate` first")
+    if name is None and len(grids) > 1:
+        raise UsageError(f"{store.path} holds {len(grids)} grids: name one with --grid: {', '.join(grids)}")
+    return store.grid(name if name is not None else grids[0])
+
+
+def _complete_units(store: Store, grid: Grid) -> dict[int, int]:
+    """Patches in each unit. Raises StoreError where a unit's levels are not made yet."""
+    counts = {unit: len(record.patches) for unit, record in store.records()}
+    missing = set(counts) - set(store.units(grid.name))
+    if missing:
+        raise StoreError(
+            f"{store.path}: {sum(counts[unit] for unit in missing)} of {sum(counts.values())} "
+            f"patches lack the levels of {grid.name}: run `degflow-pipe generate --t "
+            f"{','.join(str(level.exact) for level in grid.levels)}` again"
+        )
+    return counts
+
+
+def _clear_way(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> None:
+    """Take back the mark of a finished data set that is to change; refuse another data set."""
+    others = [n for n in files.names(out, ".json") if n != f"{settings.name}.json"]
+    if others:
+        raise ShardError(
+            f"{out} holds the data set {others[0].removesuffix('.json')}: give another folder with "
+            f"--out"
+        )
+    path = out / f"{settings.name}.json"
+    if files.exists(path):
+        found = files.read_json(path)
+        if found.get("settings") != wanted and not overwrite:
+            raise ShardError(
+                f"{out} holds {settings.name} made with other settings (see {path}): give another "
+                f"folder with --out, or --overwrite"
+            )
+        files.remove(path)
+
+
+def _finish(
+    out: Path, sources: Sources, totals: _Totals, wanted: dict[str, Any], patches: int
+) -> None:
+    """Everything beside the tars; NAME.json last, the mark of a finished data set."""
+    settings = sources.settings
+    tars = [tar for tar, _ in totals.sums]
+    for name in files.names(out, ".tar"):
+        if name.startswith(f"{settings.name}-") and name not in tars:
+            files.remove(out / name)
+    for number in _surplus_marks(out, settings, len(tars)):
+        files.remove(out / settings.marks / number)
+    figures = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": settings.name,
+        "samples": totals.samples,
+        "pairs": totals.pairs,
+        "patches": patches,
+        "bytes": totals.bytes,
+        "tars": tars,
+        "layout": settings.layout,
+        "lr_size": settings.lr_size,
+        "picture_format": settings.picture_format,
+        "mean_squared_error": {k: error / count for k, (error, count) in totals.errors.items()},
+        "settings": wanted,
+    }
+    files.write_bytes(out / "contact_sheet.png", contact_sheet(sources))
+    write_card(out / "README.md", figures, sources)
+    sums = [*totals.sums]
+    for name in (f"{settings.name}.index.jsonl", "README.md", "contact_sheet.png"):
+        sums.append((name, files.sha256(out / name)))
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sums)
+    files.write_text(out / f"{settings.name}.sha256", lines)
+    files.write_json(out / f"{settings.name}.json", figures)
+
+
+def _surplus_marks(out: Path, settings: ShardSettings, tars: int) -> Iterator[str]:
+    for name in files.names(out / settings.marks, ".json"):
+        if int(name.removesuffix(".json")) >= tars:
+            yield name

@@ -1,0 +1,336 @@
+"""The store: patches, latents and levels as zarr v3 arrays, and marks of what is complete.
+
+    degflow.zarr/
+      zarr.json                  attributes: format, version, patch, checkpoint, s_max
+      hr/                        (N, P, P, 3) uint8
+      latents/                   (N, C, P/8, P/8) float32
+      levels/GRID/               (N, T, P, P, 3) uint8, attributes: the grid's t
+      done/ingest/00000000.json  what unit 0 holds, written after its data
+      done/GRID/00000000.json
+      skipped.json               photos left out, with the reason
+
+A unit is UNIT patches, one zarr shard of each array, written whole by one writer. A unit that an
+ingest closed short keeps its empty places for ever, so that a unit never changes once it is done.
+The store knows nothing of models: it is told shapes and an id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
+
+from degflow_pipe import files
+from degflow_pipe.errors import DegflowError, StoreError
+from degflow_pipe.levels import Grid, parse_t
+from degflow_pipe.settings import read
+
+FORMAT = "degflow-pipe store"
+VERSION = 1
+UNIT = 16
+"""Patches in a unit of work."""
+INGEST = "ingest"
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """What every patch of a store shares.
+
+    patch: side in pixels. checkpoint: id of the checkpoint that made the latents. s_max: the SR
+    scale of its t = 1. latent_shape: (C, h, w) of one patch.
+    """
+
+    patch: int
+    checkpoint: str
+    s_max: float
+    latent_shape: list[int]
+
+
+@dataclass(frozen=True)
+class PatchRecord:
+    """Where one patch came from.
+
+    source: the photo's name; sha256: of the photo's file; y, x: top left corner in pixels; detail
+    and digest: see `patches.Patch`.
+    """
+
+    source: str
+    sha256: str
+    y: int
+    x: int
+    detail: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class PhotoRecord:
+    """A photo all of whose patches are in this unit or earlier ones."""
+
+    source: str
+    sha256: str
+    kept: int
+    flat: int
+    duplicate: int
+
+
+@dataclass(frozen=True)
+class UnitRecord:
+    """What a unit holds. sha256: digests of the arrays' bytes, by array name."""
+
+    patches: list[PatchRecord]
+    finished: list[PhotoRecord]
+    sha256: dict[str, str]
+
+
+def digest(array: np.ndarray) -> str:
+    """SHA-256 of an array's bytes in C order, in hex."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+class Store:
+    """A store on disk; see the module's docstring for the layout."""
+
+    def __init__(self, path: Path, group: zarr.Group, settings: StoreSettings) -> None:
+        self.path = path
+        self.settings = settings
+        self._group = group
+
+    @classmethod
+    def create(cls, path: Path, settings: StoreSettings) -> Store:
+        """A new empty store. Raises FileError where the folder cannot be written."""
+        attributes = {"format": FORMAT, "version": VERSION, "unit": UNIT, **asdict(settings)}
+        p = settings.patch
+        aside = path.with_name(path.name + files.PART)
+        files.remove(aside)
+        with files.named(path, "write"):
+            group = zarr.create_group(str(aside), zarr_format=3, attributes={"degflow": attributes})
+            _create(group, "hr", (p, p, 3), np.uint8, 1)
+            _create(group, "latents", tuple(settings.latent_shape), np.float32, 1)
+            aside.rename(path)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Open a store. Raises StoreError where there is none, or it is damaged or too new."""
+        if not files.exists(path / "zarr.json"):
+            raise StoreError(f"no store at {path}: make one with `degflow-pipe ingest PHOTOS`")
+        try:
+            group = zarr.open_group(str(path), mode="r+")
+            found = dict(group.attrs).get("degflow")
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise StoreError(f"{path}: not a readable zarr group: {error}") from error
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise StoreError(f"{path} is not a {FORMAT}, or its making was cut off: delete it")
+        version, unit = found.pop("version", None), found.pop("unit", None)
+        if version != VERSION:
+            raise StoreError(
+                f"{path} was written by a newer degflow-pipe (store version {version}, this one "
+                f"reads {VERSION}): upgrade degflow-pipe"
+            )
+        found.pop("format")
+        try:
+            settings = read(StoreSettings, found, "store")
+        except DegflowError as error:
+            raise StoreError(f"{path} is damaged: {error}") from error
+        if unit != UNIT:
+            raise StoreError(f"{path} is damaged: units of {unit} patches, {UNIT} expected")
+        return cls(path, group, settings)
+
+    def units(self, stage: str = INGEST) -> list[int]:
+        """Complete units of `ingest`, or of the grid of that name, in order."""
+        marks = files.names(self.path / "done" / stage, ".json")
+        return [int(name.removesuffix(".json")) for name in marks]
+
+    def record(self, unit: int) -> UnitRecord:
+        """What an ingested unit holds. Raises StoreError where its mark is damaged."""
+        path = self._mark(INGEST, unit)
+        data = files.read_json(path)
+        try:
+            return UnitRecord(
+                patches=[read(PatchRecord, p, "patch") for p in data["patches"]],
+                finished=[read(PhotoRecord, p, "photo") for p in data["finished"]],
+                sha256=dict(data["sha256"]),
+            )
+        except (KeyError, TypeError, DegflowError) as error:
+            raise StoreError(f"{path} is damaged: {error}") from error
+
+    def records(self) -> Iterator[tuple[int, UnitRecord]]:
+        for unit in self.units():
+            yield unit, self.record(unit)
+
+    def forget(self, unit: int) -> None:
+        """Drop the mark of an ingested unit, so that it is made again."""
+        files.remove(self._mark(INGEST, unit))
+
+    def make_room(self, units: int) -> None:
+        """Let the patch arrays hold at least that many units; called by one writer, ahead."""
+        for name in ("hr", "latents"):
+            self._grow(self._array(name), units)
+
+    def write_patches(
+        self,
+        unit: int,
+        hr: np.ndarray,
+        latents: np.ndarray,
+        patches: list[PatchRecord],
+        finished: list[PhotoRecord],
+    ) -> None:
+        """One unit's n <= UNIT patches: hr (n, P, P, 3) uint8, latents (n, C, h, w) float32."""
+        self._write("hr", unit, hr)
+        self._write("latents", unit, latents)
+        sums = {"hr": digest(hr), "latents": digest(latents)}
+        record = UnitRecord(patches, finished, sums)
+        files.write_json(self._mark(INGEST, unit), asdict(record))
+
+    def hr(self, unit: int, count: int) -> np.ndarray:
+        """The first `count` HR patches of a unit, (count, P, P, 3) uint8."""
+        return self._read("hr", unit, count)
+
+    def latents(self, unit: int, count: int) -> np.ndarray:
+        """The first `count` latents of a unit, (count, C, h, w) float32."""
+        return self._read("latents", unit, count)
+
+    def grids(self) -> list[str]:
+        """Names of the grids in the store, sorted."""
+        return [n for n in files.names(self.path / "levels") if not n.endswith(".json")]
+
+    def grid(self, name: str) -> Grid:
+        """The levels of a grid in the store. Raises StoreError where there is no such grid."""
+        if name not in self.grids():
+            known = ", ".join(self.grids()) or "none"
+            raise StoreError(f"{self.path} has no grid {name}; it has {known}")
+        levels = dict(self._array(f"levels/{name}").attrs).get("t")
+        if not isinstance(levels, list) or not levels:
+            raise StoreError(f"{self.path}: grid {name} is damaged: it names no levels")
+        return parse_t(",".join(str(t) for t in levels), f"grid {name}")
+
+    def make_grid(self, grid: Grid) -> None:
+        """Let the store hold the grid's levels for every ingested unit; called ahead."""
+        units = self.units()
+        room = units[-1] + 1 if units else 0
+        name = f"levels/{grid.name}"
+        with files.named(self.path, "write"):
+            if grid.name not in self.grids():
+                p = self.settings.patch
+                exact = [str(level.exact) for level in grid.levels]
+                _create(self._group, name, (len(grid), p, p, 3), np.uint8, 2, {"t": exact})
+        self._grow(self._array(name), room)
+
+    def write_levels(self, grid: Grid, unit: int, lr: np.ndarray) -> None:
+        """One unit's LR of a grid: (n, T, P, P, 3) uint8."""
+        self._write(f"levels/{grid.name}", unit, lr)
+        files.write_json(self._mark(grid.name, unit), {"sha256": {"levels": digest(lr)}})
+
+    def levels(self, grid: str, unit: int, place: int) -> np.ndarray:
+        """All levels of one patch of a unit, (T, P, P, 3) uint8."""
+        with _readable(self.path / "levels" / grid):
+            return np.asarray(self._array(f"levels/{grid}")[unit * UNIT + place])
+
+    def level_sums(self, grid: str, unit: int) -> str:
+        """The recorded SHA-256 of a unit's levels."""
+        path = self._mark(grid, unit)
+        try:
+            return str(files.read_json(path)["sha256"]["levels"])
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{path} is damaged: no sha256 of the levels in it") from error
+
+    def skipped(self) -> dict[str, str]:
+        """Photos left out, name to reason."""
+        path = self.path / "skipped.json"
+        return files.read_json(path) if files.exists(path) else {}
+
+    def add_skipped(self, reasons: dict[str, str]) -> None:
+        known = self.skipped()
+        if reasons and known | reasons != known:
+            files.write_json(self.path / "skipped.json", known | reasons)
+
+    def damage(self, unit: int) -> list[str]:
+        """What is wrong with a unit: arrays that cannot be read or differ from their digests."""
+        try:
+            record = self.record(unit)
+        except DegflowError as error:
+            return [str(error)]
+        count = len(record.patches)
+        wrong = [
+            f"unit {unit}: {name} differs from its SHA-256"
+            for name in ("hr", "latents")
+            if not self._matches(record.sha256.get(name, ""), name, unit, count)
+        ]
+        for grid in self.grids():
+            if files.exists(self._mark(grid, unit)):
+                name = f"levels/{grid}"
+                if not self._matches(self.level_sums(grid, unit), name, unit, count):
+                    wrong.append(f"unit {unit}: {name} differs from its SHA-256")
+        return wrong
+
+    def _matches(self, sha256: str, name: str, unit: int, count: int) -> bool:
+        try:
+            return digest(self._read(name, unit, count)) == sha256
+        except StoreError:
+            return False
+
+    def _mark(self, stage: str, unit: int) -> Path:
+        return self.path / "done" / stage / f"{unit:08d}.json"
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        with _readable(self.path / name):
+            found = self._group[name]
+        if not isinstance(found, zarr.Array):
+            raise StoreError(f"{self.path}/{name} is damaged: not a zarr array")
+        return found
+
+    def _grow(self, array: zarr.Array[Any], units: int) -> None:
+        if array.shape[0] < units * UNIT:
+            with files.named(self.path, "write"):
+                array.resize((units * UNIT, *array.shape[1:]))
+
+    def _write(self, name: str, unit: int, values: np.ndarray) -> None:
+        # A unit that is short of patches is filled up: a zarr shard is only ever written whole.
+        missing = UNIT - len(values)
+        whole = np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else values
+        with files.named(self.path / name, "write"):
+            self._array(name)[unit * UNIT : (unit + 1) * UNIT] = whole
+
+    def _read(self, name: str, unit: int, count: int) -> np.ndarray:
+        with _readable(self.path / name):
+            return np.asarray(self._array(name)[unit * UNIT : unit * UNIT + count])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what zarr raises on damaged data into a StoreError that names the array."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, KeyError, IndexError) as error:
+        raise StoreError(
+            f"{path} is damaged or incomplete ({type(error).__name__}: {error}): see "
+            f"`degflow-pipe verify`"
+        ) from error
+
+
+def _create(
+    group: zarr.Group,
+    name: str,
+    item: tuple[int, ...],
+    dtype: type,
+    loose: int,
+    attributes: dict[str, Any] | None = None,
+) -> None:
+    """An empty array of items; a chunk is one entry of the first `loose` axes, a shard one unit."""
+    group.create_array(
+        name,
+        shape=(0, *item),
+        chunks=((1,) * loose + item[loose - 1 :]),
+        shards=(UNIT, *item),
+        dtype=dtype,
+        compressors=ZstdCodec(level=3, checksum=True),
+        fill_value=0,
+        attributes=attributes,
+    )

@@ -1,0 +1,43 @@
+"""The model card that lies beside the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from degflow_pipe.training.recipe import TrainRecipe
+
+
+def model_card(recipe: TrainRecipe, training: dict[str, Any]) -> str:
+    """Markdown that says what the checkpoint is, what it was trained on, and how well it does."""
+    levels = ", ".join(f"{level.name} (t = {level.t:g})" for level in recipe.data.knots)
+    velocity, lfm, rae = recipe.model.velocity, recipe.lfm, recipe.model.rae
+    rows = []
+    for stage in ("rae", "lfm"):
+        figures = training[stage]["figures"]
+        shown = ", ".join(
+            f"{name.removeprefix('psnr_')} {value:.2f} dB"
+            for name, value in figures.items()
+            if name.startswith("psnr_")
+        )
+        settings = training[stage]["settings"]
+        minutes = figures["seconds"] / 60
+        rows.append(f"| {stage} | {settings['steps']} | {minutes:.0f} min | {shown} |")
+    table = "\n".join(rows)
+    return f"""# {recipe.name}
+
+A DegFlow checkpoint: a residual autoencoder (D = {rae.width}, C = {rae.latent_channels}) and a
+velocity net (nf = {velocity.width}, {velocity.blocks} blocks a level).
+
+- Trained on: {recipe.data.source}
+- Licence of the data: {recipe.data.licence}
+- Levels: {levels}; t = 1 stands for SR scale {recipe.data.s_max:g}
+- Velocity: time_embedding `{velocity.time_embedding}`, condition `{velocity.condition}`; latent loss
+  `{lfm.latent_loss}`, perceptual `{lfm.perceptual}`, endpoint `{lfm.endpoint}`
+- Held-out scenes: {", ".join(training["validation_scenes"])}
+
+| stage | steps | training time | PSNR on held-out scenes, against the real picture |
+|---|---|---|---|
+{table}
+
+For `rae` the figure is the rebuilt picture of a level, for `lfm` the generated one.
+"""

@@ -1,0 +1,119 @@
+"""`train rae` and `train lfm` as plain functions: pairs and a recipe in, a checkpoint out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from degflow_pipe import files
+from degflow_pipe.checkpoint import CheckpointInfo, write_checkpoint
+from degflow_pipe.degflow import choose_device
+from degflow_pipe.errors import CheckpointError
+from degflow_pipe.model.rae import RAE
+from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.training.card import model_card
+from degflow_pipe.training.lfm import LFMTrainee
+from degflow_pipe.training.loop import recipe_digest, train
+from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
+from degflow_pipe.training.rae import RAETrainee
+from degflow_pipe.training.recipe import TrainRecipe
+
+RAE_WEIGHTS = "rae.safetensors"
+RAE_RECORD = "rae.json"
+
+
+def train_rae(
+    recipe: TrainRecipe,
+    data: Path,
+    out: Path,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train the autoencoder on the pairs below `data`; resumes from what `out` holds.
+
+    Writes out/rae.safetensors and out/rae.json (settings, figures, seconds). Returns the record.
+    Raises DataError for wrong pairs, UsageError where `out` holds another recipe's state.
+    """
+    train_pairs, held_out = _scenes(recipe, data)
+    trainee = RAETrainee(recipe, train_pairs, held_out, choose_device(device))
+    settings = {"rae": asdict(recipe.rae), "model": asdict(recipe.model.rae)}
+    digest = recipe_digest([settings, asdict(recipe.data)])
+    figures = train(trainee, recipe.rae, digest, out, progress or Silent())
+    record = {"settings": asdict(recipe.rae), "figures": figures, "model": settings["model"]}
+    files.write_bytes(out / RAE_WEIGHTS, save(_plain(trainee.network.state_dict())))
+    files.write_json(out / RAE_RECORD, record)
+    return record
+
+
+def train_lfm(
+    recipe: TrainRecipe,
+    data: Path,
+    out: Path,
+    rae: Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> CheckpointInfo:
+    """Train the velocity on a frozen autoencoder and write the whole checkpoint into `out`.
+
+    rae: the folder that `train_rae` wrote, `out` by default. Raises CheckpointError where it holds
+    no autoencoder of the recipe's width, DataError and UsageError as `train_rae`.
+    """
+    network, rae_record = _read_rae(recipe, rae or out)
+    train_pairs, held_out = _scenes(recipe, data)
+    trainee = LFMTrainee(recipe, network, train_pairs, held_out, choose_device(device))
+    settings = {"lfm": asdict(recipe.lfm), "model": recipe.model.to_dict()["velocity"]}
+    digest = recipe_digest([settings, asdict(recipe.data)])
+    figures = train(trainee, recipe.lfm, digest, out, progress or Silent())
+    training = {
+        "rae": rae_record,
+        "lfm": {
+            "settings": asdict(recipe.lfm),
+            "figures": figures,
+            "latent_variance": trainee.latent_variance,
+        },
+        "validation_scenes": [scene.name for scene in held_out.scenes],
+    }
+    weights = {f"rae.{k}": v for k, v in network.state_dict().items()}
+    weights |= {f"velocity.{k}": v for k, v in trainee.network.state_dict().items()}
+    return write_checkpoint(
+        out,
+        _plain(weights),
+        model_card(recipe, training),
+        name=recipe.name,
+        model=recipe.model,
+        levels=[{"name": level.name, "t": level.t} for level in recipe.data.knots],
+        s_max=recipe.data.s_max,
+        training=training,
+        data={"source": recipe.data.source, "licence": recipe.data.licence},
+    )
+
+
+def _scenes(recipe: TrainRecipe, data: Path) -> tuple[Pairs, Pairs]:
+    found: tuple[list[Scene], list[Scene]] = find_scenes(recipe.data, data)
+    return Pairs(found[0]), Pairs(found[1])
+
+
+def _read_rae(recipe: TrainRecipe, folder: Path) -> tuple[RAE, dict[str, Any]]:
+    if not files.exists(folder / RAE_RECORD):
+        raise CheckpointError(
+            f"{folder} holds no {RAE_WEIGHTS}: run `degflow-pipe train rae` first, or name its "
+            f"folder with --rae"
+        )
+    record = files.read_json(folder / RAE_RECORD)
+    network = RAE(recipe.model.rae)
+    try:
+        network.load_state_dict(load(files.read_bytes(folder / RAE_WEIGHTS)))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder / RAE_WEIGHTS} is not an autoencoder of width {recipe.model.rae.width}"
+        ) from error
+    return network, record
+
+
+def _plain(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().to("cpu", torch.float32).contiguous() for key, value in weights.items()}

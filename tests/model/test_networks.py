@@ -1,0 +1,200 @@
+"""The autoencoder and the velocity net, at sizes of a few channels."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from degflow_pipe.model.config import COMPRESSION, ModelConfig, RAEConfig, VelocityConfig
+from degflow_pipe.model.rae import RAE, ChannelNorm, Skips, Stage
+from degflow_pipe.model.velocity import VelocityNet, time_frequencies
+
+TINY_RAE = RAEConfig(width=4, latent_channels=2)
+TINY = {"width": 4, "multipliers": (1, 2), "blocks": 1}
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def awake(network: nn.Module) -> nn.Module:
+    """Every parameter drawn anew, so that no gate or last layer is (almost) closed."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(0.0, 0.2, generator=generator)
+    return network.eval().requires_grad_(False)
+
+
+def tiny_skips(side: int = 16, batch: int = 2) -> Skips:
+    d = TINY_RAE.width
+    return Skips(
+        noise(batch, d, side, side, seed=10),
+        noise(batch, d, side // 2, side // 2, seed=11),
+        noise(batch, 2 * d, side // 4, side // 4, seed=12),
+    )
+
+
+def changed(skips: Skips, name: str) -> Skips:
+    return skips._replace(**{name: getattr(skips, name) + 1.0})
+
+
+def test_a_fresh_stage_is_the_identity() -> None:
+    x = noise(2, 6, 5, 7)
+    assert torch.equal(Stage(6)(x), x)
+
+
+@pytest.mark.parametrize("gate", ["beta", "gamma"])
+def test_an_open_gate_lets_a_stage_change_its_channel_only(gate: str) -> None:
+    torch.manual_seed(0)
+    stage, x = Stage(6), noise(2, 6, 5, 7)
+    with torch.no_grad():
+        getattr(stage, gate)[0, 2] = 1.0
+    moved = (stage(x) != x).flatten(2).any(dim=2)
+    assert moved.tolist() == [[False, False, True, False, False, False]] * 2
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_channel_norm_is_the_plain_formula(memory_format: torch.memory_format) -> None:
+    norm = ChannelNorm(6)
+    with torch.no_grad():
+        norm.weight.copy_(noise(6, seed=1))
+        norm.bias.copy_(noise(6, seed=2))
+    x = 0.01 * noise(2, 6, 3, 5) + 2.0  # so small a variance that the eps of 1e-5 shows
+    centred = x.double() - x.double().mean(dim=1, keepdim=True)
+    scaled = centred / (centred.pow(2).mean(dim=1, keepdim=True) + 1e-5).sqrt()
+    wanted = scaled * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1)
+    got = norm(x.contiguous(memory_format=memory_format))
+    torch.testing.assert_close(got.double(), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_channel_norm_does_not_depend_on_the_memory_layout() -> None:
+    norm, x = ChannelNorm(6), noise(2, 6, 3, 5)
+    assert torch.equal(norm(x), norm(x.contiguous(memory_format=torch.channels_last)))
+
+
+def test_encoder_gives_the_shapes_it_states() -> None:
+    z, skips = RAE(TINY_RAE).encoder(noise(2, 3, 16, 24))
+    assert z.shape == (2, 2, 2, 3)
+    assert [f.shape for f in skips] == [(2, 4, 16, 24), (2, 4, 8, 12), (2, 8, 4, 6)]
+
+
+@pytest.mark.parametrize("name", Skips._fields)
+def test_decoder_depends_on_every_skip(name: str) -> None:
+    decoder, z, skips = awake(RAE(TINY_RAE)).decoder, noise(2, 2, 2, 2), tiny_skips()
+    before, after = decoder(z, skips), decoder(z, changed(skips, name))
+    assert before.shape == (2, 3, 16, 16)
+    assert (before - after).abs().max() > 1e-3
+
+
+def test_decoder_depends_on_the_latent() -> None:
+    decoder, skips = awake(RAE(TINY_RAE)).decoder, tiny_skips()
+    z = noise(2, 2, 2, 2)
+    assert (decoder(z, skips) - decoder(z + 1.0, skips)).abs().max() > 1e-3
+
+
+def test_autoencoder_joins_the_levels_latent_to_the_hr_skips() -> None:
+    rae = awake(RAE(TINY_RAE))
+    level, hr = noise(2, 3, 16, 16, seed=3), noise(2, 3, 16, 16, seed=4)
+    (z_level, skips_level), (z_hr, skips_hr) = rae.encoder(level), rae.encoder(hr)
+    got = rae(level, hr)
+    assert torch.equal(got, rae.decoder(z_level, skips_hr))
+    assert not torch.allclose(got, rae.decoder(z_hr, skips_hr), atol=1e-4)
+    assert not torch.allclose(got, rae.decoder(z_level, skips_level), atol=1e-4)
+
+
+@pytest.mark.parametrize("multipliers", [(1, 2), (1, 2, 2), (1, 2, 2, 2)])
+@pytest.mark.parametrize("condition", ["none", "skips"])
+def test_the_smallest_picture_a_model_takes_goes_through(
+    multipliers: tuple[int, ...], condition: str
+) -> None:
+    sizes = VelocityConfig(width=4, multipliers=multipliers, blocks=2, condition=condition)
+    config = ModelConfig(rae=TINY_RAE, velocity=sizes)
+    assert config.side_multiple == COMPRESSION * 2 ** (len(multipliers) - 1)
+    rae, velocity = RAE(config.rae), VelocityNet(config.velocity, config.rae)
+    x = noise(1, 3, config.side_multiple, 2 * config.side_multiple)
+    z, skips = rae.encoder(x)
+    v = velocity(z, torch.tensor([0.5]), velocity.context(skips))
+    assert v.shape == z.shape
+    assert rae.decoder(v, skips).shape == x.shape
+
+
+@pytest.mark.parametrize("time_embedding", ["sinusoidal", "smooth"])
+@pytest.mark.parametrize("condition", ["none", "skips"])
+def test_a_fresh_velocity_is_nearly_zero(time_embedding: str, condition: str) -> None:
+    torch.manual_seed(0)
+    config = VelocityConfig(**TINY, time_embedding=time_embedding, condition=condition)
+    net = VelocityNet(config, TINY_RAE).eval()
+    v = net(noise(2, 2, 2, 2), torch.tensor([0.1, 0.9]), net.context(tiny_skips()))
+    assert 0 < v.abs().max() < 1e-3
+
+
+def test_a_conditioned_velocity_asks_for_skips() -> None:
+    net = VelocityNet(VelocityConfig(**TINY, condition="skips"), TINY_RAE)
+    with pytest.raises(ValueError, match="pass skips="):
+        net.context(None)
+
+
+def test_an_unconditioned_velocity_has_no_context() -> None:
+    net = VelocityNet(VelocityConfig(**TINY), TINY_RAE)
+    assert net.context(None) is None
+    assert net.context(tiny_skips()) is None
+
+
+@pytest.mark.parametrize("name", Skips._fields)
+def test_a_conditioned_velocity_depends_on_every_skip(name: str) -> None:
+    net = awake(VelocityNet(VelocityConfig(**TINY, condition="skips"), TINY_RAE))
+    z, t, skips = noise(2, 2, 2, 2), torch.tensor([0.2, 0.7]), tiny_skips()
+    v = net(z, t, net.context(skips))
+    other = net(z, t, net.context(changed(skips, name)))
+    assert (v - other).abs().max() > 1e-3
+
+
+def test_every_pixel_of_a_skip_reaches_the_context() -> None:
+    net = awake(VelocityNet(VelocityConfig(**TINY, condition="skips"), TINY_RAE))
+    skips = Skips(*(f.requires_grad_() for f in tiny_skips()))
+    net.context(skips).sum().backward()
+    for f in skips:
+        assert (f.grad != 0).all()
+
+
+@pytest.mark.parametrize("time_embedding", ["sinusoidal", "smooth"])
+def test_velocity_depends_on_each_samples_own_time(time_embedding: str) -> None:
+    net = awake(VelocityNet(VelocityConfig(**TINY, time_embedding=time_embedding), TINY_RAE))
+    z = noise(1, 2, 2, 2).expand(2, -1, -1, -1)
+    same, apart = net(z, torch.tensor([0.3, 0.3])), net(z, torch.tensor([0.3, 0.8]))
+    assert torch.equal(same[0], same[1])
+    torch.testing.assert_close(apart[0], same[0])
+    assert (apart[0] - apart[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("time_embedding", ["sinusoidal", "smooth"])
+@pytest.mark.parametrize("t", [-0.05, 1.001, 1.2])
+def test_times_a_little_out_of_range_are_accepted(time_embedding: str, t: float) -> None:
+    net = awake(VelocityNet(VelocityConfig(**TINY, time_embedding=time_embedding), TINY_RAE))
+    assert net(noise(2, 2, 2, 2), torch.full((2,), t)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "last"),
+    [("smooth", math.pi, math.pi / 64), ("sinusoidal", 999.0, 0.0999)],
+)
+def test_time_frequencies_fall_in_geometric_steps(kind: str, first: float, last: float) -> None:
+    frequencies = time_frequencies(kind, 16)
+    assert frequencies.shape == (16,)
+    assert float(frequencies[0]) == pytest.approx(first, rel=1e-5)
+    assert float(frequencies[-1]) == pytest.approx(last, rel=1e-5)
+    ratios = frequencies[1:] / frequencies[:-1]
+    assert ratios.max() < 1
+    torch.testing.assert_close(ratios, ratios[:1].expand(15), rtol=1e-4, atol=0)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    net = awake(VelocityNet(VelocityConfig(**TINY, dropout=0.5), TINY_RAE))
+    z, t = noise(2, 2, 2, 2), torch.tensor([0.2, 0.7])
+    assert torch.equal(net(z, t), net(z, t))
+    net.train()
+    assert not torch.equal(net(z, t), net(z, t))

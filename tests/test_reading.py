@@ -1,0 +1,621 @@
+"""Reading shards: tiny real tars of both layouts, in which LR follows from HR exactly."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import pickle
+import random
+import tarfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import webdataset as wds
+from torch.utils.data import DataLoader
+
+from degflow_pipe.errors import ShardError, UsageError
+from degflow_pipe.files import FileError
+from degflow_pipe.reading import PairStream, SRPairs, sr_pairs
+
+SIDE = 16
+LEVELS = (0.1, 0.35, 1.0)
+
+
+def scale_of(t: float) -> float:
+    return round(1 + 3 * t, 6)
+
+
+def lr_of(hr: np.ndarray, t: float) -> np.ndarray:
+    """The LR of the same size: each pixel tells the HR's pixel and the level."""
+    return hr ^ np.uint8(round(t * 100))
+
+
+def coded(rgb: np.ndarray, ending: str = "png") -> bytes:
+    ok, data = cv2.imencode(f".{ending}", np.ascontiguousarray(rgb[:, :, ::-1]))
+    assert ok
+    return data.tobytes()
+
+
+def samples_of(
+    layout: str, patches: int, native: float | None, ending: str, side: int
+) -> list[dict[str, Any]]:
+    """Members of each sample; native: HR size / LR size, with HR made of LR by repeats."""
+    rng = np.random.default_rng(7)
+    samples: list[dict[str, Any]] = []
+    for n in range(patches):
+        base = {"source": f"photos/{n}.jpg", "source_sha256": "9f86", "y": 0, "x": 16 * n}
+        base |= {"patch": side, "checkpoint": None, "grid": "g"}
+        hr = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        lrs = {t: lr_of(hr, t) for t in LEVELS}
+        if native is not None:
+            small = rng.integers(0, 256, (round(side / native),) * 2 + (3,), dtype=np.uint8)
+            hr = cv2.resize(small, (side, side), interpolation=cv2.INTER_NEAREST)
+            lrs = dict.fromkeys(LEVELS, small)
+        key, infos = f"{n:08d}-9f86d081", {}
+        for t, lr in lrs.items():
+            infos[t] = {"level": f"t{round(t * 1000):04d}", "t": t, "scale": scale_of(t)}
+            infos[t] |= {"hr_size": list(hr.shape[:2]), "lr_size": list(lr.shape[:2])}
+            infos[t]["effective_scale"] = native or 1.0
+        if layout == "grouped":
+            sample = {"__key__": key, f"hr.{ending}": coded(hr, ending)}
+            sample["json"] = {**base, "levels": list(infos.values())}
+            for t, lr in lrs.items():
+                sample[f"lr_{infos[t]['level']}.{ending}"] = coded(lr, ending)
+            samples.append(sample)
+        else:
+            for t, lr in lrs.items():
+                sample = {
+                    "__key__": f"{key}-{infos[t]['level']}",
+                    f"lr.{ending}": coded(lr, ending),
+                }
+                samples.append(
+                    sample | {f"hr.{ending}": coded(hr, ending), "json": base | infos[t]}
+                )
+    return samples
+
+
+def write_shards(
+    folder: Path,
+    layout: str = "pairs",
+    patches: int = 8,
+    per_tar: int = 3,
+    native: float | None = None,
+    ending: str = "png",
+    name: str = "degflow",
+    side: int = SIDE,
+) -> Path:
+    """A finished shard folder, as the writer makes it."""
+    folder.mkdir(exist_ok=True)
+    samples = samples_of(layout, patches, native, ending, side)
+    tars, lines = [], []
+    for start in range(0, len(samples), per_tar):
+        tar, group = f"{name}-{start // per_tar:06d}.tar", samples[start : start + per_tar]
+        tars.append(tar)
+        with wds.TarWriter(str(folder / tar), mtime=0) as writer:
+            for sample in group:
+                writer.write(sample)
+        with tarfile.open(folder / tar) as written:
+            spans = {m.name: [m.offset_data, m.size] for m in written.getmembers()}
+        for sample in group:
+            key = sample["__key__"]
+            members = {ext: spans[f"{key}.{ext}"] for ext in sample if ext != "__key__"}
+            line = {"key": key, "tar": tar, "members": members, "json": sample["json"]}
+            lines.append(json.dumps(line) + "\n")
+    (folder / f"{name}.index.jsonl").write_text("".join(lines))
+    about = {"format": "degflow-pipe shards", "version": 1, "name": name, "tars": tars}
+    about |= {"samples": len(samples), "pairs": patches * len(LEVELS), "layout": layout}
+    (folder / f"{name}.json").write_text(json.dumps(about))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("grouped"), "grouped")
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shards(tmp_path_factory.mktemp("native"), native=2)
+
+
+@pytest.fixture(params=["pairs", "grouped"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+def name_of(info: dict[str, Any]) -> tuple[int, float]:
+    return info["x"], info["t"]
+
+
+EVERY = sorted((16 * n, t) for n in range(8) for t in LEVELS)
+
+
+def pixels(x: torch.Tensor) -> np.ndarray:
+    assert x.dtype == torch.float32 and x.is_contiguous() and x.min() >= 0 and x.max() <= 1
+    return (x * 255).round().to(torch.uint8).numpy()
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_line(folder: Path, **changes: Any) -> None:
+    """Change the first line of the index."""
+    index = folder / "degflow.index.jsonl"
+    first, *rest = index.read_text().splitlines()
+    index.write_text("\n".join([json.dumps(json.loads(first) | changes), *rest]) + "\n")
+
+
+# The stream
+
+
+def test_stream_yields_every_pair_once_with_its_json(folder: Path) -> None:
+    found = list(sr_pairs(folder, flips=False))
+    assert sorted(name_of(info) for _, _, info in found) == EVERY
+    for lr, hr, info in found:
+        assert lr.shape == hr.shape == (3, SIDE, SIDE)
+        assert (pixels(lr) == lr_of(pixels(hr), info["t"])).all()
+        assert set(info) == {
+            *("t", "scale", "level", "source", "source_sha256", "y", "x", "patch", "hr_size"),
+            *("lr_size", "effective_scale", "checkpoint", "grid"),
+        }
+
+
+def test_both_layouts_give_the_same_pairs(pairs: Path, grouped: Path) -> None:
+    one, two = ({name_of(s[2]): s for s in sr_pairs(f, flips=False)} for f in (pairs, grouped))
+    for name in EVERY:
+        assert torch.equal(one[name][0], two[name][0]) and torch.equal(one[name][1], two[name][1])
+        assert one[name][2] == two[name][2]
+
+
+def test_colours_are_rgb(tmp_path: Path) -> None:
+    stored = write_shards(tmp_path, patches=1)
+    red = np.zeros((SIDE, SIDE, 3), np.uint8)
+    red[..., 0] = 255
+    tar = stored / "degflow-000000.tar"
+    with wds.TarWriter(str(tar)) as writer:
+        info = {"t": 0.1, "scale": 1.3}
+        writer.write({"__key__": "a", "hr.png": coded(red), "json": info, "lr.png": coded(red)})
+    [(lr, hr, got)] = sr_pairs(str(tar))
+    assert got == info
+    assert torch.equal(lr, hr) and hr.amin((1, 2)).tolist() == hr.amax((1, 2)).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("crop", [None, 1, 5, SIDE])
+def test_crops_and_flips_keep_the_pair_aligned(folder: Path, crop: int | None) -> None:
+    side = crop or SIDE
+    for lr, hr, info in sr_pairs(folder, crop=crop):
+        assert lr.shape == hr.shape == (3, side, side)
+        assert (pixels(lr) == lr_of(pixels(hr), info["t"])).all()
+
+
+@pytest.mark.parametrize("crop", [None, 2, 6, SIDE])
+def test_native_lr_stays_aligned(native: Path, crop: int | None) -> None:
+    side = crop or SIDE
+    for lr, hr, _ in sr_pairs(native, crop=crop):
+        assert hr.shape == (3, side, side) and lr.shape == (3, side // 2, side // 2)
+        assert torch.equal(lr.repeat_interleave(2, 1).repeat_interleave(2, 2), hr)
+
+
+def test_all_eight_turns_and_many_places_are_drawn(tmp_path: Path) -> None:
+    stored = write_shards(tmp_path, patches=1, side=8)
+    kept = {i["t"]: pixels(hr) for _, hr, i in sr_pairs(stored, flips=False)}
+    stream, turned, crops = sr_pairs(stored, t=(0.1, 0.1)), set(), set()
+    cropped = sr_pairs(stored, t=(0.1, 0.1), crop=6, flips=False)
+    for _ in range(100):
+        turned |= {pixels(hr).tobytes() for _, hr, _ in stream}
+        crops |= {pixels(hr).tobytes() for _, hr, _ in cropped}
+    eight = [
+        np.rot90(one, k, (1, 2)) for one in (kept[0.1], kept[0.1][:, :, ::-1]) for k in range(4)
+    ]
+    assert turned == {one.tobytes() for one in eight}
+    places = [kept[0.1][:, y : y + 6, x : x + 6].tobytes() for y in range(3) for x in range(3)]
+    assert crops == set(places)
+
+
+def test_what_is_not_square_keeps_its_shape(tmp_path: Path) -> None:
+    rng, tar = np.random.default_rng(0), tmp_path / "a.tar"
+    with wds.TarWriter(str(tar)) as writer:
+        for n in range(12):
+            hr = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+            info = {"t": 0.1, "scale": 1.3}
+            sample = {"hr.png": coded(hr), "json": info, "lr.png": coded(lr_of(hr, 0.1))}
+            writer.write({"__key__": f"{n:08d}", **sample})
+    [(lr, hr, infos)] = sr_pairs(str(tar), batch=12)
+    assert lr.shape == hr.shape == (12, 3, 6, 8) and len(infos) == 12
+    assert (pixels(lr) == lr_of(pixels(hr), 0.1)).all()
+
+
+@pytest.mark.parametrize("ending", ["webp", "jpg"])
+def test_other_picture_formats(tmp_path: Path, ending: str) -> None:
+    stored = write_shards(tmp_path, "grouped", patches=2, ending=ending)
+    streamed = {name_of(s[2]): s for s in sr_pairs(stored, flips=False)}
+    assert len(streamed) == len(SRPairs(stored)) == 6
+    for i in range(6):
+        lr, hr, info = SRPairs(stored)[i]
+        assert torch.equal(streamed[name_of(info)][0], lr)
+        assert torch.equal(streamed[name_of(info)][1], hr)
+
+
+@pytest.mark.parametrize(
+    ("ask", "kept"),
+    [
+        ({"t": (0.1, 0.35)}, {0.1, 0.35}),
+        ({"t": (0.1 + 5e-7, 0.9)}, {0.1, 0.35}),
+        ({"t": (0.11, 0.34 + 1e-2)}, {0.35}),
+        ({"scales": (1.3, 2.05)}, {0.1, 0.35}),
+        ({"scales": (2, 4)}, {0.35, 1.0}),
+        ({"levels": [0.1, 1]}, {0.1, 1.0}),
+        ({"levels": [0.1, 0.35], "scales": (2, 4)}, {0.35}),
+    ],
+)
+def test_only_wanted_levels_are_read(folder: Path, ask: dict[str, Any], kept: set[float]) -> None:
+    found = Counter(info["t"] for _, _, info in sr_pairs(folder, **ask))
+    assert found == dict.fromkeys(kept, 8)
+
+
+def test_batches_hold_one_scale(folder: Path) -> None:
+    sizes: dict[float, list[int]] = {t: [] for t in LEVELS}
+    for lr, hr, infos in sr_pairs(folder, batch=3, crop=4):
+        assert lr.shape == hr.shape == (len(infos), 3, 4, 4)
+        [t] = {info["t"] for info in infos}
+        sizes[t].append(len(infos))
+        assert (pixels(lr) == lr_of(pixels(hr), t)).all()
+    assert sizes == {t: [3, 3, 2] for t in LEVELS}
+    assert [len(i) for _, _, i in sr_pairs(folder, batch=3, drop_last=True)] == [3] * 6
+
+
+def test_same_seed_same_epoch_and_other_epochs_differ(folder: Path) -> None:
+    def epoch(stream: PairStream) -> list[tuple[Any, bytes]]:
+        return [(name_of(i), pixels(hr).tobytes()) for _, hr, i in stream]
+
+    one, two, other = (sr_pairs(folder, crop=6, seed=s) for s in (3, 3, 4))
+    first, second = epoch(one), epoch(one)
+    assert [name for name, _ in first] != [name for name, _ in second]
+    assert dict(first) != dict(second) and sorted(dict(first)) == sorted(dict(second)) == EVERY
+    assert epoch(two) == first and epoch(two) == second
+    assert epoch(other) != first
+    one.set_epoch(1)
+    assert epoch(one) == second
+    again = pickle.loads(pickle.dumps(two))
+    again.set_epoch(0)
+    assert epoch(again) == first
+
+
+def test_no_shuffle_keeps_the_order(folder: Path) -> None:
+    assert [name_of(i) for _, _, i in sr_pairs(folder, shuffle=0)] == EVERY
+
+
+def test_global_generators_are_left_alone(pairs: Path) -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    list(sr_pairs(pairs, crop=4, batch=2))
+    assert random.getstate() == before[0] and np.random.get_state()[1].tolist() == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+# Workers and ranks
+
+
+def test_two_workers_see_every_pair_once_an_epoch(folder: Path) -> None:
+    loader = DataLoader(sr_pairs(folder, crop=6), batch_size=None, num_workers=2)
+    crops = []
+    for _ in range(2):
+        found = list(loader)
+        assert sorted(name_of(info) for _, _, info in found) == EVERY
+        crops.append({name_of(info): hr for _, hr, info in found})
+    again = DataLoader(sr_pairs(folder, crop=6), batch_size=None, num_workers=2)
+    for _, hr, info in again:
+        assert torch.equal(hr, crops[0][name_of(info)])
+    assert any(not torch.equal(crops[0][name], crops[1][name]) for name in EVERY)
+
+
+def test_workers_that_live_on_go_to_the_next_epoch(pairs: Path) -> None:
+    def epoch(loader: Any) -> dict[Any, bytes]:
+        return {name_of(info): pixels(hr).tobytes() for _, hr, info in loader}
+
+    stream, other = sr_pairs(pairs, crop=6), sr_pairs(pairs, crop=6)
+    lasting = DataLoader(stream, batch_size=None, num_workers=1, persistent_workers=True)
+    first, second = epoch(lasting), epoch(lasting)
+    stream.set_epoch(0)
+    assert first != second and epoch(lasting) == first
+    assert epoch(other) == first, "worker 0 of 1 and no worker at all draw alike"
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_workers_without_a_tar_yield_nothing(tmp_path: Path, batch: int | None) -> None:
+    stored = write_shards(tmp_path, per_tar=24)
+    loader = DataLoader(sr_pairs(stored, batch=batch), batch_size=None, num_workers=2)
+    found = [one for _, _, info in loader for one in (info if batch else [info])]
+    assert sorted(map(name_of, found)) == EVERY
+
+
+def test_ranks_share_the_tars(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    monkeypatch.setenv("WORLD_SIZE", "9")
+    for rank in range(9):
+        monkeypatch.setenv("RANK", str(rank))
+        mine = [name_of(info) for _, _, info in sr_pairs(pairs)]
+        assert len(mine) == (3 if rank < 8 else 0)
+        found += mine
+    assert sorted(found) == EVERY
+
+
+def test_started_workers_count_epochs_and_read_by_number(pairs: Path) -> None:
+    """Workers that share nothing with this process but what was pickled."""
+    stream = sr_pairs(pairs, crop=6)
+    settings = {"batch_size": None, "num_workers": 1, "multiprocessing_context": "spawn"}
+    first = {name_of(info): hr for _, hr, info in DataLoader(stream, **settings)}
+    second = {name_of(info): hr for _, hr, info in stream}
+    assert sorted(first) == EVERY
+    assert any(not torch.equal(first[name], second[name]) for name in EVERY)
+    numbered = [name_of(info) for _, _, info in DataLoader(SRPairs(pairs), **settings)]
+    assert numbered == EVERY
+
+
+# Where shards come from
+
+
+def test_tars_by_pattern_list_and_file_url(pairs: Path) -> None:
+    tars = sorted(str(path) for path in pairs.glob("*.tar"))
+    assert len(tars) == 8
+    pattern = str(pairs / "degflow-{000000..000007}.tar")
+    for shards in (pattern, tars, [Path(tar).as_uri() for tar in tars], "::".join(tars)):
+        assert sorted(name_of(info) for _, _, info in sr_pairs(shards)) == EVERY
+
+
+def test_a_folder_of_an_odd_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shards(tmp_path / "pipe:a #?%20{1..2}", patches=2)
+    monkeypatch.chdir(tmp_path)
+    for shards in ("pipe:a #?%20{1..2}", Path("pipe:a #?%20{1..2}")):
+        assert len(list(sr_pairs(shards))) == 6
+        assert len(list(SRPairs(shards))) == 6
+
+
+def test_two_data_sets_in_a_folder(tmp_path: Path) -> None:
+    write_shards(tmp_path, patches=2)
+    write_shards(tmp_path, patches=3, name="other")
+    with pytest.raises(ShardError, match="holds degflow, other; say which with name="):
+        sr_pairs(tmp_path)
+    assert len(list(sr_pairs(tmp_path, name="other"))) == 9
+    assert len(SRPairs(tmp_path, name="degflow")) == 6
+
+
+# Pairs by number
+
+
+def test_pairs_by_number_are_those_of_the_stream(folder: Path) -> None:
+    numbered = SRPairs(folder)
+    streamed = list(sr_pairs(folder, flips=False, shuffle=0))
+    assert len(numbered) == len(streamed) == 24
+    for (lr, hr, info), (lr2, hr2, info2) in zip(streamed, numbered, strict=True):
+        assert torch.equal(lr, lr2) and torch.equal(hr, hr2) and info == info2
+    assert name_of(numbered[-1][2]) == EVERY[-1]
+    for i in (24, -25):
+        with pytest.raises(IndexError):
+            numbered[i]
+
+
+def test_keys_are_alike_in_both_layouts(pairs: Path, grouped: Path) -> None:
+    keys = list(SRPairs(pairs).keys())
+    assert keys[:2] == ["00000000-9f86d081-t0100", "00000000-9f86d081-t0350"]
+    assert keys == sorted(set(keys)) == list(SRPairs(grouped).keys())
+
+
+def test_pairs_by_number_in_workers_and_pickled(folder: Path) -> None:
+    numbered = SRPairs(folder)
+    numbered[5]
+    loader = DataLoader(pickle.loads(pickle.dumps(numbered)), batch_size=None, num_workers=2)
+    found = list(loader)
+    assert [name_of(info) for _, _, info in found] == EVERY
+    assert torch.equal(found[5][0], numbered[5][0])
+
+
+def test_native_pairs_by_number(native: Path) -> None:
+    lr, hr, _ = SRPairs(native)[3]
+    assert torch.equal(lr.repeat_interleave(2, 1).repeat_interleave(2, 2), hr)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        *({"crop": 0}, {"batch": 0}, {"shuffle": -1}, {"seed": -1}),
+        *({"t": (0.5, 0.1)}, {"scales": (1, 2, 3)}, {"t": (float("nan"), 1)}),
+    ],
+)
+def test_wrong_arguments(pairs: Path, ask: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(ask))} must be"):
+        sr_pairs(pairs, **ask)
+
+
+def test_other_wrong_uses(pairs: Path) -> None:
+    with pytest.raises(UsageError, match="must name one tar"):
+        sr_pairs([])
+    with pytest.raises(UsageError, match="epoch must be 0"):
+        sr_pairs(pairs).set_epoch(-1)
+
+
+@pytest.mark.parametrize("ask", [{"t": (0.4, 0.9)}, {"levels": [0.2]}, {"levels": []}])
+def test_a_selection_that_leaves_nothing(folder: Path, ask: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"from \(0.1, 1.3\) to \(1.0, 4.0\)"):
+        sr_pairs(folder, **ask)
+
+
+def test_crops_that_do_not_fit(pairs: Path, native: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"crop=17 .*HR 16 x 16"):
+        list(sr_pairs(pairs, crop=17))
+    with pytest.raises(UsageError, match="crop=5 must be a multiple of 2"):
+        list(sr_pairs(native, crop=5))
+    odd = write_shards(tmp_path / "odd", native=1.6)
+    assert len(list(sr_pairs(odd))) == 24
+    with pytest.raises(UsageError, match="crop=8 needs an HR that is a whole number of times"):
+        list(sr_pairs(odd, crop=8))
+    loader = DataLoader(sr_pairs(pairs, crop=17), batch_size=None, num_workers=1)
+    with pytest.raises(UsageError, match="crop=17"):
+        list(loader)
+
+
+@pytest.mark.parametrize("read", [sr_pairs, SRPairs])
+def test_folders_that_are_not_finished_shards(tmp_path: Path, read: Any) -> None:
+    for missing in (str(tmp_path / "none"), tmp_path / "none"):
+        with pytest.raises(ShardError, match="no such folder"):
+            read(missing)
+    with pytest.raises(ShardError, match="no finished shards"):
+        read(tmp_path)
+    about = write_shards(tmp_path, patches=1) / "degflow.json"
+    with pytest.raises(ShardError, match=r"no finished shards: other.json"):
+        read(tmp_path, name="other")
+    whole = about.read_text()
+    about.unlink()
+    with pytest.raises(ShardError, match="run the step that makes the shards to its end"):
+        read(tmp_path)
+    for text, why in (
+        ("[", "not JSON"),
+        ("[]", "not the summary"),
+        (whole.replace("pipe shards", "pipe store"), "not the summary"),
+        (whole.replace('"version": 1', '"version": 2'), "version 2, this release reads 1"),
+        (whole.replace('"samples": 3', '"samples": 2'), "damaged.*3 pairs in 2 samples"),
+        (whole.replace('"samples": 3', '"samples": null'), "damaged"),
+        (whole.replace('"layout": "pairs"', '"layout": "rows"'), "damaged.*rows"),
+    ):
+        about.write_text(text)
+        with pytest.raises(ShardError, match=why):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("tar", ["../x.tar", "/etc/passwd", "gone.tar", "..", 3, ["a"], "a\\b.tar"])
+def test_tars_are_files_of_the_folder(tmp_path: Path, tar: Any) -> None:
+    stored = write_shards(tmp_path / "shards", patches=1)
+    (tmp_path / "x.tar").write_bytes((stored / "degflow-000000.tar").read_bytes())
+    edit_line(stored, tar=tar)
+    with pytest.raises(ShardError, match="index"):
+        SRPairs(stored)[0]
+    edit(stored / "degflow.json", tars=[tar])
+    for read in (sr_pairs, SRPairs):
+        with pytest.raises(ShardError, match="not a file of this folder"):
+            read(stored)
+
+
+@pytest.mark.parametrize(
+    "span", [[0, 10**9], [-5, 5], [10**9, 1], [5, -1], "05", [0], [0.0, 1], None]
+)
+def test_index_bytes_outside_the_tar(tmp_path: Path, span: Any) -> None:
+    stored = write_shards(tmp_path, patches=1)
+    edit_line(stored, members={"hr.png": span, "lr.png": span})
+    with pytest.raises(ShardError, match=r"degflow-000000.tar: 00000000-9f86d081-t0100 is at"):
+        SRPairs(stored)[0]
+    assert name_of(SRPairs(stored)[1][2]) == EVERY[1]
+
+
+def test_damaged_index(tmp_path: Path) -> None:
+    stored = write_shards(tmp_path, "grouped", patches=2)
+    index = stored / "degflow.index.jsonl"
+    lines = index.read_bytes().splitlines(keepends=True)
+    index.write_bytes(lines[0])
+    with pytest.raises(ShardError, match="1 lines for 2 samples"):
+        SRPairs(stored)
+    index.write_bytes(b"")
+    with pytest.raises(ShardError, match="empty"):
+        sr_pairs(stored)
+    for line in (
+        b"\xff\n",
+        b"{}\n",
+        b"[1]\n",
+        b'{"key": 1, "tar": [], "members": {}, "json": {}}\n',
+    ):
+        index.write_bytes(lines[0] + line)
+        with pytest.raises(ShardError, match=r"index.jsonl: damaged line"):
+            SRPairs(stored)[-1]
+    entry = json.loads(lines[0])
+    del entry["json"]["levels"][0]
+    index.write_bytes(json.dumps(entry).encode() + b"\n" + lines[1])
+    with pytest.raises(ShardError, match=r"has 2 levels.*where 3 are due"):
+        SRPairs(stored)[0]
+    entry = json.loads(lines[0])
+    del entry["members"]["lr_t0350.png"]
+    index.write_bytes(json.dumps(entry).encode() + b"\n" + lines[1])
+    with pytest.raises(ShardError, match=r"t0350 has no picture 'lr_t0350'"):
+        SRPairs(stored)[1]
+
+
+def test_damaged_pictures(tmp_path: Path) -> None:
+    stored = write_shards(tmp_path, patches=1)
+    first = json.loads((stored / "degflow.index.jsonl").read_text().splitlines()[0])
+    offset, size = first["members"]["lr.png"]
+    tar = stored / "degflow-000000.tar"
+    data = bytearray(tar.read_bytes())
+    data[offset : offset + size] = bytes(size)
+    tar.write_bytes(data)
+    for read in (lambda: list(sr_pairs(stored)), lambda: SRPairs(stored)[0]):
+        with pytest.raises(ShardError, match=r"000000.tar: 0.*t0100: a picture cannot be decoded"):
+            read()
+    edit_line(stored, members={**first["members"], "lr.png": [0, 0]})
+    with pytest.raises(ShardError, match="cannot be decoded"):
+        SRPairs(stored)[0]
+
+
+def test_damaged_tars(tmp_path: Path) -> None:
+    stored = write_shards(tmp_path, patches=1)
+    tar = stored / "degflow-000000.tar"
+    whole = tar.read_bytes()
+    for data in (b"", b"no tar at all" * 100, whole[:700], whole[:1500]):
+        tar.write_bytes(data)
+        with pytest.raises(ShardError, match=r"degflow-000000.tar: cannot be read as a tar"):
+            list(sr_pairs(stored))
+    tar.unlink()
+    with pytest.raises(ShardError, match=r"cannot be read as a tar: .*No such file"):
+        list(sr_pairs(str(tar)))
+    with pytest.raises(ShardError, match="not a file of this folder"):
+        sr_pairs(stored)
+    stream = sr_pairs(write_shards(tmp_path, patches=1))
+    tar.unlink()
+    with pytest.raises(FileError, match=r"degflow-000000.tar: cannot read"):
+        list(stream)
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        ({"json": b"{"}, "no JSON of a training pair"),
+        ({"json": b"[]"}, "no JSON of a training pair"),
+        ({"json": b'{"t": "0.1", "scale": 1}'}, "no JSON of a training pair"),
+        ({"json": b'{"levels": [{"t": 1, "scale": 1}]}'}, "no JSON of a training pair"),
+        ({"png": b"x"}, "no JSON of a training pair"),
+        ({"json": b'{"t": 0.1, "scale": 1}'}, "no picture 'lr'"),
+        ({"json": b'{"t": 0.1, "scale": 1}', "lr.png": b"x"}, "no picture 'hr'"),
+        ({"json": b'{"levels": [{"t": 1, "scale": 1, "level": "t1000"}]}'}, "'lr_t1000'"),
+    ],
+)
+def test_tars_of_something_else(tmp_path: Path, members: dict[str, bytes], why: str) -> None:
+    tar = tmp_path / "a.tar"
+    with tarfile.open(tar, "w") as archive:
+        for ext, data in members.items():
+            info = tarfile.TarInfo(f"key.{ext}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    with pytest.raises(ShardError, match=why):
+        list(sr_pairs(str(tar)))
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_no_file_is_left_open(folder: Path) -> None:
+    whole, part = sr_pairs(folder), iter(sr_pairs(folder, shuffle=0))
+    list(whole), next(part)
+    del part
+    SRPairs(folder)[0]
+    list(sr_pairs(sorted(str(path) for path in folder.glob("*.tar"))))
+    gc.collect()
