@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,7 +46,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[IO[bytes]]:
+def reading(path: Path) -> Iterator[BufferedReader]:
     """An open binary file to read and seek in; raises FileError naming it."""
     with named(path, "read"), path.open("rb") as file:
         yield file
@@ -120,10 +121,12 @@ def one_writer(folder: Path) -> Iterator[None]:
     """
     make_folder(folder)
     path = folder / ".lock"
-    with named(path, "lock"), path.open("w") as file:
+    with named(path, "lock"):
+        file = path.open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except OSError as error:
             raise FileError(f"{folder}: another process is writing to it; wait for it") from error
         yield
 

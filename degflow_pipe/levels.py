@@ -67,7 +67,7 @@ class Grid:
 
 
 def grid_of(levels: Iterable[Level]) -> Grid:
-    """A grid of the given levels, sorted, repeats dropped. Raises UsageError for none or too many."""
+    """The given levels, sorted, without repeats. Raises UsageError for none or too many."""
     unique = tuple(sorted(set(levels)))
     if not unique:
         raise UsageError("a grid needs one level at least")

@@ -143,7 +143,7 @@ class RAE(nn.Module):
         super().__init__()
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x_level: Tensor, x_hr: Tensor) -> Tensor:
         """Rebuild the picture of a level from its latent and the HR skips: D(E(x_level).z; E(HR)).

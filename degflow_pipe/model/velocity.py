@@ -1,7 +1,8 @@
 """Velocity net v(z, t): an NCSN++ U-Net over latents.
 
 Song et al., Score-Based Generative Modeling through SDEs, ICLR 2021 (NCSN++), without FIR filters;
-blocks after BigGAN (Brock et al., ICLR 2019). Name suffixes: b batch, c channels, h height, w width.
+blocks after BigGAN (Brock et al., ICLR 2019). Name suffixes: b batch, c channels, h height,
+w width.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ class VelocityNet(nn.Module):
                 self.up.append(block(channels, channels, "up"))
         self.norm_out = _groups(channels)
         self.conv_out = _small_(nn.Conv2d(channels, rae.latent_channels, 3, padding=1))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def context(self, skips: Skips | None) -> Tensor | None:
         """What the net sees of the HR picture, (B, width, h, w), or None where it sees z alone.

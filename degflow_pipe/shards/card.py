@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.shards.pictures import parse_format
+from degflow_pipe.shards.sheet import label_bar, labelled_row
 from degflow_pipe.shards.tars import Sources
 
 SHEET_PATCHES, SHEET_LEVELS, SHEET_SIDE = 4, 6, 160
@@ -32,28 +33,6 @@ def contact_sheet(sources: Sources) -> bytes:
     labels = ["HR", *(f"t = {sources.grid.t[i]:g}" for i in chosen)]
     sheet = np.concatenate([label_bar(labels, SHEET_SIDE), *rows])
     return parse_format("png").encode(sheet)
-
-
-def label_bar(labels: list[str], side: int) -> np.ndarray:
-    """A white bar (24, side * n, 3) uint8 with one label above each column."""
-    bar = np.full((24, side * len(labels), 3), 255, np.uint8)
-    for i, label in enumerate(labels):
-        place = (i * side + 4, 17)
-        cv2.putText(bar, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    return bar
-
-
-def labelled_row(pictures: list[np.ndarray], side: int) -> np.ndarray:
-    """Pictures (H, W, 3) uint8 side by side, each cropped about its middle to at most `side`."""
-    cells = []
-    for picture in pictures:
-        height, width = picture.shape[:2]
-        y, x = max(height - side, 0) // 2, max(width - side, 0) // 2
-        crop = picture[y : y + side, x : x + side]
-        cell = np.full((side, side, 3), 255, np.uint8)
-        cell[: crop.shape[0], : crop.shape[1]] = crop
-        cells.append(cell)
-    return np.concatenate(cells, axis=1)
 
 
 def _spread(items: list[int], count: int) -> list[int]:
@@ -132,7 +111,7 @@ def _size_category(count: int) -> str:
     bounds = [(10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"), (10**7, "10M")]
     if count < bounds[0][0]:
         return "n<1K"
-    for (_, low), (high, name) in zip(bounds, bounds[1:], strict=False):
+    for (_, low), (high, name) in pairwise(bounds):
         if count < high:
             return f"{low}<n<{name}"
     return "n>10M"

@@ -90,7 +90,8 @@ def tar_members(path: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
     Raises tarfile.TarError for a damaged tar.
     """
     with files.reading(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-        key, members = "", {}
+        key = ""
+        members: dict[str, list[int]] = {}
         for member in tar:
             found, _, ending = member.name.partition(".")
             if members and found != key:

@@ -108,11 +108,10 @@ def ingest_unit(unit: PatchUnit, store: Store, model: DegFlow, batch: int) -> Pa
     """Encode one unit's patches and write them, their latents and, last, the unit's mark."""
     hr = np.stack(unit.pixels)
     latents = [
-        model.encode(to_tensor(hr[i : i + batch]))[0].cpu().numpy() for i in range(0, len(hr), batch)
+        model.encode(to_tensor(hr[i : i + batch]))[0].cpu().numpy()
+        for i in range(0, len(hr), batch)
     ]
-    store.write_patches(
-        unit.number, hr, np.concatenate(latents), unit.records, unit.finished
-    )
+    store.write_patches(unit.number, hr, np.concatenate(latents), unit.records, unit.finished)
     return unit
 
 
@@ -195,9 +194,7 @@ class _Stream:
                     unit.pixels.append(patch.pixels)
                     unit.records.append(record)
                 unit.finished.append(
-                    PhotoRecord(
-                        file.name, photo.sha256, counts.kept, counts.flat, counts.duplicate
-                    )
+                    PhotoRecord(file.name, photo.sha256, counts.kept, counts.flat, counts.duplicate)
                 )
                 self.done.add(photo.sha256)
                 self._count(counts)

@@ -68,19 +68,21 @@ def shard(
     sources = Sources(source, chosen, settings)
     packed_levels(chosen, source.settings, settings)  # refuses before anything is written
     wanted = settings_json(settings, source.settings, chosen)
-    with files.one_writer(out):
+    with files.one_writer(out / settings.marks):
         _clear_way(out, settings, wanted, overwrite)
         plans = plan_tars(counts, len(chosen), settings)
         marks = in_order(lambda plan: shard_unit(plan, sources, out), plans, workers)
         totals = _Totals()
         tars = sum(1 for _ in plan_tars(counts, len(chosen), settings))
-        with (progress or Silent()).task("shard", tars) as task:
-            with files.writing(out / f"{settings.name}.index.jsonl") as index:
-                for mark in marks:
-                    totals.add(mark)
-                    for line in mark["index"]:
-                        index.write(json.dumps(line, sort_keys=True).encode() + b"\n")
-                    task.advance()
+        with (
+            (progress or Silent()).task("shard", tars) as task,
+            files.writing(out / f"{settings.name}.index.jsonl") as index,
+        ):
+            for mark in marks:
+                totals.add(mark)
+                for line in mark["index"]:
+                    index.write(json.dumps(line, sort_keys=True).encode() + b"\n")
+                task.advance()
         _finish(out, sources, totals, wanted, sum(counts.values()))
     return ShardSummary(
         out=str(out),
@@ -116,7 +118,9 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
     if not grids:
         raise StoreError(f"{store.path} holds no levels: run `degflow-pipe generate` first")
     if name is None and len(grids) > 1:
-        raise UsageError(f"{store.path} holds {len(grids)} grids: name one with --grid: {', '.join(grids)}")
+        raise UsageError(
+            f"{store.path} holds {len(grids)} grids: name one with --grid: {', '.join(grids)}"
+        )
     return store.grid(name if name is not None else grids[0])
 
 

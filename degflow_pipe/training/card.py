@@ -31,8 +31,8 @@ velocity net (nf = {velocity.width}, {velocity.blocks} blocks a level).
 - Trained on: {recipe.data.source}
 - Licence of the data: {recipe.data.licence}
 - Levels: {levels}; t = 1 stands for SR scale {recipe.data.s_max:g}
-- Velocity: time_embedding `{velocity.time_embedding}`, condition `{velocity.condition}`; latent loss
-  `{lfm.latent_loss}`, perceptual `{lfm.perceptual}`, endpoint `{lfm.endpoint}`
+- Velocity: time_embedding `{velocity.time_embedding}`, condition `{velocity.condition}`;
+  latent loss `{lfm.latent_loss}`, perceptual `{lfm.perceptual}`, endpoint `{lfm.endpoint}`
 - Held-out scenes: {", ".join(training["validation_scenes"])}
 
 | stage | steps | training time | PSNR on held-out scenes, against the real picture |

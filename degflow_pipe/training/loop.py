@@ -28,7 +28,10 @@ class Trainee(Protocol):
     """What the loop trains: `network`, and how one batch turns into a loss."""
 
     name: str
-    network: nn.Module
+
+    @property
+    def network(self) -> nn.Module:
+        """The network whose parameters are trained."""
 
     def loss(self, rng: np.random.Generator) -> Tensor:
         """Draw a batch with rng and return the scalar loss."""
@@ -84,7 +87,7 @@ def train(
                 group["lr"] = learning_rate(settings, step)
             loss = trainee.loss(rng)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             running.append(loss.item())
             step += 1

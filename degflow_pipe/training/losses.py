@@ -15,8 +15,8 @@ PictureLoss = Callable[[Tensor, Tensor], Tensor]
 def perceptual_loss(kind: str, device: torch.device) -> PictureLoss | None:
     """LPIPS of pictures (B, 3, H, W) in [-1, 1] (Zhang et al., CVPR 2018), or None for `none`.
 
-    kind: `lpips-vgg`, `lpips-alex`, `lpips-squeeze` or `none`. Raises DataError where the weights of
-    its backbone are neither in torch's cache nor can be downloaded.
+    kind: `lpips-vgg`, `lpips-alex`, `lpips-squeeze` or `none`. Raises DataError where the weights
+    of its backbone are neither in torch's cache nor can be downloaded.
     """
     if kind == "none":
         return None

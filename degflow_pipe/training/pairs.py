@@ -118,7 +118,7 @@ class Pairs:
             if min(height, width) < patch:
                 raise DataError(f"{scene.files[0]} is smaller than the training patch {patch}")
             y, x = rng.integers(height - patch + 1), rng.integers(width - patch + 1)
-            flip, turns = rng.integers(2), rng.integers(4)
+            flip, turns = rng.integers(2), int(rng.integers(4))
             crops = np.stack([picture[y : y + patch, x : x + patch] for picture in stack])
             crops = np.rot90(crops[:, :, ::-1] if flip else crops, turns, axes=(1, 2))
             batch.append(np.ascontiguousarray(crops))

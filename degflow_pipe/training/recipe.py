@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from degflow_pipe.errors import UsageError
@@ -46,7 +47,7 @@ class DataSettings:
     def __post_init__(self) -> None:
         knots = self.knots
         times = [level.t for level in knots]
-        if len(times) < 2 or times[0] != 0.0 or any(a >= b for a, b in zip(times, times[1:])):
+        if len(times) < 2 or times[0] != 0.0 or any(a >= b for a, b in pairwise(times)):
             raise UsageError(
                 f"data.levels must start with HR at t = 0 and rise strictly in t, got t = {times}"
             )

@@ -116,4 +116,6 @@ def _read_rae(recipe: TrainRecipe, folder: Path) -> tuple[RAE, dict[str, Any]]:
 
 
 def _plain(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.detach().to("cpu", torch.float32).contiguous() for key, value in weights.items()}
+    return {
+        key: value.detach().to("cpu", torch.float32).contiguous() for key, value in weights.items()
+    }

@@ -1,0 +1,74 @@
+"""degflow-pipe: real-world LR/HR training pairs for super-resolution.
+
+The names below are the public face; they are imported when first used, so that what needs no torch
+does not load it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from degflow_pipe.errors import (
+    CheckpointError,
+    DataError,
+    DegflowError,
+    PhotoError,
+    ShardError,
+    StoreError,
+    UsageError,
+)
+from degflow_pipe.version import __version__
+
+if TYPE_CHECKING:
+    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.levels import Grid, Level, parse_scales, parse_t, parse_t_grid
+    from degflow_pipe.reading import SRPairs, sr_pairs
+    from degflow_pipe.shards.layout import ShardSettings
+    from degflow_pipe.stages.generate import generate
+    from degflow_pipe.stages.ingest import ingest
+    from degflow_pipe.stages.shard import shard
+
+_HOMES = {
+    "DegFlow": "degflow",
+    "Grid": "levels",
+    "Level": "levels",
+    "SRPairs": "reading",
+    "ShardSettings": "shards.layout",
+    "generate": "stages.generate",
+    "ingest": "stages.ingest",
+    "parse_scales": "levels",
+    "parse_t": "levels",
+    "parse_t_grid": "levels",
+    "shard": "stages.shard",
+    "sr_pairs": "reading",
+}
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DegFlow",
+    "DegflowError",
+    "Grid",
+    "Level",
+    "PhotoError",
+    "SRPairs",
+    "ShardError",
+    "ShardSettings",
+    "StoreError",
+    "UsageError",
+    "__version__",
+    "generate",
+    "ingest",
+    "parse_scales",
+    "parse_t",
+    "parse_t_grid",
+    "shard",
+    "sr_pairs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,39 @@
+"""Options that several commands share: one name, one meaning, one help text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from degflow_pipe.stages import recipe as defaults
+
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", help="Checkpoint folder, or name of a shipped one.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+StorePath = Annotated[Path, typer.Option("--store", help="The store, a zarr folder.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")]
+Batch = Annotated[int, typer.Option("--batch", help="Patches computed at once on a GPU.")]
+Workers = Annotated[int, typer.Option("--workers", help="Units of work at once; 0: one a core.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
+TGrid = Annotated[
+    Optional[str],  # noqa: UP045  (typer reads it at run time)
+    typer.Option("--t-grid", help="Levels as start:stop:step, stop included: 0.1:1.0:0.05."),
+]
+T = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--t", help="Levels as a list: 0.2,0.55."),
+]
+Scales = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--scales", help="Levels as SR scales: 1.5,2,2.9."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace shards that were made with other settings.")
+]
+
+CHECKPOINT = defaults.DEFAULT_CHECKPOINT
+STORE = Path(defaults.DEFAULT_STORE)
+SHARDS = Path(defaults.DEFAULT_OUT)

@@ -1,0 +1,131 @@
+"""What the commands print: progress on standard error, summaries on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Task as RichTask
+from rich.table import Table
+from rich.text import Text
+
+LOG_EVERY = 10.0
+"""Seconds between lines of a plain log."""
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+
+
+class _Bar:
+    def __init__(self, progress: Progress, number: Any) -> None:
+        self._progress, self._number = progress, number
+
+    def advance(self, count: float = 1) -> None:
+        self._progress.advance(self._number, count)
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+
+class _Lines:
+    """The plain log: a line now and then, and one at the end."""
+
+    def __init__(self, name: str, total: float | None, done: float) -> None:
+        self._name, self._total, self._done = name, total, done
+        self._first, self._began, self._last = done, time.monotonic(), time.monotonic()
+
+    def advance(self, count: float = 1) -> None:
+        self._done += count
+        if time.monotonic() - self._last >= LOG_EVERY:
+            self.line()
+
+    def line(self) -> None:
+        self._last = time.monotonic()
+        rate = (self._done - self._first) / max(self._last - self._began, 1e-9)
+        text = f"{self._name} {self._done:g}"
+        if self._total is not None:
+            text += f"/{self._total:g}"
+        text += f" ({rate:.1f}/s"
+        if self._total is not None and rate > 0:
+            text += f", {(self._total - self._done) / rate:.0f} s left"
+        self.note(text + ")")
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class TerminalProgress:
+    """A Rich bar with rate and time left on a terminal, a plain log elsewhere."""
+
+    @contextmanager
+    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[_Bar | _Lines]:
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            lines = _Lines(name, total, done)
+            yield lines
+            lines.line()
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console) as progress:
+            yield _Bar(progress, progress.add_task(name, total=total, completed=int(done)))
+
+
+def show(summary: dict[str, Any], as_json: bool, title: str = "") -> None:
+    """A summary as one JSON value, or as a table of names and values."""
+    if as_json:
+        print(json.dumps(summary, indent=1))
+        return
+    table = Table(title=title or None, show_header=False, title_justify="left")
+    table.add_column("name", style="bold")
+    table.add_column("value", overflow="fold")
+    for name, value in _flat(summary):
+        table.add_row(name, value)
+    Console(soft_wrap=False).print(table)
+
+
+def _flat(summary: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in summary.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{name}.")
+        elif isinstance(value, list):
+            yield name, ", ".join(_plain(item) for item in value) or "-"
+        else:
+            yield name, _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if value is None or value == {}:
+        return "-"
+    return str(value)
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    Console(stderr=True, soft_wrap=True).print(
+        Text.assemble(("error: ", "bold red"), message), highlight=False
+    )

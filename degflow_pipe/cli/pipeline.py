@@ -1,0 +1,215 @@
+"""ingest, generate, shard, run, demo and preview."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from degflow_pipe.cli import options as o
+from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.stages.recipe import LevelSettings, load_recipe, run_recipe
+
+if TYPE_CHECKING:
+    from degflow_pipe.degflow import DegFlow
+
+
+def register(app: typer.Typer) -> None:
+    for command in (ingest, generate, shard, run, demo, preview):
+        app.command()(command)
+
+
+def _load(checkpoint: str, device: str) -> DegFlow:
+    from degflow_pipe.degflow import DegFlow
+
+    return DegFlow.load(checkpoint, device)
+
+
+def _s_max(checkpoint: str) -> float:
+    from degflow_pipe.checkpoint import find_checkpoint, read_info
+
+    return read_info(find_checkpoint(checkpoint)).s_max
+
+
+def ingest(
+    photos: Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")],
+    store: o.StorePath = o.STORE,
+    checkpoint: o.Checkpoint = o.CHECKPOINT,
+    patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = 256,
+    stride: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Pixels from patch to patch; the patch by default."),
+    ] = None,
+    min_detail: Annotated[
+        float,
+        typer.Option(
+            help="Drop repeated patches, and those whose mean difference between neighbouring "
+            "pixels is below this many grey levels; 0 keeps all."
+        ),
+    ] = 1.0,
+    strict: Annotated[bool, typer.Option("--strict", help="A bad photo is an error.")] = False,
+    device: o.Device = "auto",
+    batch: o.Batch = 8,
+    workers: o.Workers = 0,
+    json: o.Json = False,
+) -> None:
+    """Crop photos into HR patches, encode their latents, and append both to the store."""
+    from degflow_pipe.stages.ingest import ingest as stage
+
+    model = _load(checkpoint, device)
+    summary = stage(
+        photos,
+        store,
+        model,
+        patch=patch,
+        stride=stride,
+        min_detail=min_detail,
+        strict=strict,
+        batch=batch,
+        workers=workers,
+        progress=TerminalProgress(),
+    )
+    show({**summary.to_dict(), "device": str(model.device)}, json, "ingest")
+
+
+def generate(
+    t_grid: o.TGrid = None,
+    t: o.T = None,
+    scales: o.Scales = None,
+    store: o.StorePath = o.STORE,
+    checkpoint: o.Checkpoint = o.CHECKPOINT,
+    device: o.Device = "auto",
+    batch: o.Batch = 8,
+    workers: o.Workers = 0,
+    json: o.Json = False,
+) -> None:
+    """Make the LR of every patch at every level (by default --t-grid 0.1:1.0:0.05)."""
+    grid = LevelSettings(t_grid, t, scales).grid(_s_max(checkpoint))
+    from degflow_pipe.stages.generate import generate as stage
+
+    model = _load(checkpoint, device)
+    summary = stage(store, model, grid, batch=batch, workers=workers, progress=TerminalProgress())
+    show({**summary.to_dict(), "device": str(model.device)}, json, "generate")
+
+
+def shard(
+    store: o.StorePath = o.STORE,
+    out: o.Out = o.SHARDS,
+    grid: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Which grid, where the store holds several (see `info`)."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the data set, and head of its files.")] = (
+        "degflow"
+    ),
+    shard_size: Annotated[int, typer.Option(help="Samples in a tar.")] = 1000,
+    layout: Annotated[
+        str, typer.Option(help="pairs (a sample is one pair) or grouped (a patch, all levels).")
+    ] = "pairs",
+    lr_size: Annotated[
+        str, typer.Option(help="same (LR as large as HR) or native (LR shrunk to HR / scale).")
+    ] = "same",
+    uneven: Annotated[
+        str, typer.Option(help="Where HR / scale is not whole: refuse, or crop HR.")
+    ] = "refuse",
+    format: Annotated[str, typer.Option(help="png, webp (lossless) or jpeg:QUALITY.")] = "png",
+    overwrite: o.Overwrite = False,
+    workers: o.Workers = 0,
+    json: o.Json = False,
+) -> None:
+    """Write the pairs as WebDataset tars, with an index, sums and a data set card."""
+    from degflow_pipe.shards.layout import ShardSettings
+    from degflow_pipe.stages.shard import shard as stage
+
+    settings = ShardSettings(name, shard_size, layout, lr_size, uneven, format)
+    summary = stage(
+        store,
+        out,
+        settings,
+        grid=grid,
+        workers=workers,
+        overwrite=overwrite,
+        progress=TerminalProgress(),
+    )
+    show(summary.to_dict(), json, "shard")
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="Recipe: a YAML file, or a shipped one's name.")],
+    photos: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(help="Photos, in place of the recipe's."),
+    ] = None,
+    device: o.Device = "auto",
+    batch: o.Batch = 8,
+    workers: o.Workers = 0,
+    overwrite: o.Overwrite = False,
+    json: o.Json = False,
+) -> None:
+    """Ingest, generate and shard as one recipe says."""
+    settings = run_recipe(load_recipe(recipe, "run"))
+    if photos:
+        settings = replace(settings, photos=photos)
+    settings.generate.grid(_s_max(settings.checkpoint))  # refuses a wrong grid before any work
+    from degflow_pipe.stages.run import run as stage
+
+    summary = stage(
+        settings,
+        _load(settings.checkpoint, device),
+        batch=batch,
+        workers=workers,
+        overwrite=overwrite,
+        progress=TerminalProgress(),
+    )
+    show(summary, json, "run")
+
+
+def demo(
+    out: o.Out = Path("demo"),
+    checkpoint: o.Checkpoint = o.CHECKPOINT,
+    device: o.Device = "auto",
+    workers: o.Workers = 0,
+    json: o.Json = False,
+) -> None:
+    """The whole pipeline on photos that scikit-image ships."""
+    from degflow_pipe.stages.run import demo as stage
+
+    summary = stage(out, _load(checkpoint, device), workers=workers, progress=TerminalProgress())
+    if json:
+        show(summary, True)
+        return
+    shown = {key: summary["shard"][key] for key in ("out", "pairs", "patches", "tars")}
+    show({**shown, "strip": summary["strip"]}, False, "demo")
+    print(
+        f"Look at {summary['strip']}. Next:\n"
+        f"  degflow-pipe info {out / 'shards'}\n"
+        f"  degflow-pipe preview YOUR_PHOTO -o strip.png\n"
+        f"  degflow-pipe ingest YOUR_PHOTOS\n"
+        f"  degflow-pipe generate --t-grid 0.1:1.0:0.05\n"
+        f"  degflow-pipe shard"
+    )
+
+
+def preview(
+    photo: Annotated[Path, typer.Argument(help="One photo.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write (PNG).")] = Path(
+        "strip.png"
+    ),
+    t_grid: o.TGrid = None,
+    t: o.T = None,
+    scales: o.Scales = None,
+    side: Annotated[int, typer.Option(help="Side of the piece shown, in pixels.")] = 256,
+    checkpoint: o.Checkpoint = o.CHECKPOINT,
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """HR and levels of the middle of one photo, side by side (by default t = 0.2 to 1.0)."""
+    asked = LevelSettings(t_grid, t, scales)
+    if asked == LevelSettings():
+        asked = LevelSettings(t_grid="0.2:1.0:0.2")
+    grid = asked.grid(_s_max(checkpoint))
+    from degflow_pipe.stages.run import preview as stage
+
+    show(stage(photo, out, _load(checkpoint, device), grid, side), json, "preview")

@@ -1,0 +1,102 @@
+"""Recipes: one YAML file that says a whole run or a whole training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from degflow_pipe import files, shipped
+from degflow_pipe.errors import UsageError
+from degflow_pipe.levels import Grid, parse_scales, parse_t, parse_t_grid
+from degflow_pipe.settings import read
+from degflow_pipe.shards.layout import ShardSettings
+
+DEFAULT_T_GRID = "0.1:1.0:0.05"
+DEFAULT_CHECKPOINT = "city100-compact"
+DEFAULT_STORE = "degflow.zarr"
+DEFAULT_OUT = "shards"
+MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """See `ingest`."""
+
+    patch: int = 256
+    stride: int | None = None
+    min_detail: float = 1.0
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class LevelSettings:
+    """Which levels `generate` makes: one of the three forms, as on the command line."""
+
+    t_grid: str | None = None
+    t: str | None = None
+    scales: str | None = None
+
+    def grid(self, s_max: float) -> Grid:
+        """The grid asked for, DEFAULT_T_GRID where none is. Raises UsageError for more than one."""
+        given = [name for name in ("t_grid", "t", "scales") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UsageError("give one of --t-grid, --t and --scales, not several")
+        if self.t is not None:
+            return parse_t(self.t)
+        if self.scales is not None:
+            return parse_scales(self.scales, s_max)
+        return parse_t_grid(self.t_grid if self.t_grid is not None else DEFAULT_T_GRID)
+
+
+@dataclass(frozen=True)
+class RunRecipe:
+    """A whole run: photos in, shards out."""
+
+    photos: list[str] = field(default_factory=list)
+    checkpoint: str = DEFAULT_CHECKPOINT
+    store: str = DEFAULT_STORE
+    out: str = DEFAULT_OUT
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+    generate: LevelSettings = field(default_factory=LevelSettings)
+    shard: ShardSettings = field(default_factory=ShardSettings)
+
+
+def load_recipe(path_or_name: str, kind: str) -> dict[str, Any]:
+    """Read a recipe by path or shipped name; `kind` (`run`, `train`) is what it must say it is.
+
+    Raises UsageError where there is none, it is no YAML mapping, or of another kind.
+    """
+    path = Path(path_or_name)
+    if not files.exists(path):
+        found = shipped.find("pipelines", path_or_name)
+        if found is None:
+            known = ", ".join(shipped.names("pipelines"))
+            raise UsageError(
+                f"no recipe {path_or_name}: neither a file nor one of the shipped ones ({known})"
+            )
+        path = found
+    data = files.read_bytes(path)
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{path}: {len(data)} bytes, too large for a recipe")
+    try:
+        values = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} must be a mapping of keys to values")
+    if values.get("kind") != kind:
+        raise UsageError(f"{path} is a recipe of kind {values.get('kind')!r}, not {kind!r}")
+    return values
+
+
+def run_recipe(values: dict[str, Any]) -> RunRecipe:
+    """Check a run recipe's mapping; raises UsageError naming the key that is wrong."""
+    values = {key: value for key, value in values.items() if key != "kind"}
+    parts = {"ingest": IngestSettings, "generate": LevelSettings, "shard": ShardSettings}
+    for name, part in parts.items():
+        if name in values:
+            values[name] = read(part, values[name], name)
+    return read(RunRecipe, values, "recipe")

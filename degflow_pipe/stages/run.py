@@ -1,0 +1,121 @@
+"""run and demo: the three stages one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from degflow_pipe import files
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import UsageError
+from degflow_pipe.levels import Grid
+from degflow_pipe.photos import read_photo
+from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.progress import Progress
+from degflow_pipe.shards.pictures import parse_format
+from degflow_pipe.shards.sheet import label_bar, labelled_row
+from degflow_pipe.stages.common import one_thread_each
+from degflow_pipe.stages.generate import generate
+from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
+from degflow_pipe.stages.shard import shard
+
+DEMO_PHOTOS = ("astronaut", "chelsea", "coffee")
+DEMO_GRID = "0.1:1.0:0.1"
+PREVIEW_SIDE = 256
+
+
+def run(
+    recipe: RunRecipe,
+    model: DegFlow,
+    *,
+    batch: int = 8,
+    workers: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Ingest, generate and shard as a recipe says; returns the three summaries by stage."""
+    if not recipe.photos:
+        raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
+    assert model.info is not None
+    grid = recipe.generate.grid(model.info.s_max)
+    store, out = Path(recipe.store), Path(recipe.out)
+    first = ingest(
+        recipe.photos,
+        store,
+        model,
+        patch=recipe.ingest.patch,
+        stride=recipe.ingest.stride,
+        min_detail=recipe.ingest.min_detail,
+        strict=recipe.ingest.strict,
+        batch=batch,
+        workers=workers,
+        progress=progress,
+    )
+    second = generate(store, model, grid, batch=batch, workers=workers, progress=progress)
+    third = shard(
+        store,
+        out,
+        recipe.shard,
+        grid=grid.name,
+        workers=workers,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    return {"ingest": first.to_dict(), "generate": second.to_dict(), "shard": third.to_dict()}
+
+
+def demo(
+    out: Path, model: DegFlow, *, workers: int = 0, progress: Progress | None = None
+) -> dict[str, Any]:
+    """The whole pipeline on photos that scikit-image ships: store, shards and a strip in `out`.
+
+    Raises UsageError where scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise UsageError(
+            "the demo's photos come from scikit-image: pip install 'degflow-pipe[demo]'"
+        ) from error
+    photos = out / "photos"
+    for name in DEMO_PHOTOS:
+        path = photos / f"{name}.png"
+        if not files.exists(path):
+            files.write_bytes(path, parse_format("png").encode(np.asarray(getattr(data, name)())))
+    recipe = RunRecipe(
+        photos=[str(photos)],
+        store=str(out / "degflow.zarr"),
+        out=str(out / "shards"),
+        ingest=IngestSettings(),
+        generate=LevelSettings(t_grid=DEMO_GRID),
+    )
+    summary = run(recipe, model, workers=workers, progress=progress)
+    assert model.info is not None
+    grid = LevelSettings(t="0.2,0.4,0.6,0.8,1.0").grid(model.info.s_max)
+    strip = out / "strip.png"
+    preview(photos / f"{DEMO_PHOTOS[0]}.png", strip, model, grid)
+    return {**summary, "strip": str(strip)}
+
+
+def preview(
+    photo: Path, out: Path, model: DegFlow, grid: Grid, side: int = PREVIEW_SIDE
+) -> dict[str, Any]:
+    """One picture of the middle of a photo: HR and the grid's levels side by side.
+
+    Raises PhotoError for a photo that cannot be read, UsageError for a side below 16.
+    """
+    if side < 16:
+        raise UsageError(f"--side must be 16 pixels at least, got {side}")
+    pixels = read_photo(photo).pixels
+    height, width = pixels.shape[:2]
+    y, x = max(height - side, 0) // 2, max(width - side, 0) // 2
+    hr = pixels[y : y + side, x : x + side]
+    with one_thread_each(model):
+        levels = to_picture(model.degrade(to_tensor(hr), grid.t)[0])
+    labels = ["HR", *(f"t = {t:g}" for t in grid.t)]
+    strip = np.concatenate([label_bar(labels, side), labelled_row([hr, *levels], side)])
+    files.write_bytes(out, parse_format("png").encode(strip))
+    return {"strip": str(out), "t": grid.t, "evaluations": model.evaluations}

@@ -1,0 +1,157 @@
+"""verify and info: what a store, a shard folder or a checkpoint holds, and whether it is whole."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from degflow_pipe import files
+from degflow_pipe.checkpoint import CONFIG, read_info, read_weights
+from degflow_pipe.engine import check_workers, in_order
+from degflow_pipe.errors import DegflowError, ShardError, UsageError
+from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.shards.layout import FORMAT, VERSION
+from degflow_pipe.shards.tars import tar_members
+from degflow_pipe.store import Store
+
+STORE, SHARDS, CHECKPOINT = "store", "shards", "checkpoint"
+
+
+def kind_of(path: Path) -> str:
+    """`store`, `shards` or `checkpoint`. Raises UsageError where `path` is none of them."""
+    if files.exists(path / CONFIG):
+        return CHECKPOINT
+    if files.exists(path / "zarr.json"):
+        return STORE
+    if files.names(path, ".tar"):
+        return SHARDS
+    raise UsageError(f"{path} is neither a store, nor a shard folder, nor a checkpoint")
+
+
+def info(path: Path) -> dict[str, Any]:
+    """What is there: kind, counts, settings. Raises the error of what cannot be read."""
+    kind = kind_of(path)
+    if kind == CHECKPOINT:
+        checkpoint = read_info(path)
+        return {"kind": kind, "id": checkpoint.id, **checkpoint.to_dict()}
+    if kind == SHARDS:
+        return {"kind": kind, **_read_figures(path)}
+    store = Store.open(path)
+    photos = patches = 0
+    for _, record in store.records():
+        photos, patches = photos + len(record.finished), patches + len(record.patches)
+    grids = {}
+    for name in store.grids():
+        grid = store.grid(name)
+        grids[name] = {"t": grid.t, "units": len(store.units(name))}
+    return {
+        "kind": kind,
+        "patch": store.settings.patch,
+        "checkpoint": store.settings.checkpoint,
+        "s_max": store.settings.s_max,
+        "photos": photos,
+        "patches": patches,
+        "units": len(store.units()),
+        "grids": grids,
+        "skipped": store.skipped(),
+    }
+
+
+def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) -> dict[str, Any]:
+    """Read everything and hold it against its sums.
+
+    Returns {"kind", "checked", "damage": [what is wrong, where]}; no damage means it is whole.
+    """
+    kind = kind_of(path)
+    workers = check_workers(workers)
+    check: Callable[[Any], list[str]]
+    if kind == CHECKPOINT:
+        units: list[Any] = [path]
+        check = _checkpoint_damage
+    elif kind == STORE:
+        store = Store.open(path)
+        units, check = list(store.units()), store.damage
+    else:
+        figures = _read_figures(path)
+        sums = _read_sums(path / f"{figures['name']}.sha256")
+        units = [(path / name, digest) for name, digest in sums.items()]
+        check = _file_damage
+    damage: list[str] = []
+    with (progress or Silent()).task("verify", len(units)) as task:
+        for found in in_order(check, units, workers):
+            damage += found
+            task.advance()
+    if kind == SHARDS:
+        damage += _index_damage(path, figures, set(sums))
+    return {"kind": kind, "checked": len(units), "damage": damage}
+
+
+def _checkpoint_damage(path: Path) -> list[str]:
+    try:
+        read_weights(path, read_info(path))
+    except DegflowError as error:
+        return [str(error)]
+    return []
+
+
+def _read_figures(path: Path) -> dict[str, Any]:
+    found = files.names(path, ".json")
+    if len(found) != 1:
+        raise ShardError(
+            f"{path} is not finished: {len(found)} NAME.json found, one expected: run "
+            f"`degflow-pipe shard` again"
+        )
+    figures = files.read_json(path / found[0])
+    if not isinstance(figures, dict) or figures.get("format") != FORMAT:
+        raise ShardError(f"{path / found[0]} is not of {FORMAT}")
+    if figures.get("version") != VERSION:
+        raise ShardError(
+            f"{path / found[0]} is of version {figures.get('version')!r}, this degflow-pipe reads "
+            f"{VERSION}: upgrade degflow-pipe"
+        )
+    figures["name"] = found[0].removesuffix(".json")
+    return figures
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """Lines of `sha256sum`; a name that is not a plain file name is refused."""
+    sums = {}
+    for line in files.read_bytes(path).decode(errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if not name or Path(name).name != name:
+            raise ShardError(f"{path} is damaged: {line!r} is not a sum and a file name")
+        sums[name] = digest
+    return sums
+
+
+def _file_damage(file: tuple[Path, str]) -> list[str]:
+    path, digest = file
+    if not files.exists(path):
+        return [f"{path} is missing"]
+    return [] if files.sha256(path) == digest else [f"{path} differs from its SHA-256"]
+
+
+def _index_damage(path: Path, figures: dict[str, Any], summed: set[str]) -> list[str]:
+    """The index against the tars, line by line, and the counts against NAME.json."""
+    name, tars = figures["name"], figures.get("tars", [])
+    damage = [f"{tar} has no sum in {name}.sha256" for tar in tars if tar not in summed]
+    samples = 0
+    try:
+        with files.reading(path / f"{name}.index.jsonl") as index:
+            for tar in tars:
+                for key, members in tar_members(path / Path(str(tar)).name):
+                    line = json.loads(index.readline() or b"null")
+                    known = line and (line["key"], line["tar"], line["members"])
+                    if known != (key, tar, members):
+                        return [*damage, f"{name}.index.jsonl differs from {tar} at sample {key}"]
+                    samples += 1
+            if index.readline():
+                damage.append(f"{name}.index.jsonl names samples that no tar holds")
+    except (DegflowError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+        return [*damage, f"{path}: {type(error).__name__}: {error}"]
+    if samples != figures.get("samples"):
+        damage.append(f"{path}: {samples} samples found, {figures.get('samples')} expected")
+    return damage
