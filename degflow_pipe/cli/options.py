@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from degflow_pipe.stages import recipe as defaults
+from degflow_pipe import defaults
 
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="Checkpoint folder, or name of a shipped one.")
@@ -34,6 +34,6 @@ Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace shards that were made with other settings.")
 ]
 
-CHECKPOINT = defaults.DEFAULT_CHECKPOINT
-STORE = Path(defaults.DEFAULT_STORE)
-SHARDS = Path(defaults.DEFAULT_OUT)
+CHECKPOINT = defaults.CHECKPOINT
+STORE = Path(defaults.STORE)
+SHARDS = Path(defaults.OUT)

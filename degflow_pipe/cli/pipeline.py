@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, show
-from degflow_pipe.stages.recipe import LevelSettings, load_recipe, run_recipe
 
 if TYPE_CHECKING:
     from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.levels import Grid
 
 
 def register(app: typer.Typer) -> None:
@@ -27,17 +28,20 @@ def _load(checkpoint: str, device: str) -> DegFlow:
     return DegFlow.load(checkpoint, device)
 
 
-def _s_max(checkpoint: str) -> float:
+def _grid(checkpoint: str, t_grid: str | None, t: str | None, scales: str | None) -> Grid:
+    """The levels asked for; needs the checkpoint's scale mapping, not its weights."""
     from degflow_pipe.checkpoint import find_checkpoint, read_info
+    from degflow_pipe.stages.recipe import LevelSettings
 
-    return read_info(find_checkpoint(checkpoint)).s_max
+    s_max = read_info(find_checkpoint(checkpoint)).s_max
+    return LevelSettings(t_grid, t, scales).grid(s_max)
 
 
 def ingest(
     photos: Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")],
     store: o.StorePath = o.STORE,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
-    patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = 256,
+    patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = defaults.PATCH,
     stride: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(help="Pixels from patch to patch; the patch by default."),
@@ -48,10 +52,10 @@ def ingest(
             help="Drop repeated patches, and those whose mean difference between neighbouring "
             "pixels is below this many grey levels; 0 keeps all."
         ),
-    ] = 1.0,
+    ] = defaults.MIN_DETAIL,
     strict: Annotated[bool, typer.Option("--strict", help="A bad photo is an error.")] = False,
     device: o.Device = "auto",
-    batch: o.Batch = 8,
+    batch: o.Batch = defaults.BATCH,
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
@@ -81,12 +85,12 @@ def generate(
     store: o.StorePath = o.STORE,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     device: o.Device = "auto",
-    batch: o.Batch = 8,
+    batch: o.Batch = defaults.BATCH,
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
     """Make the LR of every patch at every level (by default --t-grid 0.1:1.0:0.05)."""
-    grid = LevelSettings(t_grid, t, scales).grid(_s_max(checkpoint))
+    grid = _grid(checkpoint, t_grid, t, scales)
     from degflow_pipe.stages.generate import generate as stage
 
     model = _load(checkpoint, device)
@@ -143,16 +147,17 @@ def run(
         typer.Argument(help="Photos, in place of the recipe's."),
     ] = None,
     device: o.Device = "auto",
-    batch: o.Batch = 8,
+    batch: o.Batch = defaults.BATCH,
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
     json: o.Json = False,
 ) -> None:
     """Ingest, generate and shard as one recipe says."""
+    from degflow_pipe.stages.recipe import load_recipe, run_recipe
+
     settings = run_recipe(load_recipe(recipe, "run"))
     if photos:
         settings = replace(settings, photos=photos)
-    settings.generate.grid(_s_max(settings.checkpoint))  # refuses a wrong grid before any work
     from degflow_pipe.stages.run import run as stage
 
     summary = stage(
@@ -206,10 +211,9 @@ def preview(
     json: o.Json = False,
 ) -> None:
     """HR and levels of the middle of one photo, side by side (by default t = 0.2 to 1.0)."""
-    asked = LevelSettings(t_grid, t, scales)
-    if asked == LevelSettings():
-        asked = LevelSettings(t_grid="0.2:1.0:0.2")
-    grid = asked.grid(_s_max(checkpoint))
+    if t_grid is None and t is None and scales is None:
+        t_grid = "0.2:1.0:0.2"
+    grid = _grid(checkpoint, t_grid, t, scales)
     from degflow_pipe.stages.run import preview as stage
 
     show(stage(photo, out, _load(checkpoint, device), grid, side), json, "preview")

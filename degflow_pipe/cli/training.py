@@ -9,7 +9,6 @@ import typer
 
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, show
-from degflow_pipe.stages.recipe import load_recipe
 
 Recipe = Annotated[str, typer.Argument(help="Training recipe: YAML file or shipped one's name.")]
 Data = Annotated[
@@ -33,6 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _read(recipe: str, data: Path | None, out: Path | None) -> tuple[Any, Path, Path]:
+    from degflow_pipe.stages.recipe import load_recipe
     from degflow_pipe.training.recipe import train_recipe
 
     settings = train_recipe(load_recipe(recipe, "train"))

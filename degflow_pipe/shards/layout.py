@@ -12,9 +12,6 @@ from degflow_pipe.levels import Grid, Level
 from degflow_pipe.shards.pictures import Packing, pack, parse_format
 from degflow_pipe.store import UNIT, PatchRecord, StoreSettings
 
-FORMAT = "degflow-pipe shards"
-VERSION = 1
-
 
 @dataclass(frozen=True)
 class ShardSettings:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from degflow_pipe import files
+from degflow_pipe import defaults, files
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.engine import in_order
 from degflow_pipe.errors import StoreError
@@ -41,7 +41,7 @@ def generate(
     model: DegFlow,
     grid: Grid,
     *,
-    batch: int = 8,
+    batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> GenerateSummary:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from degflow_pipe import files
+from degflow_pipe import defaults, files
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import PhotoError, StoreError, UsageError
@@ -24,9 +24,6 @@ from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.stages.common import check_batch, checkpoint_id, compute_workers, one_thread_each
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store, StoreSettings
-
-DEFAULT_PATCH = 256
-DEFAULT_MIN_DETAIL = 1.0
 
 
 @dataclass
@@ -61,11 +58,11 @@ def ingest(
     store: Path,
     model: DegFlow,
     *,
-    patch: int = DEFAULT_PATCH,
+    patch: int = defaults.PATCH,
     stride: int | None = None,
-    min_detail: float = DEFAULT_MIN_DETAIL,
+    min_detail: float = defaults.MIN_DETAIL,
     strict: bool = False,
-    batch: int = 8,
+    batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> IngestSummary:

@@ -8,16 +8,12 @@ from typing import Any
 
 import yaml
 
-from degflow_pipe import files, shipped
+from degflow_pipe import defaults, files, shipped
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid, parse_scales, parse_t, parse_t_grid
 from degflow_pipe.settings import read
 from degflow_pipe.shards.layout import ShardSettings
 
-DEFAULT_T_GRID = "0.1:1.0:0.05"
-DEFAULT_CHECKPOINT = "city100-compact"
-DEFAULT_STORE = "degflow.zarr"
-DEFAULT_OUT = "shards"
 MAX_BYTES = 1_000_000
 
 
@@ -25,9 +21,9 @@ MAX_BYTES = 1_000_000
 class IngestSettings:
     """See `ingest`."""
 
-    patch: int = 256
+    patch: int = defaults.PATCH
     stride: int | None = None
-    min_detail: float = 1.0
+    min_detail: float = defaults.MIN_DETAIL
     strict: bool = False
 
 
@@ -40,7 +36,7 @@ class LevelSettings:
     scales: str | None = None
 
     def grid(self, s_max: float) -> Grid:
-        """The grid asked for, DEFAULT_T_GRID where none is. Raises UsageError for more than one."""
+        """The grid asked for, the default where none is. Raises UsageError for more than one."""
         given = [name for name in ("t_grid", "t", "scales") if getattr(self, name) is not None]
         if len(given) > 1:
             raise UsageError("give one of --t-grid, --t and --scales, not several")
@@ -48,7 +44,7 @@ class LevelSettings:
             return parse_t(self.t)
         if self.scales is not None:
             return parse_scales(self.scales, s_max)
-        return parse_t_grid(self.t_grid if self.t_grid is not None else DEFAULT_T_GRID)
+        return parse_t_grid(self.t_grid if self.t_grid is not None else defaults.T_GRID)
 
 
 @dataclass(frozen=True)
@@ -56,9 +52,9 @@ class RunRecipe:
     """A whole run: photos in, shards out."""
 
     photos: list[str] = field(default_factory=list)
-    checkpoint: str = DEFAULT_CHECKPOINT
-    store: str = DEFAULT_STORE
-    out: str = DEFAULT_OUT
+    checkpoint: str = defaults.CHECKPOINT
+    store: str = defaults.STORE
+    out: str = defaults.OUT
     ingest: IngestSettings = field(default_factory=IngestSettings)
     generate: LevelSettings = field(default_factory=LevelSettings)
     shard: ShardSettings = field(default_factory=ShardSettings)

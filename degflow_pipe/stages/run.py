@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from degflow_pipe import files
+from degflow_pipe import defaults, files
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid
@@ -31,7 +31,7 @@ def run(
     recipe: RunRecipe,
     model: DegFlow,
     *,
-    batch: int = 8,
+    batch: int = defaults.BATCH,
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,

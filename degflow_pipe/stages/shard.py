@@ -13,10 +13,9 @@ from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import ShardError, StoreError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.shards import FORMAT, VERSION
 from degflow_pipe.shards.card import contact_sheet, write_card
 from degflow_pipe.shards.layout import (
-    FORMAT,
-    VERSION,
     ShardSettings,
     packed_levels,
     plan_tars,

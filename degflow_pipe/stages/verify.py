@@ -13,7 +13,7 @@ from degflow_pipe.checkpoint import CONFIG, read_info, read_weights
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.shards.layout import FORMAT, VERSION
+from degflow_pipe.shards import FORMAT, VERSION
 from degflow_pipe.shards.tars import tar_members
 from degflow_pipe.store import Store
 
