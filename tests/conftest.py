@@ -74,9 +74,7 @@ def make_store(photo_folder: Path, tiny_model: DegFlow) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def ready_store(
-    make_store: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def ready_store(make_store: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of the three photos (27 patches, 2 units) at scales 2 and 4. Do not write to it."""
     return make_store(tmp_path_factory.mktemp("ready") / "degflow.zarr")
 

@@ -53,8 +53,10 @@ def integrate(
     velocity: v(z, t) with z (B, C, h, w) and t (B,). z0: (B, C, h, w) float32, the latent of HR,
     taken at t_start. levels: T values in [0, 1], any order, repeats allowed; those up to t_start
     give z0 itself. Returns latents (B, T, C, h, w) and the number of evaluations of v.
-    Raises ValueError for a level outside [0, 1].
+    Raises ValueError for no level, or one outside [0, 1].
     """
+    if not levels:
+        raise ValueError("levels must hold one level at least")
     bad = [t for t in levels if not 0.0 <= t <= 1.0]
     if bad:
         raise ValueError(f"levels must be in [0, 1], got {bad[0]}")

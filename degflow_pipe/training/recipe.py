@@ -141,13 +141,10 @@ def train_recipe(values: dict[str, Any]) -> TrainRecipe:
         raise UsageError(f"a training recipe has no key {unknown[0]!r}; it has {', '.join(known)}")
     if not isinstance(values.get("name"), str):
         raise UsageError("a training recipe needs a name")
-    model = values.get("model", {})
-    if not isinstance(model, dict):
-        raise UsageError(f"model must be a mapping, got {model!r}")
     return TrainRecipe(
         name=values["name"],
         data=read(DataSettings, values.get("data"), "data"),
-        model=ModelConfig.from_dict(model),
+        model=ModelConfig.from_dict(values.get("model", {})),
         rae=override(StageSettings(), values.get("rae"), "rae"),
         lfm=override(LFMSettings(), values.get("lfm"), "lfm"),
     )

@@ -159,7 +159,9 @@ def test_a_conditioned_velocity_depends_on_every_skip(name: str) -> None:
 def test_every_pixel_of_a_skip_reaches_the_context() -> None:
     net = awake(VelocityNet(replace(TINY, condition="skips"), TINY_RAE))
     skips = Skips(*(f.requires_grad_() for f in tiny_skips()))
-    net.context(skips).sum().backward()
+    context = net.context(skips)
+    assert context is not None
+    context.sum().backward()
     for f in skips:
         assert f.grad is not None
         assert f.grad.ne(0).all()

@@ -75,17 +75,6 @@ def test_levels_between_knots_lose_no_order() -> None:
     assert worst[0] < 5e-4
 
 
-def _coarse_between_steps(method: str) -> object:
-    return pytest.param(
-        method,
-        1e-7,
-        marks=pytest.mark.xfail(
-            strict=True,
-            reason=f"torchdiffeq interpolates {method}'s steps far more coarsely than it solves",
-        ),
-    )
-
-
 @pytest.mark.parametrize(
     ("method", "tolerance"),
     [
@@ -93,8 +82,6 @@ def _coarse_between_steps(method: str) -> object:
         ("dopri5", 1e-5),
         ("dopri5", 1e-7),
         ("dopri5", 1e-9),
-        _coarse_between_steps("bosh3"),
-        _coarse_between_steps("dopri8"),
     ],
 )
 def test_tolerance_is_reached_at_every_level(method: str, tolerance: float) -> None:

@@ -1,0 +1,138 @@
+"""The command as its users meet it: processes, their exit codes, and what they print."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON value on standard output; anything beside it is an error."""
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The one line that says what is wrong; it is the last one on standard error."""
+        assert "Traceback" not in self.err, self.err
+        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and self.err.endswith(f"{errors[0]}\n"), self.err
+        return errors[0].removeprefix("error: ")
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Finds the package where it is not installed; lines are wide and without colours."""
+    forced = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS")
+    kept = {name: value for name, value in os.environ.items() if name not in forced}
+    path = os.pathsep.join([str(HERE.parents[1]), *filter(None, [kept.get("PYTHONPATH")])])
+    plain = {
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+        "COLUMNS": "200",
+        "_TYPER_FORCE_DISABLE_TERMINAL": "1",
+    }
+    return {**kept, **plain, "PYTHONPATH": path}
+
+
+@pytest.fixture(scope="session")
+def start(environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
+    """`start(*args, cwd=...)` starts the command as a process of its own."""
+
+    def call(*args: object, cwd: Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "degflow_pipe", *map(str, args)],
+            cwd=cwd,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def fresh(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Done]:
+    """`fresh(*args, cwd=..., code=0)` runs the command as a process of its own."""
+
+    def call(*args: object, cwd: Path, code: int = 0) -> Done:
+        process = start(*args, cwd=cwd)
+        out, err = process.communicate()
+        assert process.returncode == code, f"{args}: exit code {process.returncode}\n{out}\n{err}"
+        return Done(code, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def degflow(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Done]]:
+    """Like `fresh`, in a fork of a process that has imported torch: tests start in no time.
+
+    largest_file: bytes beyond which no file can be written.
+    """
+    scratch = tmp_path_factory.mktemp("printed")
+    printed = {"out": str(scratch / "out"), "err": str(scratch / "err")}
+    server = subprocess.Popen(
+        [sys.executable, str(HERE / "fork_server.py")],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdin and server.stdout
+
+    def call(*args: object, cwd: Path, code: int = 0, largest_file: int | None = None) -> Done:
+        ask = {"args": [str(arg) for arg in args], "cwd": str(cwd), **printed}
+        server.stdin.write(json.dumps({**ask, "largest_file": largest_file}) + "\n")
+        server.stdin.flush()
+        answer = server.stdout.readline()
+        out, err = (Path(printed[name]).read_text() for name in ("out", "err"))
+        assert answer == f"{code}\n", f"{args}: exit code {answer}\n{out}\n{err}"
+        return Done(code, out, err)
+
+    yield call
+    server.stdin.close()
+    server.wait()
+    server.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, str]]:
+    """`contents(folder)`: SHA-256 of every file below it but the hidden ones, by name.
+
+    What a killed zarr had not finished to write is left out as well.
+    """
+
+    def call(folder: Path) -> dict[str, str]:
+        found = {}
+        for path in sorted(folder.rglob("*")):
+            inside = path.relative_to(folder)
+            hidden = any(part.startswith(".") for part in inside.parts)
+            if path.is_file() and not hidden and path.suffix != ".partial":
+                found[inside.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert found, f"no files below {folder}"
+        return found
+
+    return call

@@ -1,0 +1,38 @@
+"""Runs degflow-pipe commands, each in a fork of this process, which has imported torch already.
+
+A line of JSON in, {"args", "cwd", "out", "err", "largest_file"}; a line with the exit code out. The
+package's own modules are left to the forks, but for the face of the command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from typing import Any
+
+import torch  # noqa: F401
+import webdataset  # noqa: F401
+import zarr  # noqa: F401
+
+from degflow_pipe.cli.app import main
+
+
+def become(ask: dict[str, Any]) -> None:
+    """Be the command that is asked for, and end as it does."""
+    os.chdir(ask["cwd"])
+    for path, number in ((ask["out"], 1), (ask["err"], 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if ask["largest_file"] is not None:
+        limits = (ask["largest_file"], resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    sys.argv = ["degflow-pipe", *ask["args"]]
+    main()
+
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        become(json.loads(line))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -1,0 +1,188 @@
+"""The commands, their options and defaults: whoever changes one changes this table too."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import typer
+
+from degflow_pipe.cli.app import app
+from degflow_pipe.stages.recipe import RunRecipe, load_recipe, run_recipe
+from degflow_pipe.version import __version__
+
+LEVELS = {"--t-grid": "str", "--t": "str", "--scales": "str"}
+COMPUTE = {"--device": "str = auto", "--batch": "int = 8", "--workers": "int = 0"}
+CHECKPOINT = {"--checkpoint": "str = city100-compact"}
+STORE = {"--store": "Path = degflow.zarr"}
+JSON = {"--json": "flag"}
+TRAIN = {"RECIPE": "str, required", "--data": "Path", "--out -o": "Path"} | JSON
+
+SURFACE: dict[str, dict[str, str]] = {
+    "": {"--version": "flag"},
+    "ingest": {
+        "PHOTOS": "str, required, several",
+        "--patch": "int = 256",
+        "--stride": "int",
+        "--min-detail": "float = 1.0",
+        "--strict": "flag",
+        **STORE,
+        **CHECKPOINT,
+        **COMPUTE,
+        **JSON,
+    },
+    "generate": {**LEVELS, **STORE, **CHECKPOINT, **COMPUTE, **JSON},
+    "shard": {
+        "--out -o": "Path = shards",
+        "--grid": "str",
+        "--name": "str = degflow",
+        "--shard-size": "int = 1000",
+        "--layout": "str = pairs",
+        "--lr-size": "str = same",
+        "--uneven": "str = refuse",
+        "--format": "str = png",
+        "--overwrite": "flag",
+        "--workers": "int = 0",
+        **STORE,
+        **JSON,
+    },
+    "run": {
+        "RECIPE": "str, required",
+        "PHOTOS": "str, several",
+        "--overwrite": "flag",
+        **COMPUTE,
+        **JSON,
+    },
+    "demo": {
+        "--out -o": "Path = demo",
+        "--device": "str = auto",
+        "--workers": "int = 0",
+        **CHECKPOINT,
+        **JSON,
+    },
+    "preview": {
+        "PHOTO": "Path, required",
+        "--out -o": "Path = strip.png",
+        "--side": "int = 256",
+        "--device": "str = auto",
+        **LEVELS,
+        **CHECKPOINT,
+        **JSON,
+    },
+    "info": {"PATH": "str, required", **JSON},
+    "verify": {"PATH": "str, required", "--workers": "int = 0", **JSON},
+    "train": {},
+    "train rae": {"--device": "str = auto", **TRAIN},
+    "train lfm": {"--rae": "Path", "--device": "str = auto", **TRAIN},
+    "evaluate": {
+        "CHECKPOINT": "str, required",
+        "--recipe": "str = train-city100-compact",
+        "--data": "Path",
+        "--t-grid": "str = 0.1:1.0:0.05",
+        "--device": "str = auto",
+        **JSON,
+    },
+}
+
+
+def described(parameter: Any, hint: Any) -> tuple[str, str]:
+    """Names of an option or argument, and what it takes."""
+    is_option = parameter.param_type_name == "option"
+    found = re.search(r"\b(str|int|float|Path|bool)\b", str(hint))
+    assert found, hint
+    text = found[0]
+    if parameter.required:
+        text += ", required"
+    if parameter.nargs == -1:
+        text += ", several"
+    elif text == "bool":
+        text = "flag, set" if parameter.default else "flag"
+    elif parameter.default is not None:
+        text += f" = {parameter.default}"
+    return " ".join(parameter.opts) if is_option else parameter.name.upper(), text
+
+
+def surface_of(command: Any, name: str = "") -> dict[str, dict[str, str]]:
+    hints = get_type_hints(inspect.unwrap(command.callback)) if command.callback else {}
+    found = {name: dict(described(p, hints[p.name]) for p in command.params)}
+    for word, inner in getattr(command, "commands", {}).items():
+        found |= surface_of(inner, f"{name} {word}".strip())
+    return found
+
+
+def test_commands_options_and_defaults() -> None:
+    assert surface_of(typer.main.get_command(app)) == SURFACE
+
+
+def test_recipe_has_the_defaults_of_the_commands() -> None:
+    recipe = RunRecipe()
+    ingest, shard = SURFACE["ingest"], SURFACE["shard"]
+    assert ingest["--checkpoint"] == f"str = {recipe.checkpoint}"
+    assert ingest["--store"] == f"Path = {recipe.store}"
+    assert shard["--out -o"] == f"Path = {recipe.out}"
+    assert ingest["--patch"] == f"int = {recipe.ingest.patch}"
+    assert ingest["--min-detail"] == f"float = {recipe.ingest.min_detail}"
+    assert shard["--name"] == f"str = {recipe.shard.name}"
+    assert shard["--shard-size"] == f"int = {recipe.shard.shard_size}"
+    assert shard["--layout"] == f"str = {recipe.shard.layout}"
+    assert shard["--lr-size"] == f"str = {recipe.shard.lr_size}"
+    assert shard["--uneven"] == f"str = {recipe.shard.uneven}"
+    assert shard["--format"] == f"str = {recipe.shard.picture_format}"
+
+
+def test_quickstart_says_the_defaults() -> None:
+    quickstart, bare = run_recipe(load_recipe("quickstart", "run")), RunRecipe()
+    assert quickstart.generate.grid(4.0) == bare.generate.grid(4.0)
+    for part in ("photos", "checkpoint", "store", "out", "ingest", "shard"):
+        assert getattr(quickstart, part) == getattr(bare, part), part
+
+
+@pytest.mark.parametrize("command", SURFACE)
+def test_help_names_every_option(command: str, degflow: Callable[..., Any], tmp_path: Path) -> None:
+    shown = degflow(*command.split(), "--help", cwd=tmp_path)
+    assert shown.err == ""
+    words = shown.out.replace(",", " ").replace("[", " ").replace("]", " ").split()
+    for name in [*SURFACE[command], "--help"]:
+        if name.startswith("--"):
+            assert set(name.split()) <= set(words), f"{name} is not in the help of {command}"
+
+
+def test_version(fresh: Callable[..., Any], tmp_path: Path) -> None:
+    assert fresh("--version", cwd=tmp_path).out == f"degflow-pipe {__version__}\n"
+
+
+def test_no_command_shows_the_help(environment: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "degflow_pipe"]
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "Usage" in shown.stdout + shown.stderr
+    assert "ingest" in shown.stdout + shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+SHOW_HELP = """
+import sys
+from degflow_pipe.cli.app import main
+for command in sys.argv[1:]:
+    sys.argv = ["degflow-pipe", *command.split(), "--help"]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 0, (command, end.code)
+print(*sys.modules, sep="\\n", file=sys.stderr)
+"""
+
+
+def test_help_loads_nothing_heavy(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-c", SHOW_HELP, *SURFACE]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("Usage") == len(SURFACE)
+    loaded = set(shown.stderr.split("\n"))
+    assert "degflow_pipe.cli.pipeline" in loaded
+    assert not loaded & {"torch", "zarr", "cv2", "numpy", "webdataset", "PIL", "yaml"}

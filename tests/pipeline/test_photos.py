@@ -1,0 +1,287 @@
+"""Finding photos, and decoding real files of every kind that is taken."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from skimage import data
+
+from degflow_pipe import photos
+from degflow_pipe.errors import PhotoError, UsageError
+from degflow_pipe.photos import find_photos, read_photo
+
+RGB = np.ascontiguousarray(data.astronaut()[100:160, 180:260])
+"""80 x 60 pixels of a real photo."""
+
+
+def names(*sources: object) -> list[str]:
+    return [found.name for found in find_photos([str(source) for source in sources])]
+
+
+def near(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean difference in grey levels."""
+    assert a.shape == b.shape
+    return float(np.abs(a.astype(int) - b).mean())
+
+
+@pytest.mark.parametrize(
+    "ending, options", [("png", {}), ("bmp", {}), ("tif", {}), ("webp", {"lossless": True})]
+)
+def test_lossless_formats_give_the_very_pixels(tmp_path: Path, ending: str, options: dict) -> None:
+    path = tmp_path / f"photo.{ending}"
+    Image.fromarray(RGB).save(path, **options)
+    photo = read_photo(path)
+    assert photo.pixels.dtype == np.uint8
+    assert np.array_equal(photo.pixels, RGB)
+    assert photo.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp"])
+def test_lossy_formats_give_nearly_the_pixels(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"photo.{ending}"
+    Image.fromarray(RGB).save(path, quality=95)
+    assert near(read_photo(path).pixels, RGB) < 4
+
+
+def test_the_content_decides_the_format_not_the_ending(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(RGB).save(path, format="PNG")
+    assert np.array_equal(read_photo(path).pixels, RGB)
+
+
+def test_gray_becomes_three_equal_channels(tmp_path: Path) -> None:
+    gray = RGB[:, :, 1]
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    assert np.array_equal(read_photo(tmp_path / "gray.png").pixels, np.stack([gray] * 3, axis=2))
+
+
+def test_alpha_is_dropped_and_the_colour_below_it_stays(tmp_path: Path) -> None:
+    alpha = np.linspace(0, 255, RGB.shape[0] * RGB.shape[1], dtype=np.uint8)
+    rgba = np.dstack([RGB, alpha.reshape(RGB.shape[:2])])
+    Image.fromarray(rgba, "RGBA").save(tmp_path / "alpha.png")
+    assert np.array_equal(read_photo(tmp_path / "alpha.png").pixels, RGB)
+    Image.fromarray(rgba[:, :, 2:], "LA").save(tmp_path / "la.png")
+    blue = RGB[:, :, 2]
+    assert np.array_equal(read_photo(tmp_path / "la.png").pixels, np.stack([blue] * 3, axis=2))
+
+
+def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
+    image = Image.fromarray(RGB).quantize(200)
+    image.save(tmp_path / "palette.png")
+    assert np.array_equal(read_photo(tmp_path / "palette.png").pixels, image.convert("RGB"))
+
+
+def test_black_and_white_gives_0_and_255(tmp_path: Path) -> None:
+    bits = RGB[:, :, 0] > 100
+    Image.fromarray(bits).save(tmp_path / "bits.png")
+    expected = np.where(bits[:, :, None], 255, 0).repeat(3, axis=2)
+    assert np.array_equal(read_photo(tmp_path / "bits.png").pixels, expected)
+
+
+def test_a_cmyk_jpeg_is_read_as_rgb(tmp_path: Path) -> None:
+    Image.fromarray(RGB).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    assert near(read_photo(tmp_path / "cmyk.jpg").pixels, RGB) < 5
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_16_bit_gray_keeps_its_high_byte(tmp_path: Path, ending: str) -> None:
+    values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16 + 7
+    path = tmp_path / f"gray.{ending}"
+    assert cv2.imwrite(str(path), values)
+    expected = (values >> 8).astype(np.uint8)
+    assert np.array_equal(read_photo(path).pixels, np.stack([expected] * 3, axis=2))
+
+
+def test_16_bit_colour_png_keeps_its_high_byte(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 65536, (40, 50, 3), dtype=np.uint16)
+    assert cv2.imwrite(str(tmp_path / "colour.png"), values[:, :, ::-1])
+    assert np.array_equal(
+        read_photo(tmp_path / "colour.png").pixels, (values >> 8).astype(np.uint8)
+    )
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_turned_as_its_exif_says(tmp_path: Path, ending: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 100, "subsampling": 0} if ending == "jpg" else {}
+    if ending == "webp":
+        options = {"lossless": True}
+    untagged, tagged = tmp_path / f"a.{ending}", tmp_path / f"b.{ending}"
+    Image.fromarray(RGB).save(untagged, **options)
+    Image.fromarray(RGB).save(tagged, exif=exif, **options)
+    plain = read_photo(untagged).pixels
+    turned = {
+        1: plain,
+        2: plain[:, ::-1],
+        3: plain[::-1, ::-1],
+        4: plain[::-1],
+        5: plain.transpose(1, 0, 2),
+        6: np.rot90(plain, -1),
+        7: plain[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(plain),
+    }[orientation]
+    assert np.array_equal(read_photo(tagged).pixels, turned)
+
+
+def test_a_turned_16_bit_photo_is_turned_too(tmp_path: Path) -> None:
+    values = np.arange(30 * 40, dtype=np.uint16).reshape(30, 40) * 50
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(values).save(tmp_path / "gray16.png", exif=exif)
+    pixels = read_photo(tmp_path / "gray16.png").pixels
+    assert np.array_equal(pixels[:, :, 0], np.rot90((values >> 8).astype(np.uint8), -1))
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif", "bmp"])
+def test_a_truncated_photo_is_refused_by_name(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"cut.{ending}"
+    Image.fromarray(RGB).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(PhotoError, match=rf"cut\.{ending}: "):
+        read_photo(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a picture at all\n" * 50, b"\x89PNG\r\n\x1a\n", bytes(1000)]
+)
+def test_what_is_no_picture_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "letter.png"
+    path.write_bytes(content)
+    with pytest.raises(PhotoError, match=r"letter\.png: "):
+        read_photo(path)
+
+
+def test_a_picture_of_another_format_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(RGB).save(tmp_path / "anim.gif")
+    with pytest.raises(PhotoError, match=r"anim\.gif: not a PNG, JPEG, WEBP, TIFF, BMP picture"):
+        read_photo(tmp_path / "anim.gif")
+
+
+def test_a_missing_photo_or_a_folder_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(PhotoError, match=r"gone\.png: cannot read"):
+        read_photo(tmp_path / "gone.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(PhotoError, match=r"folder\.png: cannot read"):
+        read_photo(tmp_path / "folder.png")
+
+
+def test_a_flipped_bit_in_the_pixels_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.png"
+    Image.fromarray(RGB).save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PhotoError, match=r"bad\.png: damaged"):
+        read_photo(path)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
+    bomb += png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    with pytest.raises(PhotoError, match=r"bomb\.png: 100000 x 100000 pixels, more than the limit"):
+        read_photo(tmp_path / "bomb.png")
+
+
+def test_the_limits_hold_to_the_pixel_and_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(RGB).save(path)
+    monkeypatch.setattr(photos, "MAX_PIXELS", 80 * 60)
+    monkeypatch.setattr(photos, "MAX_BYTES", path.stat().st_size)
+    assert read_photo(path).pixels.shape == (60, 80, 3)
+    monkeypatch.setattr(photos, "MAX_BYTES", path.stat().st_size - 1)
+    with pytest.raises(PhotoError, match=r"photo\.png: larger than the limit"):
+        read_photo(path)
+    monkeypatch.setattr(photos, "MAX_PIXELS", 80 * 60 - 1)
+    monkeypatch.setattr(photos, "MAX_BYTES", path.stat().st_size)
+    with pytest.raises(PhotoError, match=r"photo\.png: 80 x 60 pixels, more than the limit of"):
+        read_photo(path)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Files that are looked for by name only: their content plays no part."""
+    for name in (
+        "b.png",
+        "a.JPG",
+        "z/c.webp",
+        "z/deep/d.tiff",
+        "m/e.bmp",
+        "m/notes.txt",
+        ".hidden.png",
+        ".cache/f.png",
+        "z/._g.jpg",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_a_folder_gives_its_photos_sorted_with_names_below_it(tree: Path) -> None:
+    assert names(tree) == ["a.JPG", "b.png", "m/e.bmp", "z/c.webp", "z/deep/d.tiff"]
+    assert [found.path for found in find_photos([str(tree / "z")])] == [
+        tree / "z" / "c.webp",
+        tree / "z" / "deep" / "d.tiff",
+    ]
+
+
+def test_sources_keep_the_order_in_which_they_are_given(tree: Path) -> None:
+    assert names(tree / "z", tree / "b.png", tree / "m") == [
+        "c.webp",
+        "deep/d.tiff",
+        "b.png",
+        "e.bmp",
+    ]
+
+
+def test_a_file_named_outright_is_taken_whatever_its_ending(tree: Path) -> None:
+    assert names(tree / "m" / "notes.txt", tree / ".hidden.png") == ["notes.txt", ".hidden.png"]
+
+
+def test_globs_give_photos_and_folders_sorted(tree: Path) -> None:
+    assert names(tree / "*.png") == ["b.png"]
+    assert names(tree / "m" / "*") == ["e.bmp"]  # the text file is left out
+    assert names(tree / "**" / "*.??f*") == ["d.tiff"]
+    assert names(tree / "[mz]") == ["e.bmp", "c.webp", "deep/d.tiff"]
+
+
+@pytest.mark.parametrize("source", ["gone.png", "*.gif", "empty", "m/*.txt"])
+def test_a_source_that_names_no_photo_is_refused(tree: Path, source: str) -> None:
+    (tree / "empty").mkdir()
+    with pytest.raises(UsageError, match="no photo") as caught:
+        names(tree / "b.png", tree / source)
+    assert str(tree / source) in str(caught.value)
+
+
+def test_a_name_with_glob_characters_is_taken_as_the_file_it_is(tree: Path) -> None:
+    (tree / "w[1].png").touch()
+    assert names(tree / "w[1].png") == ["w[1].png"]
+
+
+def test_exif_of_a_photo_from_pillow_is_what_this_file_expects(tmp_path: Path) -> None:
+    """The turns above are told by hand; Pillow's own must agree, or the test is wrong."""
+    exif = Image.Exif()
+    exif[0x0112] = 7
+    Image.fromarray(RGB).save(tmp_path / "b.png", exif=exif)
+    with Image.open(tmp_path / "b.png") as image:
+        by_pillow = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(by_pillow, RGB[::-1, ::-1].transpose(1, 0, 2))

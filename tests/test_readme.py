@@ -1,0 +1,169 @@
+"""Every command and every piece of Python in the README, run as a newcomer would run it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import yaml
+from skimage import data
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+
+
+def indented() -> list[str]:
+    return re.findall(r"^    (\S.*)$", re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S), re.M)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder but for PHOTOS (one small photo) and PHOTO."""
+    path = tmp_path_factory.mktemp("newcomer")
+    (path / "PHOTOS").mkdir()
+    photo = data.astronaut()[:256, 100:356, ::-1]
+    cv2.imwrite(str(path / "PHOTOS" / "a.png"), photo)
+    cv2.imwrite(str(path / "photo.png"), photo)
+    (path / "PHOTO").symlink_to("photo.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def shell(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Runs a command line in that folder, `degflow-pipe` being the package under test."""
+    programs = tmp_path_factory.mktemp("bin")
+    program = programs / "degflow-pipe"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m degflow_pipe "$@"\n')
+    program.chmod(0o755)
+
+    def run(line: str) -> str:
+        environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            line, shell=True, cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def shards(folder: Path, shell) -> Path:
+    """The commands of the main job and those after it, in the README's order."""
+    for block in blocks("sh"):
+        for line in block.splitlines():
+            shell(line)
+    return folder / "shards"
+
+
+def test_main_job(shards: Path, folder: Path) -> None:
+    tree = re.search(r"^shards/\n(.*?)^```", README, re.M | re.S)
+    assert tree
+    for name in re.findall(r"^  (\S+)", tree[1], re.M):
+        assert (shards / name).exists(), name
+    assert (folder / "strip.png").exists()
+    lines = (shards / "degflow.index.jsonl").read_text().splitlines()
+    assert len(lines) == 19  # one patch at 19 levels
+
+
+def test_python(shards: Path, folder: Path) -> None:
+    found = blocks("python")
+    assert len(found) == 3
+    for code in found:
+        guarded = "if __name__ == '__main__':\n" + "\n".join(
+            f"    {line}" for line in code.splitlines()
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", guarded], cwd=folder, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+def test_demo(shell, folder: Path) -> None:
+    install, _, demo = indented()[0].partition(" && ")
+    assert install == 'pip install ".[demo]"'
+    said = shell(demo)
+    assert (folder / "demo" / "strip.png").exists()
+    assert (folder / "demo" / "shards" / "degflow.json").exists()
+    assert "degflow-pipe ingest YOUR_PHOTOS" in said
+
+
+def test_training(shell, folder: Path) -> None:
+    pairs = folder / "PAIRS"
+    pairs.mkdir()
+    for name in ("one", "two"):
+        hr = getattr(data, "chelsea" if name == "one" else "coffee")()[:96, :96]
+        cv2.imwrite(str(pairs / f"{name}_hr.png"), hr)
+        cv2.imwrite(str(pairs / f"{name}_lr.png"), cv2.GaussianBlur(hr, (0, 0), 1.5))
+    stage = {"steps": 3, "batch": 1, "patch": 64, "warmup": 1}
+    recipe = {
+        "kind": "train",
+        "name": "NAME",
+        "model": {
+            "preset": "compact",
+            "rae": {"width": 4},
+            "velocity": {"width": 8, "blocks": 1},
+        },
+        "data": {
+            "levels": [
+                {"name": "HR", "t": 0.0, "files": "*_hr.png"},
+                {"name": "LR", "t": 1.0, "files": "*_lr.png"},
+            ],
+            "validate": "two",
+            "s_max": 3.0,
+            "source": "a test",
+            "licence": "none",
+        },
+        "rae": stage,
+        "lfm": {**stage, "perceptual": "none"},
+    }
+    (folder / "RECIPE").write_text(yaml.safe_dump(recipe))
+    lines = [line for line in indented() if "RECIPE" in line]
+    assert len(lines) == 3
+    for line in lines:
+        shell(line)
+    assert (folder / "training" / "NAME" / "model.safetensors").exists()
+
+
+def test_table_of_commands_is_the_command_line(shell) -> None:
+    table = README.split("## Commands")[1].split("Each has")[0]
+    told = {name for name in re.findall(r"`([a-z]+)", table)}
+    listed = set(re.findall(r"^│ ([a-z]+) ", shell("degflow-pipe --help"), re.M))
+    assert told == listed
+
+
+def test_installed_wheel_runs_without_development_packages(tmp_path: Path) -> None:
+    """The wheel carries recipes and checkpoints, found by name in an empty folder."""
+    pip = [sys.executable, "-m", "pip", "-q"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
+    shutil.rmtree(ROOT / "build", ignore_errors=True)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code = (
+        "import sys; sys.modules['pytest'] = sys.modules['skimage'] = None\n"
+        "from degflow_pipe import DegFlow\n"
+        "import degflow_pipe\n"
+        "from degflow_pipe.stages.recipe import load_recipe\n"
+        f"assert degflow_pipe.__file__.startswith({str(site)!r})\n"
+        "print(DegFlow.load('city100-compact', 'cpu').info.id)\n"
+        "print(load_recipe('quickstart', 'run')['shard']['name'])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=empty, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    name, recipe = done.stdout.split()
+    assert name.startswith("city100-compact-") and recipe == "degflow"

@@ -1,0 +1,69 @@
+"""The shipped checkpoint: small, cheap to integrate, and better than a blur on real pairs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from degflow_pipe import DegFlow, parse_t_grid, shipped
+from degflow_pipe.checkpoint import WEIGHTS
+from degflow_pipe.metrics import best_gaussian, psnr
+from degflow_pipe.photos import read_photo
+from degflow_pipe.pictures import to_picture, to_tensor
+
+NAME = "city100-compact"
+CITY100 = Path(__file__).resolve().parents[2] / "shared" / "city100" / "nikon_d5500"
+
+
+@pytest.fixture(scope="module")
+def model() -> DegFlow:
+    return DegFlow.load(NAME, "cpu")
+
+
+def test_small_and_described(model: DegFlow) -> None:
+    folder = shipped.find("checkpoints", NAME)
+    assert folder is not None
+    assert (folder / WEIGHTS).stat().st_size < 20e6
+    info = model.info
+    assert info is not None
+    assert [level["t"] for level in info.levels] == [0.0, 1.0]
+    assert info.s_max == 2.9
+    assert "MIT" in info.data["licence"] and "City100" in info.data["source"]
+    assert info.training["lfm"]["settings"]["perceptual"] == "none"
+
+
+def test_at_most_16_evaluations(model: DegFlow) -> None:
+    hr = to_tensor(data.astronaut()[:64, :64])
+    z, skips = model.encode(hr)
+    model.trajectory(z, parse_t_grid("0.1:1.0:0.05").t, skips)
+    assert 1 < model.evaluations <= 16
+
+
+def test_default_solver_is_near_the_converged_one(model: DegFlow) -> None:
+    """Within one grey level in 99.9% of pixels of a solve at 1e-6, at every level."""
+    from degflow_pipe.model.config import SolverConfig
+
+    hr = to_tensor(data.chelsea()[50:178, 100:228])
+    z, skips = model.encode(hr)
+    t = parse_t_grid("0.1:1.0:0.1").t
+    converged = model.trajectory(z, t, skips, SolverConfig("dopri5", rtol=1e-6, atol=1e-6))
+    a = to_picture(model.decode(model.trajectory(z, t, skips), skips))[0].astype(int)
+    b = to_picture(model.decode(converged, skips))[0].astype(int)
+    for level, x, y in zip(t, a, b, strict=True):
+        assert (np.abs(x - y) <= 1).mean() >= 0.999, f"t = {level}"
+
+
+@pytest.mark.skipif(not CITY100.is_dir(), reason=f"no City100 pairs at {CITY100}")
+def test_better_than_the_best_gaussian_on_held_out_pairs(model: DegFlow) -> None:
+    gains, falls = [], []
+    t = parse_t_grid("0.1:1.0:0.1").t
+    for scene in ("062", "067"):
+        crop = slice(200, 456), slice(400, 656)
+        hr = read_photo(CITY100 / f"{scene}_hr.webp").pixels[crop]
+        lr = read_photo(CITY100 / f"{scene}_lr.webp").pixels[crop]
+        levels = to_picture(model.degrade(to_tensor(hr), t))[0]
+        gains.append(psnr(levels[-1], lr) - best_gaussian(hr, lr)[1])
+        falls.append([psnr(level, hr) for level in levels])
+    assert np.mean(gains) > 2.0
+    assert (np.diff(np.mean(falls, axis=0)) < 0).all()
