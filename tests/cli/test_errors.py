@@ -1,4 +1,4 @@
-"""What a user can do wrong or meet: one line that says it, and the exit code (2 usage, 1 failed)."""
+"""What goes wrong for users: one line that says it, and the exit code (2 usage, 1 failed)."""
 
 from __future__ import annotations
 

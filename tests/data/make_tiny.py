@@ -1,9 +1,9 @@
-"""Makes tests/data/tiny: a very small checkpoint, really trained, on blurred photos of scikit-image.
+"""Makes tests/data/tiny: a very small checkpoint, really trained on blurred photos.
 
     python tests/data/make_tiny.py
 
-It serves the tests only: its "camera" is a Gaussian blur and a little noise. Three levels, scales
-1, 2 and 4, so that native LR sizes are whole.
+The photos are scikit-image's. It serves the tests only: its "camera" is a Gaussian blur and
+noise. Three levels, scales 1, 2 and 4, so that native LR sizes are whole.
 """
 
 import tempfile

@@ -1,0 +1,329 @@
+"""The main job and every other command, as users run them: what they print, and what they leave."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import webdataset as wds
+from PIL import Image, ImageFilter
+
+Run = Callable[..., Any]
+GRID = [round(0.1 + 0.05 * i, 2) for i in range(19)]
+PATCHES = 27
+"""Of 64 pixels in the photo folder."""
+
+INGEST = {"store", "photos", "known", "patches", "flat", "duplicate", "skipped"}
+INGEST |= {"patches_in_store"}
+GENERATE = {"store", "grid", "t", "evaluations", "patches", "pairs", "known"}
+SHARD = {"out", "name", "tars", "samples", "pairs", "patches", "bytes"}
+
+
+class Job:
+    """A folder in which the three commands ran with their defaults, and what they printed."""
+
+    def __init__(self, folder: Path, ingest: Any, generate: Any, shard: Any) -> None:
+        self.folder, self.shards = folder, folder / "shards"
+        self.ingest, self.generate, self.shard = ingest.json, generate.json, shard.json
+
+
+@pytest.fixture(scope="module")
+def job(fresh: Run, tiny: str, photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """The main job on the tiny checkpoint. Do not write to its folder."""
+    folder = tmp_path_factory.mktemp("job")
+    model = ["--checkpoint", tiny, "--json"]
+    return Job(
+        folder,
+        fresh("ingest", photo_folder, "--patch", "64", *model, cwd=folder),
+        fresh("generate", "--t-grid", "0.1:1.0:0.05", *model, cwd=folder),
+        fresh("shard", "--json", cwd=folder),
+    )
+
+
+# The main job
+
+
+def test_job_writes_a_store_and_shards(job: Job) -> None:
+    assert sorted(path.name for path in job.folder.iterdir()) == ["degflow.zarr", "shards"]
+    assert sorted(path.name for path in job.shards.iterdir() if path.name[0] != ".") == [
+        "README.md",
+        "contact_sheet.png",
+        "degflow-000000.tar",
+        "degflow.index.jsonl",
+        "degflow.json",
+        "degflow.sha256",
+    ]
+
+
+def test_job_says_what_it_did(job: Job) -> None:
+    assert set(job.ingest) == INGEST | {"device"}
+    assert job.ingest["photos"] == 3 and job.ingest["skipped"] == {}
+    assert job.ingest["patches"] == job.ingest["patches_in_store"] == PATCHES
+    assert set(job.generate) == GENERATE | {"device"}
+    assert job.generate["patches"] == PATCHES and job.generate["pairs"] == PATCHES * 19
+    assert job.generate["t"] == GRID
+    assert set(job.shard) == SHARD
+    assert job.shard["samples"] == job.shard["pairs"] == PATCHES * 19
+    assert job.shard["tars"] == 1
+    assert job.shard["bytes"] == (job.shards / "degflow-000000.tar").stat().st_size
+
+
+def test_plain_webdataset_reads_every_pair(job: Job) -> None:
+    tars = [str(path) for path in job.shards.glob("*.tar")]
+    levels: dict[str, list[float]] = {}
+    for sample in wds.WebDataset(tars, shardshuffle=False).decode("rgb8"):
+        hr, lr, note = sample["hr.png"], sample["lr.png"], sample["json"]
+        assert hr.shape == lr.shape == (64, 64, 3)
+        assert not np.array_equal(hr, lr)
+        assert note["source"] in ("astronaut.png", "chelsea.jpg", "sub/coffee.webp")
+        assert note["scale"] == pytest.approx(1 + 3 * note["t"])
+        patch, _, level = sample["__key__"].rpartition("-")
+        assert level == note["level"]
+        levels.setdefault(patch, []).append(note["t"])
+    assert len(levels) == PATCHES
+    assert all(t == GRID for t in levels.values())
+
+
+def test_job_again_finds_everything_done(
+    job: Job, degflow: Run, contents: Run, tiny: str, photo_folder: Path
+) -> None:
+    before = contents(job.folder)
+    model = ["--checkpoint", tiny, "--json"]
+    again = degflow("ingest", photo_folder, "--patch", "64", *model, cwd=job.folder).json
+    assert (again["photos"], again["known"], again["patches"]) == (0, 3, 0)
+    again = degflow("generate", *model, cwd=job.folder).json
+    assert (again["pairs"], again["known"]) == (0, PATCHES * 19)
+    assert degflow("shard", "--json", cwd=job.folder).json == job.shard
+    assert contents(job.folder) == before
+
+
+def test_run_is_the_three_commands(
+    job: Job, fresh: Run, contents: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    recipe = f"kind: run\ncheckpoint: {tiny}\ningest: {{patch: 64}}"
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    done = fresh("run", "recipe.yaml", photo_folder, "--json", cwd=tmp_path).json
+    assert done["shard"] == job.shard
+    assert set(done["ingest"]) == INGEST and set(done["generate"]) == GENERATE
+    assert contents(tmp_path / "shards") == contents(job.shards)
+    assert contents(tmp_path / "degflow.zarr") == contents(job.folder / "degflow.zarr")
+
+
+def test_run_with_everything_in_the_recipe(
+    degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        f"""
+        kind: run
+        photos: [{photo_folder}/*.png]
+        checkpoint: {tiny}
+        store: made/here.zarr
+        out: made/shards
+        ingest: {{patch: 128, stride: 64, min_detail: 0}}
+        generate: {{scales: "2,4"}}
+        shard:
+          {{name: mine, shard_size: 1, layout: grouped, lr_size: native, picture_format: webp}}
+        """
+    )
+    done = degflow("run", "recipe.yaml", "--json", cwd=tmp_path).json
+    # 200 x 150 pixels: patches at x = 0, 64, 72 and y = 0, 22.
+    assert done["shard"]["patches"] == done["shard"]["samples"] == done["shard"]["tars"] == 6
+    assert done["shard"]["pairs"] == 12
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "recipe.yaml"]
+    tars = sorted(str(path) for path in (tmp_path / "made" / "shards").glob("mine-*.tar"))
+    samples = list(wds.WebDataset(tars, shardshuffle=False).decode("rgb8"))
+    assert [sample["hr.webp"].shape for sample in samples] == [(128, 128, 3)] * 6
+    assert [sample["lr_t0333333333.webp"].shape for sample in samples] == [(64, 64, 3)] * 6
+    assert [sample["lr_t1000.webp"].shape for sample in samples] == [(32, 32, 3)] * 6
+
+
+# info and verify
+
+
+def test_info_and_verify_of_shards(job: Job, fresh: Run) -> None:
+    found = fresh("info", "shards", "--json", cwd=job.folder).json
+    assert found["kind"] == "shards" and found["name"] == "degflow"
+    assert found["pairs"] == PATCHES * 19 and found["tars"] == ["degflow-000000.tar"]
+    assert len(found["mean_squared_error"]) == 19
+    done = fresh("verify", "shards", "--json", cwd=job.folder).json
+    assert done == {"kind": "shards", "checked": 4, "damage": [], "whole": True}
+
+
+def test_info_and_verify_of_a_store(job: Job, degflow: Run) -> None:
+    found = degflow("info", "degflow.zarr", "--json", cwd=job.folder).json
+    assert set(found) == {
+        *("kind", "patch", "checkpoint", "s_max", "photos", "patches", "units", "grids"),
+        "skipped",
+    }
+    assert found["kind"] == "store" and found["patch"] == 64 and found["s_max"] == 4
+    assert (found["photos"], found["patches"], found["units"]) == (3, PATCHES, 2)
+    assert found["grids"] == {job.generate["grid"]: {"t": GRID, "units": 2}}
+    done = degflow("verify", "degflow.zarr", "--json", cwd=job.folder).json
+    assert done == {"kind": "store", "checked": 2, "damage": [], "whole": True}
+
+
+def test_info_and_verify_of_a_checkpoint(degflow: Run, job: Job, tiny: str, tmp_path: Path) -> None:
+    found = degflow("info", tiny, "--json", cwd=tmp_path).json
+    assert found["kind"] == "checkpoint" and found["name"] == "tiny"
+    assert found["scale"]["s_max"] == 4 and len(found["levels"]) == 3
+    store = degflow("info", "degflow.zarr", "--json", cwd=job.folder).json
+    assert store["checkpoint"] == found["id"]
+    done = degflow("verify", tiny, "--json", cwd=tmp_path).json
+    assert done == {"kind": "checkpoint", "checked": 1, "damage": [], "whole": True}
+
+
+def test_without_json_a_table_is_printed(job: Job, degflow: Run) -> None:
+    shown = degflow("info", "shards", cwd=job.folder)
+    row = next(line for line in shown.out.splitlines() if " pairs " in line)
+    assert str(PATCHES * 19) in row
+    assert shown.err == ""
+
+
+# Pictures
+
+
+def test_preview_shows_hr_and_the_levels(
+    fresh: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    photo = photo_folder / "astronaut.png"
+    asked = ["-o", "seen/two.png", "--scales", "2,4", "--side", "96", "--checkpoint", tiny]
+    done = fresh("preview", photo, *asked, "--json", cwd=tmp_path).json
+    assert set(done) == {"strip", "t", "evaluations"}
+    assert done["strip"] == "seen/two.png" and done["t"] == pytest.approx([1 / 3, 1])
+    strip = np.asarray(Image.open(tmp_path / "seen" / "two.png"))
+    assert strip.shape == (24 + 96, 3 * 96, 3)
+    hr, first, second = np.split(strip[24:].astype(float), 3, axis=1)
+    whole = np.asarray(Image.open(photo))
+    assert np.array_equal(hr, whole[27 : 27 + 96, 52 : 52 + 96])
+    # The photo at its two levels: near it, and farther the higher the level.
+    assert 0 < np.mean((first - hr) ** 2) < np.mean((second - hr) ** 2) < np.var(hr)
+
+
+def test_preview_by_default(degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path) -> None:
+    photo = photo_folder / "sub" / "coffee.webp"
+    done = degflow("preview", photo, "--checkpoint", tiny, "--json", cwd=tmp_path).json
+    assert done["t"] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    with Image.open(tmp_path / "strip.png") as strip:
+        assert strip.size == (6 * 256, 24 + 256)
+
+
+def test_demo_runs_the_pipeline(fresh: Run, degflow: Run, tiny: str, tmp_path: Path) -> None:
+    done = fresh("demo", "--checkpoint", tiny, "--json", cwd=tmp_path).json
+    assert set(done) == {"ingest", "generate", "shard", "strip"}
+    # 512 x 512, 451 x 300 and 600 x 400 pixels, patches of 256.
+    assert done["shard"]["patches"] == 4 + 4 + 6
+    assert done["shard"]["pairs"] == 14 * 10
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
+        "degflow.zarr",
+        "photos",
+        "shards",
+        "strip.png",
+    ]
+    degflow("verify", "demo/shards", cwd=tmp_path)
+
+
+# Training
+
+RECIPE = """
+kind: train
+name: mini
+model:
+  rae: {width: 4, latent_channels: 4}
+  velocity: {width: 8, multipliers: [1, 1], blocks: 1, time_embedding: smooth, condition: skips}
+  solver: {method: rk4, steps: 1}
+data:
+  levels:
+    - {name: HR, t: 0.0, files: "*_hr.png"}
+    - {name: LR, t: 1.0, files: "*_lr.png"}
+  validate: c
+  s_max: 3.0
+  source: photos of scikit-image
+  licence: as theirs
+rae: {steps: 4, batch: 2, patch: 64, warmup: 0, save_every: 2}
+lfm: {steps: 4, batch: 2, patch: 64, save_every: 2, perceptual: none}
+"""
+
+
+def test_train_then_evaluate_and_generate(
+    fresh: Run, degflow: Run, photo_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "pairs").mkdir()
+    with Image.open(photo_folder / "astronaut.png") as photo:
+        for name, x in (("a", 0), ("b", 50), ("c", 100)):
+            hr = photo.crop((x, 20, x + 80, 100))
+            hr.save(tmp_path / "pairs" / f"{name}_hr.png")
+            hr.filter(ImageFilter.GaussianBlur(1.5)).save(tmp_path / "pairs" / f"{name}_lr.png")
+    asked = ["recipe.yaml", "--data", "pairs", "--json"]
+
+    rae = fresh("train", "rae", *asked, cwd=tmp_path).json
+    assert set(rae) == {"out", "figures"} and rae["out"] == "training/mini"
+    assert set(rae["figures"]) == {"psnr_HR", "psnr_LR", "seconds"}
+    lfm = fresh("train", "lfm", *asked, cwd=tmp_path).json
+    assert set(lfm) == {"checkpoint", "id", "figures"} and lfm["checkpoint"] == "training/mini"
+    assert set(lfm["figures"]) == {"psnr_LR", "seconds"}
+    # Again: nothing is left to train, and the checkpoint is the same one.
+    assert degflow("train", "rae", *asked, cwd=tmp_path).json == rae
+    assert degflow("train", "lfm", *asked, cwd=tmp_path).json == lfm
+
+    found = degflow("info", "training/mini", "--json", cwd=tmp_path).json
+    assert found["kind"] == "checkpoint" and found["id"] == lfm["id"]
+    degflow("verify", "training/mini", cwd=tmp_path)
+
+    asked = ["--recipe", "recipe.yaml", "--data", "pairs", "--t-grid", "0:1:0.5", "--json"]
+    figures = fresh("evaluate", "training/mini", *asked, cwd=tmp_path).json
+    assert set(figures) == {"scenes", "levels", "evaluations", "curve"}
+    assert figures["scenes"] == ["c"]
+    assert set(figures["levels"]["LR"]) == {"generated", "hr", "gaussian", "rebuilt"}
+    assert figures["levels"]["LR"]["generated"] == pytest.approx(lfm["figures"]["psnr_LR"])
+    assert figures["levels"]["LR"]["gaussian"] > figures["levels"]["LR"]["hr"]
+    assert figures["curve"]["t"] == [0, 0.5, 1] and len(figures["curve"]["psnr_to_hr"]) == 3
+
+    model = ["--checkpoint", "training/mini", "--json"]
+    degflow("ingest", photo_folder, "--patch", "64", *model, cwd=tmp_path)
+    made = degflow("generate", "--scales", "2,3", *model, cwd=tmp_path).json
+    assert made["t"] == [0.5, 1] and made["pairs"] == PATCHES * 2
+
+
+# Memory
+
+PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_photos(
+    environment: dict[str, str], tiny: str, tmp_path: Path
+) -> None:
+    """Photos of 7.7 MB, decoded, of which a patch each is not flat."""
+    rng = np.random.default_rng(0)
+    peaks = {}
+    for count in (4, 40):
+        folder = tmp_path / str(count)
+        (folder / "photos").mkdir(parents=True)
+        for number in range(count):
+            photo = np.full((1600, 1600, 3), 128, np.uint8)
+            photo[:128, :128] = rng.integers(0, 256, (128, 128, 3))
+            Image.fromarray(photo).save(folder / "photos" / f"{number:02d}.png", compress_level=1)
+        recipe = f"kind: run\ncheckpoint: {tiny}\ningest: {{patch: 128}}\ngenerate: {{t: '1'}}"
+        (folder / "recipe.yaml").write_text(recipe)
+        command = [sys.executable, "-m", "degflow_pipe", "run", "recipe.yaml", "photos"]
+        measured = subprocess.run(
+            [sys.executable, "-c", PEAK, *command],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        peaks[count] = int(measured.stdout) / 1024
+        marks = (folder / "degflow.zarr" / "done" / "ingest").glob("*.json")
+        assert sum(mark.read_text().count('"digest"') for mark in marks) == count
+    assert peaks[40] < peaks[4] + 60, f"peaks in MB by the number of photos: {peaks}"

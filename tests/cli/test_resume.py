@@ -1,0 +1,165 @@
+"""A job that is killed, stopped or met by another one: the same command again, the same bytes."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+STAGES = ("ingest", "generate", "shard")
+MARKS = {
+    "ingest": "degflow.zarr/done/ingest/*.json",
+    "generate": "degflow.zarr/done/t*/*.json",
+    "shard": "shards/.degflow/*.json",
+}
+"""What a stage writes after each of its units."""
+
+
+@pytest.fixture(scope="module")
+def commands(tiny: str, photo_folder: Path) -> dict[str, list[str]]:
+    """A job of 113 patches in 8 units, 226 pairs in 23 tars; photos go on over units' ends."""
+    checkpoint = ["--checkpoint", tiny]
+    crop = ["--patch", "64", "--stride", "20", "--min-detail", "0"]
+    return {
+        "ingest": ["ingest", str(photo_folder), *crop, *checkpoint],
+        "generate": ["generate", "--t", "0.5,1", *checkpoint],
+        "shard": ["shard", "--shard-size", "10"],
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    degflow: Run, commands: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The job's folder as it is after each stage. Do not write to them."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    found = {}
+    for stage in STAGES:
+        degflow(*commands[stage], cwd=folder)
+        found[stage] = Path(shutil.copytree(folder, folder.with_name(f"after_{stage}")))
+    assert {stage: len(list(folder.glob(MARKS[stage]))) for stage in STAGES} == {
+        "ingest": 8,
+        "generate": 8,
+        "shard": 23,
+    }
+    return found
+
+
+@pytest.fixture
+def begun(
+    request: pytest.FixtureRequest,
+    start: Run,
+    commands: dict[str, list[str]],
+    uninterrupted: dict[str, Path],
+    tmp_path: Path,
+) -> Iterator[tuple[str, Path, subprocess.Popen[str]]]:
+    """A stage, its folder, and its process held still in the middle: some of its units are done."""
+    stage: str = request.param
+    folder = tmp_path / "job"
+    before = STAGES.index(stage) - 1
+    if before < 0:
+        folder.mkdir()
+    else:
+        shutil.copytree(uninterrupted[STAGES[before]], folder)
+    process = start(*commands[stage], cwd=folder)
+    while process.poll() is None and not list(folder.glob(MARKS[stage])):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGSTOP)
+    done = len(list(folder.glob(MARKS[stage])))
+    assert 0 < done < len(list(uninterrupted[stage].glob(MARKS[stage])))
+    yield stage, folder, process
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture
+def assert_goes_on(
+    degflow: Run, contents: Run, commands: dict[str, list[str]], uninterrupted: dict[str, Path]
+) -> Callable[[str, Path], None]:
+    """The stage's command again, and those after it, end in the folder of the whole job."""
+
+    def check(stage: str, folder: Path) -> None:
+        for name in STAGES[STAGES.index(stage) :]:
+            degflow(*commands[name], cwd=folder)
+            assert contents(folder) == contents(uninterrupted[name])
+
+    return check
+
+
+@pytest.mark.parametrize("begun", STAGES, indirect=True)
+def test_killed_in_the_middle(begun: Any, assert_goes_on: Run) -> None:
+    stage, folder, process = begun
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert_goes_on(stage, folder)
+
+
+@pytest.mark.parametrize(
+    ("begun", "number"),
+    [
+        ("ingest", signal.SIGINT),
+        ("generate", signal.SIGINT),
+        ("shard", signal.SIGINT),
+        ("shard", signal.SIGTERM),
+    ],
+    indirect=["begun"],
+)
+def test_asked_to_stop(begun: Any, number: signal.Signals, assert_goes_on: Run) -> None:
+    stage, folder, process = begun
+    process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate()
+    assert process.returncode == 1
+    assert out == ""
+    assert err.splitlines()[-1].startswith("error: stopped") and "Traceback" not in err
+    assert_goes_on(stage, folder)
+
+
+@pytest.mark.parametrize(
+    ("begun", "other"),
+    [("ingest", "ingest"), ("generate", "ingest"), ("shard", "shard")],
+    indirect=["begun"],
+)
+def test_second_writer_is_refused(
+    begun: Any,
+    other: str,
+    degflow: Run,
+    contents: Run,
+    commands: dict[str, list[str]],
+    uninterrupted: dict[str, Path],
+) -> None:
+    stage, folder, process = begun
+    refused = degflow(*commands[other], cwd=folder, code=1)
+    assert "another process is writing to it" in refused.error
+    process.send_signal(signal.SIGCONT)
+    err = process.communicate()[1]
+    assert process.returncode == 0, err
+    assert contents(folder) == contents(uninterrupted[stage])
+
+
+def test_killed_while_the_levels_are_laid_out(
+    assert_goes_on: Run, uninterrupted: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted["ingest"], tmp_path / "job"))
+    (grid,) = (p.name for p in (uninterrupted["shard"] / "degflow.zarr/levels").glob("t*"))
+    # As zarr leaves a folder when it is killed before the array's and the group's descriptions.
+    (folder / "degflow.zarr/levels" / grid).mkdir(parents=True)
+    (folder / f"degflow.zarr/levels/{grid}/zarr.{'0' * 32}.partial").touch()
+    (folder / f"degflow.zarr/levels/zarr.{'0' * 32}.partial").touch()
+    assert_goes_on("generate", folder)
+
+
+def test_killed_before_the_unit_that_others_followed(
+    assert_goes_on: Run, uninterrupted: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(uninterrupted["ingest"], tmp_path / "job"))
+    (folder / "degflow.zarr/done/ingest/00000003.json").unlink()
+    assert_goes_on("ingest", folder)

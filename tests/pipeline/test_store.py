@@ -1,0 +1,325 @@
+"""The store: real zarr arrays on disk, what they hold, and damage that is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from degflow_pipe.errors import DegflowError, StoreError
+from degflow_pipe.levels import Grid, parse_t
+from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store, StoreSettings
+
+SETTINGS = StoreSettings(patch=16, checkpoint="tiny-0123456789ab", s_max=4.0, latent_shape=[4, 2, 2])
+COUNTS = (UNIT, 5)
+"""Patches in the units of `filled`."""
+GRID, OTHER = parse_t("0.25,1"), parse_t("0.5,0.75,1")
+
+Tree = Callable[[Path], dict[str, bytes]]
+
+
+def content(unit: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(unit)
+    n = COUNTS[unit]
+    hr = rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8)
+    return hr, rng.normal(size=(n, 4, 2, 2)).astype(np.float32)
+
+
+def level_content(grid: Grid, unit: int) -> np.ndarray:
+    rng = np.random.default_rng([len(grid), unit])
+    return rng.integers(0, 256, (COUNTS[unit], len(grid), 16, 16, 3), dtype=np.uint8)
+
+
+def records(unit: int) -> tuple[list[PatchRecord], list[PhotoRecord]]:
+    photo = f"photo{unit}.png"
+    patches = [
+        PatchRecord(photo, "ab" * 32, 0, 16 * i, 3.5, f"{unit}-{i}") for i in range(COUNTS[unit])
+    ]
+    return patches, [PhotoRecord(photo, "ab" * 32, COUNTS[unit], 2, 1)]
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A store of two units with the levels of GRID."""
+    path = tmp_path / "a.zarr"
+    store = Store.create(path, SETTINGS)
+    store.make_room(2)
+    for unit in range(2):
+        store.write_patches(unit, *content(unit), *records(unit))
+    store.make_grid(GRID)
+    for unit in range(2):
+        store.write_levels(GRID, unit, level_content(GRID, unit))
+    return path
+
+
+def edit_json(path: Path, change: Callable[[Any], None]) -> None:
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def test_a_new_store_is_empty_and_whole(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "deep" / "a.zarr", SETTINGS)
+    assert store.settings == SETTINGS
+    assert store.units() == []
+    assert store.grids() == []
+    assert store.skipped() == {}
+    assert Store.open(store.path).settings == SETTINGS
+
+
+def test_what_was_written_is_read_back_by_another_opening(filled: Path) -> None:
+    store = Store.open(filled)
+    assert store.units() == [0, 1]
+    for unit, count in enumerate(COUNTS):
+        hr, latents = content(unit)
+        record = store.record(unit)
+        assert (record.patches, record.finished) == records(unit)
+        assert np.array_equal(store.hr(unit, count), hr)
+        assert np.array_equal(store.latents(unit, count), latents)
+        assert np.array_equal(store.hr(unit, 2), hr[:2])
+    assert [unit for unit, _ in store.records()] == [0, 1]
+
+
+def test_any_zarr_reader_finds_the_arrays(filled: Path) -> None:
+    """Places that a short unit leaves are 0; patch n of unit u lies at u * UNIT + n."""
+    group = zarr.open_group(str(filled), mode="r")
+    hr = group["hr"][:]
+    assert hr.shape == (2 * UNIT, 16, 16, 3)
+    assert np.array_equal(hr[:UNIT], content(0)[0])
+    assert np.array_equal(hr[UNIT : UNIT + 5], content(1)[0])
+    assert not hr[UNIT + 5 :].any()
+    levels = group[f"levels/{GRID.name}"]
+    assert levels.attrs["t"] == ["0.25", "1"]
+    assert np.array_equal(levels[UNIT : UNIT + 5], level_content(GRID, 1))
+
+
+def test_a_unit_is_one_file_of_each_array(filled: Path) -> None:
+    for name in ("hr", "latents", f"levels/{GRID.name}"):
+        found = [p for p in (filled / name / "c").rglob("*") if p.is_file()]
+        assert len(found) == 2, name
+
+
+def test_a_store_grows_without_touching_what_is_there(filled: Path, tree: Tree) -> None:
+    store = Store.open(filled)
+    before = tree(filled)
+    store.make_room(3)
+    hr, latents = content(1)
+    store.write_patches(2, hr[::-1], latents[::-1], *records(1))
+    after = tree(filled)
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"hr/zarr.json", "latents/zarr.json"}  # the arrays' new shapes
+    assert store.units() == [0, 1, 2]
+    assert np.array_equal(store.hr(2, 5), hr[::-1])
+    assert np.array_equal(store.hr(1, 5), hr)
+
+
+def test_room_is_never_taken_away(filled: Path) -> None:
+    store = Store.open(filled)
+    store.make_room(1)
+    assert np.array_equal(store.hr(1, 5), content(1)[0])
+
+
+def test_grids_live_side_by_side(filled: Path, tree: Tree) -> None:
+    store = Store.open(filled)
+    before = tree(filled)
+    store.make_grid(OTHER)
+    assert store.units(OTHER.name) == []
+    store.write_levels(OTHER, 1, level_content(OTHER, 1))
+    assert store.grids() == sorted([GRID.name, OTHER.name])
+    assert (store.grid(GRID.name), store.grid(OTHER.name)) == (GRID, OTHER)
+    assert (store.units(GRID.name), store.units(OTHER.name)) == ([0, 1], [1])
+    assert np.array_equal(store.levels(OTHER.name, 1, 4), level_content(OTHER, 1)[4])
+    assert np.array_equal(store.levels(GRID.name, 0, 3), level_content(GRID, 0)[3])
+    after = tree(filled)
+    assert {name: after[name] for name in before} == before
+
+
+def test_making_a_grid_again_keeps_its_levels(filled: Path, tree: Tree) -> None:
+    before = tree(filled)
+    Store.open(filled).make_grid(GRID)
+    assert tree(filled) == before
+
+
+def test_an_unknown_grid_is_refused_and_the_known_named(filled: Path) -> None:
+    with pytest.raises(StoreError, match=f"no grid t9; it has {GRID.name}"):
+        Store.open(filled).grid("t9")
+
+
+def test_photos_left_out_are_remembered(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "a.zarr", SETTINGS)
+    store.add_skipped({})
+    assert not (store.path / "skipped.json").exists()
+    store.add_skipped({"b.png": "too small"})
+    store.add_skipped({"a.png": "truncated"})
+    assert Store.open(store.path).skipped() == {"a.png": "truncated", "b.png": "too small"}
+
+
+def test_a_forgotten_unit_is_no_longer_complete(filled: Path) -> None:
+    store = Store.open(filled)
+    store.forget(1)
+    assert Store.open(filled).units() == [0]
+
+
+def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no store at .*nowhere.*degflow-pipe ingest"):
+        Store.open(tmp_path / "nowhere")
+
+
+def test_a_foreign_zarr_group_is_refused(tmp_path: Path) -> None:
+    zarr.create_group(str(tmp_path / "b.zarr"), zarr_format=3, attributes={"title": "ours"})
+    with pytest.raises(StoreError, match=r"b\.zarr is not a degflow-pipe store"):
+        Store.open(tmp_path / "b.zarr")
+
+
+def test_a_bare_zarr_array_is_refused(tmp_path: Path) -> None:
+    zarr.create_array(str(tmp_path / "b.zarr"), shape=(3,), dtype="u1", zarr_format=3)
+    with pytest.raises(StoreError, match=r"b\.zarr"):
+        Store.open(tmp_path / "b.zarr")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"zarr_format": 3}'])
+def test_a_damaged_description_is_refused(filled: Path, text: str) -> None:
+    (filled / "zarr.json").write_text(text)
+    with pytest.raises(StoreError, match=r"a\.zarr"):
+        Store.open(filled)
+
+
+def test_a_newer_store_is_refused_with_the_way_out(filled: Path) -> None:
+    edit_json(filled / "zarr.json", lambda d: d["attributes"]["degflow"].update(version=2))
+    with pytest.raises(StoreError, match=r"newer degflow-pipe \(store version 2.*: upgrade"):
+        Store.open(filled)
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"patch": "large"}, "store.patch must be a whole number"),
+        ({"colour": "red"}, "no key 'colour'"),
+        ({"unit": 7}, "units of 7 patches, 16 expected"),
+    ],
+)
+def test_damaged_settings_are_refused(filled: Path, change: dict[str, Any], reason: str) -> None:
+    edit_json(filled / "zarr.json", lambda d: d["attributes"]["degflow"].update(change))
+    with pytest.raises(StoreError, match=f"damaged: .*{reason}|damaged: {reason}"):
+        Store.open(filled)
+
+
+def test_a_store_whose_making_was_cut_off_never_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zarr.Group, "create_array", no_space)
+        with pytest.raises(DegflowError, match=r"a\.zarr: cannot write: No space left"):
+            Store.create(tmp_path / "a.zarr", SETTINGS)
+    assert not (tmp_path / "a.zarr").exists()
+    assert Store.create(tmp_path / "a.zarr", SETTINGS).units() == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def only_file(folder: Path, unit: int) -> Path:
+    found = [path for path in (folder / "c" / str(unit)).rglob("*") if path.is_file()]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_whole_store_has_no_damage(filled: Path) -> None:
+    store = Store.open(filled)
+    assert [store.damage(unit) for unit in store.units()] == [[], []]
+
+
+@pytest.mark.parametrize("name", ["hr", "latents", f"levels/{GRID.name}"])
+@pytest.mark.parametrize("how", ["flip", "remove", "truncate", "empty"])
+def test_damage_names_the_unit_and_the_array(
+    filled: Path, name: str, how: str, flip: Callable[[Path], None]
+) -> None:
+    path = only_file(filled / name, 1)
+    if how == "flip":
+        flip(path)
+    elif how == "remove":
+        path.unlink()
+    else:
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2] if how == "truncate" else b"")
+    store = Store.open(filled)
+    assert store.damage(0) == []
+    assert store.damage(1) == [f"unit 1: {name} differs from its SHA-256"]
+
+
+def test_every_flipped_byte_of_the_pixels_is_found(filled: Path) -> None:
+    path = only_file(filled / "hr", 1)
+    whole = path.read_bytes()
+    store = Store.open(filled)
+    for place in np.random.default_rng(0).integers(0, len(content(1)[0].tobytes()) // 2, 40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert store.damage(1) != [], f"byte {place}"
+    path.write_bytes(whole)
+    assert store.damage(1) == []
+
+
+@pytest.mark.parametrize("name", ["hr", "latents"])
+def test_arrays_of_two_units_that_were_exchanged_are_found(filled: Path, name: str) -> None:
+    a, b = only_file(filled / name, 0), only_file(filled / name, 1)
+    content_a, content_b = a.read_bytes(), b.read_bytes()
+    a.write_bytes(content_b)
+    b.write_bytes(content_a)
+    store = Store.open(filled)
+    assert store.damage(0) == [f"unit 0: {name} differs from its SHA-256"]
+    assert store.damage(1) == [f"unit 1: {name} differs from its SHA-256"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"patches": 3, "finished": [], "sha256": {}}'])
+def test_a_damaged_mark_is_found_and_named(filled: Path, text: str) -> None:
+    (filled / "done" / "ingest" / "00000001.json").write_text(text)
+    store = Store.open(filled)
+    with pytest.raises(DegflowError, match=r"00000001\.json"):
+        store.record(1)
+    (wrong,) = store.damage(1)
+    assert "00000001.json" in wrong
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_a_damaged_mark_of_a_grid_is_found_and_named(filled: Path, text: str) -> None:
+    mark = filled / "done" / GRID.name / "00000001.json"
+    mark.write_text(text)
+    store = Store.open(filled)
+    with pytest.raises(DegflowError, match=r"00000001\.json"):
+        store.level_sums(GRID.name, 1)
+    (wrong,) = store.damage(1)
+    assert str(mark) in wrong
+
+
+def test_reading_damaged_arrays_is_a_store_error(
+    filled: Path, flip: Callable[[Path], None]
+) -> None:
+    for name in ("hr", "latents", f"levels/{GRID.name}"):
+        path = only_file(filled / name, 0)
+        path.write_bytes(path.read_bytes()[:-3])
+    store = Store.open(filled)
+    with pytest.raises(StoreError, match=r"hr is damaged or incomplete.*degflow-pipe verify"):
+        store.hr(0, 3)
+    with pytest.raises(StoreError, match="latents is damaged"):
+        store.latents(0, 3)
+    with pytest.raises(StoreError, match=f"{GRID.name} is damaged"):
+        store.levels(GRID.name, 0, 3)
+    assert np.array_equal(store.hr(1, 5), content(1)[0])
+
+
+def test_a_missing_array_is_a_store_error(filled: Path) -> None:
+    (filled / "hr" / "zarr.json").unlink()
+    with pytest.raises(StoreError, match="hr"):
+        Store.open(filled).hr(0, 1)
+
+
+def test_a_grid_without_its_levels_named_is_damaged(filled: Path) -> None:
+    place = filled / "levels" / GRID.name / "zarr.json"
+    edit_json(place, lambda d: d["attributes"].clear())
+    with pytest.raises(StoreError, match=f"grid {GRID.name} is damaged"):
+        Store.open(filled).grid(GRID.name)
