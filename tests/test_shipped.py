@@ -59,11 +59,11 @@ def test_better_than_the_best_gaussian_on_held_out_pairs(model: DegFlow) -> None
     gains, falls = [], []
     t = parse_t_grid("0.1:1.0:0.1").t
     for scene in ("062", "067"):
-        crop = slice(200, 456), slice(400, 656)
+        crop = slice(300, 556), slice(480, 736)
         hr = read_photo(CITY100 / f"{scene}_hr.webp").pixels[crop]
         lr = read_photo(CITY100 / f"{scene}_lr.webp").pixels[crop]
         levels = to_picture(model.degrade(to_tensor(hr), t))[0]
         gains.append(psnr(levels[-1], lr) - best_gaussian(hr, lr)[1])
         falls.append([psnr(level, hr) for level in levels])
-    assert np.mean(gains) > 2.0
+    assert min(gains) > 2.5
     assert (np.diff(np.mean(falls, axis=0)) < 0).all()

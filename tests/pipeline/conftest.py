@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+
+from degflow_pipe.checkpoint import write_checkpoint
+from degflow_pipe.degflow import DegFlow
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +45,51 @@ def flip() -> Callable[[Path], None]:
         path.write_bytes(content)
 
     return change
+
+
+@pytest.fixture(scope="session")
+def other_checkpoint(tiny_model: DegFlow, tmp_path_factory: pytest.TempPathFactory) -> DegFlow:
+    """A checkpoint `other` of the sizes of `tiny`, with weights of its own."""
+    info = tiny_model.info
+    assert info is not None
+    parts = torch.nn.ModuleDict({"rae": tiny_model.rae, "velocity": tiny_model.velocity})
+    weights = {key: value * 0.5 for key, value in parts.state_dict().items()}
+    folder = tmp_path_factory.mktemp("other")
+    write_checkpoint(
+        folder, weights, "", name="other", model=info.model, levels=info.levels, s_max=info.s_max
+    )
+    return DegFlow.load(str(folder), "cpu")
+
+
+class Recorder:
+    """A progress that remembers what it was told; `stop_at`: raises at that many advances."""
+
+    def __init__(self, stop_at: float | None = None) -> None:
+        self.tasks: list[tuple[str, float | None, float]] = []
+        self.advanced = 0.0
+        self.notes: list[str] = []
+        self.stop_at = stop_at
+
+    @contextmanager
+    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Recorder]:
+        self.tasks.append((name, total, done))
+        yield self
+
+    def advance(self, count: float = 1) -> None:
+        self.advanced += count
+        if self.advanced == self.stop_at:
+            raise InterruptedError("stopped from outside")
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def stopping() -> type[Recorder]:
+    """`stopping(k)`: a progress that raises InterruptedError at the k-th advance."""
+    return Recorder
