@@ -25,12 +25,13 @@ MARKS = {
 @pytest.fixture(scope="module")
 def commands(tiny: str, photo_folder: Path) -> dict[str, list[str]]:
     """A job of 113 patches in 8 units, 226 pairs in 23 tars; photos go on over units' ends."""
-    checkpoint = ["--checkpoint", tiny]
+    workers = ["--workers", "2"]
+    model = ["--checkpoint", tiny, *workers]
     crop = ["--patch", "64", "--stride", "20", "--min-detail", "0"]
     return {
-        "ingest": ["ingest", str(photo_folder), *crop, *checkpoint],
-        "generate": ["generate", "--t", "0.5,1", *checkpoint],
-        "shard": ["shard", "--shard-size", "10"],
+        "ingest": ["ingest", str(photo_folder), *crop, *model],
+        "generate": ["generate", "--t", "0.5,1", *model],
+        "shard": ["shard", "--shard-size", "10", *workers],
     }
 
 

@@ -395,18 +395,20 @@ def test_a_unit_after_a_gap_is_made_again(
     assert tree(tmp_path / "a.zarr") == whole_store
 
 
+@pytest.mark.parametrize("left", [b"", b"half a unit", bytes(100_000)])
 def test_data_without_its_mark_is_written_again(
     photo_folder: Path,
     feed: Callable[..., Any],
     tmp_path: Path,
     tree: Tree,
-    flip: Callable[[Path], None],
     whole_store: dict[str, bytes],
+    left: bytes,
 ) -> None:
     """Data is written before its mark, so a stop between the two may leave anything behind."""
     feed(photo_folder)
     (tmp_path / "a.zarr" / "done" / "ingest" / "00000001.json").unlink()
-    flip(tmp_path / "a.zarr" / "hr" / "c" / "1" / "0" / "0" / "0")
+    for name in ("hr", "latents"):
+        (tmp_path / "a.zarr" / name / "c" / "1" / "0" / "0" / "0").write_bytes(left)
     feed(photo_folder)
     assert tree(tmp_path / "a.zarr") == whole_store
 

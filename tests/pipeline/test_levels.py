@@ -63,6 +63,7 @@ def test_the_stop_is_included_where_the_steps_reach_it(text: str, levels: list[s
         ("0.1::0.1", "'' is not a number"),
         ("0:1:1e-9", "at most 1000"),
         ("0:1:1e-999999", "at most 1000"),
+        ("0:1:1e-9999999", "at most 1000"),
     ],
 )
 def test_a_wrong_grid_is_refused_and_its_option_named(text: str, reason: str) -> None:

@@ -1,0 +1,222 @@
+"""verify and info: what is whole, and damage that is found and named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from degflow_pipe.errors import DegflowError, ShardError, UsageError
+from degflow_pipe.levels import parse_scales
+from degflow_pipe.shards.layout import ShardSettings
+from degflow_pipe.stages.shard import shard
+from degflow_pipe.stages.verify import info, kind_of, verify
+
+GRID = parse_scales("2,4", 4.0)
+
+Flip = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def whole(ready_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    shard(ready_store, out, ShardSettings(shard_size=20))
+    return out
+
+
+@pytest.fixture
+def shards(whole: Path, tmp_path: Path) -> Path:
+    """A data set of three tars, to damage."""
+    return Path(shutil.copytree(whole, tmp_path / "shards"))
+
+
+@pytest.fixture
+def checkpoint(tiny: str, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny, tmp_path / "checkpoint"))
+
+
+def damage_of(path: Path) -> list[str]:
+    return list(verify(path, workers=1)["damage"])
+
+
+def test_whole_things_have_no_damage(ready_store: Path, whole: Path, tiny: str) -> None:
+    assert verify(ready_store) == {"kind": "store", "checked": 2, "damage": []}
+    assert verify(whole) == {"kind": "shards", "checked": 6, "damage": []}
+    assert verify(Path(tiny)) == {"kind": "checkpoint", "checked": 1, "damage": []}
+
+
+def test_grouped_and_native_shards_are_whole_too(ready_store: Path, tmp_path: Path) -> None:
+    settings = ShardSettings(layout="grouped", lr_size="native", picture_format="webp")
+    shard(ready_store, tmp_path / "out", settings)
+    assert damage_of(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    "name", ["degflow-000001.tar", "README.md", "contact_sheet.png", "degflow.index.jsonl"]
+)
+def test_a_flipped_bit_of_a_file_is_found(shards: Path, flip: Flip, name: str) -> None:
+    flip(shards / name)
+    assert f"{shards / name} differs from its SHA-256" in damage_of(shards)
+
+
+def test_a_truncated_tar_is_found(shards: Path) -> None:
+    path = shards / "degflow-000001.tar"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    found = damage_of(shards)
+    assert f"{path} differs from its SHA-256" in found
+    assert len(found) >= 2  # the index does not fit either
+
+
+@pytest.mark.parametrize("name", ["degflow-000001.tar", "degflow.index.jsonl", "README.md"])
+def test_a_missing_file_is_found(shards: Path, name: str) -> None:
+    (shards / name).unlink()
+    assert f"{shards / name} is missing" in damage_of(shards)
+
+
+def test_a_tar_with_a_wrong_sum_in_its_place_is_found(shards: Path) -> None:
+    """Two tars exchanged: each is a good tar, neither is the right one."""
+    a, b = shards / "degflow-000000.tar", shards / "degflow-000001.tar"
+    content = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(content)
+    found = damage_of(shards)
+    assert f"{a} differs from its SHA-256" in found
+    assert f"{b} differs from its SHA-256" in found
+
+
+def resum(folder: Path, name: str) -> None:
+    """Make the sum of a file fit again, so that only its content can tell."""
+    import hashlib
+
+    path = folder / "degflow.sha256"
+    lines = [
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}"
+        if line.endswith(f"  {name}")
+        else line
+        for line in path.read_text().splitlines()
+    ]
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+@pytest.mark.parametrize("how", ["offset", "key", "drop", "repeat", "not json", "not a sample"])
+def test_an_edited_index_is_found_though_its_sum_fits(shards: Path, how: str) -> None:
+    path = shards / "degflow.index.jsonl"
+    lines = path.read_text().splitlines()
+    if how in ("offset", "key"):
+        line = json.loads(lines[5])
+        if how == "offset":
+            line["members"]["hr.png"][0] += 512
+        else:
+            line["key"] += "x"
+        lines[5] = json.dumps(line)
+    elif how == "drop":
+        del lines[5]
+    elif how == "repeat":
+        lines.append(lines[-1])
+    else:
+        lines[5] = "{" if how == "not json" else "[]"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    assert f"{path} differs from its SHA-256" in damage_of(shards)
+    resum(shards, path.name)
+    found = damage_of(shards)
+    assert len(found) == 1
+    assert "index.jsonl" in found[0] or str(shards) in found[0]
+
+
+def test_a_count_that_is_wrong_is_found(shards: Path) -> None:
+    path = shards / "degflow.json"
+    figures = json.loads(path.read_text())
+    path.write_text(json.dumps({**figures, "samples": 53}))
+    assert damage_of(shards) == [f"{shards}: 54 samples found, 53 expected"]
+
+
+def test_a_tar_without_a_sum_is_found(shards: Path) -> None:
+    path = shards / "degflow.sha256"
+    lines = [line for line in path.read_text().splitlines() if "000002" not in line]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    assert damage_of(shards) == ["degflow-000002.tar has no sum in degflow.sha256"]
+
+
+@pytest.mark.parametrize("line", ["abc", f"{'0' * 64}  ../outside", f"{'0' * 64}  /etc/passwd"])
+def test_sums_of_files_outside_the_folder_are_refused(shards: Path, line: str) -> None:
+    with (shards / "degflow.sha256").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(ShardError, match=r"degflow\.sha256 is damaged"):
+        verify(shards)
+
+
+def test_an_unfinished_folder_is_refused_with_the_way_on(shards: Path) -> None:
+    (shards / "degflow.json").unlink()
+    with pytest.raises(ShardError, match="not finished.*run `degflow-pipe shard` again"):
+        verify(shards)
+    with pytest.raises(ShardError, match="not finished"):
+        info(shards)
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        ("{", "not JSON"),
+        ("[]", "is not of degflow-pipe shards"),
+        ('{"format": "other"}', "is not of degflow-pipe shards"),
+        ('{"format": "degflow-pipe shards", "version": 9}', "version 9.*upgrade"),
+    ],
+)
+def test_damaged_foreign_and_newer_figures_are_refused(
+    shards: Path, content: str, reason: str
+) -> None:
+    (shards / "degflow.json").write_text(content)
+    with pytest.raises(DegflowError, match=reason):
+        verify(shards)
+
+
+def test_damage_of_a_store_is_named_by_unit_and_array(store: Path, flip: Flip) -> None:
+    flip(store / "hr" / "c" / "0" / "0" / "0" / "0")
+    (store / "levels" / GRID.name / "c" / "1" / "0" / "0" / "0" / "0").unlink()
+    assert verify(store) == {
+        "kind": "store",
+        "checked": 2,
+        "damage": [
+            "unit 0: hr differs from its SHA-256",
+            f"unit 1: levels/{GRID.name} differs from its SHA-256",
+        ],
+    }
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_damage_of_a_checkpoint_is_found(checkpoint: Path, flip: Flip, name: str) -> None:
+    if name == "config.json":
+        data = json.loads((checkpoint / name).read_text())
+        data["weights_sha256"] = "0" * 64
+        (checkpoint / name).write_text(json.dumps(data))
+    else:
+        flip(checkpoint / name)
+    (wrong,) = damage_of(checkpoint)
+    assert "model.safetensors is damaged: its SHA-256" in wrong
+
+
+def test_what_is_none_of_the_three_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match="neither a store, nor a shard folder, nor a check"):
+            kind_of(path)
+
+
+def test_info_of_a_store(ready_store: Path) -> None:
+    found = info(ready_store)
+    assert (found["kind"], found["patch"], found["s_max"]) == ("store", 64, 4.0)
+    assert (found["photos"], found["patches"], found["units"]) == (3, 27, 2)
+    assert found["grids"] == {GRID.name: {"t": GRID.t, "units": 2}}
+    assert found["skipped"] == {}
+
+
+def test_info_of_shards_and_of_a_checkpoint(whole: Path, tiny: str) -> None:
+    found = info(whole)
+    assert (found["kind"], found["name"], found["pairs"]) == ("shards", "degflow", 54)
+    assert found["tars"] == [f"degflow-{n:06d}.tar" for n in range(3)]
+    found = info(Path(tiny))
+    assert (found["kind"], found["name"]) == ("checkpoint", "tiny")
+    assert found["id"].startswith("tiny-")
