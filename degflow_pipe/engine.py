@@ -10,12 +10,20 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from degflow_pipe.errors import UsageError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """What runs the units of a stage: `in_order` here, a cluster's own elsewhere."""
+
+    def __call__(
+        self, function: Callable[[Unit], Result], units: Iterable[Unit], workers: int
+    ) -> Iterator[Result]: ...
 
 
 def default_workers() -> int:
@@ -36,10 +44,11 @@ def in_order(
     """Apply function to units, `workers` at a time, and yield the results in the units' order.
 
     Units are drawn only as workers come free, so memory does not grow with their number. The first
-    error stops the rest and is raised.
+    error stops the rest and is raised when the units in flight have ended.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix="degflow")
     running: deque[Future[Result]] = deque()
+    in_hurry = False
     try:
         for unit in units:
             running.append(pool.submit(function, unit))
@@ -47,5 +56,10 @@ def in_order(
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
+    except Exception:
+        raise
+    except BaseException:  # Ctrl-C: whoever asked for the end will not wait for whole units
+        in_hurry = True
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(wait=not in_hurry, cancel_futures=True)

@@ -18,6 +18,10 @@ class UsageError(DegflowError, ValueError):
     exit_code = 2
 
 
+class FileError(DegflowError):
+    """A path that cannot be read or written: no space, no permission, not there."""
+
+
 class CheckpointError(DegflowError):
     """A checkpoint folder that is missing, damaged or of the wrong architecture."""
 

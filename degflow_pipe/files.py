@@ -7,6 +7,7 @@ in PART is unfinished and may be deleted.
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -17,13 +18,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
-from degflow_pipe.errors import DegflowError
+from degflow_pipe.errors import FileError
 
 PART = ".part"
-
-
-class FileError(DegflowError):
-    """A path that cannot be read or written: no space, no permission, not there."""
 
 
 @contextmanager
@@ -36,7 +33,45 @@ def named(path: Path, doing: str) -> Iterator[None]:
 
 
 def exists(path: Path) -> bool:
-    return path.exists()
+    with named(path, "look for it"):
+        return path.exists()
+
+
+def is_folder(path: Path) -> bool:
+    with named(path, "look for it"):
+        return path.is_dir()
+
+
+def size(path: Path) -> int:
+    """Size of a file in bytes."""
+    with named(path, "read"):
+        return path.stat().st_size
+
+
+def matches(pattern: str) -> list[Path]:
+    """Files and folders that a glob names, sorted."""
+    return [Path(found) for found in sorted(glob.glob(pattern, recursive=True))]
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder in a fixed order, links followed once, hidden names left out.
+
+    Raises FileError for a folder that cannot be listed.
+    """
+    seen: set[str] = set()
+
+    def unreadable(error: OSError) -> None:
+        raise FileError(f"{error.filename}: cannot list: {error.strerror}") from error
+
+    for root, folders, found in os.walk(folder, onerror=unreadable, followlinks=True):
+        real = os.path.realpath(root)
+        folders[:] = [] if real in seen else sorted(n for n in folders if not n.startswith("."))
+        if real in seen:
+            continue
+        seen.add(real)
+        for name in sorted(found):
+            if not name.startswith("."):
+                yield Path(root) / name
 
 
 def read_bytes(path: Path) -> bytes:
@@ -133,7 +168,7 @@ def one_writer(folder: Path) -> Iterator[None]:
 
 def names(folder: Path, suffix: str = "") -> list[str]:
     """Sorted names in a folder that end in `suffix`; none where there is no such folder."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         return []
     with named(folder, "list"):
         return sorted(name for name in os.listdir(folder) if name.endswith(suffix))

@@ -13,7 +13,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 from degflow_pipe.errors import UsageError
 
-MAX_LEVELS = 1000
+MAX_LEVELS = 200
 _T_DIGITS = Decimal("1e-9")
 
 
@@ -107,9 +107,9 @@ def parse_t_grid(text: str, option: str = "--t-grid") -> Grid:
     if stop < start:
         raise UsageError(f"{option}: stop {stop} is below start {start}")
     _level(start, option), _level(stop, option)
+    if (stop - start) / step >= MAX_LEVELS:
+        raise UsageError(f"{option}: {text} is more than the {MAX_LEVELS} levels that are allowed")
     count = int((stop - start) / step) + 1
-    if count > MAX_LEVELS:
-        raise UsageError(f"{option}: {text} is {count} levels, at most {MAX_LEVELS} are allowed")
     return grid_of(_level(start + i * step, option) for i in range(count))
 
 

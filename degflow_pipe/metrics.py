@@ -23,7 +23,7 @@ def best_gaussian(hr: np.ndarray, lr: np.ndarray) -> tuple[float, float]:
     """The single Gaussian blur of HR nearest to LR in PSNR, chosen with the LR in sight (oracle).
 
     hr, lr: (H, W, 3) uint8. Returns (sigma in pixels, PSNR in dB); sigma is found to 0.01 px by a
-    grid from 0.2 to 6 and a golden-section search around its best.
+    geometric grid from 0.2 to 5.7 and a golden-section search around its best.
     """
 
     def score(sigma: float) -> float:

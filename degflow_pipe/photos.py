@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import io
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from degflow_pipe import files
-from degflow_pipe.errors import PhotoError, UsageError
+from degflow_pipe.errors import FileError, PhotoError, UsageError
 
 EXTENSIONS = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"},
 )
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-MAX_PIXELS = 400_000_000
-"""More pixels than any camera's photo: beyond it a file is taken for a decompression bomb."""
+MAX_PIXELS = 150_000_000
+"""More pixels than nearly any camera's photo: beyond it a file is taken for a bomb."""
 MAX_BYTES = 2 * 1024**3
 
-Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before anything is decoded
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation to what puts the picture upright; read here because a re-encoding of the EXIF,
+as ImageOps.exif_transpose does it, fails on odd metadata."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,10 @@ def find_photos(sources: Iterable[str]) -> Iterator[PhotoFile]:
     """
     for source in sources:
         path = Path(source)
-        if files.exists(path):
-            found = _walk(path) if path.is_dir() else iter([PhotoFile(path, path.name)])
+        if files.is_folder(path):
+            found = _below(path)
+        elif files.exists(path):
+            found = iter([PhotoFile(path, path.name)])
         else:
             found = _matches(source)
         first = next(found, None)
@@ -67,37 +77,40 @@ def find_photos(sources: Iterable[str]) -> Iterator[PhotoFile]:
 
 
 def _matches(pattern: str) -> Iterator[PhotoFile]:
-    for match in sorted(glob.glob(pattern, recursive=True)):
-        path = Path(match)
-        if path.is_dir():
-            yield from _walk(path)
+    for path in files.matches(pattern):
+        if files.is_folder(path):
+            yield from _below(path)
         elif path.suffix.lower() in EXTENSIONS:
             yield PhotoFile(path, path.name)
 
 
-def _walk(folder: Path) -> Iterator[PhotoFile]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(root) / name
-            if path.suffix.lower() in EXTENSIONS and not name.startswith("."):
-                yield PhotoFile(path, path.relative_to(folder).as_posix())
+def _below(folder: Path) -> Iterator[PhotoFile]:
+    for path in files.walk(folder):
+        if path.suffix.lower() in EXTENSIONS:
+            yield PhotoFile(path, path.relative_to(folder).as_posix())
 
 
 def read_photo(path: Path) -> Photo:
     """Decode one photo: 8 or 16 bit, gray or colour, alpha dropped, turned as its EXIF says.
 
-    16-bit values are brought to 8 bits. Raises PhotoError naming the file and the reason: missing,
-    unreadable, truncated, not a still photo of a known format, or beyond MAX_PIXELS or MAX_BYTES.
+    16-bit values are brought to 8 bits by their high byte; of several frames the first is taken.
+    Raises PhotoError naming the file and the reason: missing, unreadable, truncated, not of a known
+    format, or beyond MAX_PIXELS or MAX_BYTES.
     """
+    data, sha256 = read_file(path)
+    return Photo(decode_photo(data, str(path)), sha256)
+
+
+def read_file(path: Path) -> tuple[bytes, str]:
+    """The bytes of a photo's file and their SHA-256 in hex. Raises PhotoError naming the file."""
     try:
         with files.reading(path) as file:
             data = file.read(MAX_BYTES + 1)
-    except files.FileError as error:
+    except FileError as error:
         raise PhotoError(str(error)) from error
     if len(data) > MAX_BYTES:
         raise PhotoError(f"{path}: larger than the limit of {MAX_BYTES} bytes")
-    return Photo(decode_photo(data, str(path)), hashlib.sha256(data).hexdigest())
+    return data, hashlib.sha256(data).hexdigest()
 
 
 def decode_photo(data: bytes, name: str) -> np.ndarray:
@@ -112,17 +125,20 @@ def decode_photo(data: bytes, name: str) -> np.ndarray:
                         f"{name}: {width} x {height} pixels, more than the limit of {MAX_PIXELS}"
                     )
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+                turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+                return _to_rgb(image if turn is None else image.transpose(turn))
+    except PhotoError:
+        raise
     except UnidentifiedImageError as error:
         raise PhotoError(f"{name}: not a {', '.join(FORMATS)} picture") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except Exception as error:  # damaged files make Pillow raise nearly anything
         raise PhotoError(f"{name}: damaged or truncated: {error}") from error
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
         gray = np.asarray(image)
-        if gray.dtype != np.uint16 and not (gray.dtype == np.int32 and gray.max() <= 65535):
+        if gray.dtype.kind != "u" or gray.dtype.itemsize != 2:
             raise ValueError(f"pixels of {gray.dtype} are not 8 or 16 bit")
         return np.repeat((gray >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
     return np.array(image.convert("RGB"))

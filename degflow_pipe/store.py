@@ -8,6 +8,7 @@
       done/ingest/00000000.json  what unit 0 holds, written after its data
       done/GRID/00000000.json
       skipped.json               photos left out, with the reason
+      patchless.json             photos read to the end of which no patch was kept
 
 A unit is UNIT patches, one zarr shard of each array, written whole by one writer. A unit that an
 ingest closed short keeps its empty places for ever, so that a unit never changes once it is done.
@@ -17,7 +18,8 @@ The store knows nothing of models: it is told shapes and an id.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,7 +93,7 @@ class UnitRecord:
 
 def digest(array: np.ndarray) -> str:
     """SHA-256 of an array's bytes in C order, in hex."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 class Store:
@@ -107,13 +109,12 @@ class Store:
         """A new empty store. Raises FileError where the folder cannot be written."""
         attributes = {"format": FORMAT, "version": VERSION, "unit": UNIT, **asdict(settings)}
         p = settings.patch
-        aside = path.with_name(path.name + files.PART)
-        files.remove(aside)
         with files.named(path, "write"):
-            group = zarr.create_group(str(aside), zarr_format=3, attributes={"degflow": attributes})
-            _create(group, "hr", (p, p, 3), np.uint8, 1)
-            _create(group, "latents", tuple(settings.latent_shape), np.float32, 1)
-            aside.rename(path)
+            # The root's zarr.json comes last: a folder without it is not a store yet.
+            _create(path / "hr", (p, p, 3), np.uint8, 1)
+            _create(path / "latents", tuple(settings.latent_shape), np.float32, 1)
+            zarr.create_group(str(path / "levels"), zarr_format=3, overwrite=True)
+            zarr.create_group(str(path), zarr_format=3, attributes={"degflow": attributes})
         return cls.open(path)
 
     @classmethod
@@ -131,8 +132,8 @@ class Store:
         version, unit = found.pop("version", None), found.pop("unit", None)
         if version != VERSION:
             raise StoreError(
-                f"{path} was written by a newer degflow-pipe (store version {version}, this one "
-                f"reads {VERSION}): upgrade degflow-pipe"
+                f"{path} is of store version {version!r}, this degflow-pipe reads "
+                f"{VERSION}: a newer degflow-pipe wrote it, upgrade yours"
             )
         found.pop("format")
         try:
@@ -146,7 +147,7 @@ class Store:
     def units(self, stage: str = INGEST) -> list[int]:
         """Complete units of `ingest`, or of the grid of that name, in order."""
         marks = files.names(self.path / "done" / stage, ".json")
-        return [int(name.removesuffix(".json")) for name in marks]
+        return [int(name[:8]) for name in marks if re.fullmatch(r"\d{8}\.json", name)]
 
     def record(self, unit: int) -> UnitRecord:
         """What an ingested unit holds. Raises StoreError where its mark is damaged."""
@@ -166,8 +167,9 @@ class Store:
             yield unit, self.record(unit)
 
     def forget(self, unit: int) -> None:
-        """Drop the mark of an ingested unit, so that it is made again."""
-        files.remove(self._mark(INGEST, unit))
+        """Drop the marks of a unit, so that it and its levels are made again."""
+        for stage in [*self.grids(), INGEST]:
+            files.remove(self._mark(stage, unit))
 
     def make_room(self, units: int) -> None:
         """Let the patch arrays hold at least that many units; called by one writer, ahead."""
@@ -189,17 +191,35 @@ class Store:
         record = UnitRecord(patches, finished, sums)
         files.write_json(self._mark(INGEST, unit), asdict(record))
 
-    def hr(self, unit: int, count: int) -> np.ndarray:
-        """The first `count` HR patches of a unit, (count, P, P, 3) uint8."""
-        return self._read("hr", unit, count)
+    def hr(self, unit: int) -> np.ndarray:
+        """The n HR patches of a unit, (n, P, P, 3) uint8. Raises StoreError for damaged ones."""
+        return self._whole("hr", unit, self.record(unit).sha256.get("hr"))
 
-    def latents(self, unit: int, count: int) -> np.ndarray:
-        """The first `count` latents of a unit, (count, C, h, w) float32."""
-        return self._read("latents", unit, count)
+    def latents(self, unit: int) -> np.ndarray:
+        """The n latents of a unit, (n, C, h, w) float32. Raises StoreError for damaged ones."""
+        return self._whole("latents", unit, self.record(unit).sha256.get("latents"))
+
+    def levels(self, grid: str, unit: int) -> np.ndarray:
+        """The levels of a unit, (n, T, P, P, 3) uint8. Raises StoreError for damaged ones."""
+        return self._whole(f"levels/{grid}", unit, self.level_sums(grid, unit)["levels"])
+
+    def _whole(self, name: str, unit: int, sha256: str | None) -> np.ndarray:
+        """A unit's part of an array. What zarr lacks reads as zeros, so the digest decides."""
+        with _readable(self.path / name):
+            first = unit * UNIT
+            end = first + len(self.record(unit).patches)
+            values = np.asarray(self._array(name)[first:end])
+        if digest(values) != sha256:
+            raise StoreError(
+                f"{self.path}/{name} is damaged: unit {unit} differs from its SHA-256: delete the "
+                f"unit's mark below {self.path}/done and run the stage again"
+            )
+        return values
 
     def grids(self) -> list[str]:
         """Names of the grids in the store, sorted."""
-        return [n for n in files.names(self.path / "levels") if not n.endswith(".json")]
+        folder = self.path / "levels"
+        return [n for n in files.names(folder) if files.exists(folder / n / "zarr.json")]
 
     def grid(self, name: str) -> Grid:
         """The levels of a grid in the store. Raises StoreError where there is no such grid."""
@@ -220,61 +240,72 @@ class Store:
             if grid.name not in self.grids():
                 p = self.settings.patch
                 exact = [str(level.exact) for level in grid.levels]
-                _create(self._group, name, (len(grid), p, p, 3), np.uint8, 2, {"t": exact})
+                _create(self.path / name, (len(grid), p, p, 3), np.uint8, 2, {"t": exact})
         self._grow(self._array(name), room)
 
     def write_levels(self, grid: Grid, unit: int, lr: np.ndarray) -> None:
         """One unit's LR of a grid: (n, T, P, P, 3) uint8."""
         self._write(f"levels/{grid.name}", unit, lr)
-        files.write_json(self._mark(grid.name, unit), {"sha256": {"levels": digest(lr)}})
+        sums = {"levels": digest(lr), "hr": self.record(unit).sha256["hr"]}
+        files.write_json(self._mark(grid.name, unit), {"sha256": sums})
 
-    def levels(self, grid: str, unit: int, place: int) -> np.ndarray:
-        """All levels of one patch of a unit, (T, P, P, 3) uint8."""
-        with _readable(self.path / "levels" / grid):
-            return np.asarray(self._array(f"levels/{grid}")[unit * UNIT + place])
-
-    def level_sums(self, grid: str, unit: int) -> str:
-        """The recorded SHA-256 of a unit's levels."""
+    def level_sums(self, grid: str, unit: int) -> dict[str, str]:
+        """The recorded SHA-256 of a unit's `levels`, and of the `hr` they were made from."""
         path = self._mark(grid, unit)
         try:
-            return str(files.read_json(path)["sha256"]["levels"])
+            found = files.read_json(path)["sha256"]
+            return {"levels": str(found["levels"]), "hr": str(found["hr"])}
         except (KeyError, TypeError) as error:
             raise StoreError(f"{path} is damaged: no sha256 of the levels in it") from error
+
+    def units_with_levels(self, grid: str) -> list[int]:
+        """Ingested units whose levels are complete and were made from the HR now in the store."""
+        ingested = set(self.units())
+        return [
+            unit
+            for unit in self.units(grid)
+            if unit in ingested
+            and self.level_sums(grid, unit)["hr"] == self.record(unit).sha256.get("hr")
+        ]
 
     def skipped(self) -> dict[str, str]:
         """Photos left out, name to reason."""
         path = self.path / "skipped.json"
         return files.read_json(path) if files.exists(path) else {}
 
-    def add_skipped(self, reasons: dict[str, str]) -> None:
+    def note_skipped(self, reasons: dict[str, str], ingested: set[str]) -> None:
+        """Remember photos left out, and forget those of them that have been ingested since."""
         known = self.skipped()
-        if reasons and known | reasons != known:
-            files.write_json(self.path / "skipped.json", known | reasons)
+        now = {name: why for name, why in (known | reasons).items() if name not in ingested}
+        if now != known:
+            files.write_json(self.path / "skipped.json", now)
+
+    def patchless(self) -> dict[str, str]:
+        """Photos of which no patch was kept after the last unit: SHA-256 to name."""
+        path = self.path / "patchless.json"
+        return files.read_json(path) if files.exists(path) else {}
+
+    def note_patchless(self, photos: dict[str, str]) -> None:
+        known = self.patchless()
+        if photos and known | photos != known:
+            files.write_json(self.path / "patchless.json", known | photos)
 
     def damage(self, unit: int) -> list[str]:
         """What is wrong with a unit: arrays that cannot be read or differ from their digests."""
-        try:
-            record = self.record(unit)
-        except DegflowError as error:
-            return [str(error)]
-        count = len(record.patches)
-        wrong = [
-            f"unit {unit}: {name} differs from its SHA-256"
-            for name in ("hr", "latents")
-            if not self._matches(record.sha256.get(name, ""), name, unit, count)
+        wrong = []
+        checks: list[Callable[[], np.ndarray]] = [
+            lambda: self.hr(unit),
+            lambda: self.latents(unit),
         ]
         for grid in self.grids():
             if files.exists(self._mark(grid, unit)):
-                name = f"levels/{grid}"
-                if not self._matches(self.level_sums(grid, unit), name, unit, count):
-                    wrong.append(f"unit {unit}: {name} differs from its SHA-256")
+                checks.append(lambda grid=grid: self.levels(grid, unit))  # type: ignore[misc]
+        for check in checks:
+            try:
+                check()
+            except DegflowError as error:
+                wrong.append(str(error))
         return wrong
-
-    def _matches(self, sha256: str, name: str, unit: int, count: int) -> bool:
-        try:
-            return digest(self._read(name, unit, count)) == sha256
-        except StoreError:
-            return False
 
     def _mark(self, stage: str, unit: int) -> Path:
         return self.path / "done" / stage / f"{unit:08d}.json"
@@ -298,10 +329,6 @@ class Store:
         with files.named(self.path / name, "write"):
             self._array(name)[unit * UNIT : (unit + 1) * UNIT] = whole
 
-    def _read(self, name: str, unit: int, count: int) -> np.ndarray:
-        with _readable(self.path / name):
-            return np.asarray(self._array(name)[unit * UNIT : unit * UNIT + count])
-
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
@@ -316,16 +343,15 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _create(
-    group: zarr.Group,
-    name: str,
+    path: Path,
     item: tuple[int, ...],
     dtype: type,
     loose: int,
     attributes: dict[str, Any] | None = None,
 ) -> None:
     """An empty array of items; a chunk is one entry of the first `loose` axes, a shard one unit."""
-    group.create_array(
-        name,
+    zarr.create_array(
+        str(path),
         shape=(0, *item),
         chunks=((1,) * loose + item[loose - 1 :]),
         shards=(UNIT, *item),
@@ -333,4 +359,5 @@ def _create(
         compressors=ZstdCodec(level=3, checksum=True),
         fill_value=0,
         attributes=attributes,
+        overwrite=True,
     )

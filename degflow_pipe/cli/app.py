@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -27,8 +28,8 @@ inspection.register(app)
 training.register(app)
 
 
-class Stopped(DegflowError):
-    """Ctrl-C or a polite kill."""
+class Stopped(BaseException):
+    """Ctrl-C or a polite kill; like KeyboardInterrupt, nothing but `main` catches it."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -64,8 +65,12 @@ def main() -> NoReturn:
     except DegflowError as error:
         complain(" ".join(str(error).split()))
         code = error.exit_code
-    sys.stdout.flush()
-    sys.stderr.flush()
+    except Stopped as stopped:
+        complain(str(stopped))
+        code = 1
+    with suppress(OSError):  # a reader such as `head` may have closed the pipe
+        sys.stdout.flush()
+        sys.stderr.flush()
     if code:
         # Workers may still be at a unit nobody waits for; outputs are renamed when whole, so they
         # can be cut off.

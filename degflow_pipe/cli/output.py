@@ -97,11 +97,11 @@ def show(summary: dict[str, Any], as_json: bool, title: str = "") -> None:
     if as_json:
         print(json.dumps(summary, indent=1))
         return
-    table = Table(title=title or None, show_header=False, title_justify="left")
+    table = Table(title=Text(title) if title else None, show_header=False, title_justify="left")
     table.add_column("name", style="bold")
     table.add_column("value", overflow="fold")
     for name, value in _flat(summary):
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     Console(soft_wrap=False).print(table)
 
 

@@ -38,7 +38,10 @@ def _grid(checkpoint: str, t_grid: str | None, t: str | None, scales: str | None
 
 
 def ingest(
-    photos: Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(help="Photos: files, folders, globs; those in the store are left."),
+    ],
     store: o.StorePath = o.STORE,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = defaults.PATCH,

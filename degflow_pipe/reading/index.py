@@ -13,7 +13,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from degflow_pipe import files
-from degflow_pipe.errors import ShardError
+from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.reading.samples import AGAIN, Info, Sample, member, pairs_of, picture, planes
 from degflow_pipe.shards import FORMAT, VERSION
 
@@ -115,7 +115,7 @@ def find_shards(folder: Path, name: str | None) -> Shards:
     path = folder / f"{stems[0]}.json"
     try:
         about = files.read_json(path)
-    except files.FileError as error:
+    except FileError as error:
         raise ShardError(f"{error}; {AGAIN}") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ShardError(f"{path}: not the summary of {FORMAT}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.shards.pictures import parse_format
-from degflow_pipe.shards.sheet import label_bar, labelled_row
+from degflow_pipe.shards.sheet import label_bar, row_of
 from degflow_pipe.shards.tars import Sources
 
 SHEET_PATCHES, SHEET_LEVELS, SHEET_SIDE = 4, 6, 160
@@ -27,9 +27,9 @@ def contact_sheet(sources: Sources) -> bytes:
     chosen = _spread(list(range(len(sources.grid))), SHEET_LEVELS)
     rows = []
     for unit, place in places:
-        hr = sources.store.hr(unit, place + 1)[place]
-        lr = sources.store.levels(sources.grid.name, unit, place)
-        rows.append(labelled_row([hr, *lr[chosen]], SHEET_SIDE))
+        hr = sources.store.hr(unit)[place]
+        lr = sources.store.levels(sources.grid.name, unit)[place]
+        rows.append(row_of([hr, *lr[chosen]], SHEET_SIDE))
     labels = ["HR", *(f"t = {sources.grid.t[i]:g}" for i in chosen)]
     sheet = np.concatenate([label_bar(labels, SHEET_SIDE), *rows])
     return parse_format("png").encode(sheet)
@@ -54,7 +54,11 @@ def write_card(path: Path, figures: dict[str, Any], sources: Sources) -> None:
         )
     settings, store = sources.settings, sources.store.settings
     ending = parse_format(settings.picture_format).ending
-    lr = f"lr.{ending}" if settings.layout == "pairs" else f"lr_{rows[0].split()[1]}.{ending}"
+    lr = (
+        f"lr.{ending}"
+        if settings.layout == "pairs"
+        else f"lr_{sources.grid.levels[0].name}.{ending}"
+    )
     size = _size_category(figures["pairs"])
     text = f"""---
 pretty_name: {settings.name}

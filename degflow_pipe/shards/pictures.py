@@ -34,7 +34,7 @@ def parse_format(text: str) -> PictureFormat:
     if text == "webp":
         return PictureFormat(text, "webp", (cv2.IMWRITE_WEBP_QUALITY, 101))  # 101: lossless
     kind, _, quality = text.partition(":")
-    if kind == "jpeg" and quality.isdigit() and 1 <= int(quality) <= 100:
+    if kind == "jpeg" and quality.isdecimal() and 1 <= int(quality) <= 100:
         return PictureFormat(text, "jpg", (cv2.IMWRITE_JPEG_QUALITY, int(quality)))
     raise UsageError(f"--format must be png, webp or jpeg:QUALITY (1 to 100), got {text!r}")
 

@@ -15,7 +15,7 @@ def label_bar(labels: list[str], side: int) -> np.ndarray:
     return bar
 
 
-def labelled_row(pictures: list[np.ndarray], side: int) -> np.ndarray:
+def row_of(pictures: list[np.ndarray], side: int) -> np.ndarray:
     """Pictures (H, W, 3) uint8 side by side, each cropped about its middle to at most `side`."""
     cells = []
     for picture in pictures:

@@ -7,6 +7,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Sources:
     grid: Grid
     settings: ShardSettings
 
-    @property
+    @cached_property
     def levels(self) -> list[PackedLevel]:
         return packed_levels(self.grid, self.store.settings, self.settings)
 
@@ -59,7 +60,7 @@ def shard_unit(plan: TarPlan, sources: Sources, out: Path) -> dict[str, Any]:
     notes: dict[str, dict[str, Any]] = {}
     with files.writing(tar) as file:
         # Fixed owner, mode and time: the same samples give the same bytes.
-        writer = TarWriter(file, encoder=False, user="degflow", group="degflow", mtime=0.0)
+        writer = TarWriter(file, encoder=False, user="degflow", group="degflow", mtime=0)
         for sample, note in _samples(plan, sources, errors, counts):
             writer.write(sample)
             notes[sample["__key__"]] = note
@@ -68,7 +69,7 @@ def shard_unit(plan: TarPlan, sources: Sources, out: Path) -> dict[str, Any]:
         "digest": wanted,
         "tar": tar.name,
         "sha256": files.sha256(tar),
-        "bytes": tar.stat().st_size,
+        "bytes": files.size(tar),
         "samples": len(notes),
         "pairs": int(counts.sum()),
         "squared_error": {
@@ -121,13 +122,14 @@ def _samples(
     plan: TarPlan, sources: Sources, errors: np.ndarray, counts: np.ndarray
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Samples of a tar with their JSON; adds each pair's mean squared error to `errors`."""
-    unit_held, hr_unit, records = -1, np.empty(0), []
+    held = -1
     for unit, place, first, end in plan.rows:
-        if unit != unit_held:
+        if unit != held:
             records = sources.store.record(unit).patches
-            hr_unit, unit_held = sources.store.hr(unit, len(records)), unit
-        hr = hr_unit[place]
-        lr_levels = sources.store.levels(sources.grid.name, unit, place)
+            hr_unit = sources.store.hr(unit)
+            lr_unit = sources.store.levels(sources.grid.name, unit)
+            held = unit
+        hr, lr_levels = hr_unit[place], lr_unit[place]
         for i in range(first, end):
             errors[i] += np.mean((hr.astype(np.float64) - lr_levels[i]) ** 2)
             counts[i] += 1

@@ -9,7 +9,7 @@ import torch
 
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.engine import check_workers
-from degflow_pipe.errors import CheckpointError, UsageError
+from degflow_pipe.errors import CheckpointError, DegflowError, UsageError
 
 
 def compute_workers(model: DegFlow, workers: int) -> int:
@@ -35,7 +35,8 @@ def checkpoint_id(model: DegFlow) -> str:
 def one_thread_each(model: DegFlow) -> Iterator[None]:
     """On the CPU each worker computes on one thread: bytes must not depend on the machine's cores.
 
-    On CUDA the kernels are pinned to deterministic ones in full float32.
+    On CUDA the convolutions are pinned to deterministic ones in full float32. Raises DegflowError
+    where a GPU's memory does not do.
     """
     threads = torch.get_num_threads()
     cudnn = torch.backends.cudnn
@@ -44,5 +45,7 @@ def one_thread_each(model: DegFlow) -> Iterator[None]:
             torch.set_num_threads(1)
         try:
             yield
+        except torch.OutOfMemoryError as error:
+            raise DegflowError("out of GPU memory: give a smaller --batch") from error
         finally:
             torch.set_num_threads(threads)

@@ -11,7 +11,7 @@ import torch
 
 from degflow_pipe import defaults, files
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.engine import in_order
+from degflow_pipe.engine import Engine, in_order
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import Grid
 from degflow_pipe.pictures import to_picture, to_tensor
@@ -22,12 +22,15 @@ from degflow_pipe.store import Store
 
 @dataclass
 class GenerateSummary:
-    """What a generate did. pairs: LR pictures made now; known: those that were there."""
+    """What a generate did. pairs: LR pictures made now; known: those that were there.
+
+    evaluations: of v for a patch, None where nothing was left to make.
+    """
 
     store: str
     grid: str
     t: list[float]
-    evaluations: int
+    evaluations: int | None
     patches: int = 0
     pairs: int = 0
     known: int = 0
@@ -44,6 +47,7 @@ def generate(
     batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
+    engine: Engine = in_order,
 ) -> GenerateSummary:
     """Make the LR of every patch in the store at every level of the grid.
 
@@ -65,44 +69,45 @@ def generate(
     with files.one_writer(store), one_thread_each(model):
         source.make_grid(grid)
         counts = {unit: len(record.patches) for unit, record in source.records()}
-        done = set(source.units(grid.name))
+        done = set(source.units_with_levels(grid.name))
         missing = [unit for unit in counts if unit not in done]
         total = sum(counts.values()) * len(grid)
         pairs = sum(counts[unit] for unit in missing) * len(grid)
 
-        def work(unit: int) -> int:
-            generate_unit(unit, counts[unit], source, model, grid, batch)
-            return counts[unit] * len(grid)
+        def work(unit: int) -> tuple[int, int]:
+            evaluations = generate_unit(unit, source, model, grid, batch)
+            return counts[unit] * len(grid), evaluations
 
+        evaluations: int | None = None
         with (progress or Silent()).task("generate", total, done=total - pairs) as task:
-            for made in in_order(work, missing, compute_workers(model, workers)):
+            for made, needed in engine(work, missing, compute_workers(model, workers)):
+                evaluations = needed
                 task.advance(made)
     return GenerateSummary(
         store=str(store),
         grid=grid.name,
         t=grid.t,
-        evaluations=model.evaluations,
+        evaluations=evaluations,
         patches=sum(counts.values()),
         pairs=pairs,
         known=total - pairs,
     )
 
 
-def generate_unit(
-    unit: int, count: int, store: Store, model: DegFlow, grid: Grid, batch: int
-) -> None:
+def generate_unit(unit: int, store: Store, model: DegFlow, grid: Grid, batch: int) -> int:
     """Make one unit's levels and write them and, last, the unit's mark.
 
     On the CPU the patches go one by one, so that memory stays small: see `DegFlow` for why this
-    gives the same bytes as any batch.
+    gives the same bytes as any batch. Returns the evaluations of v.
     """
-    hr, latents = store.hr(unit, count), store.latents(unit, count)
-    lr = np.empty((count, len(grid), *hr.shape[1:]), np.uint8)
+    hr, latents = store.hr(unit), store.latents(unit)
+    lr = np.empty((len(hr), len(grid), *hr.shape[1:]), np.uint8)
     size = 1 if model.device.type == "cpu" else batch
-    for i in range(0, count, size):
+    for i in range(0, len(hr), size):
         _, skips = model.encode(to_tensor(hr[i : i + size]))
         z = torch.from_numpy(latents[i : i + size])
         trajectory = model.trajectory(z, grid.t, skips)
         for level in range(len(grid)):
             lr[i : i + size, level] = to_picture(model.decode(trajectory[:, level], skips))
     store.write_levels(grid, unit, lr)
+    return model.evaluations

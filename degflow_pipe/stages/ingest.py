@@ -16,10 +16,10 @@ import numpy as np
 
 from degflow_pipe import defaults, files
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.engine import check_workers, in_order
+from degflow_pipe.engine import Engine, check_workers, in_order
 from degflow_pipe.errors import PhotoError, StoreError, UsageError
 from degflow_pipe.patches import Patch, check_grid, check_size, crop_patches
-from degflow_pipe.photos import Photo, PhotoFile, find_photos, read_photo
+from degflow_pipe.photos import Photo, PhotoFile, decode_photo, find_photos, read_file
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.stages.common import check_batch, checkpoint_id, compute_workers, one_thread_each
@@ -65,13 +65,15 @@ def ingest(
     batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
+    engine: Engine = in_order,
 ) -> IngestSummary:
     """Crop photos into HR patches, encode their latents, and append both to the store.
 
     photos: files, folders and globs. patch, stride: in pixels (stride: the patch by default).
     min_detail: patches with less (see `patches.Patch.detail`) and repeated ones are dropped; 0
     keeps all. strict: a photo that cannot be used is an error, not a skip. batch: patches encoded
-    at once on a GPU. workers: 0 for one a core.
+    at once on a GPU. workers: 0 for one a core. A photo that is in the store already, by the hash
+    of its file, is left as it is.
 
     Raises UsageError, PhotoError (strict), StoreError for a store of another patch size or
     checkpoint, FileError where the store cannot be written.
@@ -82,17 +84,18 @@ def ingest(
         raise UsageError(f"--min-detail must be 0 or more, got {min_detail}")
     check_batch(batch)
     found = list(find_photos(photos))
-    target = _open(store, patch, model)
     with files.one_writer(store), one_thread_each(model):
+        target = _open(store, patch, model)
         stream = _Stream(target, patch, stride, min_detail, strict, check_workers(workers))
 
         def work(unit: PatchUnit) -> PatchUnit:
             return ingest_unit(unit, target, model, batch)
 
         with (progress or Silent()).task("ingest", len(found)) as task:
-            for _ in in_order(work, stream.units(found, task), compute_workers(model, workers)):
+            for _ in engine(work, stream.units(found, task), compute_workers(model, workers)):
                 pass
-        target.add_skipped(stream.summary.skipped)
+        target.note_skipped(stream.summary.skipped, stream.ingested)
+        target.note_patchless(stream.patchless)
     summary = stream.summary
     summary.patches_in_store = sum(len(record.patches) for _, record in target.records())
     if not summary.patches_in_store:
@@ -115,7 +118,7 @@ def ingest_unit(unit: PatchUnit, store: Store, model: DegFlow, batch: int) -> Pa
 def _open(path: Path, patch: int, model: DegFlow) -> Store:
     """The store, made where there is none; refused where it was made with other settings."""
     identity = checkpoint_id(model)
-    if not files.exists(path):
+    if not files.exists(path / "zarr.json"):
         side = patch // 8
         shape = [model.model.rae.latent_channels, side, side]
         assert model.info is not None  # checkpoint_id has seen to it
@@ -150,9 +153,12 @@ class _Stream:
         self.min_detail, self.strict, self.readers = min_detail, strict, readers
         self.summary = IngestSummary(store=str(store.path))
         self.seen: set[str] = set()
-        self.done: set[str] = set()
+        self.done: set[str] = set(store.patchless())
+        self.ingested: set[str] = set()
+        self.patchless: dict[str, str] = {}
         self.begun: set[tuple[str, int, int]] = set()
         self.next_unit = self._read_head()
+        self.known = frozenset(self.done)
 
     def _read_head(self) -> int:
         """Take in the complete units at the head of the store; forget those after a gap."""
@@ -179,7 +185,7 @@ class _Stream:
                     raise photo
                 self.summary.skipped[file.name] = str(photo)
                 task.note(f"skipped {photo}")
-            elif photo.sha256 in self.done:
+            elif photo is None or photo.sha256 in self.done:
                 self.summary.known += 1
             else:
                 counts = _Counts()
@@ -194,19 +200,26 @@ class _Stream:
                     PhotoRecord(file.name, photo.sha256, counts.kept, counts.flat, counts.duplicate)
                 )
                 self.done.add(photo.sha256)
+                self.ingested.add(file.name)
                 self._count(counts)
             task.advance()
         if unit.records:
             self.store.make_room(unit.number + 1)
             yield unit
+        else:
+            self.patchless = {photo.sha256: photo.source for photo in unit.finished}
 
-    def _read(self, file: PhotoFile) -> Photo | PhotoError:
+    def _read(self, file: PhotoFile) -> Photo | PhotoError | None:
+        """The photo, why it cannot be used, or None where it is in the store: not decoded then."""
         try:
-            photo = read_photo(file.path)
-            check_size(photo.pixels, self.patch, str(file.path))
+            data, sha256 = read_file(file.path)
+            if sha256 in self.known:
+                return None
+            pixels = decode_photo(data, str(file.path))
+            check_size(pixels, self.patch, str(file.path))
         except PhotoError as error:
             return error
-        return photo
+        return Photo(pixels, sha256)
 
     def _kept(
         self, file: PhotoFile, photo: Photo, counts: _Counts

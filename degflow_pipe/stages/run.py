@@ -15,7 +15,7 @@ from degflow_pipe.photos import read_photo
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.progress import Progress
 from degflow_pipe.shards.pictures import parse_format
-from degflow_pipe.shards.sheet import label_bar, labelled_row
+from degflow_pipe.shards.sheet import label_bar, row_of
 from degflow_pipe.stages.common import one_thread_each
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
@@ -116,6 +116,6 @@ def preview(
     with one_thread_each(model):
         levels = to_picture(model.degrade(to_tensor(hr), grid.t)[0])
     labels = ["HR", *(f"t = {t:g}" for t in grid.t)]
-    strip = np.concatenate([label_bar(labels, side), labelled_row([hr, *levels], side)])
+    strip = np.concatenate([label_bar(labels, side), row_of([hr, *levels], side)])
     files.write_bytes(out, parse_format("png").encode(strip))
     return {"strip": str(out), "t": grid.t, "evaluations": model.evaluations}

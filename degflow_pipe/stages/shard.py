@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from degflow_pipe import files
-from degflow_pipe.engine import check_workers, in_order
+from degflow_pipe.engine import Engine, check_workers, in_order
 from degflow_pipe.errors import ShardError, StoreError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.progress import Progress, Silent
@@ -17,7 +17,6 @@ from degflow_pipe.shards import FORMAT, VERSION
 from degflow_pipe.shards.card import contact_sheet, write_card
 from degflow_pipe.shards.layout import (
     ShardSettings,
-    packed_levels,
     plan_tars,
     settings_json,
 )
@@ -50,6 +49,7 @@ def shard(
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
+    engine: Engine = in_order,
 ) -> ShardSummary:
     """Write the pairs of one grid as tars; complete tars that still fit are left as they are.
 
@@ -65,12 +65,12 @@ def shard(
     chosen = _choose_grid(source, grid)
     counts = _complete_units(source, chosen)
     sources = Sources(source, chosen, settings)
-    packed_levels(chosen, source.settings, settings)  # refuses before anything is written
+    assert sources.levels  # sizes that cannot be had are refused before anything is written
     wanted = settings_json(settings, source.settings, chosen)
-    with files.one_writer(out / settings.marks):
+    with files.one_writer(out):
         _clear_way(out, settings, wanted, overwrite)
         plans = plan_tars(counts, len(chosen), settings)
-        marks = in_order(lambda plan: shard_unit(plan, sources, out), plans, workers)
+        marks = engine(lambda plan: shard_unit(plan, sources, out), plans, workers)
         totals = _Totals()
         tars = sum(1 for _ in plan_tars(counts, len(chosen), settings))
         with (
@@ -126,7 +126,7 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
 def _complete_units(store: Store, grid: Grid) -> dict[int, int]:
     """Patches in each unit. Raises StoreError where a unit's levels are not made yet."""
     counts = {unit: len(record.patches) for unit, record in store.records()}
-    missing = set(counts) - set(store.units(grid.name))
+    missing = set(counts) - set(store.units_with_levels(grid.name))
     if missing:
         raise StoreError(
             f"{store.path}: {sum(counts[unit] for unit in missing)} of {sum(counts.values())} "
@@ -138,12 +138,12 @@ def _complete_units(store: Store, grid: Grid) -> dict[int, int]:
 
 def _clear_way(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> None:
     """Take back the mark of a finished data set that is to change; refuse another data set."""
-    others = [n for n in files.names(out, ".json") if n != f"{settings.name}.json"]
-    if others:
-        raise ShardError(
-            f"{out} holds the data set {others[0].removesuffix('.json')}: give another folder with "
-            f"--out"
-        )
+    for name in files.names(out):
+        other = re.fullmatch(r"\.?([a-z0-9][a-z0-9_-]*?)(-\d{6}\.tar|\.index\.jsonl|\.json)", name)
+        if other and other[1] != settings.name:
+            raise ShardError(
+                f"{out} holds the data set {other[1]} ({name}): give another folder with --out"
+            )
     path = out / f"{settings.name}.json"
     if files.exists(path):
         found = files.read_json(path)
@@ -161,11 +161,10 @@ def _finish(
     """Everything beside the tars; NAME.json last, the mark of a finished data set."""
     settings = sources.settings
     tars = [tar for tar, _ in totals.sums]
-    for name in files.names(out, ".tar"):
-        if name.startswith(f"{settings.name}-") and name not in tars:
-            files.remove(out / name)
-    for number in _surplus_marks(out, settings, len(tars)):
-        files.remove(out / settings.marks / number)
+    for mark in files.names(out / settings.marks, ".json"):  # of an earlier, larger data set
+        if re.fullmatch(r"\d{6}\.json", mark) and int(mark[:6]) >= len(tars):
+            files.remove(out / settings.tar(int(mark[:6])))
+            files.remove(out / settings.marks / mark)
     figures = {
         "format": FORMAT,
         "version": VERSION,
@@ -189,9 +188,3 @@ def _finish(
     lines = "".join(f"{digest}  {name}\n" for name, digest in sums)
     files.write_text(out / f"{settings.name}.sha256", lines)
     files.write_json(out / f"{settings.name}.json", figures)
-
-
-def _surplus_marks(out: Path, settings: ShardSettings, tars: int) -> Iterator[str]:
-    for name in files.names(out / settings.marks, ".json"):
-        if int(name.removesuffix(".json")) >= tars:
-            yield name

@@ -26,7 +26,7 @@ def kind_of(path: Path) -> str:
         return CHECKPOINT
     if files.exists(path / "zarr.json"):
         return STORE
-    if files.names(path, ".tar"):
+    if files.names(path, ".tar") or files.names(path, ".index.jsonl"):
         return SHARDS
     raise UsageError(f"{path} is neither a store, nor a shard folder, nor a checkpoint")
 
@@ -46,7 +46,7 @@ def info(path: Path) -> dict[str, Any]:
     grids = {}
     for name in store.grids():
         grid = store.grid(name)
-        grids[name] = {"t": grid.t, "units": len(store.units(name))}
+        grids[name] = {"t": grid.t, "units": len(store.units_with_levels(name))}
     return {
         "kind": kind,
         "patch": store.settings.patch,
@@ -86,7 +86,19 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
             task.advance()
     if kind == SHARDS:
         damage += _index_damage(path, figures, set(sums))
+    elif kind == STORE:
+        damage += _gaps(store)
     return {"kind": kind, "checked": len(units), "damage": damage}
+
+
+def _gaps(store: Store) -> list[str]:
+    """Units that were made and have lost their marks, and levels made from other patches."""
+    units = set(store.units())
+    wrong = [f"unit {n} is missing" for n in range(max(units, default=-1) + 1) if n not in units]
+    for grid in store.grids():
+        stale = set(store.units(grid)) - set(store.units_with_levels(grid))
+        wrong += [f"unit {n}: levels of {grid} are not of its patches" for n in sorted(stale)]
+    return wrong
 
 
 def _checkpoint_damage(path: Path) -> list[str]:

@@ -92,18 +92,19 @@ def train(
             running.append(loss.item())
             step += 1
             task.advance()
-            if step % settings.save_every == 0 or step == settings.steps:
+            validating = step % settings.validate_every == 0 or step == settings.steps
+            if validating or step % settings.save_every == 0:
                 mean = sum(running) / len(running)
                 if not math.isfinite(mean):
                     raise DataError(
-                        f"the loss of {trainee.name} is {mean} at step {step}: lower lr; the state "
-                        f"of step {step - settings.save_every} is kept in {state_path}"
+                        f"the loss of {trainee.name} is {mean} at step {step}: lower lr; the last "
+                        f"saved state, if any, is kept in {state_path}"
                     )
                 now = time.monotonic()
                 seconds, started, running = seconds + now - started, now, []
                 _save(state_path, digest, trainee, optimizer, step, seconds)
                 _log(log_path, {"step": step, "loss": mean, "seconds": round(seconds, 1)})
-            if step % settings.validate_every == 0 or step == settings.steps:
+            if validating:
                 figures = trainee.validate()
                 _log(log_path, {"step": step, **figures})
                 shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
@@ -137,11 +138,16 @@ def _save(
 def _resume(
     path: Path, digest: str, trainee: Trainee, optimizer: torch.optim.Optimizer
 ) -> tuple[int, float]:
-    state = torch.load(io.BytesIO(files.read_bytes(path)), weights_only=True, map_location="cpu")
-    if state["recipe"] != digest:
+    data = files.read_bytes(path)
+    try:
+        state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        known = state["recipe"]
+    except Exception as error:  # torch raises nearly anything on damaged files
+        raise DataError(f"{path} is damaged: delete it to start anew ({error})") from error
+    if known != digest:
         raise UsageError(
-            f"{path} is the state of another recipe or other data: give another folder with -o, or "
-            f"delete the file to start anew"
+            f"{path} is the state of another recipe, other data or another autoencoder: give "
+            f"another folder with -o, or delete the file to start anew"
         )
     trainee.network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])

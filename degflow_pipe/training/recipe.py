@@ -22,10 +22,10 @@ class LevelFiles:
     def __post_init__(self) -> None:
         if not 0.0 <= self.t <= 1.0:
             raise UsageError(f"data.levels: t of {self.name} must be in [0, 1], got {self.t}")
-        if self.files.count("*") != 1:
+        if self.files.startswith("/") or self.files.count("*") != 1:
             raise UsageError(
-                f"data.levels: files of {self.name} must hold one * that stands for the scene, "
-                f"got {self.files!r}"
+                f"data.levels: files of {self.name} must be a path below the data's "
+                f"folder with one * that stands for the scene, got {self.files!r}"
             )
 
 
@@ -84,8 +84,12 @@ class StageSettings:
                 raise UsageError(f"{name} must be a whole number from 1, got {getattr(self, name)}")
         if self.patch < 64 or self.patch % 64:
             raise UsageError(f"patch must be a multiple of 64, got {self.patch}")
-        if len(self.betas) != 2:
-            raise UsageError(f"betas must be two numbers, got {list(self.betas)}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UsageError(f"betas must be two numbers in [0, 1), got {list(self.betas)}")
+        if not 0 < self.lr_end <= self.lr < 1:
+            raise UsageError(f"0 < lr_end <= lr < 1 is needed, got {self.lr_end} and {self.lr}")
+        if self.warmup < 0 or self.seed < 0:
+            raise UsageError(f"warmup and seed must be 0 or more, got {self.warmup}, {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ class LFMSettings(StageSettings):
     latent_loss: `plain` (published MSE) or `normalized` (divided by the variance of z').
     perceptual: `lpips-vgg|lpips-alex|lpips-squeeze` (published: VGG, weight 0.1) or `none`.
     endpoint: `none` (published) or `l1`, the L1 distance between the picture decoded from the
-    extrapolation to the next knot and that knot's picture.
+    extrapolation to the next knot and that knot's picture; with two knots the extrapolation is
+    z_t + v * (1 - t).
     """
 
     steps: int = 400_000
@@ -135,8 +140,8 @@ class TrainRecipe:
 
 def train_recipe(values: dict[str, Any]) -> TrainRecipe:
     """Check a recipe's mapping; raises UsageError naming the key that is wrong."""
-    known = {"kind", "name", "data", "model", "rae", "lfm"}
-    unknown = sorted(set(values) - known)
+    known = ("kind", "name", "data", "model", "rae", "lfm")
+    unknown = sorted(map(str, set(values) - set(known)))
     if unknown:
         raise UsageError(f"a training recipe has no key {unknown[0]!r}; it has {', '.join(known)}")
     if not isinstance(values.get("name"), str):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -66,7 +67,11 @@ def train_lfm(
     network, rae_record = _read_rae(recipe, rae or out)
     train_pairs, held_out = _scenes(recipe, data)
     trainee = LFMTrainee(recipe, network, train_pairs, held_out, choose_device(device))
-    settings = {"lfm": asdict(recipe.lfm), "model": recipe.model.to_dict()["velocity"]}
+    settings = {
+        "lfm": asdict(recipe.lfm),
+        "model": recipe.model.to_dict()["velocity"],
+        "rae": files.sha256((rae or out) / RAE_WEIGHTS),
+    }
     digest = recipe_digest([settings, asdict(recipe.data)])
     figures = train(trainee, recipe.lfm, digest, out, progress or Silent())
     training = {
@@ -108,9 +113,10 @@ def _read_rae(recipe: TrainRecipe, folder: Path) -> tuple[RAE, dict[str, Any]]:
     network = RAE(recipe.model.rae)
     try:
         network.load_state_dict(load(files.read_bytes(folder / RAE_WEIGHTS)))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{folder / RAE_WEIGHTS} is not an autoencoder of width {recipe.model.rae.width}"
+            f"{folder / RAE_WEIGHTS} is damaged, or not an autoencoder of width "
+            f"{recipe.model.rae.width}: run `degflow-pipe train rae` again"
         ) from error
     return network, record
 

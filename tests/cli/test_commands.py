@@ -184,6 +184,18 @@ def test_without_json_a_table_is_printed(job: Job, degflow: Run) -> None:
     assert shown.err == ""
 
 
+def test_names_are_printed_as_they_are(
+    degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "x[").mkdir()
+    (tmp_path / "x[" / "]y.png").write_text("no photo")
+    (tmp_path / "a.png").symlink_to(photo_folder / "astronaut.png")
+    asked = ["--patch", "64", "--checkpoint", tiny, "--store", "my[raw].zarr"]
+    shown = degflow("ingest", ".", *asked, cwd=tmp_path).out
+    assert "my[raw].zarr" in shown and "skipped.x[/]y.png" in shown
+    assert "my[raw].zarr" in degflow("info", "my[raw].zarr", cwd=tmp_path).out
+
+
 # Pictures
 
 

@@ -185,6 +185,12 @@ def test_side_of_a_preview(degflow: Run, tiny: str, photo_folder: Path, tmp_path
         ("train rae", f"{TRAINING}\nrae: {{stpes: 5}}", "rae has no key 'stpes'"),
         ("train rae", f"{TRAINING}\nmodel: {{preset: huge}}", "preset 'huge'"),
         ("train rae", f"{TRAINING}\nrae: {{steps: 0}}", "steps"),
+        ("train rae", f"{TRAINING}\nrae: {{seed: -1}}", "seed"),
+        ("train rae", f"{TRAINING}\nrae: {{lr: -0.1}}", "lr"),
+        ("train rae", f"{TRAINING}\nrae: {{betas: [2, 3]}}", "betas"),
+        ("train rae", TRAINING.replace("s_max: 4.0", "s_max: .nan"), "s_max"),
+        ("train rae", TRAINING.replace("*_hr", "/data/*_hr"), "data.levels"),
+        ("train rae", f"{TRAINING}\n1: one\nsteps: 5", "no key"),
         ("train rae", "kind: train\nname: mini", "data lacks"),
     ],
 )

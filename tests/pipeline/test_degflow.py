@@ -165,7 +165,9 @@ def test_cuda_is_refused_where_there_is_none(tiny: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tpu", "", "meta", "mps", "cpu cuda", "cuda:x", "cuda:-1"])
 def test_an_unknown_device_is_refused(tiny: str, name: str) -> None:
-    with pytest.raises(UsageError, match=f"--device must be auto, cpu, cuda or cuda:N, got '{name}'"):
+    with pytest.raises(
+        UsageError, match=f"--device must be auto, cpu, cuda or cuda:N, got '{name}'"
+    ):
         DegFlow.load(tiny, name)
 
 

@@ -71,9 +71,7 @@ def few(short: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(short, tmp_path / "few.zarr"))
 
 
-def test_levels_are_what_the_model_makes_of_the_patches(
-    few: Path, tiny_model: DegFlow
-) -> None:
+def test_levels_are_what_the_model_makes_of_the_patches(few: Path, tiny_model: DegFlow) -> None:
     grid = parse_t("0.2,0.7,1")
     summary = generate(few, tiny_model, grid, workers=1)
     assert (summary.patches, summary.pairs, summary.known) == (6, 18, 0)

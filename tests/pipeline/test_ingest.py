@@ -247,9 +247,7 @@ def test_only_photos_that_cannot_be_used_are_an_error_that_says_why(
         feed(mixed / "cut.jpg")
 
 
-def test_strict_stops_at_a_photo_that_cannot_be_used(
-    mixed: Path, feed: Callable[..., Any]
-) -> None:
+def test_strict_stops_at_a_photo_that_cannot_be_used(mixed: Path, feed: Callable[..., Any]) -> None:
     with pytest.raises(PhotoError, match=r"cut\.jpg: damaged"):
         feed(mixed, strict=True)
     assert feed(mixed / "good.jpg", strict=True).patches == 6
@@ -319,9 +317,7 @@ def test_no_photo_is_refused_before_a_store_is_made(
     assert not (tmp_path / "a.zarr").exists()
 
 
-def test_one_writer_at_a_time(
-    photo_folder: Path, feed: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_one_writer_at_a_time(photo_folder: Path, feed: Callable[..., Any], tmp_path: Path) -> None:
     feed(photo_folder / "astronaut.png")
     with (
         files.one_writer(tmp_path / "a.zarr"),

@@ -106,7 +106,20 @@ def test_equal_pictures_have_equal_bytes(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "PNG", "gif", "jpeg", "jpeg:", "jpeg:0", "jpeg:101", "jpeg:-5", "jpeg:9.5", "jpeg:x", "jpeg:²", "webp:5"],
+    [
+        "",
+        "PNG",
+        "gif",
+        "jpeg",
+        "jpeg:",
+        "jpeg:0",
+        "jpeg:101",
+        "jpeg:-5",
+        "jpeg:9.5",
+        "jpeg:x",
+        "jpeg:²",
+        "webp:5",
+    ],
 )
 def test_an_unknown_format_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--format must be png, webp or jpeg:QUALITY"):

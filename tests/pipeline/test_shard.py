@@ -237,9 +237,7 @@ def test_the_figures_are_those_of_the_pairs(pairs: Path, patches: list[Patch]) -
         assert figures["mean_squared_error"][name] == pytest.approx(np.mean(errors), rel=1e-9)
 
 
-def test_the_summary_says_what_is_there(
-    ready_store: Path, tmp_path: Path, grouped: Path
-) -> None:
+def test_the_summary_says_what_is_there(ready_store: Path, tmp_path: Path, grouped: Path) -> None:
     summary = shard(ready_store, tmp_path / "out", ShardSettings(layout="grouped", shard_size=10))
     assert summary.to_dict() == {
         "out": str(tmp_path / "out"),

@@ -15,7 +15,9 @@ from degflow_pipe.errors import DegflowError, StoreError
 from degflow_pipe.levels import Grid, parse_t
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store, StoreSettings
 
-SETTINGS = StoreSettings(patch=16, checkpoint="tiny-0123456789ab", s_max=4.0, latent_shape=[4, 2, 2])
+SETTINGS = StoreSettings(
+    patch=16, checkpoint="tiny-0123456789ab", s_max=4.0, latent_shape=[4, 2, 2]
+)
 COUNTS = (UNIT, 5)
 """Patches in the units of `filled`."""
 GRID, OTHER = parse_t("0.25,1"), parse_t("0.5,0.75,1")
@@ -275,7 +277,9 @@ def test_arrays_of_two_units_that_were_exchanged_are_found(filled: Path, name: s
     assert store.damage(1) == [f"unit 1: {name} differs from its SHA-256"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"patches": 3, "finished": [], "sha256": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"patches": 3, "finished": [], "sha256": {}}']
+)
 def test_a_damaged_mark_is_found_and_named(filled: Path, text: str) -> None:
     (filled / "done" / "ingest" / "00000001.json").write_text(text)
     store = Store.open(filled)
