@@ -107,7 +107,7 @@ def parse_t_grid(text: str, option: str = "--t-grid") -> Grid:
     if stop < start:
         raise UsageError(f"{option}: stop {stop} is below start {start}")
     _level(start, option), _level(stop, option)
-    if (stop - start) / step >= MAX_LEVELS:
+    if step * MAX_LEVELS <= stop - start:
         raise UsageError(f"{option}: {text} is more than the {MAX_LEVELS} levels that are allowed")
     count = int((stop - start) / step) + 1
     return grid_of(_level(start + i * step, option) for i in range(count))

@@ -22,6 +22,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class Store:
         try:
             group = zarr.open_group(str(path), mode="r+")
             found = dict(group.attrs).get("degflow")
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise StoreError(f"{path}: not a readable zarr group: {error}") from error
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise StoreError(f"{path} is not a {FORMAT}, or its making was cut off: delete it")
@@ -292,17 +293,14 @@ class Store:
 
     def damage(self, unit: int) -> list[str]:
         """What is wrong with a unit: arrays that cannot be read or differ from their digests."""
-        wrong = []
-        checks: list[Callable[[], np.ndarray]] = [
-            lambda: self.hr(unit),
-            lambda: self.latents(unit),
-        ]
+        reads: list[Callable[[int], np.ndarray]] = [self.hr, self.latents]
         for grid in self.grids():
             if files.exists(self._mark(grid, unit)):
-                checks.append(lambda grid=grid: self.levels(grid, unit))  # type: ignore[misc]
-        for check in checks:
+                reads.append(partial(self.levels, grid))
+        wrong = []
+        for read_unit in reads:
             try:
-                check()
+                read_unit(unit)
             except DegflowError as error:
                 wrong.append(str(error))
         return wrong

@@ -14,8 +14,7 @@ from PIL import Image
 
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.errors import CheckpointError, PhotoError, StoreError, UsageError
-from degflow_pipe.files import FileError
+from degflow_pipe.errors import CheckpointError, FileError, PhotoError, StoreError, UsageError
 from degflow_pipe.patches import crop_patches
 from degflow_pipe.photos import read_photo
 from degflow_pipe.pictures import to_tensor
@@ -33,10 +32,7 @@ def patches_of(store: Path) -> list[tuple[PatchRecord, np.ndarray, np.ndarray]]:
     found = []
     source = Store.open(store)
     for unit, record in source.records():
-        count = len(record.patches)
-        found += zip(
-            record.patches, source.hr(unit, count), source.latents(unit, count), strict=True
-        )
+        found += zip(record.patches, source.hr(unit), source.latents(unit), strict=True)
     return found
 
 

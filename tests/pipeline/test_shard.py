@@ -50,9 +50,9 @@ class Patch:
 def patches_of(path: Path, grid: str = GRID.name) -> list[Patch]:
     store, found = Store.open(path), []
     for unit, record in store.records():
-        hr = store.hr(unit, len(record.patches))
+        hr, lr = store.hr(unit), store.levels(grid, unit)
         for i, patch in enumerate(record.patches):
-            found.append(Patch(unit * 16 + i, patch, hr[i], store.levels(grid, unit, i)))
+            found.append(Patch(unit * 16 + i, patch, hr[i], lr[i]))
     return found
 
 

@@ -12,8 +12,7 @@ import pytest
 
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.errors import ShardError
-from degflow_pipe.files import FileError
+from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards import tars
 from degflow_pipe.shards.layout import ShardSettings
