@@ -129,6 +129,8 @@ def decode_photo(data: bytes, name: str) -> np.ndarray:
                 return _to_rgb(image if turn is None else image.transpose(turn))
     except PhotoError:
         raise
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"{name}: more than the limit of {MAX_PIXELS} pixels") from error
     except UnidentifiedImageError as error:
         raise PhotoError(f"{name}: not a {', '.join(FORMATS)} picture") from error
     except Exception as error:  # damaged files make Pillow raise nearly anything

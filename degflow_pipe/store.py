@@ -206,7 +206,7 @@ class Store:
 
     def _whole(self, name: str, unit: int, sha256: str | None) -> np.ndarray:
         """A unit's part of an array. What zarr lacks reads as zeros, so the digest decides."""
-        with _readable(self.path / name):
+        with _readable(self.path / name, f"unit {unit} "):
             first = unit * UNIT
             end = first + len(self.record(unit).patches)
             values = np.asarray(self._array(name)[first:end])
@@ -329,13 +329,13 @@ class Store:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(path: Path, what: str = "") -> Iterator[None]:
     """Turn what zarr raises on damaged data into a StoreError that names the array."""
     try:
         yield
     except (OSError, RuntimeError, ValueError, KeyError, IndexError) as error:
         raise StoreError(
-            f"{path} is damaged or incomplete ({type(error).__name__}: {error}): see "
+            f"{path} is damaged: {what}cannot be read ({type(error).__name__}: {error}): see "
             f"`degflow-pipe verify`"
         ) from error
 
