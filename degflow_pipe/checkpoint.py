@@ -111,6 +111,8 @@ def read_weights(folder: Path, info: CheckpointInfo) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     path = folder / WEIGHTS
+    if not files.exists(path):
+        raise CheckpointError(f"{folder} is not whole: {WEIGHTS} is missing")
     data = files.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != info.weights_sha256:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG}")

@@ -38,7 +38,7 @@ def bare(ready_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The patches of `ready_store` without levels. Do not write to it."""
     path = tmp_path_factory.mktemp("bare") / "a.zarr"
     shutil.copytree(ready_store, path)
-    for name in ("levels", f"done/{GRID.name}"):
+    for name in (f"levels/{GRID.name}", f"done/{GRID.name}"):
         shutil.rmtree(path / name)
     return path
 
@@ -69,7 +69,7 @@ def test_levels_are_what_the_model_makes_of_the_patches(few: Path, tiny_model: D
     summary = generate(few, tiny_model, grid, workers=1)
     assert (summary.patches, summary.pairs, summary.known) == (6, 18, 0)
     assert (summary.grid, summary.t) == (grid.name, [0.2, 0.7, 1.0])
-    assert summary.evaluations > 0
+    assert summary.evaluations == tiny_model.evaluations > 0
     made = levels_of(few, grid)
     assert made.shape == (6, 3, 64, 64, 3)
     hr = Store.open(few).hr(0)
@@ -94,7 +94,7 @@ def test_again_changes_nothing(
     before = tree(few)
     monkeypatch.setattr(Store, "write_levels", None)
     summary = generate(few, tiny_model, GRID)
-    assert (summary.pairs, summary.known) == (0, 12)
+    assert (summary.pairs, summary.known, summary.evaluations) == (0, 12, None)
     assert tree(few) == before
 
 
@@ -227,13 +227,35 @@ def test_one_writer_at_a_time(few: Path, tiny_model: DegFlow, tree: Tree) -> Non
     assert Store.open(few).grids() == []
 
 
+@pytest.mark.parametrize("name", ["hr", "latents"])
+@pytest.mark.parametrize("gone", [False, True])
 def test_damaged_patches_are_refused_by_name(
-    few: Path, tiny_model: DegFlow, flip: Callable[[Path], None]
+    few: Path, tiny_model: DegFlow, flip: Callable[[Path], None], name: str, gone: bool
 ) -> None:
-    flip(few / "hr" / "c" / "0" / "0" / "0" / "0")
-    with pytest.raises(StoreError, match="hr is damaged or incomplete"):
+    path = few / name / "c" / "0" / "0" / "0" / "0"
+    if gone:
+        path.unlink()
+    else:
+        flip(path)
+    with pytest.raises(StoreError, match=f"{name} is damaged"):
         generate(few, tiny_model, GRID)
     assert Store.open(few).units(GRID.name) == []
+
+
+def test_levels_of_patches_that_were_made_anew_are_made_anew(
+    store: Path,
+    make_store: Callable[..., Path],
+    photo_folder: Path,
+    tiny_model: DegFlow,
+    tmp_path: Path,
+) -> None:
+    """An ingest that finds unit 0 incomplete makes all units again, here of other photos."""
+    (store / "done" / "ingest" / "00000000.json").unlink()
+    others = [str(photo_folder / "sub"), str(photo_folder / "chelsea.jpg")]
+    make_store(store, others, scales=None)
+    assert generate(store, tiny_model, GRID).pairs == 2 * 15
+    fresh = make_store(tmp_path / "fresh.zarr", others)
+    assert np.array_equal(levels_of(store, GRID), levels_of(fresh, GRID))
 
 
 def test_the_mark_holds_the_digest_of_the_levels(few: Path, tiny_model: DegFlow) -> None:

@@ -201,6 +201,34 @@ def test_photos_of_which_nothing_is_kept(
         feed(scene("flat.png", np.full((64, 64, 3), 5, np.uint8)))
 
 
+def test_a_photo_without_a_patch_is_known_when_it_comes_again(
+    scene: Callable[[str, np.ndarray], Path],
+    photo_folder: Path,
+    feed: Callable[..., Any],
+    tmp_path: Path,
+    tree: Tree,
+) -> None:
+    flat = scene("flat.png", np.full((64, 64, 3), 5, np.uint8))
+    summary = feed(photo_folder / "chelsea.jpg", flat)
+    assert (summary.photos, summary.flat) == (2, 1)
+    before = tree(tmp_path / "a.zarr")
+    assert feed(photo_folder / "chelsea.jpg", flat).known == 2
+    last = scene("last.png", np.full((64, 64, 3), 6, np.uint8))
+    assert (feed(last).photos, feed(last).known) == (1, 1)
+    after = tree(tmp_path / "a.zarr")
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_photo_without_a_patch_is_read_again_where_more_is_let_in(
+    scene: Callable[[str, np.ndarray], Path], feed: Callable[..., Any]
+) -> None:
+    """Who is told that every patch was flat tries again with a lower --min-detail."""
+    flat = scene("flat.png", np.full((64, 128, 3), 5, np.uint8))
+    with pytest.raises(PhotoError, match="every patch was flat"):
+        feed(flat)
+    assert feed(flat, min_detail=0).patches == 2
+
+
 @pytest.fixture
 def mixed(tmp_path: Path, photo_folder: Path) -> Path:
     """A folder with one good photo and four that cannot be used."""
@@ -234,6 +262,16 @@ def test_the_reasons_stay_when_other_photos_follow(
     skipped = feed(mixed).skipped
     assert feed(photo_folder / "astronaut.png").skipped == {}
     assert Store.open(tmp_path / "a.zarr").skipped() == skipped
+
+
+def test_a_reason_goes_when_the_photo_was_mended(
+    mixed: Path, photo_folder: Path, feed: Callable[..., Any], tmp_path: Path
+) -> None:
+    feed(mixed)
+    shutil.copy(photo_folder / "astronaut.png", mixed / "empty.png")
+    assert feed(mixed).photos == 1
+    left = Store.open(tmp_path / "a.zarr").skipped()
+    assert set(left) == {"cut.jpg", "small.png", "sub/letter.png"}
 
 
 def test_only_photos_that_cannot_be_used_are_an_error_that_says_why(
@@ -279,7 +317,7 @@ def test_a_model_that_was_not_loaded_has_no_id_and_is_refused(
     bare = DegFlow(tiny_model.rae, tiny_model.velocity, tiny_model.model)
     with pytest.raises(CheckpointError, match="not loaded from a checkpoint"):
         ingest([str(photo_folder)], tmp_path / "a.zarr", bare, patch=PATCH)
-    assert not (tmp_path / "a.zarr").exists()
+    assert not (tmp_path / "a.zarr" / "zarr.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -302,7 +340,7 @@ def test_wrong_options_are_refused_before_a_store_is_made(
 ) -> None:
     with pytest.raises(UsageError, match=reason):
         feed(photo_folder, **options)
-    assert not (tmp_path / "a.zarr").exists()
+    assert not (tmp_path / "a.zarr" / "zarr.json").exists()
 
 
 def test_no_photo_is_refused_before_a_store_is_made(
@@ -385,6 +423,18 @@ def test_a_unit_after_a_gap_is_made_again(
     (tmp_path / "a.zarr" / "done" / "ingest" / "00000000.json").unlink()
     feed(photo_folder)
     assert tree(tmp_path / "a.zarr") == whole_store
+
+
+def test_no_unit_after_a_gap_is_left_where_fewer_photos_come(
+    photo_folder: Path, feed: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Unit 1 went on from the unit 0 that is gone: without it, it is no part of the store."""
+    feed(photo_folder)
+    (tmp_path / "a.zarr" / "done" / "ingest" / "00000000.json").unlink()
+    assert feed(photo_folder / "sub").patches_in_store == 9
+    assert [record.source for record, _, _ in patches_of(tmp_path / "a.zarr")] == [
+        "coffee.webp"
+    ] * 9
 
 
 @pytest.mark.parametrize("left", [b"", b"half a unit", bytes(100_000)])

@@ -108,6 +108,41 @@ def test_16_bit_colour_png_keeps_its_high_byte(tmp_path: Path) -> None:
     )
 
 
+def test_16_bit_of_the_other_byte_order_keeps_its_high_byte(tmp_path: Path) -> None:
+    values = (np.arange(32 * 32).reshape(32, 32) * 64).astype(">u2")
+    header = b"MM\x00\x2a\x00\x00\x00\x08"  # a TIFF of one strip, big-endian
+    tags = [(256, 32), (257, 32), (258, 16), (259, 1), (262, 1), (273, 0), (277, 1), (278, 32)]
+    offset = 8 + 2 + 12 * 9 + 4
+    entries = [(tag, 3, offset if tag == 273 else value) for tag, value in tags]
+    directory = struct.pack(">H", 9)
+    directory += b"".join(struct.pack(">HHIHH", t, kind, 1, v, 0) for t, kind, v in entries)
+    directory += struct.pack(">HHII", 279, 4, 1, values.nbytes) + bytes(4)
+    (tmp_path / "big.tif").write_bytes(header + directory + values.tobytes())
+    pixels = read_photo(tmp_path / "big.tif").pixels
+    assert np.array_equal(pixels[:, :, 0], (values >> 8).astype(np.uint8))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_of_more_than_16_bits_are_refused(tmp_path: Path, dtype: type) -> None:
+    Image.fromarray(np.ones((40, 40), dtype)).save(tmp_path / "deep.tif")
+    with pytest.raises(PhotoError, match=r"deep\.tif: .*not 8 or 16 bit"):
+        read_photo(tmp_path / "deep.tif")
+
+
+def test_of_several_frames_the_first_is_taken(tmp_path: Path) -> None:
+    other = Image.fromarray(255 - RGB)
+    Image.fromarray(RGB).save(tmp_path / "two.tif", save_all=True, append_images=[other])
+    assert np.array_equal(read_photo(tmp_path / "two.tif").pixels, RGB)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 300])
+def test_an_orientation_that_is_none_turns_nothing(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(RGB).save(tmp_path / "odd.png", exif=exif)
+    assert np.array_equal(read_photo(tmp_path / "odd.png").pixels, RGB)
+
+
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_is_turned_as_its_exif_says(tmp_path: Path, ending: str, orientation: int) -> None:
@@ -191,12 +226,15 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+@pytest.mark.parametrize("width, height", [(16_000, 10_000), (100_000, 100_000)])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
     bomb += png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(bomb)
-    with pytest.raises(PhotoError, match=r"bomb\.png: 100000 x 100000 pixels, more than the limit"):
+    with pytest.raises(PhotoError, match=r"bomb\.png: .*more than the limit of 150000000"):
         read_photo(tmp_path / "bomb.png")
 
 
@@ -275,6 +313,14 @@ def test_a_source_that_names_no_photo_is_refused(tree: Path, source: str) -> Non
 def test_a_name_with_glob_characters_is_taken_as_the_file_it_is(tree: Path) -> None:
     (tree / "w[1].png").touch()
     assert names(tree / "w[1].png") == ["w[1].png"]
+
+
+def test_links_to_folders_are_followed_once(tree: Path) -> None:
+    (tree / "m" / "back").symlink_to(tree)
+    (tree / "zz").symlink_to(tree / "z")
+    found = names(tree)
+    assert sorted(found) == sorted(set(found))
+    assert [name.rpartition("/")[2] for name in found].count("c.webp") == 1
 
 
 def test_exif_of_a_photo_from_pillow_is_what_this_file_expects(tmp_path: Path) -> None:

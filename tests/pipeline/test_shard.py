@@ -150,7 +150,7 @@ def test_members_have_fixed_owners_and_times(pairs: Path) -> None:
         members = list(tar)
     assert len(members) == 3 * 7
     assert {(m.mtime, m.uname, m.gname, m.uid, m.gid) for m in members} == {
-        (0.0, "degflow", "degflow", members[0].uid, members[0].gid)
+        (0, "degflow", "degflow", members[0].uid, members[0].gid)
     }
     endings = [member.name.partition(".")[2] for member in members]
     assert endings == ["hr.png", "json", "lr.png"] * 7
@@ -418,6 +418,17 @@ def test_no_store_and_no_levels_are_refused(
     with pytest.raises(StoreError, match="holds no levels: run `degflow-pipe generate`"):
         shard(bare, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["hr", f"levels/{GRID.name}"])
+def test_data_that_is_gone_is_refused_and_nothing_is_finished(
+    store: Path, tmp_path: Path, name: str
+) -> None:
+    (path,) = (p for p in (store / name / "c" / "1").rglob("*") if p.is_file())
+    path.unlink()
+    with pytest.raises(StoreError, match=f"{name} is damaged: unit 1 differs"):
+        shard(store, tmp_path / "out")
+    assert not (tmp_path / "out" / "degflow.json").exists()
 
 
 def test_samples_are_read_straight_from_their_place(pairs: Path, patches: list[Patch]) -> None:

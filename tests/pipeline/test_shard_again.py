@@ -216,33 +216,49 @@ def test_another_grid_is_refused_unless_it_may_overwrite(
     assert json.loads((out / "degflow.json").read_text())["settings"]["t"] == [0.333333333]
 
 
+@pytest.mark.parametrize("finished", [True, False])
 def test_a_folder_of_another_data_set_is_refused_even_to_overwrite(
-    ready_store: Path, out: Path, tree: Tree
+    ready_store: Path, out: Path, tree: Tree, finished: bool
 ) -> None:
+    if not finished:
+        (out / "degflow.json").unlink()
     before = tree(out)
-    for overwrite in (False, True):
-        with pytest.raises(ShardError, match="holds the data set degflow: give another folder"):
-            shard(ready_store, out, ShardSettings(name="second"), overwrite=overwrite)
-    after = {name: data for name, data in tree(out).items() if name != ".second/.lock"}
-    assert after == before
+    for name in ("second", "deg"):
+        for overwrite in (False, True):
+            with pytest.raises(ShardError, match=r"holds the data set degflow .*another folder"):
+                shard(ready_store, out, ShardSettings(name=name), overwrite=overwrite)
+    assert tree(out) == before
 
 
 def test_files_of_others_in_the_folder_stay(ready_store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    others = ["notes.txt", "backup.tar", "degflow-backup.tar", "degflow-old-000000.tar"]
+    others = ["notes.txt", "backup.tar", "degflow-backup.tar", "degflow-1.tar", "photo.png"]
     for name in others:
         (out / name).write_text("mine")
     shard(ready_store, out, SETTINGS)
-    left = [name for name in others if (out / name).exists()]
-    assert left == others
+    shard(ready_store, out, ShardSettings(shard_size=30), overwrite=True)
+    assert [name for name in others if (out / name).exists()] == others
     assert all((out / name).read_text() == "mine" for name in others)
+
+
+def test_no_tar_of_a_larger_data_set_is_left_though_its_mark_was_never_written(
+    ready_store: Path, out: Path, tmp_path: Path, tree: Tree
+) -> None:
+    """A process killed between a tar and its mark leaves a tar without one."""
+    (out / ".degflow" / "000007.json").unlink()
+    (out / "degflow.json").unlink()
+    other = ShardSettings(shard_size=30)
+    shard(ready_store, out, other, overwrite=True)
+    fresh = tmp_path / "fresh"
+    shard(ready_store, fresh, other)
+    assert tree(out) == tree(fresh)
 
 
 def test_one_writer_at_a_time(ready_store: Path, out: Path, tree: Tree) -> None:
     before = tree(out)
     with (
-        files.one_writer(out / SETTINGS.marks),
+        files.one_writer(out),
         pytest.raises(FileError, match="another process is writing"),
     ):
         shard(ready_store, out, SETTINGS)

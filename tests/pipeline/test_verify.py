@@ -177,14 +177,26 @@ def test_damaged_foreign_and_newer_figures_are_refused(
 def test_damage_of_a_store_is_named_by_unit_and_array(store: Path, flip: Flip) -> None:
     flip(store / "hr" / "c" / "0" / "0" / "0" / "0")
     (store / "levels" / GRID.name / "c" / "1" / "0" / "0" / "0" / "0").unlink()
-    assert verify(store) == {
-        "kind": "store",
-        "checked": 2,
-        "damage": [
-            "unit 0: hr differs from its SHA-256",
-            f"unit 1: levels/{GRID.name} differs from its SHA-256",
-        ],
-    }
+    found = verify(store)
+    assert (found["kind"], found["checked"]) == ("store", 2)
+    first, second = found["damage"]
+    assert "unit 0 " in first
+    assert str(store / "hr") in first
+    assert "unit 1 " in second
+    assert str(store / "levels" / GRID.name) in second
+
+
+def test_a_unit_of_a_store_that_lost_its_mark_is_found(store: Path) -> None:
+    (store / "done" / "ingest" / "00000000.json").unlink()
+    assert "unit 0 is missing" in damage_of(store)
+
+
+def test_levels_of_other_patches_are_found(store: Path) -> None:
+    path = store / "done" / GRID.name / "00000001.json"
+    mark = json.loads(path.read_text())
+    mark["sha256"]["hr"] = "0" * 64
+    path.write_text(json.dumps(mark))
+    assert damage_of(store) == [f"unit 1: levels of {GRID.name} are not of its patches"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
