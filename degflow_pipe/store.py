@@ -8,7 +8,6 @@
       done/ingest/00000000.json  what unit 0 holds, written after its data
       done/GRID/00000000.json
       skipped.json               photos left out, with the reason
-      patchless.json             photos read to the end of which no patch was kept
 
 A unit is UNIT patches, one zarr shard of each array, written whole by one writer. A unit that an
 ingest closed short keeps its empty places for ever, so that a unit never changes once it is done.
@@ -281,16 +280,6 @@ class Store:
         if now != known:
             files.write_json(self.path / "skipped.json", now)
 
-    def patchless(self) -> dict[str, str]:
-        """Photos of which no patch was kept after the last unit: SHA-256 to name."""
-        path = self.path / "patchless.json"
-        return files.read_json(path) if files.exists(path) else {}
-
-    def note_patchless(self, photos: dict[str, str]) -> None:
-        known = self.patchless()
-        if photos and known | photos != known:
-            files.write_json(self.path / "patchless.json", known | photos)
-
     def damage(self, unit: int) -> list[str]:
         """What is wrong with a unit: arrays that cannot be read or differ from their digests."""
         reads: list[Callable[[int], np.ndarray]] = [self.hr, self.latents]
@@ -324,6 +313,8 @@ class Store:
         # A unit that is short of patches is filled up: a zarr shard is only ever written whole.
         missing = UNIT - len(values)
         whole = np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else values
+        # What a killed run left there may be damaged, and zarr would read it.
+        files.remove(self.path / name / "c" / str(unit))
         with files.named(self.path / name, "write"):
             self._array(name)[unit * UNIT : (unit + 1) * UNIT] = whole
 

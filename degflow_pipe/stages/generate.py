@@ -57,6 +57,7 @@ def generate(
     Raises StoreError where the store is missing, empty, or of another checkpoint.
     """
     check_batch(batch)
+    at_once = compute_workers(model, workers)
     source = Store.open(store)
     identity = checkpoint_id(model)
     if source.settings.checkpoint != identity:
@@ -80,7 +81,7 @@ def generate(
 
         evaluations: int | None = None
         with (progress or Silent()).task("generate", total, done=total - pairs) as task:
-            for made, needed in engine(work, missing, compute_workers(model, workers)):
+            for made, needed in engine(work, missing, at_once):
                 evaluations = needed
                 task.advance(made)
     return GenerateSummary(

@@ -83,10 +83,11 @@ def ingest(
     if not 0 <= min_detail < float("inf"):
         raise UsageError(f"--min-detail must be 0 or more, got {min_detail}")
     check_batch(batch)
+    readers = check_workers(workers)
     found = list(find_photos(photos))
     with files.one_writer(store), one_thread_each(model):
         target = _open(store, patch, model)
-        stream = _Stream(target, patch, stride, min_detail, strict, check_workers(workers))
+        stream = _Stream(target, patch, stride, min_detail, strict, readers)
 
         def work(unit: PatchUnit) -> PatchUnit:
             return ingest_unit(unit, target, model, batch)
@@ -95,7 +96,6 @@ def ingest(
             for _ in engine(work, stream.units(found, task), compute_workers(model, workers)):
                 pass
         target.note_skipped(stream.summary.skipped, stream.ingested)
-        target.note_patchless(stream.patchless)
     summary = stream.summary
     summary.patches_in_store = sum(len(record.patches) for _, record in target.records())
     if not summary.patches_in_store:
@@ -153,9 +153,8 @@ class _Stream:
         self.min_detail, self.strict, self.readers = min_detail, strict, readers
         self.summary = IngestSummary(store=str(store.path))
         self.seen: set[str] = set()
-        self.done: set[str] = set(store.patchless())
+        self.done: set[str] = set()
         self.ingested: set[str] = set()
-        self.patchless: dict[str, str] = {}
         self.begun: set[tuple[str, int, int]] = set()
         self.next_unit = self._read_head()
         self.known = frozenset(self.done)
@@ -206,8 +205,6 @@ class _Stream:
         if unit.records:
             self.store.make_room(unit.number + 1)
             yield unit
-        else:
-            self.patchless = {photo.sha256: photo.source for photo in unit.finished}
 
     def _read(self, file: PhotoFile) -> Photo | PhotoError | None:
         """The photo, why it cannot be used, or None where it is in the store: not decoded then."""

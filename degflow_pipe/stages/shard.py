@@ -161,10 +161,11 @@ def _finish(
     """Everything beside the tars; NAME.json last, the mark of a finished data set."""
     settings = sources.settings
     tars = [tar for tar, _ in totals.sums]
-    for mark in files.names(out / settings.marks, ".json"):  # of an earlier, larger data set
-        if re.fullmatch(r"\d{6}\.json", mark) and int(mark[:6]) >= len(tars):
-            files.remove(out / settings.tar(int(mark[:6])))
-            files.remove(out / settings.marks / mark)
+    for name in [*files.names(out, ".tar"), *files.names(out / settings.marks, ".json")]:
+        # of an earlier, larger data set
+        found = re.fullmatch(rf"({re.escape(settings.name)}-)?(\d{{6}})\.(tar|json)", name)
+        if found and int(found[2]) >= len(tars):
+            files.remove((out if found[1] else out / settings.marks) / name)
     figures = {
         "format": FORMAT,
         "version": VERSION,

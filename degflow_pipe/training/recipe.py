@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.config import ModelConfig
@@ -51,7 +51,7 @@ class DataSettings:
             raise UsageError(
                 f"data.levels must start with HR at t = 0 and rise strictly in t, got t = {times}"
             )
-        if self.s_max <= 1:
+        if not 1 < self.s_max < float("inf"):
             raise UsageError(f"data.s_max must be above 1, got {self.s_max}")
 
     @property
@@ -67,6 +67,7 @@ class StageSettings:
     pixels, a multiple of 64. `validate_every` and `save_every` are in steps.
     """
 
+    section: ClassVar[str] = "rae"
     steps: int = 200_000
     batch: int = 8
     patch: int = 256
@@ -81,15 +82,24 @@ class StageSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "validate_every", "save_every"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be a whole number from 1, got {getattr(self, name)}")
+                raise UsageError(
+                    f"{self.section}.{name} must be a whole number from 1, got "
+                    f"{getattr(self, name)}"
+                )
         if self.patch < 64 or self.patch % 64:
-            raise UsageError(f"patch must be a multiple of 64, got {self.patch}")
+            raise UsageError(f"{self.section}.patch must be a multiple of 64, got {self.patch}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UsageError(f"betas must be two numbers in [0, 1), got {list(self.betas)}")
+            raise UsageError(
+                f"{self.section}.betas must be two numbers in [0, 1), got {list(self.betas)}"
+            )
         if not 0 < self.lr_end <= self.lr < 1:
-            raise UsageError(f"0 < lr_end <= lr < 1 is needed, got {self.lr_end} and {self.lr}")
+            raise UsageError(
+                f"{self.section}: 0 < lr_end <= lr < 1 is needed, got {self.lr_end} and {self.lr}"
+            )
         if self.warmup < 0 or self.seed < 0:
-            raise UsageError(f"warmup and seed must be 0 or more, got {self.warmup}, {self.seed}")
+            raise UsageError(
+                f"{self.section}: warmup and seed must be 0 or more, got {self.warmup}, {self.seed}"
+            )
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,7 @@ class LFMSettings(StageSettings):
     z_t + v * (1 - t).
     """
 
+    section: ClassVar[str] = "lfm"
     steps: int = 400_000
     batch: int = 16
     lr: float = 2e-4

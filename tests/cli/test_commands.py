@@ -327,7 +327,7 @@ def test_memory_does_not_grow_with_the_photos(
         recipe = f"kind: run\ncheckpoint: {tiny}\ningest: {{patch: 128}}\ngenerate: {{t: '1'}}"
         (folder / "recipe.yaml").write_text(recipe)
         command = [sys.executable, "-m", "degflow_pipe", "run", "recipe.yaml", "photos"]
-        command += ["--workers", "2"]
+        command += ["--workers", "1"]
         measured = subprocess.run(
             [sys.executable, "-c", PEAK, *command],
             cwd=folder,

@@ -164,16 +164,6 @@ def test_photos_left_out_are_remembered(tmp_path: Path) -> None:
     assert store.skipped() == {"b.png": "too small", "c.png": "empty"}
 
 
-def test_photos_that_gave_no_patch_are_remembered(tmp_path: Path) -> None:
-    store = Store.create(tmp_path / "a.zarr", SETTINGS)
-    store.note_patchless({})
-    assert not (store.path / "patchless.json").exists()
-    store.note_patchless({"ab" * 32: "flat.png"})
-    store.note_patchless({"cd" * 32: "dull.png"})
-    wanted = {"ab" * 32: "flat.png", "cd" * 32: "dull.png"}
-    assert Store.open(store.path).patchless() == wanted
-
-
 def test_a_forgotten_unit_is_no_longer_complete(filled: Path) -> None:
     store = Store.open(filled)
     store.forget(1)
