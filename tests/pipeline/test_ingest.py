@@ -201,24 +201,6 @@ def test_photos_of_which_nothing_is_kept(
         feed(scene("flat.png", np.full((64, 64, 3), 5, np.uint8)))
 
 
-def test_a_photo_without_a_patch_is_known_when_it_comes_again(
-    scene: Callable[[str, np.ndarray], Path],
-    photo_folder: Path,
-    feed: Callable[..., Any],
-    tmp_path: Path,
-    tree: Tree,
-) -> None:
-    flat = scene("flat.png", np.full((64, 64, 3), 5, np.uint8))
-    summary = feed(photo_folder / "chelsea.jpg", flat)
-    assert (summary.photos, summary.flat) == (2, 1)
-    before = tree(tmp_path / "a.zarr")
-    assert feed(photo_folder / "chelsea.jpg", flat).known == 2
-    last = scene("last.png", np.full((64, 64, 3), 6, np.uint8))
-    assert (feed(last).photos, feed(last).known) == (1, 1)
-    after = tree(tmp_path / "a.zarr")
-    assert {name: after[name] for name in before} == before
-
-
 def test_a_photo_without_a_patch_is_read_again_where_more_is_let_in(
     scene: Callable[[str, np.ndarray], Path], feed: Callable[..., Any]
 ) -> None:
