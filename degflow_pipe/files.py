@@ -48,9 +48,9 @@ def size(path: Path) -> int:
         return path.stat().st_size
 
 
-def matches(pattern: str) -> list[Path]:
-    """Files and folders that a glob names, sorted."""
-    return [Path(found) for found in sorted(glob.glob(pattern, recursive=True))]
+def matches(pattern: str, root: Path = Path()) -> list[Path]:
+    """Files and folders that a glob names below `root`, sorted."""
+    return [root / found for found in sorted(glob.glob(pattern, root_dir=root, recursive=True))]
 
 
 def walk(folder: Path) -> Iterator[Path]:

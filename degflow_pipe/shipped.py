@@ -22,7 +22,7 @@ def names(kind: str) -> list[str]:
     """Names of the shipped recipes (`pipelines`) or checkpoints (`checkpoints`)."""
     if kind == "pipelines":
         return [name.removesuffix(".yaml") for name in files.names(folder(kind), ".yaml")]
-    return [name for name in files.names(folder(kind)) if (folder(kind) / name).is_dir()]
+    return [name for name in files.names(folder(kind)) if files.is_folder(folder(kind) / name)]
 
 
 def find(kind: str, name: str) -> Path | None:

@@ -36,6 +36,7 @@ from degflow_pipe.settings import read
 
 FORMAT = "degflow-pipe store"
 VERSION = 1
+AGAIN = "delete the store and ingest again"
 UNIT = 16
 """Patches in a unit of work."""
 INGEST = "ingest"
@@ -132,8 +133,8 @@ class Store:
         version, unit = found.pop("version", None), found.pop("unit", None)
         if version != VERSION:
             raise StoreError(
-                f"{path} is of store version {version!r}, this degflow-pipe reads "
-                f"{VERSION}: a newer degflow-pipe wrote it, upgrade yours"
+                f"{path} is of version {version!r}, this degflow-pipe reads {VERSION}: upgrade "
+                f"degflow-pipe"
             )
         found.pop("format")
         try:
@@ -205,15 +206,13 @@ class Store:
 
     def _whole(self, name: str, unit: int, sha256: str | None) -> np.ndarray:
         """A unit's part of an array. What zarr lacks reads as zeros, so the digest decides."""
-        with _readable(self.path / name, f"unit {unit} "):
-            first = unit * UNIT
-            end = first + len(self.record(unit).patches)
-            values = np.asarray(self._array(name)[first:end])
+        what = f"unit {unit} of {self.path / name}"
+        cure = f"delete the unit's marks below {self.path}/done and run the stages again"
+        first, count = unit * UNIT, len(self.record(unit).patches)
+        with _readable(what, cure):
+            values = np.asarray(self._array(name)[first : first + count])
         if digest(values) != sha256:
-            raise StoreError(
-                f"{self.path}/{name} is damaged: unit {unit} differs from its SHA-256: delete the "
-                f"unit's mark below {self.path}/done and run the stage again"
-            )
+            raise StoreError(f"{what} is damaged, it differs from its SHA-256: {cure}")
         return values
 
     def grids(self) -> list[str]:
@@ -298,10 +297,10 @@ class Store:
         return self.path / "done" / stage / f"{unit:08d}.json"
 
     def _array(self, name: str) -> zarr.Array[Any]:
-        with _readable(self.path / name):
+        with _readable(f"{self.path / name}", AGAIN):
             found = self._group[name]
         if not isinstance(found, zarr.Array):
-            raise StoreError(f"{self.path}/{name} is damaged: not a zarr array")
+            raise StoreError(f"{self.path / name} is damaged, not a zarr array: {AGAIN}")
         return found
 
     def _grow(self, array: zarr.Array[Any], units: int) -> None:
@@ -320,15 +319,13 @@ class Store:
 
 
 @contextmanager
-def _readable(path: Path, what: str = "") -> Iterator[None]:
-    """Turn what zarr raises on damaged data into a StoreError that names the array."""
+def _readable(what: str, cure: str) -> Iterator[None]:
+    """Turn what zarr raises on damaged data into a StoreError that names it and what to do."""
     try:
         yield
     except (OSError, RuntimeError, ValueError, KeyError, IndexError) as error:
-        raise StoreError(
-            f"{path} is damaged: {what}cannot be read ({type(error).__name__}: {error}): see "
-            f"`degflow-pipe verify`"
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{what} is damaged, it cannot be read ({reason}): {cure}") from error
 
 
 def _create(

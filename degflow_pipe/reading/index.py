@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,11 +11,10 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from degflow_pipe import files
-from degflow_pipe.errors import FileError, ShardError
-from degflow_pipe.reading.samples import AGAIN, Info, Sample, member, pairs_of, picture, planes
-from degflow_pipe.shards import FORMAT, VERSION
-
-INDEX = ".index.jsonl"
+from degflow_pipe.errors import ShardError
+from degflow_pipe.pictures import to_tensor
+from degflow_pipe.reading.samples import Info, Sample, member, pairs_of, picture
+from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
 
 
 class SRPairs(Dataset[Sample]):
@@ -27,12 +24,11 @@ class SRPairs(Dataset[Sample]):
     JSON as a dict. Only the two pictures are read. Files are open during an access only, so that
     the object may be pickled, forked and shared by threads.
 
-    Raises ShardError where the folder is missing, unfinished, damaged or too new; `name` says
-    which data set, where the folder holds several.
+    Raises ShardError where the folder is missing, unfinished, damaged or too new.
     """
 
-    def __init__(self, folder: str | Path, name: str | None = None) -> None:
-        self._shards = find_shards(Path(folder), name)
+    def __init__(self, folder: str | Path) -> None:
+        self._shards = read_summary(Path(folder))
         with files.reading(self._shards.index) as file:
             lengths = np.fromiter(map(len, file), np.int64)
         if len(lengths) != self._shards.samples:
@@ -55,92 +51,40 @@ class SRPairs(Dataset[Sample]):
         with files.reading(self._shards.index) as file:
             file.seek(start)
             entry = file.read(int(self._ends[line]) - start)
-        name, members, pairs = self._shards.read_line(entry)
+        name, members, pairs = read_line(self._shards, entry)
         key, lr_name, info = pairs[level]
         tar = self._shards.folder / name
         where = f"{tar}: {key}"
         spans = [member(members, stem, where) for stem in (lr_name, "hr")]
         with files.reading(tar) as file:
             lr, hr = (picture(_cut(file, span, where), where) for span in spans)
-        return planes(lr), planes(hr), info
+        return to_tensor(lr)[0], to_tensor(hr)[0], info
 
     def keys(self) -> Iterator[str]:
         """The key of each pair in order, read from the index one line at a time."""
         with files.reading(self._shards.index) as file:
             for line in file:
-                yield from (key for key, _, _ in self._shards.read_line(line)[2])
+                yield from (key for key, _, _ in read_line(self._shards, line)[2])
 
 
-@dataclass(frozen=True)
-class Shards:
-    """A finished data set as its NAME.json tells of it; levels: pairs in each sample."""
-
-    folder: Path
-    index: Path
-    tars: tuple[str, ...]
-    samples: int
-    levels: int
-
-    def read_line(self, line: bytes) -> tuple[str, dict[str, Any], list[tuple[str, str, Info]]]:
-        """The tar, the members and the pairs of one line of the index; raises ShardError."""
-        try:
-            entry = json.loads(line)
-            key, tar, members = str(entry["key"]), entry["tar"], dict(entry["members"])
-            pairs = pairs_of(key, entry["json"])
-            known = tar in self.tars
-        except (ValueError, TypeError, KeyError) as error:
-            raise ShardError(f"{self.index}: damaged line {line[:60]!r}; {AGAIN}") from error
-        if not known or len(pairs) != self.levels:
-            raise ShardError(
-                f"{self.index}: {key} has {len(pairs)} levels in {tar!r}, where {self.levels} are "
-                f"due, in a tar of this data set; {AGAIN}"
-            )
-        return tar, members, pairs
+Entry = tuple[str, dict[str, Any], list[tuple[str, str, Info]]]
 
 
-def find_shards(folder: Path, name: str | None) -> Shards:
-    """The data set `name`, or the only one of the folder; raises ShardError."""
-    if not folder.is_dir():
-        raise ShardError(f"{folder}: no such folder of shards")
-    listed = set(files.names(folder))
-    stems = sorted(text.removesuffix(INDEX) for text in listed if text.endswith(INDEX))
-    stems = [stem for stem in stems if f"{stem}.json" in listed and name in (None, stem)]
-    if not stems:
-        raise ShardError(
-            f"{folder}: no finished shards: {name or 'NAME'}.json and {name or 'NAME'}{INDEX} are "
-            f"written when all tars are; run the step that makes the shards to its end"
-        )
-    if len(stems) > 1:
-        raise ShardError(f"{folder}: holds {', '.join(stems)}; say which with name=")
-    path = folder / f"{stems[0]}.json"
+def read_line(shards: Summary, line: bytes) -> Entry:
+    """The tar, the members and the pairs of one line of the index; raises ShardError."""
     try:
-        about = files.read_json(path)
-    except FileError as error:
-        raise ShardError(f"{error}; {AGAIN}") from error
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ShardError(f"{path}: not the summary of {FORMAT}")
-    if about.get("version") != VERSION:
+        entry = json.loads(line)
+        key, tar, members = str(entry["key"]), entry["tar"], dict(entry["members"])
+        pairs = pairs_of(key, entry["json"])
+        known = tar in shards.tars
+    except (ValueError, TypeError, KeyError) as error:
+        raise ShardError(f"{shards.index}: damaged line {line[:60]!r}; {AGAIN}") from error
+    if not known or len(pairs) != shards.levels:
         raise ShardError(
-            f"{path}: version {about.get('version')!r}, this release reads {VERSION}; read it "
-            f"with the release that made it, or a later one"
+            f"{shards.index}: {key} has {len(pairs)} levels in {tar!r}, where {shards.levels} are "
+            f"due, in a tar of this data set; {AGAIN}"
         )
-    tars, samples, levels = _counts(path, about)
-    for tar in tars:
-        if not isinstance(tar, str) or re.search(r"[/\\]", tar) or tar not in listed:
-            raise ShardError(f"{path}: tar {tar!r} is not a file of this folder; {AGAIN}")
-    return Shards(folder, folder / f"{stems[0]}{INDEX}", tuple(tars), samples, levels)
-
-
-def _counts(path: Path, about: Info) -> tuple[list[Any], int, int]:
-    """The tars, the samples and the pairs of each sample in a NAME.json; raises ShardError."""
-    try:
-        tars, samples, pairs = list(about["tars"]), int(about["samples"]), int(about["pairs"])
-        levels = {"pairs": 1, "grouped": pairs // max(samples, 1)}[about["layout"]]
-        if not tars or samples < 1 or samples * levels != pairs:
-            raise ValueError(f"{pairs} pairs in {samples} samples in {len(tars)} tars")
-    except (TypeError, ValueError, KeyError) as error:
-        raise ShardError(f"{path}: damaged: {error!r}; {AGAIN}") from error
-    return tars, samples, levels
+    return tar, members, pairs
 
 
 def _cut(file: IO[bytes], span: Any, where: str) -> bytes:

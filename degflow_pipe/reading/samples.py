@@ -6,12 +6,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from degflow_pipe.errors import ShardError, UsageError
-
-AGAIN = "copy the shards again or make them again"
+from degflow_pipe.shards.summary import AGAIN
 
 Info = dict[str, Any]
 Sample = tuple[Tensor, Tensor, Any]
@@ -75,9 +73,3 @@ def picture(data: bytes, where: str) -> np.ndarray:
     if bgr is None:
         raise ShardError(f"{where}: a picture cannot be decoded; {AGAIN}")
     return bgr[:, :, ::-1]
-
-
-def planes(picture: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 to (3, H, W) float32 in [0, 1]; planes first, as bytes move faster."""
-    planes = np.ascontiguousarray(picture.transpose(2, 0, 1))
-    return torch.from_numpy(planes).float().div_(255.0)

@@ -22,17 +22,17 @@ from webdataset.utils import pytorch_worker_info
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
-from degflow_pipe.reading.index import Shards, find_shards
+from degflow_pipe.pictures import to_tensor
+from degflow_pipe.reading.index import read_line
 from degflow_pipe.reading.samples import (
-    AGAIN,
     Info,
     Sample,
     cropped,
     member,
     pairs_of,
     picture,
-    planes,
 )
+from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
 
 TOLERANCE = 1e-6
 """How far a level's t or scale may lie outside the range asked for."""
@@ -42,7 +42,6 @@ MAX_WORKERS = 4096
 def sr_pairs(
     shards: str | Path | Sequence[str],
     *,
-    name: str | None = None,
     crop: int | None = None,
     batch: int | None = None,
     drop_last: bool = False,
@@ -59,8 +58,8 @@ def sr_pairs(
     `batch`, LR is (n, 3, h, w), HR (n, 3, H, W) and info a list of n. A second iteration is the
     next epoch, with other crops in another order, through a DataLoader too.
 
-    shards: a folder of finished shards (`name` says which data set, where it holds several), or
-        a tar URL, a brace pattern or a list of URLs as webdataset takes them.
+    shards: a folder of finished shards, or a tar URL, a brace pattern or a list of URLs as
+        webdataset takes them.
     crop: side of a random HR crop in pixels, a multiple of HR size / LR size; None: all of it.
     batch: pairs in a batch, all of one LR size and one scale; what is left over at the end of an
         epoch makes smaller batches unless `drop_last`.
@@ -80,7 +79,7 @@ def sr_pairs(
     chosen = None if levels is None else tuple(levels)
     ask = _Ask(crop, batch, drop_last, chosen, t, scales, flips, shuffle, seed)
     if isinstance(shards, Path) or (isinstance(shards, str) and _is_folder(shards)):
-        found = find_shards(Path(shards), name)
+        found = read_summary(Path(shards))
         _require_some(found, ask)
         return PairStream([str(found.folder.absolute() / tar) for tar in found.tars], True, ask)
     urls = wds.shardlists.expand_source(shards if isinstance(shards, str) else list(shards))
@@ -165,15 +164,15 @@ class _Ask:
 
 def _is_folder(shards: str) -> bool:
     """Whether a folder is meant, there or not, rather than a tar, a pattern or a URL."""
-    return Path(shards).is_dir() or not re.search(r"\.(tar|tgz)|:", shards)
+    return files.is_folder(Path(shards)) or not re.search(r"\.(tar|tgz)|:", shards)
 
 
-def _require_some(shards: Shards, ask: _Ask) -> None:
+def _require_some(shards: Summary, ask: _Ask) -> None:
     """Raises UsageError where no pair of the index is wanted; reads up to the first that is."""
     seen: set[tuple[float, float]] = set()
     with files.reading(shards.index) as file:
         for line in file:
-            infos = [info for _, _, info in shards.read_line(line)[2]]
+            infos = [info for _, _, info in read_line(shards, line)[2]]
             if any(map(ask.wants, infos)):
                 return
             seen |= {(info["t"], info["scale"]) for info in infos}
@@ -235,7 +234,7 @@ def _decoded(pair: tuple[str, bytes, bytes, Info], ask: _Ask, rng: np.random.Gen
         turns = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
         step = 1 - 2 * int(rng.integers(2))
         lr, hr = np.rot90(lr[:, ::step], turns), np.rot90(hr[:, ::step], turns)
-    return planes(lr), planes(hr), info
+    return to_tensor(lr)[0], to_tensor(hr)[0], info
 
 
 def _batches(samples: Iterable[Sample], size: int, drop_last: bool) -> Iterator[Sample]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,10 +62,15 @@ def shard_unit(plan: TarPlan, sources: Sources, out: Path) -> dict[str, Any]:
     with files.writing(tar) as file:
         # Fixed owner, mode and time: the same samples give the same bytes.
         writer = TarWriter(file, encoder=False, user="degflow", group="degflow", mtime=0)
-        for sample, note in _samples(plan, sources, errors, counts):
-            writer.write(sample)
-            notes[sample["__key__"]] = note
-        writer.close()
+        try:
+            for sample, note in _samples(plan, sources, errors, counts):
+                writer.write(sample)
+                notes[sample["__key__"]] = note
+            writer.close()
+        except BaseException:
+            with suppress(OSError):  # else it tries to write its end when it is collected
+                writer.close()
+            raise
     mark = {
         "digest": wanted,
         "tar": tar.name,

@@ -13,13 +13,13 @@ from degflow_pipe.engine import Engine, check_workers, in_order
 from degflow_pipe.errors import ShardError, StoreError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.shards import FORMAT, VERSION
 from degflow_pipe.shards.card import contact_sheet, write_card
 from degflow_pipe.shards.layout import (
     ShardSettings,
     plan_tars,
     settings_json,
 )
+from degflow_pipe.shards.summary import FORMAT, INDEX, VERSION
 from degflow_pipe.shards.tars import Sources, shard_unit
 from degflow_pipe.store import Store
 
@@ -75,7 +75,7 @@ def shard(
         tars = sum(1 for _ in plan_tars(counts, len(chosen), settings))
         with (
             (progress or Silent()).task("shard", tars) as task,
-            files.writing(out / f"{settings.name}.index.jsonl") as index,
+            files.writing(out / f"{settings.name}{INDEX}") as index,
         ):
             for mark in marks:
                 totals.add(mark)
@@ -184,7 +184,7 @@ def _finish(
     files.write_bytes(out / "contact_sheet.png", contact_sheet(sources))
     write_card(out / "README.md", figures, sources)
     sums = [*totals.sums]
-    for name in (f"{settings.name}.index.jsonl", "README.md", "contact_sheet.png"):
+    for name in (f"{settings.name}{INDEX}", "README.md", "contact_sheet.png"):
         sums.append((name, files.sha256(out / name)))
     lines = "".join(f"{digest}  {name}\n" for name, digest in sums)
     files.write_text(out / f"{settings.name}.sha256", lines)

@@ -13,7 +13,7 @@ from degflow_pipe.checkpoint import CONFIG, read_info, read_weights
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.shards import FORMAT, VERSION
+from degflow_pipe.shards.summary import INDEX, Summary, read_summary
 from degflow_pipe.shards.tars import tar_members
 from degflow_pipe.store import Store
 
@@ -26,7 +26,7 @@ def kind_of(path: Path) -> str:
         return CHECKPOINT
     if files.exists(path / "zarr.json"):
         return STORE
-    if files.names(path, ".tar") or files.names(path, ".index.jsonl"):
+    if files.names(path, ".tar") or files.names(path, INDEX):
         return SHARDS
     raise UsageError(f"{path} is neither a store, nor a shard folder, nor a checkpoint")
 
@@ -38,7 +38,7 @@ def info(path: Path) -> dict[str, Any]:
         checkpoint = read_info(path)
         return {"kind": kind, "id": checkpoint.id, **checkpoint.to_dict()}
     if kind == SHARDS:
-        return {"kind": kind, **_read_figures(path)}
+        return {"kind": kind, **read_summary(path).figures}
     store = Store.open(path)
     photos = patches = 0
     for _, record in store.records():
@@ -75,8 +75,8 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
         store = Store.open(path)
         units, check = list(store.units()), store.damage
     else:
-        figures = _read_figures(path)
-        sums = _read_sums(path / f"{figures['name']}.sha256")
+        shards = read_summary(path)
+        sums = _read_sums(path / f"{shards.name}.sha256")
         units = [(path / name, digest) for name, digest in sums.items()]
         check = _file_damage
     damage: list[str] = []
@@ -85,7 +85,7 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
             damage += found
             task.advance()
     if kind == SHARDS:
-        damage += _index_damage(path, figures, set(sums))
+        damage += _index_damage(shards, set(sums))
     elif kind == STORE:
         damage += _gaps(store)
     return {"kind": kind, "checked": len(units), "damage": damage}
@@ -109,25 +109,6 @@ def _checkpoint_damage(path: Path) -> list[str]:
     return []
 
 
-def _read_figures(path: Path) -> dict[str, Any]:
-    found = files.names(path, ".json")
-    if len(found) != 1:
-        raise ShardError(
-            f"{path} is not finished: {len(found)} NAME.json found, one expected: run "
-            f"`degflow-pipe shard` again"
-        )
-    figures = files.read_json(path / found[0])
-    if not isinstance(figures, dict) or figures.get("format") != FORMAT:
-        raise ShardError(f"{path / found[0]} is not of {FORMAT}")
-    if figures.get("version") != VERSION:
-        raise ShardError(
-            f"{path / found[0]} is of version {figures.get('version')!r}, this degflow-pipe reads "
-            f"{VERSION}: upgrade degflow-pipe"
-        )
-    figures["name"] = found[0].removesuffix(".json")
-    return figures
-
-
 def _read_sums(path: Path) -> dict[str, str]:
     """Lines of `sha256sum`; a name that is not a plain file name is refused."""
     sums = {}
@@ -146,24 +127,24 @@ def _file_damage(file: tuple[Path, str]) -> list[str]:
     return [] if files.sha256(path) == digest else [f"{path} differs from its SHA-256"]
 
 
-def _index_damage(path: Path, figures: dict[str, Any], summed: set[str]) -> list[str]:
+def _index_damage(shards: Summary, summed: set[str]) -> list[str]:
     """The index against the tars, line by line, and the counts against NAME.json."""
-    name, tars = figures["name"], figures.get("tars", [])
-    damage = [f"{tar} has no sum in {name}.sha256" for tar in tars if tar not in summed]
+    index = shards.index.name
+    damage = [f"{t} has no sum in {shards.name}.sha256" for t in shards.tars if t not in summed]
     samples = 0
     try:
-        with files.reading(path / f"{name}.index.jsonl") as index:
-            for tar in tars:
-                for key, members in tar_members(path / Path(str(tar)).name):
-                    line = json.loads(index.readline() or b"null")
+        with files.reading(shards.index) as lines:
+            for tar in shards.tars:
+                for key, members in tar_members(shards.folder / tar):
+                    line = json.loads(lines.readline() or b"null")
                     known = line and (line["key"], line["tar"], line["members"])
                     if known != (key, tar, members):
-                        return [*damage, f"{name}.index.jsonl differs from {tar} at sample {key}"]
+                        return [*damage, f"{index} differs from {tar} at sample {key}"]
                     samples += 1
-            if index.readline():
-                damage.append(f"{name}.index.jsonl names samples that no tar holds")
+            if lines.readline():
+                damage.append(f"{index} names samples that no tar holds")
     except (DegflowError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
-        return [*damage, f"{path}: {type(error).__name__}: {error}"]
-    if samples != figures.get("samples"):
-        damage.append(f"{path}: {samples} samples found, {figures.get('samples')} expected")
+        return [*damage, f"{shards.folder}: {type(error).__name__}: {error}"]
+    if samples != shards.samples:
+        damage.append(f"{shards.folder}: {samples} samples found, {shards.samples} expected")
     return damage

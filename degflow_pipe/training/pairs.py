@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degflow_pipe import files
 from degflow_pipe.errors import DataError
 from degflow_pipe.photos import read_photo
 from degflow_pipe.training.recipe import DataSettings
@@ -37,7 +38,7 @@ def find_scenes(data: DataSettings, root: Path) -> tuple[list[Scene], list[Scene
         before, after = level.files.split("*")
         pattern = re.compile(re.escape(before) + r"([^/]+)" + re.escape(after) + r"\Z")
         found: dict[str, Path] = {}
-        for path in sorted(root.glob(level.files)):
+        for path in files.matches(level.files, root):
             match = pattern.search(path.relative_to(root).as_posix())
             if match:
                 found[match[1]] = path

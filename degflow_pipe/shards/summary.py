@@ -1,0 +1,79 @@
+"""NAME.json: the mark of a finished data set, and its figures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from degflow_pipe import files
+from degflow_pipe.errors import FileError, ShardError
+
+FORMAT = "degflow-pipe shards"
+VERSION = 1
+INDEX = ".index.jsonl"
+AGAIN = "copy the shards again or make them again"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A finished data set; levels: pairs in each sample; figures: all that NAME.json says."""
+
+    folder: Path
+    name: str
+    tars: tuple[str, ...]
+    samples: int
+    levels: int
+    figures: dict[str, Any]
+
+    @property
+    def index(self) -> Path:
+        return self.folder / f"{self.name}{INDEX}"
+
+
+def read_summary(folder: Path) -> Summary:
+    """The data set in a folder of finished shards.
+
+    Raises ShardError where there is none, or it is unfinished, damaged, foreign or too new, or
+    where a tar is not a file of the folder.
+    """
+    if not files.is_folder(folder):
+        raise ShardError(f"{folder}: no such folder of shards")
+    found = files.names(folder, ".json")
+    if len(found) != 1:
+        raise ShardError(
+            f"{folder}: no finished shards: NAME.json is written when all tars are, and "
+            f"{len(found)} are there: run `degflow-pipe shard` to its end"
+        )
+    path = folder / found[0]
+    try:
+        figures = files.read_json(path)
+    except FileError as error:
+        raise ShardError(f"{error}; {AGAIN}") from error
+    if not isinstance(figures, dict) or figures.get("format") != FORMAT:
+        raise ShardError(f"{path} is not of {FORMAT}")
+    if figures.get("version") != VERSION:
+        raise ShardError(
+            f"{path} is of version {figures.get('version')!r}, this degflow-pipe reads {VERSION}: "
+            f"upgrade degflow-pipe"
+        )
+    tars, samples, levels = _counts(path, figures)
+    listed = set(files.names(folder))
+    for tar in tars:
+        if not isinstance(tar, str) or re.search(r"[/\\]", tar) or tar not in listed:
+            raise ShardError(f"{path}: tar {tar!r} is not a file of this folder; {AGAIN}")
+    return Summary(folder, found[0].removesuffix(".json"), tuple(tars), samples, levels, figures)
+
+
+def _counts(path: Path, figures: dict[str, Any]) -> tuple[list[Any], int, int]:
+    """The tars, the samples and the pairs of each sample; raises ShardError."""
+    try:
+        tars, samples = list(figures["tars"]), int(figures["samples"])
+        pairs = int(figures["pairs"])
+        levels = {"pairs": 1, "grouped": pairs // max(samples, 1)}[figures["layout"]]
+        if not tars or samples < 1 or samples * levels != pairs:
+            raise ValueError(f"{pairs} pairs in {samples} samples in {len(tars)} tars")
+    except (TypeError, ValueError, KeyError) as error:
+        raise ShardError(f"{path}: damaged: {error!r}; {AGAIN}") from error
+    return tars, samples, levels
