@@ -215,7 +215,7 @@ def preview(
 ) -> None:
     """HR and levels of the middle of one photo, side by side (by default t = 0.2 to 1.0)."""
     if t_grid is None and t is None and scales is None:
-        t_grid = "0.2:1.0:0.2"
+        t_grid = defaults.PREVIEW_T_GRID
     grid = _grid(checkpoint, t_grid, t, scales)
     from degflow_pipe.stages.run import preview as stage
 

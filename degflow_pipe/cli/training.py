@@ -7,6 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, show
 
@@ -80,7 +81,7 @@ def evaluate(
         str, typer.Option(help="Training recipe that names the levels and held-out scenes.")
     ] = "train-city100-compact",
     data: Data = None,
-    t_grid: o.TGrid = "0.1:1.0:0.05",
+    t_grid: o.TGrid = defaults.T_GRID,
     device: o.Device = "auto",
     json: o.Json = False,
 ) -> None:
@@ -88,7 +89,7 @@ def evaluate(
     from degflow_pipe.levels import parse_t_grid
 
     settings, pairs, _ = _read(recipe, data, None)
-    grid = parse_t_grid(t_grid or "0.1:1.0:0.05")
+    grid = parse_t_grid(t_grid or defaults.T_GRID)
     from degflow_pipe.degflow import DegFlow
     from degflow_pipe.training.evaluate import evaluate as stage
 

@@ -28,7 +28,7 @@ class SRPairs(Dataset[Sample]):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._shards = read_summary(Path(folder))
+        self._shards = whole_shards(Path(folder))
         with files.reading(self._shards.index) as file:
             lengths = np.fromiter(map(len, file), np.int64)
         if len(lengths) != self._shards.samples:
@@ -65,6 +65,15 @@ class SRPairs(Dataset[Sample]):
         with files.reading(self._shards.index) as file:
             for line in file:
                 yield from (key for key, _, _ in read_line(self._shards, line)[2])
+
+
+def whole_shards(folder: Path) -> Summary:
+    """The finished data set of a folder, all its tars there; raises ShardError."""
+    shards = read_summary(folder)
+    missing = sorted(set(shards.tars) - set(files.names(folder)))
+    if missing:
+        raise ShardError(f"{folder}: {missing[0]} is not a file of this folder; {AGAIN}")
+    return shards
 
 
 Entry = tuple[str, dict[str, Any], list[tuple[str, str, Info]]]

@@ -23,7 +23,7 @@ from webdataset.utils import pytorch_worker_info
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
 from degflow_pipe.pictures import to_tensor
-from degflow_pipe.reading.index import read_line
+from degflow_pipe.reading.index import read_line, whole_shards
 from degflow_pipe.reading.samples import (
     Info,
     Sample,
@@ -32,7 +32,7 @@ from degflow_pipe.reading.samples import (
     pairs_of,
     picture,
 )
-from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
+from degflow_pipe.shards.summary import AGAIN, Summary
 
 TOLERANCE = 1e-6
 """How far a level's t or scale may lie outside the range asked for."""
@@ -79,7 +79,7 @@ def sr_pairs(
     chosen = None if levels is None else tuple(levels)
     ask = _Ask(crop, batch, drop_last, chosen, t, scales, flips, shuffle, seed)
     if isinstance(shards, Path) or (isinstance(shards, str) and _is_folder(shards)):
-        found = read_summary(Path(shards))
+        found = whole_shards(Path(shards))
         _require_some(found, ask)
         return PairStream([str(found.folder.absolute() / tar) for tar in found.tars], True, ask)
     urls = wds.shardlists.expand_source(shards if isinstance(shards, str) else list(shards))

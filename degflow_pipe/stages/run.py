@@ -94,7 +94,7 @@ def demo(
     )
     summary = run(recipe, model, workers=workers, progress=progress)
     assert model.info is not None
-    grid = LevelSettings(t="0.2,0.4,0.6,0.8,1.0").grid(model.info.s_max)
+    grid = LevelSettings(t_grid=defaults.PREVIEW_T_GRID).grid(model.info.s_max)
     strip = out / "strip.png"
     preview(photos / f"{DEMO_PHOTOS[0]}.png", strip, model, grid)
     return {**summary, "strip": str(strip)}

@@ -217,7 +217,7 @@ def test_a_damaged_description_is_refused(filled: Path, text: str) -> None:
 
 def test_a_newer_store_is_refused_with_the_way_out(filled: Path) -> None:
     edit_json(filled / "zarr.json", lambda d: d["attributes"]["degflow"].update(version=2))
-    with pytest.raises(StoreError, match=r"is of store version 2, .* reads 1: .*upgrade"):
+    with pytest.raises(StoreError, match=r"is of version 2, .* reads 1: .*upgrade"):
         Store.open(filled)
 
 
@@ -354,11 +354,11 @@ def test_data_that_is_gone_is_a_store_error_and_never_black_pictures(filled: Pat
     for name in ("hr", "latents", f"levels/{GRID.name}"):
         only_file(filled / name, 0).unlink()
     store = Store.open(filled)
-    with pytest.raises(StoreError, match="hr is damaged: unit 0 differs from its SHA-256"):
+    with pytest.raises(StoreError, match=r"unit 0 of .*hr is damaged, it differs from its SHA-256"):
         store.hr(0)
-    with pytest.raises(StoreError, match="latents is damaged: unit 0"):
+    with pytest.raises(StoreError, match=r"unit 0 of .*latents is damaged"):
         store.latents(0)
-    with pytest.raises(StoreError, match=f"levels/{GRID.name} is damaged: unit 0"):
+    with pytest.raises(StoreError, match=rf"unit 0 of .*levels/{GRID.name} is damaged"):
         store.levels(GRID.name, 0)
 
 

@@ -130,7 +130,7 @@ def test_an_edited_index_is_found_though_its_sum_fits(shards: Path, how: str) ->
 def test_a_count_that_is_wrong_is_found(shards: Path) -> None:
     path = shards / "degflow.json"
     figures = json.loads(path.read_text())
-    path.write_text(json.dumps({**figures, "samples": 53}))
+    path.write_text(json.dumps({**figures, "samples": 53, "pairs": 53}))
     assert damage_of(shards) == [f"{shards}: 54 samples found, 53 expected"]
 
 
