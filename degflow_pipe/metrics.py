@@ -38,3 +38,8 @@ def best_gaussian(hr: np.ndarray, lr: np.ndarray) -> tuple[float, float]:
         low, high = (low, b) if score(a) >= score(b) else (a, high)
     sigma = (low + high) / 2
     return sigma, score(sigma)
+
+
+def mean_psnr(found: dict[str, list[float]]) -> dict[str, float]:
+    """`psnr_LEVEL`: the mean over scenes in dB; levels that no scene has are left out."""
+    return {f"psnr_{name}": float(np.mean(values)) for name, values in found.items() if values}

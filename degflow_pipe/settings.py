@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from degflow_pipe.errors import UsageError
@@ -29,8 +29,12 @@ def read(kind: type[T], values: Any, where: str) -> T:
     try:
         return kind(**checked)
     except TypeError as error:
-        missing = [f.name for f in fields(kind) if f.name not in checked]  # type: ignore[arg-type]
-        raise UsageError(f"{where} lacks one of: {', '.join(missing)}") from error
+        missing = [
+            f.name
+            for f in fields(kind)  # type: ignore[arg-type]
+            if f.name not in checked and f.default is MISSING and f.default_factory is MISSING
+        ]
+        raise UsageError(f"{where} lacks {', '.join(missing)}") from error
 
 
 def _checked(kind: type, values: Any, where: str) -> dict[str, Any]:

@@ -60,6 +60,26 @@ class TimeEmbedding(nn.Module):
         return self.linear1(F.silu(self.linear0(features)))
 
 
+class Dropout(nn.Module):
+    """Dropout whose mask for part i of n equal parts of a batch is that part of the whole's mask.
+
+    So several processes that share a batch, seeded alike, drop what one process would drop.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.part = (0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        i, n = self.part
+        b = len(x)
+        keep = torch.rand(n * b, *x.shape[1:], device=x.device)[i * b : (i + 1) * b] >= self.p
+        return x * keep / (1 - self.p)
+
+
 class Block(nn.Module):
     """BigGAN residual block with the time features added between its convolutions.
 
@@ -75,7 +95,7 @@ class Block(nn.Module):
         self.conv0 = nn.Conv2d(channels, out_channels, 3, padding=1)
         self.time = nn.Linear(time_features, out_channels)
         self.norm1 = _groups(out_channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv1 = _small_(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         reshaped = channels != out_channels or resample != "none"
         self.shortcut = nn.Conv2d(channels, out_channels, 1) if reshaped else nn.Identity()

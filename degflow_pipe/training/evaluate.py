@@ -28,7 +28,7 @@ def evaluate(
     number of evaluations of v for a picture.
     """
     _, scenes = find_scenes(recipe.data, data)
-    pairs = Pairs(scenes)
+    pairs = Pairs(scenes, recipe.data)
     knots = recipe.data.knots[1:]
     rows: list[list[dict[str, float]]] = []
     curves: list[list[float]] = []

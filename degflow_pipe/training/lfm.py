@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.metrics import psnr
+from degflow_pipe.metrics import mean_psnr, psnr
 from degflow_pipe.model.rae import RAE, Skips
 from degflow_pipe.model.spline import NaturalCubicSpline
 from degflow_pipe.model.velocity import VelocityNet
@@ -38,6 +38,7 @@ class LFMTrainee:
         self.settings = recipe.lfm
         self.recipe = recipe
         self.knots = recipe.data.knots
+        self.levels = recipe.data.pair_levels[1:]
         self.train, self.held_out, self.device = train, held_out, device
         self.positions = torch.tensor([level.t for level in self.knots], device=device)
         self.perceptual = perceptual_loss(recipe.lfm.perceptual, device)
@@ -52,8 +53,8 @@ class LFMTrainee:
         others = [self.rae.encoder(level)[0] for level in crops[1:]]
         return torch.stack([z_hr, *others]), skips
 
-    def _draw_t(self, rng: np.random.Generator) -> Tensor:
-        t = rng.uniform(T_MARGIN, 1 - T_MARGIN, self.settings.batch)
+    def _draw_t(self, rng: np.random.Generator, part: slice = slice(None)) -> Tensor:
+        t = rng.uniform(T_MARGIN, 1 - T_MARGIN, self.settings.batch)[part]
         return torch.from_numpy(t).float().to(self.device)
 
     def _measure_variance(self) -> float:
@@ -66,15 +67,15 @@ class LFMTrainee:
             slopes.append(NaturalCubicSpline(knots, self.positions)(self._draw_t(rng)).d1)
         return float(torch.cat(slopes).var())
 
-    def loss(self, rng: np.random.Generator) -> Tensor:
+    def loss(self, rng: np.random.Generator, part: slice, forward: nn.Module) -> Tensor:
         self.network.train()
         s = self.settings
-        crops = self.train.crops(rng, s.batch, s.patch).to(self.device)
+        crops = self.train.crops(rng, s.batch, s.patch, part).to(self.device)
         knots, skips = self._latents(crops)
         spline = NaturalCubicSpline(knots, self.positions)
-        t = self._draw_t(rng)
+        t = self._draw_t(rng, part)
         z, d1, d2, d3 = spline(t)
-        v = self.network(z, t, self.network.context(skips))
+        v = forward(z, t, self.network.context(skips))
         loss = F.mse_loss(v, d1) / self.latent_variance
         if self.perceptual is None and s.endpoint == "none":
             return loss
@@ -83,21 +84,28 @@ class LFMTrainee:
         dt = (self.positions[following] - t).view(-1, 1, 1, 1)
         z_next = z + v * dt + d2 * dt**2 / 2 + d3 * dt**3 / 6
         picture = self.rae.decoder(z_next, skips)
-        target = crops[following, torch.arange(s.batch, device=self.device)]
+        target = crops[following, torch.arange(len(t), device=self.device)]
         if self.perceptual is not None:
             loss = loss + s.perceptual_weight * self.perceptual(picture, target)
         if s.endpoint == "l1":
             loss = loss + s.endpoint_weight * F.l1_loss(picture, target)
         return loss
 
-    def validate(self) -> dict[str, float]:
-        """PSNR of generated against real LR at each knot, whole held-out pictures, scene mean."""
-        model = DegFlow(self.rae, self.network, self.recipe.model)
-        levels = [level.t for level in self.knots[1:]]
-        found: dict[str, list[float]] = {level.name: [] for level in self.knots[1:]}
+    def validate(self, network: nn.Module) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """PSNR of generated against real LR at each level, whole held-out pictures, scene mean.
+
+        Held-out levels are generated too. The pictures are the last scene's, real beside generated.
+        """
+        assert isinstance(network, VelocityNet)
+        model = DegFlow(self.rae, network, self.recipe.model)
+        found: dict[str, list[float]] = {level.name: [] for level in self.levels}
+        shown = {}
         for scene in self.held_out.scenes:
             hr, *others = self.held_out.pictures(scene)
-            generated = model.degrade(to_tensor(hr), levels)[0]
-            for level, lr, real in zip(self.knots[1:], generated, others, strict=True):
-                found[level.name].append(psnr(to_picture(lr), real))
-        return {f"psnr_{name}": float(np.mean(values)) for name, values in found.items()}
+            assert hr is not None
+            generated = model.degrade(to_tensor(hr), [level.t for level in self.levels])[0]
+            for level, lr, real in zip(self.levels, generated, others, strict=True):
+                if real is not None:
+                    found[level.name].append(psnr(to_picture(lr), real))
+                    shown[level.name] = np.concatenate([real, to_picture(lr)], axis=1)
+        return mean_psnr(found), shown

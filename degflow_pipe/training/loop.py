@@ -1,7 +1,7 @@
-"""The loop both stages share: schedule, saved state, exact resume, validation, log.
+"""The loop both stages share: schedule, processes, saved state, exact resume, validation, log.
 
 A step's crops and dropout depend on (seed, step) alone, so a run that was stopped and resumed
-draws the same ones as a run that was not.
+draws the same ones as a run that was not, and several processes draw the parts of what one would.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import json
 import math
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +21,11 @@ from torch import Tensor, nn
 
 from degflow_pipe import files
 from degflow_pipe.errors import DataError, UsageError
-from degflow_pipe.progress import Progress
+from degflow_pipe.model.velocity import Dropout
+from degflow_pipe.progress import Progress, Task
+from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.recipe import StageSettings
+from degflow_pipe.training.scalars import Scalars
 
 
 class Trainee(Protocol):
@@ -33,11 +37,14 @@ class Trainee(Protocol):
     def network(self) -> nn.Module:
         """The network whose parameters are trained."""
 
-    def loss(self, rng: np.random.Generator) -> Tensor:
-        """Draw a batch with rng and return the scalar loss."""
+    def loss(self, rng: np.random.Generator, part: slice, forward: nn.Module) -> Tensor:
+        """Draw the whole batch with rng and return the mean loss of its samples `part`.
 
-    def validate(self) -> dict[str, float]:
-        """Figures on the held-out scenes."""
+        forward: `network`, wrapped for its precision and its processes.
+        """
+
+    def validate(self, network: nn.Module) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Figures on the held-out scenes, and pictures (H, W, 3) uint8 of one of them."""
 
 
 def learning_rate(settings: StageSettings, step: int) -> float:
@@ -49,9 +56,10 @@ def learning_rate(settings: StageSettings, step: int) -> float:
     return settings.lr_end + 0.5 * (settings.lr - settings.lr_end) * (1 + math.cos(math.pi * phase))
 
 
-def step_rng(seed: int, step: int) -> np.random.Generator:
-    """The generator of one step; torch's (dropout) is seeded with it too."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
+def step_rng(seed: int, step: int, turn: int = 0) -> np.random.Generator:
+    """The generator of one step; torch's (dropout) is seeded with it and the turn too."""
+    words = [seed, step, turn] if turn else [seed, step]
+    torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
     return np.random.default_rng([seed, step])
 
 
@@ -62,97 +70,182 @@ def recipe_digest(recipe: Any) -> str:
 
 
 def train(
-    trainee: Trainee, settings: StageSettings, digest: str, folder: Path, progress: Progress
+    trainee: Trainee,
+    settings: StageSettings,
+    digest: str,
+    folder: Path,
+    processes: Processes,
+    progress: Progress,
 ) -> dict[str, float]:
     """Train to settings.steps, from the state in `folder` where there is one.
 
-    Writes NAME.state.pt every save_every steps and NAME.log.jsonl. Returns the last validation
-    figures and `seconds`, the time spent in steps over all runs. Raises UsageError where the folder
-    holds the state of another recipe, DataError where the loss is no longer finite.
+    The first process writes NAME.state.pt every save_every steps, NAME.log.jsonl and TensorBoard's
+    files. trainee.network ends as the weights to keep, the mean ones where settings.ema asks for
+    it. Returns the last validation figures and `seconds`, the time spent in steps over all runs.
+    Raises UsageError where the folder holds the state of another recipe, DataError where the loss
+    is not finite; the last saved state is kept.
     """
-    optimizer = torch.optim.Adam(
-        trainee.network.parameters(), lr=settings.lr, betas=(settings.betas[0], settings.betas[1])
-    )
-    state_path = folder / f"{trainee.name}.state.pt"
-    log_path = folder / f"{trainee.name}.log.jsonl"
-    step, seconds = 0, 0.0
-    if files.exists(state_path):
-        step, seconds = _resume(state_path, digest, trainee, optimizer)
-    figures: dict[str, float] = {}
-    running, started = [], time.monotonic()
-    with progress.task(f"train {trainee.name}", settings.steps, done=step) as task:
-        while step < settings.steps:
-            rng = step_rng(settings.seed, step)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(settings, step)
-            loss = trainee.loss(rng)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            running.append(loss.item())
-            step += 1
-            task.advance()
-            validating = step % settings.validate_every == 0 or step == settings.steps
-            if validating or step % settings.save_every == 0:
-                mean = sum(running) / len(running)
-                if not math.isfinite(mean):
-                    raise DataError(
-                        f"the loss of {trainee.name} is {mean} at step {step}: lower lr; the last "
-                        f"saved state, if any, is kept in {state_path}"
-                    )
-                now = time.monotonic()
-                seconds, started, running = seconds + now - started, now, []
-                _save(state_path, digest, trainee, optimizer, step, seconds)
-                _log(log_path, {"step": step, "loss": mean, "seconds": round(seconds, 1)})
-            if validating:
-                figures = trainee.validate()
-                _log(log_path, {"step": step, **figures})
-                shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-                task.note(f"{trainee.name} step {step}: {shown}")
-                started = time.monotonic()  # validation is not training time
-    if not figures:
-        figures = trainee.validate()
-    return {**figures, "seconds": seconds}
-
-
-def _save(
-    path: Path,
-    digest: str,
-    trainee: Trainee,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    seconds: float,
-) -> None:
-    buffer = io.BytesIO()
-    state = {
-        "recipe": digest,
-        "step": step,
-        "seconds": seconds,
-        "network": trainee.network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    torch.save(state, buffer)
-    files.write_bytes(path, buffer.getvalue())
-
-
-def _resume(
-    path: Path, digest: str, trainee: Trainee, optimizer: torch.optim.Optimizer
-) -> tuple[int, float]:
-    data = files.read_bytes(path)
-    try:
-        state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-        known = state["recipe"]
-    except Exception as error:  # torch raises nearly anything on damaged files
-        raise DataError(f"{path} is damaged: delete it to start anew ({error})") from error
-    if known != digest:
+    if settings.batch % (settings.accumulate * processes.count):
         raise UsageError(
-            f"{path} is the state of another recipe, other data or another autoencoder: give "
-            f"another folder with -o, or delete the file to start anew"
+            f"{settings.section}.batch {settings.batch} does not divide into {processes.count} "
+            f"processes of {settings.accumulate} parts each"
         )
-    trainee.network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"]), float(state["seconds"])
+    run = _Run(trainee, settings, digest, folder, processes)
+    with (
+        progress.task(f"train {trainee.name}", settings.steps, done=run.step) as task,
+        Scalars(folder, trainee.name, run.step, processes.first) as scalars,
+    ):
+        figures = _steps(run, task, scalars)
+    if not figures:
+        figures = run.validate(task, scalars)
+    run.keep_mean()
+    return {**figures, "seconds": run.seconds}
 
 
-def _log(path: Path, record: dict[str, float]) -> None:
-    files.append_line(path, json.dumps(record))
+def _steps(run: _Run, task: Task, scalars: Scalars) -> dict[str, float]:
+    """Every step that is left; returns the figures of the last validation."""
+    settings = run.settings
+    figures: dict[str, float] = {}
+    losses, started = [], time.monotonic()
+    while run.step < settings.steps:
+        losses.append(run.one_step())
+        task.advance()
+        done = run.step == settings.steps
+        validating = done or run.step % settings.validate_every == 0
+        if validating or run.step % settings.log_every == 0 or run.step % settings.save_every == 0:
+            now = time.monotonic()
+            run.seconds, started = run.seconds + now - started, now
+            mean = sum(losses) / len(losses)
+            run.log({"step": run.step, "loss": mean, "seconds": round(run.seconds, 1)})
+            scalars.add({"loss": mean, "lr": learning_rate(settings, run.step - 1)}, run.step)
+            losses = []
+        if validating or run.step % settings.save_every == 0:
+            run.save()
+        if validating:
+            figures = run.validate(task, scalars)
+            started = time.monotonic()  # validation is not training time
+    return figures
+
+
+class _Run:
+    """One trainee on its way: weights, their mean, optimiser, step."""
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        settings: StageSettings,
+        digest: str,
+        folder: Path,
+        processes: Processes,
+    ) -> None:
+        self.trainee, self.settings, self.digest = trainee, settings, digest
+        self.folder, self.processes = folder, processes
+        self.state_path = folder / f"{trainee.name}.state.pt"
+        self.step, self.seconds = 0, 0.0
+        betas = (settings.betas[0], settings.betas[1])
+        optimizer = torch.optim.Adam(trainee.network.parameters(), lr=settings.lr, betas=betas)
+        self.mean = deepcopy(trainee.network).requires_grad_(False) if settings.ema else None
+        self.forward, self.optimizer = processes.prepare(trainee.network, optimizer)
+        for module in trainee.network.modules():
+            if isinstance(module, Dropout):
+                module.part = (processes.number, processes.count)
+        if files.exists(self.state_path):
+            self._resume()
+
+    def one_step(self) -> float:
+        """One step of the optimiser over the whole batch; returns the mean loss."""
+        settings, processes = self.settings, self.processes
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(settings, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        size = settings.batch // (settings.accumulate * processes.count)
+        total = 0.0
+        for turn in range(settings.accumulate):
+            rng = step_rng(settings.seed, self.step, turn)
+            first = (turn * processes.count + processes.number) * size
+            last = turn + 1 == settings.accumulate
+            with processes.sync_gradients(self.forward, last):
+                loss = self.trainee.loss(rng, slice(first, first + size), self.forward)
+                processes.backward(loss / settings.accumulate)
+            total += processes.mean(loss.detach()) / settings.accumulate
+        if not math.isfinite(total):
+            kept = self.state_path if files.exists(self.state_path) else "none was saved yet"
+            raise DataError(
+                f"the loss of {self.trainee.name} is {total} at step {self.step + 1}: lower "
+                f"{settings.section}.lr, or set {settings.section}.clip; last good state: {kept}"
+            )
+        if settings.clip:
+            processes.clip(self.forward.parameters(), settings.clip)
+        self.optimizer.step()
+        self.step += 1
+        self._update_mean()
+        return total
+
+    def _update_mean(self) -> None:
+        if self.mean is None:
+            return
+        # Early on the mean follows faster, else it would hold on to the first random weights.
+        decay = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            pairs = zip(self.mean.parameters(), self.trainee.network.parameters(), strict=True)
+            for mean, now in pairs:
+                mean.lerp_(now, 1 - decay)
+
+    def validate(self, task: Task, scalars: Scalars) -> dict[str, float]:
+        """Validate the weights to keep; every process waits, the first one computes."""
+        figures: dict[str, float] = {}
+        if self.processes.first:
+            figures, pictures = self.trainee.validate(self.mean or self.trainee.network)
+            self.log({"step": self.step, **figures})
+            scalars.add(figures, self.step)
+            scalars.add_pictures(pictures, self.step)
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            task.note(f"{self.trainee.name} step {self.step}: {shown}")
+        self.processes.wait()
+        return figures
+
+    def keep_mean(self) -> None:
+        if self.mean is not None:
+            self.trainee.network.load_state_dict(self.mean.state_dict())
+
+    def log(self, record: dict[str, float]) -> None:
+        if self.processes.first:
+            path = self.folder / f"{self.trainee.name}.log.jsonl"
+            files.append_line(path, json.dumps(record))
+
+    def save(self) -> None:
+        if not self.processes.first:
+            return
+        buffer = io.BytesIO()
+        state = {
+            "recipe": self.digest,
+            "step": self.step,
+            "seconds": self.seconds,
+            "network": self.trainee.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "mean": self.mean and self.mean.state_dict(),
+            "scaler": self.processes.scaler_state(),
+        }
+        torch.save(state, buffer)
+        files.write_bytes(self.state_path, buffer.getvalue())
+
+    def _resume(self) -> None:
+        data = files.read_bytes(self.state_path)
+        try:
+            state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+            known = state["recipe"]
+        except Exception as error:  # torch raises nearly anything on damaged files
+            raise DataError(
+                f"{self.state_path} is damaged: delete it to start anew ({error})"
+            ) from error
+        if known != self.digest:
+            raise UsageError(
+                f"{self.state_path} is the state of another recipe, other data or another "
+                f"autoencoder: give another folder with -o, or delete the file to start anew"
+            )
+        self.trainee.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.mean is not None:
+            self.mean.load_state_dict(state["mean"])
+        self.processes.load_scaler(state["scaler"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from degflow_pipe.errors import DataError
+from degflow_pipe.evaluation.perceptual import perceptual_network
 
 PictureLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -15,21 +15,10 @@ PictureLoss = Callable[[Tensor, Tensor], Tensor]
 def perceptual_loss(kind: str, device: torch.device) -> PictureLoss | None:
     """LPIPS of pictures (B, 3, H, W) in [-1, 1] (Zhang et al., CVPR 2018), or None for `none`.
 
-    kind: `lpips-vgg`, `lpips-alex`, `lpips-squeeze` or `none`. Raises DataError where the weights
-    of its backbone are neither in torch's cache nor can be downloaded.
+    kind: one of `evaluation.perceptual.KINDS`. Raises DataError where its weights or its package
+    cannot be had.
     """
     if kind == "none":
         return None
-    import lpips
-
-    net = kind.removeprefix("lpips-")
-    try:
-        metric = lpips.LPIPS(net=net, verbose=False).to(device)
-    except OSError as error:  # no network: urllib's errors are OSErrors
-        raise DataError(
-            f"lfm.perceptual: {kind} needs torchvision's {net} weights, which are looked for in "
-            f"{torch.hub.get_dir()}/checkpoints and cannot be downloaded ({error}): put the file "
-            f"there, or say `perceptual: none` in the recipe"
-        ) from error
-    metric.requires_grad_(False)
+    metric = perceptual_network(kind, device, "lfm.perceptual", "say `perceptual: none`")
     return lambda a, b: metric(a, b).mean()

@@ -7,58 +7,115 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from degflow_pipe import files
 from degflow_pipe.errors import DataError
 from degflow_pipe.photos import read_photo
-from degflow_pipe.training.recipe import DataSettings
+from degflow_pipe.training.data import DataSettings, PairLevel
+from degflow_pipe.training.sets import LAYOUTS, compile_pattern
 
 CACHE_BYTES = 2 * 1024**3
 """Decoded pictures kept in memory; what is past it is read again when it is drawn."""
+KERNELS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+Key = tuple[str, str, str]
+"""Camera, split and scene, as they stand in the names; empty where a set has none."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene: its name and one file for each level, HR first."""
+    """One scene: its name and a file for each of `data.pair_levels`, HR first.
+
+    Held-out levels may lack a file. `same`: further files that must show the HR picture.
+    """
 
     name: str
-    files: tuple[Path, ...]
+    files: tuple[Path | None, ...]
+    same: tuple[Path, ...] = ()
+
+    @property
+    def hr(self) -> Path:
+        assert self.files[0] is not None  # find_scenes gives every scene an HR
+        return self.files[0]
 
 
 def find_scenes(data: DataSettings, root: Path) -> tuple[list[Scene], list[Scene]]:
     """Match the level patterns below root; returns (training, validation) scenes sorted by name.
 
-    Raises DataError where a level has no file, a scene lacks a level, or a split is empty.
+    A scene of the Test split, or one that data.validate names, is held out. Raises DataError where
+    a level has no file, a scene lacks a knot (in sets that took every scene at every scale), or a
+    split is empty.
     """
-    by_level: list[dict[str, Path]] = []
-    for level in data.knots:
-        before, after = level.files.split("*")
-        pattern = re.compile(re.escape(before) + r"([^/]+)" + re.escape(after) + r"\Z")
-        found: dict[str, Path] = {}
-        for path in files.matches(level.files, root):
-            match = pattern.search(path.relative_to(root).as_posix())
-            if match:
-                found[match[1]] = path
-        if not found:
-            raise DataError(f"no file matches {level.files!r} (level {level.name}) below {root}")
-        by_level.append(found)
-    names = sorted(set().union(*by_level))
-    for level, found in zip(data.knots, by_level, strict=True):
-        for name in names:
-            if name not in found:
-                raise DataError(f"scene {name} has no file for level {level.name} below {root}")
-    scenes = [Scene(name, tuple(found[name] for found in by_level)) for name in names]
-    held_out = [scene for scene in scenes if _named(scene.name, data.validate)]
-    train = [scene for scene in scenes if scene not in held_out]
+    levels = data.pair_levels
+    found = [_find(level, level.lr, data, root) for level in levels[1:]]
+    # Sets with an HR beside each LR name the HR of a scene more than once: the first serves.
+    hr = [_find(level, level.hr, data, root) for level in levels[1:]]
+    copies: dict[Key, list[Path]] = {}
+    for paths in hr:
+        for key, path in paths.items():
+            known = copies.setdefault(key, [])
+            known += [] if path in known else [path]
+    found.insert(0, {key: paths[0] for key, paths in copies.items()})
+    for level, paths in zip(levels, found, strict=True):
+        if not paths:
+            pattern, _ = compile_pattern(level.lr if level.t else levels[1].hr, level.spelled)
+            raise DataError(f"no file matches {pattern!r} (level {level.name}) below {root}")
+    partial = data.set != "generic" and LAYOUTS[data.set].partial
+    train: list[Scene] = []
+    held_out: list[Scene] = []
+    for key in sorted(set().union(*found)):
+        mine = [paths.get(key) for paths in found]
+        test = key[1] == "Test" or _named(key[2], data.validate)
+        lacking = [
+            level.name
+            for level, path in zip(levels, mine, strict=True)
+            if path is None and not (level.held_out or (partial and test and level.t > 0))
+        ]
+        if lacking and not partial:
+            raise DataError(f"scene {_name(key)} has no file for level {lacking[0]} below {root}")
+        if lacking or all(path is None for path in mine[1:]):
+            continue
+        (held_out if test else train).append(Scene(_name(key), tuple(mine), tuple(copies[key][1:])))
     if not train or not held_out:
         raise DataError(
             f"data.validate = {data.validate!r} leaves {len(train)} scenes for training and "
             f"{len(held_out)} for validation; both need one at least"
         )
     return train, held_out
+
+
+def _find(level: PairLevel, pattern: str, data: DataSettings, root: Path) -> dict[Key, Path]:
+    """Files of one level by camera, split and scene."""
+    glob, expression = compile_pattern(pattern, level.spelled)
+    found: dict[Key, Path] = {}
+    for path in files.matches(glob, root):
+        match = expression.fullmatch(path.relative_to(root).as_posix())
+        if not match:
+            continue
+        groups = match.groupdict()
+        camera, split = groups.get("camera") or "", groups.get("split") or ""
+        if data.cameras and camera not in data.cameras:
+            continue
+        key = (camera, split, groups["scene"])
+        if key in found:
+            raise DataError(f"{found[key]} and {path} are both level {level.name} of one scene")
+        found[key] = path
+    return found
+
+
+def _name(key: Key) -> str:
+    camera, _, scene = key
+    return scene if not camera or scene.startswith(camera) else f"{camera}/{scene}"
 
 
 def _named(name: str, spec: str) -> bool:
@@ -75,53 +132,116 @@ def _named(name: str, spec: str) -> bool:
 class Pairs:
     """Pictures of scenes, decoded once and kept while they fit in CACHE_BYTES."""
 
-    def __init__(self, scenes: list[Scene]) -> None:
-        self.scenes = scenes
+    def __init__(self, scenes: list[Scene], data: DataSettings) -> None:
+        self.scenes, self.data = scenes, data
+        self.levels = data.pair_levels
+        self._knots = [i for i, level in enumerate(self.levels) if not level.held_out]
         self._cache: OrderedDict[Path, np.ndarray] = OrderedDict()
         self._bytes = 0
 
-    def pictures(self, scene: Scene) -> list[np.ndarray]:
-        """All levels of one scene, HR first, each (H, W, 3) uint8.
+    def pictures(self, scene: Scene) -> list[np.ndarray | None]:
+        """All levels of one scene, HR first, each (H, W, 3) uint8; None where there is no file.
 
-        Raises DataError where the sizes of the levels differ.
+        Raises DataError where the sizes of the levels differ and are not to be brought to one.
         """
-        pictures = [self._picture(path) for path in scene.files]
-        for path, picture in zip(scene.files, pictures, strict=True):
-            if picture.shape != pictures[0].shape:
-                raise DataError(
-                    f"{path} is {picture.shape[1]} x {picture.shape[0]}, its HR is "
-                    f"{pictures[0].shape[1]} x {pictures[0].shape[0]}: pairs must have one size"
-                )
-        return pictures
+        hr = self._picture(scene.hr)
+        others = scene.files[1:]
+        return [hr, *(None if path is None else self._level(path, scene.hr, hr) for path in others)]
+
+    def _level(self, path: Path, hr_path: Path, hr: np.ndarray) -> np.ndarray:
+        picture = self._picture(path)
+        if picture.shape == hr.shape:
+            return picture
+        sizes = f"{path} is {_size(picture)}, its HR {hr_path} is {_size(hr)}"
+        kernel = self.data.enlarge_by
+        if kernel == "refuse":
+            raise DataError(f"{sizes}: pairs must have one size, or data.enlarge says a kernel")
+        (height, width), (h, w) = hr.shape[:2], picture.shape[:2]
+        ratio = height / h
+        if ratio < 1 or abs(width - ratio * w) > max(ratio, 1):
+            raise DataError(f"{sizes}: their shapes differ")
+        large = Image.fromarray(picture).resize((width, height), KERNELS[kernel])
+        return self._keep(path, np.asarray(large))
 
     def _picture(self, path: Path) -> np.ndarray:
         if path in self._cache:
             self._cache.move_to_end(path)
             return self._cache[path]
-        picture = read_photo(path).pixels
+        return self._keep(path, read_photo(path).pixels)
+
+    def _keep(self, path: Path, picture: np.ndarray) -> np.ndarray:
+        self._bytes += picture.nbytes - (self._cache[path].nbytes if path in self._cache else 0)
         self._cache[path] = picture
-        self._bytes += picture.nbytes
         while self._bytes > CACHE_BYTES and len(self._cache) > 1:
             self._bytes -= self._cache.popitem(last=False)[1].nbytes
         return picture
 
-    def crops(self, rng: np.random.Generator, count: int, patch: int) -> Tensor:
-        """Random crops, flipped and turned alike at all levels.
+    def check(self, scene: Scene, patch: int = 0) -> None:
+        """Read a scene at all levels. Raises DataError, or PhotoError, naming the file at fault.
 
-        Returns (K, count, 3, patch, patch) float32 in [-1, 1], level HR first. Raises DataError
-        where a scene is smaller than the patch.
+        patch: the side that a training crop needs. An LR that lies off its HR by more than
+        data.max_shift pixels, by phase correlation of the whole pictures, is at fault.
         """
-        batch = []
+        pictures = self.pictures(scene)
+        hr = pictures[0]
+        assert hr is not None
+        if min(hr.shape[:2]) < patch:
+            raise DataError(f"{scene.hr} is {_size(hr)}, smaller than the training patch {patch}")
+        for path in scene.same:
+            if not np.array_equal(self._picture(path), hr):
+                raise DataError(
+                    f"{path} is not the picture of {scene.hr}: a scene's levels need one HR; take "
+                    f"one scale of this set"
+                )
+        for file, picture in zip(scene.files[1:], pictures[1:], strict=True):
+            if picture is not None and (shift := _shift(hr, picture)) > self.data.max_shift:
+                raise DataError(
+                    f"{file} lies {shift:.1f} pixels off its HR {scene.hr}: align the pair, or "
+                    f"raise data.max_shift ({self.data.max_shift:g})"
+                )
+
+    def crops(
+        self, rng: np.random.Generator, count: int, patch: int, part: slice = slice(None)
+    ) -> Tensor:
+        """Random crops, flipped and turned alike at all knots.
+
+        Returns (K, count, 3, patch, patch) float32 in [-1, 1], level HR first; of those, only the
+        samples of `part` are read and returned. Raises DataError where a scene is smaller than the
+        patch.
+        """
+        draws = []
         for _ in range(count):
             scene = self.scenes[rng.integers(len(self.scenes))]
+            draws.append((scene, rng.random(2), bool(rng.integers(2)), int(rng.integers(4))))
+        batch = []
+        for scene, place, flip, turns in draws[part]:
             stack = self.pictures(scene)
-            height, width = stack[0].shape[:2]
+            hr = stack[0]
+            assert hr is not None
+            height, width = hr.shape[:2]
             if min(height, width) < patch:
-                raise DataError(f"{scene.files[0]} is smaller than the training patch {patch}")
-            y, x = rng.integers(height - patch + 1), rng.integers(width - patch + 1)
-            flip, turns = rng.integers(2), int(rng.integers(4))
-            crops = np.stack([picture[y : y + patch, x : x + patch] for picture in stack])
+                raise DataError(f"{scene.hr} is smaller than the training patch {patch}")
+            y, x = (int(v) for v in place * [height - patch + 1, width - patch + 1])
+            knots = [stack[i] for i in self._knots]
+            crops = np.stack([p[y : y + patch, x : x + patch] for p in knots if p is not None])
             crops = np.rot90(crops[:, :, ::-1] if flip else crops, turns, axes=(1, 2))
             batch.append(np.ascontiguousarray(crops))
         tensor = torch.from_numpy(np.stack(batch, axis=1)).permute(0, 1, 4, 2, 3)
         return tensor.float().div(127.5).sub(1.0)
+
+
+def _shift(hr: np.ndarray, lr: np.ndarray) -> float:
+    """Distance in pixels between two pictures by phase correlation of their luma.
+
+    0 where they have nothing in common to tell it by.
+    """
+    luma = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) for picture in (hr, lr)]
+    # Detail that only HR has would tell nothing, so both are blurred.
+    a, b = (cv2.GaussianBlur(picture, (0, 0), 2.0) for picture in luma)
+    window = cv2.createHanningWindow((a.shape[1], a.shape[0]), cv2.CV_32F)
+    (dx, dy), response = cv2.phaseCorrelate(a, b, window)
+    return float(np.hypot(dx, dy)) if response > 0.05 else 0.0
+
+
+def _size(picture: np.ndarray) -> str:
+    return f"{picture.shape[1]} x {picture.shape[0]}"

@@ -3,60 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, ClassVar
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.config import ModelConfig
 from degflow_pipe.settings import override, read
+from degflow_pipe.training.data import DataSettings
 
-
-@dataclass(frozen=True)
-class LevelFiles:
-    """One level of the pairs: its name, its t, and a pattern whose `*` stands for the scene."""
-
-    name: str
-    t: float
-    files: str
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.t <= 1.0:
-            raise UsageError(f"data.levels: t of {self.name} must be in [0, 1], got {self.t}")
-        if self.files.startswith("/") or self.files.count("*") != 1:
-            raise UsageError(
-                f"data.levels: files of {self.name} must be a path below the data's "
-                f"folder with one * that stands for the scene, got {self.files!r}"
-            )
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Where the pairs are and which scenes are held out.
-
-    validate: scene names or ranges of numbers (`061-070`), separated by commas. s_max: the SR scale
-    that t = 1 stands for. HR is the level with t = 0.
-    """
-
-    levels: list[dict[str, Any]]
-    validate: str
-    s_max: float
-    source: str
-    licence: str
-    root: str = "."
-
-    def __post_init__(self) -> None:
-        knots = self.knots
-        times = [level.t for level in knots]
-        if len(times) < 2 or times[0] != 0.0 or any(a >= b for a, b in pairwise(times)):
-            raise UsageError(
-                f"data.levels must start with HR at t = 0 and rise strictly in t, got t = {times}"
-            )
-        if not 1 < self.s_max < float("inf"):
-            raise UsageError(f"data.s_max must be above 1, got {self.s_max}")
-
-    @property
-    def knots(self) -> list[LevelFiles]:
-        return [read(LevelFiles, level, "data.levels") for level in self.levels]
+PERCEPTUAL = ("none", "lpips-vgg", "lpips-alex", "lpips-squeeze", "stlpips-vgg", "stlpips-alex")
 
 
 @dataclass(frozen=True)
@@ -64,7 +18,11 @@ class StageSettings:
     """Optimiser and sampling of one stage; the defaults are the published ones of the RAE.
 
     lr rises over `warmup` steps, then falls as a cosine to `lr_end` at `steps`. `patch` is in
-    pixels, a multiple of 64. `validate_every` and `save_every` are in steps.
+    pixels, a multiple of 64. `batch` is that of one step over all processes; `accumulate` parts of
+    it are computed one after the other. `clip`: largest norm of the gradient, 0 for none. `ema`:
+    decay of the mean of the weights that is validated and kept, 0 for the weights themselves.
+    `precision`: `fp32`, `bf16` or `fp16` (mixed). `validate_every`, `save_every` and `log_every`
+    are in steps.
     """
 
     section: ClassVar[str] = "rae"
@@ -76,11 +34,23 @@ class StageSettings:
     warmup: int = 5_000
     betas: tuple[float, ...] = (0.5, 0.9)
     seed: int = 0
+    accumulate: int = 1
+    clip: float = 0.0
+    ema: float = 0.0
+    precision: str = "fp32"
     validate_every: int = 5_000
     save_every: int = 1_000
+    log_every: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate_every", "save_every"):
+        for name in (
+            "steps",
+            "batch",
+            "accumulate",
+            "validate_every",
+            "save_every",
+            "log_every",
+        ):
             if getattr(self, name) < 1:
                 raise UsageError(
                     f"{self.section}.{name} must be a whole number from 1, got "
@@ -96,6 +66,20 @@ class StageSettings:
             raise UsageError(
                 f"{self.section}: 0 < lr_end <= lr < 1 is needed, got {self.lr_end} and {self.lr}"
             )
+        if self.batch % self.accumulate:
+            raise UsageError(
+                f"{self.section}.batch must be a multiple of {self.section}.accumulate, got "
+                f"{self.batch} and {self.accumulate}"
+            )
+        if not 0 <= self.clip < float("inf") or not 0 <= self.ema < 1:
+            raise UsageError(
+                f"{self.section}: clip must be 0 or more and ema in [0, 1), got {self.clip} and "
+                f"{self.ema}"
+            )
+        if self.precision not in ("fp32", "bf16", "fp16"):
+            raise UsageError(
+                f"{self.section}.precision must be fp32, bf16 or fp16, got {self.precision!r}"
+            )
         if self.warmup < 0 or self.seed < 0:
             raise UsageError(
                 f"{self.section}: warmup and seed must be 0 or more, got {self.warmup}, {self.seed}"
@@ -107,7 +91,8 @@ class LFMSettings(StageSettings):
     """The velocity's own choices beside the optimiser's.
 
     latent_loss: `plain` (published MSE) or `normalized` (divided by the variance of z').
-    perceptual: `lpips-vgg|lpips-alex|lpips-squeeze` (published: VGG, weight 0.1) or `none`.
+    perceptual: `lpips-vgg` (published, weight 0.1), `lpips-alex`, `lpips-squeeze`, `stlpips-vgg`,
+    `stlpips-alex` or `none`.
     endpoint: `none` (published) or `l1`, the L1 distance between the picture decoded from the
     extrapolation to the next knot and that knot's picture; with two knots the extrapolation is
     z_t + v * (1 - t).
@@ -129,7 +114,7 @@ class LFMSettings(StageSettings):
         super().__post_init__()
         for name, choices in (
             ("latent_loss", ("plain", "normalized")),
-            ("perceptual", ("none", "lpips-vgg", "lpips-alex", "lpips-squeeze")),
+            ("perceptual", PERCEPTUAL),
             ("endpoint", ("none", "l1")),
         ):
             if getattr(self, name) not in choices:

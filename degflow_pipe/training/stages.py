@@ -13,14 +13,14 @@ from torch import Tensor
 
 from degflow_pipe import files
 from degflow_pipe.checkpoint import CheckpointInfo, write_checkpoint
-from degflow_pipe.degflow import choose_device
 from degflow_pipe.errors import CheckpointError
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.training.card import model_card
 from degflow_pipe.training.lfm import LFMTrainee
 from degflow_pipe.training.loop import recipe_digest, train
-from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
+from degflow_pipe.training.pairs import Pairs, find_scenes
+from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.rae import RAETrainee
 from degflow_pipe.training.recipe import TrainRecipe
 
@@ -40,14 +40,17 @@ def train_rae(
     Writes out/rae.safetensors and out/rae.json (settings, figures, seconds). Returns the record.
     Raises DataError for wrong pairs, UsageError where `out` holds another recipe's state.
     """
-    train_pairs, held_out = _scenes(recipe, data)
-    trainee = RAETrainee(recipe, train_pairs, held_out, choose_device(device))
+    progress = progress or Silent()
+    processes = Processes(device, recipe.rae.precision)
+    train_pairs, held_out = _scenes(recipe, data, recipe.rae.patch, processes, progress)
+    trainee = RAETrainee(recipe, train_pairs, held_out, processes.device)
     settings = {"rae": asdict(recipe.rae), "model": asdict(recipe.model.rae)}
     digest = recipe_digest([settings, asdict(recipe.data)])
-    figures = train(trainee, recipe.rae, digest, out, progress or Silent())
+    figures = train(trainee, recipe.rae, digest, out, processes, progress)
     record = {"settings": asdict(recipe.rae), "figures": figures, "model": settings["model"]}
-    files.write_bytes(out / RAE_WEIGHTS, save(_plain(trainee.network.state_dict())))
-    files.write_json(out / RAE_RECORD, record)
+    if processes.first:
+        files.write_bytes(out / RAE_WEIGHTS, save(_plain(trainee.network.state_dict())))
+        files.write_json(out / RAE_RECORD, record)
     return record
 
 
@@ -64,16 +67,18 @@ def train_lfm(
     rae: the folder that `train_rae` wrote, `out` by default. Raises CheckpointError where it holds
     no autoencoder of the recipe's width, DataError and UsageError as `train_rae`.
     """
+    progress = progress or Silent()
+    processes = Processes(device, recipe.lfm.precision)
     network, rae_record = _read_rae(recipe, rae or out)
-    train_pairs, held_out = _scenes(recipe, data)
-    trainee = LFMTrainee(recipe, network, train_pairs, held_out, choose_device(device))
+    train_pairs, held_out = _scenes(recipe, data, recipe.lfm.patch, processes, progress)
+    trainee = LFMTrainee(recipe, network, train_pairs, held_out, processes.device)
     settings = {
         "lfm": asdict(recipe.lfm),
         "model": recipe.model.to_dict()["velocity"],
         "rae": files.sha256((rae or out) / RAE_WEIGHTS),
     }
     digest = recipe_digest([settings, asdict(recipe.data)])
-    figures = train(trainee, recipe.lfm, digest, out, progress or Silent())
+    figures = train(trainee, recipe.lfm, digest, out, processes, progress)
     training = {
         "rae": rae_record,
         "lfm": {
@@ -98,9 +103,37 @@ def train_lfm(
     )
 
 
-def _scenes(recipe: TrainRecipe, data: Path) -> tuple[Pairs, Pairs]:
-    found: tuple[list[Scene], list[Scene]] = find_scenes(recipe.data, data)
-    return Pairs(found[0]), Pairs(found[1])
+def _scenes(
+    recipe: TrainRecipe, data: Path, patch: int, processes: Processes, progress: Progress
+) -> tuple[Pairs, Pairs]:
+    """Training and held-out pairs; the first process reads all of them and tells what it found."""
+    train_pairs, held_out = (
+        Pairs(scenes, recipe.data) for scenes in find_scenes(recipe.data, data)
+    )
+    if processes.first:
+        scenes = len(train_pairs.scenes) + len(held_out.scenes)
+        with progress.task("check pairs", scenes) as task:
+            for pairs, side in ((train_pairs, patch), (held_out, 0)):
+                for scene in pairs.scenes:
+                    pairs.check(scene, side)
+                    task.advance()
+            for line in found_table(train_pairs, held_out):
+                task.note(line)
+    processes.wait()
+    return train_pairs, held_out
+
+
+def found_table(train_pairs: Pairs, held_out: Pairs) -> list[str]:
+    """What was found, as lines of a table: levels, their t, their part, and scenes of each."""
+    lines = [f"{'level':<8} {'t':>6}  {'part':<9} {'training':>8} {'held out':>8}"]
+    for i, level in enumerate(train_pairs.levels):
+        part = "held out" if level.held_out else "knot"
+        counts = [
+            sum(scene.files[i] is not None for scene in pairs.scenes)
+            for pairs in (train_pairs, held_out)
+        ]
+        lines.append(f"{level.name:<8} {level.t:>6.3f}  {part:<9} {counts[0]:>8} {counts[1]:>8}")
+    return lines
 
 
 def _read_rae(recipe: TrainRecipe, folder: Path) -> tuple[RAE, dict[str, Any]]:

@@ -22,7 +22,7 @@ def data_of(folder: Path, validate: str, files: tuple[str, str]) -> DataSettings
             path.parent.mkdir(exist_ok=True)
             path.touch()
     levels = [{"name": f"L{i}", "t": float(i), "files": pattern} for i, pattern in enumerate(files)]
-    return DataSettings(levels, validate, 4.0, "", "")
+    return DataSettings(4.0, "", "", levels=levels, validate=validate)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def numbered(tmp_path: Path) -> Pairs:
         {"name": "HR", "t": 0.0, "files": "*_hr.png"},
         {"name": "LR", "t": 1.0, "files": "*_lr.png"},
     ]
-    train, _ = find_scenes(DataSettings(levels, "b", 4.0, "", ""), tmp_path)
-    return Pairs(train)
+    settings = DataSettings(4.0, "", "", levels=levels, validate="b")
+    return Pairs(find_scenes(settings, tmp_path)[0], settings)
 
 
 def test_crops_are_aligned_at_all_levels_and_repeat(numbered: Pairs) -> None:

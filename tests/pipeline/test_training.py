@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,7 @@ from degflow_pipe.training.stages import train_lfm, train_rae
 
 LEVELS = [("HR", 0.0, "*_hr.png"), ("LR2", 0.4, "*_lr2.png"), ("LR4", 1.0, "*_lr4.png")]
 STEPS = 6
+ROOT = Path(__file__).parents[2]
 
 
 def recipe_of(**changes: dict[str, Any]) -> TrainRecipe:
@@ -264,13 +269,13 @@ def test_a_loss_that_is_no_longer_finite_stops_and_the_state_before_is_good(
 ) -> None:
     loss, calls = RAETrainee.loss, []
 
-    def explode(self: RAETrainee, rng: np.random.Generator) -> torch.Tensor:
+    def explode(self: RAETrainee, *args: Any) -> torch.Tensor:
         calls.append(1)
-        return loss(self, rng) * (float("nan") if len(calls) > 3 else 1)
+        return loss(self, *args) * (float("nan") if len(calls) > 3 else 1)
 
     with monkeypatch.context() as patched:
         patched.setattr(RAETrainee, "loss", explode)
-        with pytest.raises(DataError, match="the loss of rae is nan at step 4: lower lr"):
+        with pytest.raises(DataError, match=r"the loss of rae is nan at step 4: lower rae\.lr"):
             train_rae(recipe_of(), scenes, tmp_path / "out", "cpu")
     assert not (tmp_path / "out" / "rae.safetensors").exists()
     train_rae(recipe_of(), scenes, tmp_path / "out", "cpu")  # goes on from step 2
@@ -329,12 +334,16 @@ def test_a_pair_of_two_sizes_is_named(pairs: Path, tmp_path: Path, scene: str) -
     path = pairs / f"{scene}_lr4.png"
     with Image.open(path) as image:
         image.crop((0, 0, 90, 96)).save(path)
-    with pytest.raises(DataError, match=rf"{scene}_lr4\.png is 90 x 96, its HR is 96 x 96"):
+    with pytest.raises(
+        DataError, match=rf"{scene}_lr4\.png is 90 x 96, its HR .*_hr\.png is 96 x 96"
+    ):
         train_rae(recipe_of(rae={"steps": 20}), pairs, tmp_path / "out", "cpu")
 
 
 def test_a_scene_smaller_than_the_training_patch_is_named(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"_hr\.png is smaller than the training patch 128"):
+    with pytest.raises(
+        DataError, match=r"_hr\.png is 96 x 96, smaller than the training patch 128"
+    ):
         train_rae(recipe_of(rae={"patch": 128}), scenes, tmp_path / "out", "cpu")
 
 
@@ -419,3 +428,122 @@ def test_evaluation_holds_generated_pictures_against_real_ones(
     assert curve["t"] == [0.0, 0.4, 1.0]
     assert curve["psnr_to_hr"][1:] == pytest.approx([psnr(p, hr) for p in made], abs=1e-6)
     assert figures["evaluations"] > 0
+
+
+def curve(folder: Path, name: str) -> list[float]:
+    lines = (folder / f"{name}.log.jsonl").read_text().splitlines()
+    return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_a_batch_in_parts_gives_the_curve_of_the_whole(
+    scenes: Path, trained_rae: Path, tmp_path: Path, clip: float
+) -> None:
+    """The velocity has dropout, so it is taken out; the sums round otherwise, no more."""
+    stage = {"batch": 4, "log_every": 1, "clip": clip}
+    for parts in (1, 2):
+        recipe = recipe_of(lfm={**stage, "accumulate": parts})
+        recipe = replace(recipe, model=without_dropout(recipe.model))
+        train_lfm(recipe, scenes, tmp_path / str(parts), trained_rae, "cpu")
+    whole, parts_ = curve(tmp_path / "1", "lfm"), curve(tmp_path / "2", "lfm")
+    assert len(whole) == STEPS
+    assert parts_ == pytest.approx(whole, rel=1e-4)
+
+
+def without_dropout(model: Any) -> Any:
+    return replace(model, velocity=replace(model.velocity, dropout=0.0))
+
+
+def test_clipping_changes_the_weights_and_bounds_the_step(
+    scenes: Path, trained_rae: Path, tmp_path: Path
+) -> None:
+    train_rae(recipe_of(rae={"clip": 1e-4}), scenes, tmp_path / "out", "cpu")
+    name = "rae.safetensors"
+    assert (tmp_path / "out" / name).read_bytes() != (trained_rae / name).read_bytes()
+
+
+def test_the_mean_of_the_weights_is_kept_and_resumes(
+    scenes: Path, trained_rae: Path, tmp_path: Path, stopping: Any
+) -> None:
+    recipe, name = recipe_of(rae={"ema": 0.9}), "rae.safetensors"
+    train_rae(recipe, scenes, tmp_path / "whole", "cpu")
+    with pytest.raises(InterruptedError):
+        train_rae(recipe, scenes, tmp_path / "parts", "cpu", stopping(5))
+    train_rae(recipe, scenes, tmp_path / "parts", "cpu")
+    mean = (tmp_path / "whole" / name).read_bytes()
+    assert (tmp_path / "parts" / name).read_bytes() == mean
+    assert mean != (trained_rae / name).read_bytes()
+    state = torch.load(tmp_path / "whole" / "rae.state.pt", weights_only=True)
+    whole = torch.load(trained_rae / "rae.state.pt", weights_only=True)
+    for key, value in whole["network"].items():
+        assert torch.equal(value, state["network"][key])  # the steps are those without a mean
+
+
+def test_bf16_trains_and_differs(scenes: Path, trained_rae: Path, tmp_path: Path) -> None:
+    train_rae(recipe_of(rae={"precision": "bf16", "log_every": 1}), scenes, tmp_path, "cpu")
+    name = "rae.safetensors"
+    assert (tmp_path / name).read_bytes() != (trained_rae / name).read_bytes()
+    assert curve(tmp_path, "rae")[-1] == pytest.approx(curve(trained_rae, "rae")[-1], rel=0.2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_fp16_needs_a_gpu(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="fp16 needs a GPU"):
+        train_rae(recipe_of(rae={"precision": "fp16"}), scenes, tmp_path / "out", "cpu")
+
+
+def test_tensorboard_has_the_curve_and_the_pictures(trained_rae: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained_rae / "tensorboard" / "rae"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [2, 4, 6]
+    assert {"lr", "psnr_HR", "psnr_LR2", "psnr_LR4"} <= set(events.Tags()["scalars"])
+    assert set(events.Tags()["images"]) == {"HR", "LR2", "LR4"}
+
+
+def test_two_processes_give_the_curve_of_one(
+    scenes: Path, trained_rae: Path, tmp_path: Path
+) -> None:
+    """As users launch them; the velocity's dropout is on."""
+    values = {
+        "kind": "train",
+        "name": "smallest",
+        "model": {
+            "rae": {"width": 2, "latent_channels": 2},
+            "velocity": {"width": 4, "multipliers": [1, 1, 1, 1], "blocks": 1, "dropout": 0.3},
+            "solver": {"method": "rk4", "steps": 1},
+        },
+        "data": {
+            "levels": [{"name": n, "t": t, "files": files} for n, t, files in LEVELS],
+            "validate": "coffee",
+            "s_max": 4.0,
+            "source": "",
+            "licence": "",
+        },
+        "rae": {"steps": STEPS, "batch": 4, "patch": 64, "lr": 1e-3, "warmup": 2, "log_every": 1},
+        "lfm": {"steps": STEPS, "batch": 4, "patch": 64, "lr": 1e-3, "log_every": 1},
+    }
+    values["lfm"]["perceptual"] = "none"
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(values))
+    one, two = tmp_path / "one", tmp_path / "two"
+    train_rae(train_recipe(values), scenes, one, "cpu")
+    train_lfm(train_recipe(values), scenes, one, None, "cpu")
+    for stage in ("rae", "lfm"):
+        words = ["--cpu", "--num_processes", "2", "-m", "degflow_pipe", "train", stage]
+        words += [str(path), "--data", str(scenes), "-o", str(two), "--device", "cpu"]
+        done = subprocess.run(
+            [sys.executable, "-m", "accelerate.commands.launch", *words],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(curve(two, stage)) == STEPS  # one process writes the log
+        assert curve(two, stage) == pytest.approx(curve(one, stage), rel=1e-4)
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"rae.batch must be a multiple of rae.accumulate"):
+        recipe_of(rae={"batch": 4, "accumulate": 3})

@@ -1,0 +1,93 @@
+"""The processes and the precision of a training run, by Accelerate.
+
+Started plainly there is one process; `accelerate launch` starts several, and each takes its part of
+every batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from degflow_pipe.degflow import choose_device
+from degflow_pipe.errors import UsageError
+
+PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+class Processes:
+    """This process among those that train together.
+
+    Raises UsageError where Accelerate is not installed, or the device or the precision cannot be
+    had.
+    """
+
+    def __init__(self, device: str, precision: str) -> None:
+        try:
+            from accelerate import Accelerator
+            from accelerate.state import AcceleratorState
+        except ImportError as error:
+            raise UsageError(
+                "training needs Accelerate and TensorBoard: pip install 'degflow-pipe[train]'"
+            ) from error
+        chosen = choose_device(device)
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        if several and chosen.index is not None:
+            raise UsageError(f"--device {device}: several processes take a GPU each; say cuda")
+        if precision == "fp16" and chosen.type == "cpu":
+            raise UsageError("precision fp16 needs a GPU: say bf16 or fp32")
+        if chosen.index is not None:
+            os.environ["ACCELERATE_TORCH_DEVICE"] = str(chosen)
+        if not several:
+            # Accelerate keeps the state of an earlier run of this process and refuses another
+            # precision or device.
+            AcceleratorState._reset_state(reset_partial_state=True)
+        self._accelerator = Accelerator(
+            cpu=chosen.type == "cpu", mixed_precision=PRECISIONS[precision]
+        )
+        self.device: torch.device = self._accelerator.device
+        self.count: int = self._accelerator.num_processes
+        self.number: int = self._accelerator.process_index
+        self.first: bool = self._accelerator.is_main_process
+
+    def prepare(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """The network as it is called in training, and the optimiser that steps it."""
+        forward, stepper = self._accelerator.prepare(network, optimizer)
+        return forward, stepper
+
+    @contextmanager
+    def sync_gradients(self, forward: nn.Module, now: bool) -> Iterator[None]:
+        """Average the gradients over the processes in this backward pass, or leave them."""
+        if now:
+            yield
+        else:
+            with self._accelerator.no_sync(forward):
+                yield
+
+    def backward(self, loss: Tensor) -> None:
+        self._accelerator.backward(loss)
+
+    def clip(self, parameters: Iterable[nn.Parameter], norm: float) -> None:
+        self._accelerator.clip_grad_norm_(parameters, norm)
+
+    def mean(self, value: Tensor) -> float:
+        """The mean of a scalar over the processes."""
+        return float(self._accelerator.reduce(value, "mean"))
+
+    def wait(self) -> None:
+        self._accelerator.wait_for_everyone()
+
+    def scaler_state(self) -> dict[str, Any] | None:
+        scaler = self._accelerator.scaler
+        return scaler and scaler.state_dict()
+
+    def load_scaler(self, state: dict[str, Any] | None) -> None:
+        if state and self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(state)
