@@ -22,6 +22,8 @@ from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
+WIDTH = 110
+"""Columns that a wide table takes at least, also where the output is no terminal."""
 LOG_EVERY = 10.0
 """Seconds between lines of a plain log."""
 
@@ -103,6 +105,40 @@ def show(summary: dict[str, Any], as_json: bool, title: str = "") -> None:
     for name, value in _flat(summary):
         table.add_row(Text(name), Text(value))
     Console(soft_wrap=False).print(table)
+
+
+def show_evaluation(result: dict[str, Any], as_json: bool, title: str) -> None:
+    """What `evaluate` returned: a table for each level, mean and spread over scenes."""
+    if as_json:
+        print(json.dumps(result, indent=1))
+        return
+    console = Console()
+    console = Console(width=max(console.width, WIDTH))
+    for name, level in result["levels"].items():
+        held_out = ", held out" if level["held_out"] else ""
+        heading = f"{title}: {name}, t = {level['t']:.3f}{held_out}, {len(result['scenes'])} scenes"
+        table = Table(
+            title=Text(heading), title_justify="left", caption="mean (spread) over scenes"
+        )
+        table.add_column("LR", style="bold", no_wrap=True)
+        for figure in level["candidates"]["generated"]:
+            table.add_column(figure, justify="right", no_wrap=True)
+        for candidate, figures in level["candidates"].items():
+            cells = [f"{f['mean']:.4g} ({f['std']:.2g})" for f in figures.values()]
+            table.add_row(Text(candidate), *cells)
+        console.print(table)
+    curve = result["curve"]
+    show(
+        {f"{t:g}": value for t, value in zip(curve["t"], curve["psnr_to_hr"], strict=True)},
+        False,
+        "PSNR of generated pictures to HR, dB, by t",
+    )
+    for name, figures in result["sweep"].items():
+        best = {figure: found["best"] for figure, found in figures.items()}
+        show(
+            {"t": result["levels"][name]["t"], **best}, False, f"sweep of {name}: best t by figure"
+        )
+    print(f"{result['evaluations']} evaluations of v a picture")
 
 
 def _flat(summary: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ import typer
 
 from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
-from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.output import TerminalProgress, show, show_evaluation
 
 Recipe = Annotated[str, typer.Argument(help="Training recipe: YAML file or shipped one's name.")]
 Data = Annotated[
@@ -77,21 +77,40 @@ def lfm(
 
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or a shipped one's name.")],
+    pairs: Annotated[Path, typer.Argument(help="Folder of the pairs.")],
     recipe: Annotated[
-        str, typer.Option(help="Training recipe that names the levels and held-out scenes.")
-    ] = "train-city100-compact",
-    data: Data = None,
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Training recipe whose data is meant, not the checkpoint's own."),
+    ] = None,
+    beside: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Another checkpoint to put into the table; may be repeated."),
+    ] = None,
+    perceptual: Annotated[
+        str, typer.Option(help="none, or lpips- or stlpips- and the net: stlpips-vgg.")
+    ] = "none",
+    sweep: Annotated[bool, typer.Option("--sweep", help="Each figure against t.")] = False,
     t_grid: o.TGrid = defaults.T_GRID,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="Folder for figures.json and pages of plots."),
+    ] = None,
     device: o.Device = "auto",
     json: o.Json = False,
 ) -> None:
-    """PSNR on held-out pairs, beside HR itself and the best Gaussian; PSNR to HR over a grid."""
+    """Generated against real LR of held-out pairs, beside what one would use instead."""
     from degflow_pipe.levels import parse_t_grid
 
-    settings, pairs, _ = _read(recipe, data, None)
     grid = parse_t_grid(t_grid or defaults.T_GRID)
     from degflow_pipe.degflow import DegFlow
-    from degflow_pipe.training.evaluate import evaluate as stage
+    from degflow_pipe.evaluation.evaluate import Asked, data_of
+    from degflow_pipe.evaluation.evaluate import evaluate as stage
+    from degflow_pipe.stages.recipe import load_recipe
+    from degflow_pipe.training.recipe import train_recipe
 
+    settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
     model = DegFlow.load(checkpoint, device)
-    show(stage(model, settings, pairs, grid, TerminalProgress()), json, checkpoint)
+    others = {Path(name).name: DegFlow.load(name, device) for name in beside or []}
+    asked = Asked(grid, perceptual, sweep, others, out)
+    result = stage(model, settings or data_of(model), pairs, asked, TerminalProgress())
+    show_evaluation(result, json, checkpoint)

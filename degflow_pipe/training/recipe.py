@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.evaluation.perceptual import KINDS
 from degflow_pipe.model.config import ModelConfig
 from degflow_pipe.settings import override, read
 from degflow_pipe.training.data import DataSettings
-
-PERCEPTUAL = ("none", "lpips-vgg", "lpips-alex", "lpips-squeeze", "stlpips-vgg", "stlpips-alex")
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class LFMSettings(StageSettings):
         super().__post_init__()
         for name, choices in (
             ("latent_loss", ("plain", "normalized")),
-            ("perceptual", PERCEPTUAL),
+            ("perceptual", KINDS),
             ("endpoint", ("none", "l1")),
         ):
             if getattr(self, name) not in choices:

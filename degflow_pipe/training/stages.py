@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from degflow_pipe import files
-from degflow_pipe.checkpoint import CheckpointInfo, write_checkpoint
+from degflow_pipe.checkpoint import CheckpointInfo, read_info, write_checkpoint
 from degflow_pipe.errors import CheckpointError
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.progress import Progress, Silent
@@ -90,7 +90,10 @@ def train_lfm(
     }
     weights = {f"rae.{k}": v for k, v in network.state_dict().items()}
     weights |= {f"velocity.{k}": v for k, v in trainee.network.state_dict().items()}
-    return write_checkpoint(
+    if not processes.first:
+        processes.wait()
+        return read_info(out)
+    info = write_checkpoint(
         out,
         _plain(weights),
         model_card(recipe, training),
@@ -99,8 +102,10 @@ def train_lfm(
         levels=[{"name": level.name, "t": level.t} for level in recipe.data.knots],
         s_max=recipe.data.s_max,
         training=training,
-        data={"source": recipe.data.source, "licence": recipe.data.licence},
+        data={key: value for key, value in asdict(recipe.data).items() if key != "root"},
     )
+    processes.wait()
+    return info
 
 
 def _scenes(

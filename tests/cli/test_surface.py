@@ -88,6 +88,33 @@ SURFACE: dict[str, dict[str, str]] = {
         "--device": "str = auto",
         **JSON,
     },
+    "simulate": {
+        "PHOTOS": "str, required, several",
+        "--out -o": "Path, required",
+        "--scales": "str = 2,3,4",
+        "--layout": "str = realsr-v2",
+        "--camera": "str = Simulated",
+        "--test-every": "int = 5",
+        "--seed": "int = 0",
+        "--workers": "int = 0",
+        **JSON,
+    },
+    "checkpoint": {},
+    "checkpoint import": {
+        "--rae": "Path, required",
+        "--flow": "Path, required",
+        "--out -o": "Path, required",
+        "--name": "str = published",
+        "--s-max": "float = 4.0",
+        **JSON,
+    },
+    "checkpoint export": {
+        "CHECKPOINT": "str, required",
+        "--rae": "Path, required",
+        "--flow": "Path, required",
+        "--overwrite": "flag",
+        **JSON,
+    },
 }
 
 

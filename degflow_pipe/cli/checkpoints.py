@@ -1,0 +1,54 @@
+"""checkpoint import and checkpoint export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from degflow_pipe.cli import options as o
+from degflow_pipe.cli.output import show
+
+RAEFile = Annotated[Path, typer.Option("--rae", help="The authors' file of the autoencoder.")]
+FlowFile = Annotated[Path, typer.Option("--flow", help="The authors' file of the velocity net.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        name="checkpoint", help="Read and write the authors' files.", no_args_is_help=True
+    )
+    group.command("import")(import_)
+    group.command("export")(export)
+    app.add_typer(group)
+
+
+def import_(
+    rae: RAEFile,
+    flow: FlowFile,
+    out: o.Out,
+    name: Annotated[str, typer.Option(help="Name of the checkpoint.")] = "published",
+    s_max: Annotated[float, typer.Option(help="SR scale that t = 1 stands for.")] = 4.0,
+    json: o.Json = False,
+) -> None:
+    """Make a checkpoint folder from the authors' two files; no code in them is run."""
+    from degflow_pipe.published_files import import_published
+
+    info = import_published(rae, flow, out, name=name, s_max=s_max)
+    model, levels = info.model.to_dict(), {level["name"]: level["t"] for level in info.levels}
+    summary = {"checkpoint": str(out), "id": info.id, "model": model, "levels": levels}
+    show({**summary, "s_max": info.s_max}, json, "checkpoint import")
+
+
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or a shipped one's name.")],
+    rae: RAEFile,
+    flow: FlowFile,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the two files.")] = False,
+    json: o.Json = False,
+) -> None:
+    """Write a checkpoint as the two files that the authors' code loads."""
+    from degflow_pipe.published_files import export_published
+
+    info = export_published(checkpoint, rae, flow, overwrite=overwrite)
+    show({"checkpoint": info.id, "rae": str(rae), "flow": str(flow)}, json, "checkpoint export")

@@ -1,0 +1,46 @@
+"""simulate."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from degflow_pipe.cli import options as o
+from degflow_pipe.cli.output import TerminalProgress, show
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(simulate)
+
+
+def simulate(
+    photos: Annotated[
+        list[str], typer.Argument(help="HR photos: files, folders, globs, 64 pixels at scale 4.")
+    ],
+    out: o.Out,
+    scales: Annotated[str, typer.Option(help="SR scales above 1, in tenths: 1.5,2,2.9.")] = "2,3,4",
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="realsr-v2 (a folder per whole scale, with HR and LR) or interflow (scale_1.0 "
+            "with HR, scale_2.1 and so on with LR)."
+        ),
+    ] = "realsr-v2",
+    camera: Annotated[
+        str, typer.Option(help="Name in folders and files; begins with Simulated.")
+    ] = "Simulated",
+    test_every: Annotated[
+        int, typer.Option(help="Every so many photos one goes to Test; 0: none.")
+    ] = 5,
+    seed: Annotated[int, typer.Option(help="Another one gives other noise.")] = 0,
+    workers: o.Workers = 0,
+    json: o.Json = False,
+) -> None:
+    """Write photos as aligned HR and LR of a SIMULATED zoom camera, for tests and calibration."""
+    from degflow_pipe.simulation.dataset import SimulationSettings, parse_scales
+    from degflow_pipe.simulation.dataset import simulate as stage
+
+    settings = SimulationSettings(parse_scales(scales), layout, camera, test_every, seed)
+    summary = stage(photos, out, settings, workers=workers, progress=TerminalProgress())
+    show(summary, json, "simulate")

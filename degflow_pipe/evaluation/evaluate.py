@@ -1,0 +1,304 @@
+"""Generated against real LR of held-out scenes, beside what one would use instead.
+
+Pairs are whole pictures. A candidate is one way to an LR picture; a figure is one measure of it
+against the real LR of its level.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from degflow_pipe import files
+from degflow_pipe.degflow import DegFlow, Skips
+from degflow_pipe.errors import CheckpointError, UsageError
+from degflow_pipe.evaluation import baselines, plots, spectrum
+from degflow_pipe.evaluation.fidelity import psnr_luma, ssim, ssim_luma
+from degflow_pipe.evaluation.noise import noise_kl
+from degflow_pipe.evaluation.perceptual import Perceptual
+from degflow_pipe.levels import Grid
+from degflow_pipe.metrics import psnr
+from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.settings import read
+from degflow_pipe.training.data import DataSettings, PairLevel
+from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
+
+BANDS = 10
+CROP = 192
+"""Side of the pieces on the page of pictures, in pixels."""
+LOWER_IS_BETTER = ("perceptual", "noise_kl", "spectrum")
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to evaluate beside the model at the real levels.
+
+    perceptual: one of `perceptual.KINDS`. grid: levels of the curve against HR, and of the sweep.
+    sweep: draw each figure against t for the levels that are no knots, or for all where all are.
+    beside: further models by name. out: folder for figures.json and the pages; None for none.
+    """
+
+    grid: Grid
+    perceptual: str = "none"
+    sweep: bool = False
+    beside: dict[str, DegFlow] = field(default_factory=dict)
+    out: Path | None = None
+
+
+def data_of(model: DegFlow) -> DataSettings:
+    """What the checkpoint says of the pairs that it was trained on.
+
+    Raises CheckpointError where it does not say.
+    """
+    assert model.info is not None
+    try:
+        return read(DataSettings, model.info.data, "data")
+    except UsageError as error:
+        raise CheckpointError(
+            f"{model.info.name} does not say how its pairs are laid out ({error}): name a training "
+            f"recipe with --recipe"
+        ) from error
+
+
+def evaluate(
+    model: DegFlow,
+    data: DataSettings,
+    root: Path,
+    asked: Asked,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Figures of every candidate at every level of the held-out scenes.
+
+    Returns scenes; levels: {level: {t, held_out, candidates: {candidate: {figure: {mean, std, min,
+    max}}}, power, coherence}}, over scenes; curve: PSNR of generated pictures to HR over the grid;
+    sweep: {level: {figure: {t, values, best}}}; evaluations of v a picture. Candidates:
+    `generated`, the names of `beside`, `hr`, `bicubic`, `gaussian` (oracle), `esrgan_style`,
+    `bsrgan_style`; at levels between two others of the scene `blend` (of their real pictures) and
+    `line` (decoded from the straight line between their latents), both oracles; and `rebuilt`, the
+    autoencoder's rebuild of the real picture, the ceiling.
+
+    Raises DataError for wrong pairs, and where the perceptual weights cannot be had.
+    """
+    work = _Work(model, asked, Pairs(find_scenes(data, root)[1], data))
+    with (progress or Silent()).task("evaluate", len(work.pairs.scenes)) as task:
+        for scene in work.pairs.scenes:
+            work.pairs.check(scene)
+            work.add(scene)
+            task.advance()
+    result = work.result()
+    if asked.out is not None:
+        files.write_json(asked.out / "figures.json", result)
+        work.draw(asked.out, result)
+    return result
+
+
+class _Work:
+    """Figures gathered scene by scene."""
+
+    def __init__(self, model: DegFlow, asked: Asked, pairs: Pairs) -> None:
+        self.model, self.asked, self.pairs = model, asked, pairs
+        self.levels = pairs.levels
+        self.perceptual = Perceptual(asked.perceptual, model.device)
+        self.found: dict[str, dict[str, list[Figures]]] = {}
+        self.bands: dict[str, dict[str, list[np.ndarray]]] = {}
+        self.curves: list[list[float]] = []
+        self.sweeps: dict[str, list[list[Figures]]] = {}
+        self.rows: list[list[tuple[str, np.ndarray]]] = []
+        self.evaluations = 0
+
+    def add(self, scene: Scene) -> None:
+        pictures = self.pairs.pictures(scene)
+        hr = pictures[0]
+        assert hr is not None
+        _, skips = self.model.encode(to_tensor(hr))
+        made = self._generated(self.model, hr, [level.t for level in self.levels])
+        self.evaluations = self.model.evaluations
+        beside = {
+            name: self._generated(other, hr, [level.t for level in self.levels])
+            for name, other in self.asked.beside.items()
+        }
+        for i, (level, real) in enumerate(zip(self.levels, pictures, strict=True)):
+            if i == 0 or real is None:
+                continue
+            candidates = {
+                "generated": made[i],
+                **{name: levels[i] for name, levels in beside.items()},
+                **self._others(scene, level, hr, real),
+                **self._between(i, pictures, skips),
+                "rebuilt": self._decoded(self._latent(real), skips),
+            }
+            rows = self.found.setdefault(level.name, {})
+            for name, picture in candidates.items():
+                rows.setdefault(name, []).append(self._figures(picture, real))
+            self._add_bands(level.name, hr, {"real": real, **candidates})
+            if len(self.rows) < 4:
+                shown = {"HR": hr, f"real {level.name}": real, **candidates}
+                self.rows.append([(name, _piece(picture)) for name, picture in shown.items()])
+        self._add_path(hr, pictures)
+
+    def _generated(self, model: DegFlow, hr: np.ndarray, t: list[float]) -> list[np.ndarray]:
+        z, skips = model.encode(to_tensor(hr))
+        path = model.trajectory(z, t, skips)
+        # One level at a time: whole pictures at every level would not fit.
+        return [to_picture(model.decode(path[:, i], skips))[0] for i in range(len(t))]
+
+    def _latent(self, picture: np.ndarray) -> torch.Tensor:
+        return self.model.encode(to_tensor(picture))[0]
+
+    def _decoded(self, z: torch.Tensor, skips: Skips) -> np.ndarray:
+        return to_picture(self.model.decode(z, skips))[0]
+
+    def _others(
+        self, scene: Scene, level: PairLevel, hr: np.ndarray, real: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """What needs no model; random ones are seeded by scene and level."""
+        scale = 1 + level.t * (self.pairs.data.s_max - 1)
+        ways: dict[str, baselines.Baseline] = {
+            "bicubic": baselines.bicubic,
+            "gaussian": baselines.best_gaussian,
+            "esrgan_style": baselines.real_esrgan_style,
+            "bsrgan_style": baselines.bsrgan_style,
+        }
+        found = {"hr": hr}
+        for name, way in ways.items():
+            seed = zlib.crc32(f"{scene.name} {level.name} {name}".encode())
+            found[name] = way(hr, real, scale, np.random.default_rng(seed))
+        return found
+
+    def _between(
+        self, i: int, pictures: list[np.ndarray | None], skips: Skips
+    ) -> dict[str, np.ndarray]:
+        """Blend and straight latent line of the nearest knots on both sides, with them in sight."""
+        knots = [
+            j
+            for j, level in enumerate(self.levels)
+            if j != i and not level.held_out and pictures[j] is not None
+        ]
+        below, above = [j for j in knots if j < i], [j for j in knots if j > i]
+        if not below or not above:
+            return {}
+        a, b = below[-1], above[0]
+        first, last = pictures[a], pictures[b]
+        assert first is not None and last is not None
+        weight = (self.levels[i].t - self.levels[a].t) / (self.levels[b].t - self.levels[a].t)
+        blend = first * (1 - weight) + last.astype(np.float64) * weight
+        line = torch.lerp(self._latent(first), self._latent(last), weight)
+        return {"blend": blend.round().astype(np.uint8), "line": self._decoded(line, skips)}
+
+    def _figures(self, picture: np.ndarray, real: np.ndarray) -> Figures:
+        figures = {
+            "psnr": psnr(picture, real),
+            "ssim": ssim(picture, real),
+            "psnr_y": psnr_luma(picture, real),
+            "ssim_y": ssim_luma(picture, real),
+            "noise_kl": noise_kl(picture, real),
+            "spectrum": spectrum.spectrum_distance(picture, real, BANDS),
+        }
+        if self.perceptual.kind != "none":
+            figures["perceptual"] = self.perceptual(picture, real)
+        return figures
+
+    def _add_bands(self, level: str, hr: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
+        rows = self.bands.setdefault(level, {})
+        for name in ("real", "generated"):
+            rows.setdefault(f"power {name}", []).append(spectrum.power(pictures[name], BANDS))
+            found = spectrum.coherence(hr, pictures[name], BANDS)
+            rows.setdefault(f"coherence {name}", []).append(found)
+
+    def _add_path(self, hr: np.ndarray, pictures: list[np.ndarray | None]) -> None:
+        """The curve against HR, and the figures against t of the swept levels."""
+        held_out = [i for i, level in enumerate(self.levels) if level.held_out]
+        swept = (held_out or range(1, len(self.levels))) if self.asked.sweep else []
+        curve = []
+        sweep: dict[int, list[Figures]] = {i: [] for i in swept if pictures[i] is not None}
+        for picture in self._generated(self.model, hr, self.asked.grid.t):
+            curve.append(psnr(picture, hr))
+            for i, rows in sweep.items():
+                real = pictures[i]
+                assert real is not None
+                rows.append(self._figures(picture, real))
+        self.curves.append(curve)
+        for i, rows in sweep.items():
+            self.sweeps.setdefault(self.levels[i].name, []).append(rows)
+
+    def result(self) -> dict[str, Any]:
+        by_name = {level.name: level for level in self.levels}
+        levels = {
+            name: {
+                "t": by_name[name].t,
+                "held_out": by_name[name].held_out,
+                "candidates": {way: _over_scenes(rows) for way, rows in ways.items()},
+                "bands": spectrum.centres(BANDS).tolist(),
+                **{k: np.mean(rows, axis=0).tolist() for k, rows in self.bands[name].items()},
+            }
+            for name, ways in self.found.items()
+        }
+        t = self.asked.grid.t
+        return {
+            "scenes": [scene.name for scene in self.pairs.scenes],
+            "perceptual": self.asked.perceptual,
+            "evaluations": self.evaluations,
+            "levels": levels,
+            "curve": {"t": t, "psnr_to_hr": np.mean(self.curves, axis=0).tolist()},
+            "sweep": {name: _best(t, rows) for name, rows in self.sweeps.items()},
+        }
+
+    def draw(self, out: Path, result: dict[str, Any]) -> None:
+        """Pages of pictures, spectra and sweeps."""
+        plots.picture_page(out / "pictures.png", self.rows, "held-out scenes, middle")
+        for name, level in result["levels"].items():
+            lines = {k.removeprefix("power "): level[k] for k in ("power real", "power generated")}
+            plots.spectrum_page(
+                out / f"spectrum_{name}.png", level["bands"], lines, f"power, {name}"
+            )
+        for name, figures in result["sweep"].items():
+            plots.sweep_page(
+                out / f"sweep_{name}.png",
+                {figure: (found["t"], found["values"]) for figure, found in figures.items()},
+                result["levels"][name]["t"],
+                {figure: found["best"] for figure, found in figures.items()},
+                f"{name}: figures of the generated picture against the real one",
+            )
+
+
+def _over_scenes(rows: list[Figures]) -> dict[str, Figures]:
+    """Mean and spread over scenes of each figure."""
+    measures: dict[str, Callable[[list[float]], Any]] = {
+        "mean": np.mean,
+        "std": np.std,
+        "min": np.min,
+        "max": np.max,
+    }
+    return {
+        figure: {
+            name: float(measure([row[figure] for row in rows]))
+            for name, measure in measures.items()
+        }
+        for figure in rows[0]
+    }
+
+
+def _best(t: list[float], scenes: list[list[Figures]]) -> dict[str, dict[str, Any]]:
+    """Each figure's mean over scenes at each t, and the t where it is best."""
+    found = {}
+    for figure in scenes[0][0]:
+        values = np.mean([[row[figure] for row in rows] for rows in scenes], axis=0)
+        best = np.argmin(values) if figure in LOWER_IS_BETTER else np.argmax(values)
+        found[figure] = {"t": t, "values": values.tolist(), "best": t[int(best)]}
+    return found
+
+
+def _piece(picture: np.ndarray) -> np.ndarray:
+    """The middle of a picture."""
+    height, width = picture.shape[:2]
+    y, x = max(height - CROP, 0) // 2, max(width - CROP, 0) // 2
+    return picture[y : y + CROP, x : x + CROP]

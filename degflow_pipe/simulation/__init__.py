@@ -1,0 +1,1 @@
+"""A simulated zoom camera, for tests and calibration: its pictures never stand for real ones."""
