@@ -7,7 +7,7 @@ against the real LR of its level.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow, Skips
-from degflow_pipe.errors import CheckpointError, UsageError
+from degflow_pipe.errors import CheckpointError, DataError, UsageError
 from degflow_pipe.evaluation import baselines, plots, spectrum
 from degflow_pipe.evaluation.fidelity import psnr_luma, ssim, ssim_luma
 from degflow_pipe.evaluation.noise import noise_kl
@@ -31,9 +31,14 @@ from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
 
 BANDS = 10
+LEAST_SIDE = 256
+"""Pixels on a side that spectra and noise are measured on, at least."""
 CROP = 192
 """Side of the pieces on the page of pictures, in pixels."""
 LOWER_IS_BETTER = ("perceptual", "noise_kl", "spectrum")
+
+EQUAL = 120.0
+"""PSNR of equal pictures in dB, and the largest one: an infinite one would spoil means and JSON."""
 
 Figures = dict[str, float]
 
@@ -82,17 +87,22 @@ def evaluate(
     max}}}, power, coherence}}, over scenes; curve: PSNR of generated pictures to HR over the grid;
     sweep: {level: {figure: {t, values, best}}}; evaluations of v a picture. Candidates:
     `generated`, the names of `beside`, `hr`, `bicubic`, `gaussian` (oracle), `esrgan_style`,
-    `bsrgan_style`; at levels between two others of the scene `blend` (of their real pictures) and
-    `line` (decoded from the straight line between their latents), both oracles; and `rebuilt`, the
-    autoencoder's rebuild of the real picture, the ceiling.
+    `bsrgan_style`; at levels between two knots the mean of their generated pictures (`blend`) and
+    of their latents (`line`, decoded), weighted by t, and the same of their real pictures
+    (`blend_real`, `line_real`: oracles); and `rebuilt`, the autoencoder's rebuild of the real
+    picture, the ceiling.
 
-    Raises DataError for wrong pairs, and where the perceptual weights cannot be had.
+    Raises DataError for wrong pairs, for pictures of fewer than LEAST_SIDE pixels on a side, and
+    where the perceptual weights cannot be had; UsageError where matplotlib is wanted and missing.
     """
     work = _Work(model, asked, Pairs(find_scenes(data, root)[1], data))
     with (progress or Silent()).task("evaluate", len(work.pairs.scenes)) as task:
         for scene in work.pairs.scenes:
-            work.pairs.check(scene)
-            work.add(scene)
+            work.pairs.check(scene, LEAST_SIDE)
+            try:
+                work.add(scene)
+            except DataError as error:
+                raise DataError(f"{root}, scene {scene.name}: {error}") from error
             task.advance()
     result = work.result()
     if asked.out is not None:
@@ -119,13 +129,12 @@ class _Work:
         pictures = self.pairs.pictures(scene)
         hr = pictures[0]
         assert hr is not None
-        _, skips = self.model.encode(to_tensor(hr))
-        made = self._generated(self.model, hr, [level.t for level in self.levels])
+        t = [level.t for level in self.levels]
+        z, skips = self.model.encode(to_tensor(hr))
+        path = self.model.trajectory(z, t, skips)
+        made = [self._decoded(path[:, i], skips) for i in range(len(t))]
         self.evaluations = self.model.evaluations
-        beside = {
-            name: self._generated(other, hr, [level.t for level in self.levels])
-            for name, other in self.asked.beside.items()
-        }
+        beside = {n: [*_generated(other, hr, t)] for n, other in self.asked.beside.items()}
         for i, (level, real) in enumerate(zip(self.levels, pictures, strict=True)):
             if i == 0 or real is None:
                 continue
@@ -133,7 +142,7 @@ class _Work:
                 "generated": made[i],
                 **{name: levels[i] for name, levels in beside.items()},
                 **self._others(scene, level, hr, real),
-                **self._between(i, pictures, skips),
+                **self._between(i, pictures, made, path, skips),
                 "rebuilt": self._decoded(self._latent(real), skips),
             }
             rows = self.found.setdefault(level.name, {})
@@ -144,12 +153,6 @@ class _Work:
                 shown = {"HR": hr, f"real {level.name}": real, **candidates}
                 self.rows.append([(name, _piece(picture)) for name, picture in shown.items()])
         self._add_path(hr, pictures)
-
-    def _generated(self, model: DegFlow, hr: np.ndarray, t: list[float]) -> list[np.ndarray]:
-        z, skips = model.encode(to_tensor(hr))
-        path = model.trajectory(z, t, skips)
-        # One level at a time: whole pictures at every level would not fit.
-        return [to_picture(model.decode(path[:, i], skips))[0] for i in range(len(t))]
 
     def _latent(self, picture: np.ndarray) -> torch.Tensor:
         return self.model.encode(to_tensor(picture))[0]
@@ -175,30 +178,37 @@ class _Work:
         return found
 
     def _between(
-        self, i: int, pictures: list[np.ndarray | None], skips: Skips
+        self,
+        i: int,
+        pictures: list[np.ndarray | None],
+        made: list[np.ndarray],
+        path: torch.Tensor,
+        skips: Skips,
     ) -> dict[str, np.ndarray]:
-        """Blend and straight latent line of the nearest knots on both sides, with them in sight."""
-        knots = [
-            j
-            for j, level in enumerate(self.levels)
-            if j != i and not level.held_out and pictures[j] is not None
-        ]
+        """Straight lines between the nearest knots on both sides, in pixels and in the latents."""
+        knots = [j for j, level in enumerate(self.levels) if j != i and not level.held_out]
         below, above = [j for j in knots if j < i], [j for j in knots if j > i]
         if not below or not above:
             return {}
         a, b = below[-1], above[0]
+        t = [level.t for level in self.levels]
+        weight = (t[i] - t[a]) / (t[b] - t[a])
+        found = {
+            "blend": _blend(made[a], made[b], weight),
+            "line": self._decoded(torch.lerp(path[:, a], path[:, b], weight), skips),
+        }
         first, last = pictures[a], pictures[b]
-        assert first is not None and last is not None
-        weight = (self.levels[i].t - self.levels[a].t) / (self.levels[b].t - self.levels[a].t)
-        blend = first * (1 - weight) + last.astype(np.float64) * weight
-        line = torch.lerp(self._latent(first), self._latent(last), weight)
-        return {"blend": blend.round().astype(np.uint8), "line": self._decoded(line, skips)}
+        if first is not None and last is not None:
+            found["blend_real"] = _blend(first, last, weight)
+            line = torch.lerp(self._latent(first), self._latent(last), weight)
+            found["line_real"] = self._decoded(line, skips)
+        return found
 
     def _figures(self, picture: np.ndarray, real: np.ndarray) -> Figures:
         figures = {
-            "psnr": psnr(picture, real),
+            "psnr": min(psnr(picture, real), EQUAL),
             "ssim": ssim(picture, real),
-            "psnr_y": psnr_luma(picture, real),
+            "psnr_y": min(psnr_luma(picture, real), EQUAL),
             "ssim_y": ssim_luma(picture, real),
             "noise_kl": noise_kl(picture, real),
             "spectrum": spectrum.spectrum_distance(picture, real, BANDS),
@@ -220,8 +230,8 @@ class _Work:
         swept = (held_out or range(1, len(self.levels))) if self.asked.sweep else []
         curve = []
         sweep: dict[int, list[Figures]] = {i: [] for i in swept if pictures[i] is not None}
-        for picture in self._generated(self.model, hr, self.asked.grid.t):
-            curve.append(psnr(picture, hr))
+        for picture in _generated(self.model, hr, self.asked.grid.t):
+            curve.append(min(psnr(picture, hr), EQUAL))
             for i, rows in sweep.items():
                 real = pictures[i]
                 assert real is not None
@@ -268,6 +278,19 @@ class _Work:
                 {figure: found["best"] for figure, found in figures.items()},
                 f"{name}: figures of the generated picture against the real one",
             )
+
+
+def _generated(model: DegFlow, hr: np.ndarray, t: list[float]) -> Iterator[np.ndarray]:
+    """The picture of each level, one at a time: whole pictures of all levels would not fit."""
+    z, skips = model.encode(to_tensor(hr))
+    path = model.trajectory(z, t, skips)
+    for i in range(len(t)):
+        yield to_picture(model.decode(path[:, i], skips))[0]
+
+
+def _blend(a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:
+    """a (1 - weight) + b weight of two uint8 pictures, rounded."""
+    return np.rint(a * (1 - weight) + b.astype(np.float64) * weight).astype(np.uint8)
 
 
 def _over_scenes(rows: list[Figures]) -> dict[str, Figures]:

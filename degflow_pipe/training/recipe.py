@@ -21,10 +21,12 @@ class StageSettings:
     it are computed one after the other. `clip`: largest norm of the gradient, 0 for none. `ema`:
     decay of the mean of the weights that is validated and kept, 0 for the weights themselves.
     `precision`: `fp32`, `bf16` or `fp16` (mixed). `validate_every`, `save_every` and `log_every`
-    are in steps.
+    are in steps. `start`: a checkpoint folder, or a shipped one's name, whose weights of this stage
+    training starts from; empty for random ones.
     """
 
     section: ClassVar[str] = "rae"
+    start: str = ""
     steps: int = 200_000
     batch: int = 8
     patch: int = 256

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from degflow_pipe import files
 from degflow_pipe.checkpoint import CheckpointInfo, read_info, write_checkpoint
+from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.progress import Progress, Silent
@@ -22,7 +23,7 @@ from degflow_pipe.training.loop import recipe_digest, train
 from degflow_pipe.training.pairs import Pairs, find_scenes
 from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.rae import RAETrainee
-from degflow_pipe.training.recipe import TrainRecipe
+from degflow_pipe.training.recipe import StageSettings, TrainRecipe
 
 RAE_WEIGHTS = "rae.safetensors"
 RAE_RECORD = "rae.json"
@@ -44,10 +45,16 @@ def train_rae(
     processes = Processes(device, recipe.rae.precision)
     train_pairs, held_out = _scenes(recipe, data, recipe.rae.patch, processes, progress)
     trainee = RAETrainee(recipe, train_pairs, held_out, processes.device)
-    settings = {"rae": asdict(recipe.rae), "model": asdict(recipe.model.rae)}
+    start = _start_from(recipe.rae, trainee.network, "rae")
+    settings = {"rae": asdict(recipe.rae), "model": asdict(recipe.model.rae), **start}
     digest = recipe_digest([settings, asdict(recipe.data)])
     figures = train(trainee, recipe.rae, digest, out, processes, progress)
-    record = {"settings": asdict(recipe.rae), "figures": figures, "model": settings["model"]}
+    record = {
+        "settings": asdict(recipe.rae),
+        **start,
+        "figures": figures,
+        "model": asdict(recipe.model.rae),
+    }
     if processes.first:
         files.write_bytes(out / RAE_WEIGHTS, save(_plain(trainee.network.state_dict())))
         files.write_json(out / RAE_RECORD, record)
@@ -72,10 +79,12 @@ def train_lfm(
     network, rae_record = _read_rae(recipe, rae or out)
     train_pairs, held_out = _scenes(recipe, data, recipe.lfm.patch, processes, progress)
     trainee = LFMTrainee(recipe, network, train_pairs, held_out, processes.device)
+    start = _start_from(recipe.lfm, trainee.network, "velocity")
     settings = {
         "lfm": asdict(recipe.lfm),
         "model": recipe.model.to_dict()["velocity"],
         "rae": files.sha256((rae or out) / RAE_WEIGHTS),
+        **start,
     }
     digest = recipe_digest([settings, asdict(recipe.data)])
     figures = train(trainee, recipe.lfm, digest, out, processes, progress)
@@ -83,6 +92,7 @@ def train_lfm(
         "rae": rae_record,
         "lfm": {
             "settings": asdict(recipe.lfm),
+            **start,
             "figures": figures,
             "latent_variance": trainee.latent_variance,
         },
@@ -106,6 +116,25 @@ def train_lfm(
     )
     processes.wait()
     return info
+
+
+def _start_from(settings: StageSettings, network: nn.Module, part: str) -> dict[str, str]:
+    """Put the weights of settings.start into the network; {"started_from": id}, or nothing.
+
+    part: `rae` or `velocity`. Raises CheckpointError where they do not fit.
+    """
+    if not settings.start:
+        return {}
+    model = DegFlow.load(settings.start, "cpu")
+    assert model.info is not None
+    try:
+        network.load_state_dict(getattr(model, part).state_dict())
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{settings.section}.start: the {part} of {settings.start} is of another architecture "
+            f"than the recipe's model ({' '.join(str(error).split())[:200]})"
+        ) from error
+    return {"started_from": model.info.id}
 
 
 def _scenes(

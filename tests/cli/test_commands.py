@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import webdataset as wds
 from PIL import Image, ImageFilter
+from skimage import data
 
 Run = Callable[..., Any]
 GRID = [round(0.1 + 0.05 * i, 2) for i in range(19)]
@@ -266,11 +269,11 @@ def test_train_then_evaluate_and_generate(
 ) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     (tmp_path / "pairs").mkdir()
-    with Image.open(photo_folder / "astronaut.png") as photo:
-        for name, x in (("a", 0), ("b", 50), ("c", 100)):
-            hr = photo.crop((x, 20, x + 80, 100))
-            hr.save(tmp_path / "pairs" / f"{name}_hr.png")
-            hr.filter(ImageFilter.GaussianBlur(1.5)).save(tmp_path / "pairs" / f"{name}_lr.png")
+    photo = Image.fromarray(data.astronaut())
+    for name, x in (("a", 0), ("b", 50), ("c", 100)):
+        hr = photo.crop((x, 20, x + 256, 276))
+        hr.save(tmp_path / "pairs" / f"{name}_hr.png")
+        hr.filter(ImageFilter.GaussianBlur(1.5)).save(tmp_path / "pairs" / f"{name}_lr.png")
     asked = ["recipe.yaml", "--data", "pairs", "--json"]
 
     rae = fresh("train", "rae", *asked, cwd=tmp_path).json
@@ -287,14 +290,26 @@ def test_train_then_evaluate_and_generate(
     assert found["kind"] == "checkpoint" and found["id"] == lfm["id"]
     degflow("verify", "training/mini", cwd=tmp_path)
 
-    asked = ["--recipe", "recipe.yaml", "--data", "pairs", "--t-grid", "0:1:0.5", "--json"]
+    grid = ["--t-grid", "0:1:0.5"]
+    asked = ["pairs", *grid, "--sweep", "--beside", "other", "-o", "ev", "--json"]
+    shutil.copytree(tmp_path / "training" / "mini", tmp_path / "other")
     figures = fresh("evaluate", "training/mini", *asked, cwd=tmp_path).json
-    assert set(figures) == {"scenes", "levels", "evaluations", "curve"}
     assert figures["scenes"] == ["c"]
-    assert set(figures["levels"]["LR"]) == {"generated", "hr", "gaussian", "rebuilt"}
-    assert figures["levels"]["LR"]["generated"] == pytest.approx(lfm["figures"]["psnr_LR"])
-    assert figures["levels"]["LR"]["gaussian"] > figures["levels"]["LR"]["hr"]
+    candidates = figures["levels"]["LR"]["candidates"]
+    ways = {"generated", "other", "hr", "bicubic", "gaussian", "esrgan_style", "bsrgan_style"}
+    assert set(candidates) == {*ways, "rebuilt"}
+    assert candidates["other"] == candidates["generated"]
+    made = candidates["generated"]["psnr"]["mean"]
+    assert made == pytest.approx(lfm["figures"]["psnr_LR"])
+    assert candidates["gaussian"]["psnr"]["mean"] > candidates["hr"]["psnr"]["mean"]
     assert figures["curve"]["t"] == [0, 0.5, 1] and len(figures["curve"]["psnr_to_hr"]) == 3
+    assert json.loads((tmp_path / "ev" / "figures.json").read_text()) == figures
+    pages = {path.name for path in (tmp_path / "ev").glob("*.png")}
+    assert pages == {"pictures.png", "spectrum_LR.png", "sweep_LR.png"}
+    # As a table, and with the recipe in place of what the checkpoint says of its data.
+    told = ["pairs", "--recipe", "recipe.yaml", *grid]
+    shown = degflow("evaluate", "training/mini", *told, cwd=tmp_path)
+    assert f"{made:.4g}" in shown.out and "esrgan_style" in shown.out
 
     model = ["--checkpoint", "training/mini", "--json"]
     degflow("ingest", photo_folder, "--patch", "64", *model, cwd=tmp_path)

@@ -175,7 +175,7 @@ def test_side_of_a_preview(degflow: Run, tiny: str, photo_folder: Path, tmp_path
         ("run", TRAINING, "kind 'train', not 'run'"),
         ("train rae", "kind: run", "kind 'run', not 'train'"),
         ("train lfm", "kind: run", "kind 'run', not 'train'"),
-        ("evaluate tiny --recipe", "kind: run", "kind 'run', not 'train'"),
+        ("evaluate tiny PAIRS --recipe", "kind: run", "kind 'run', not 'train'"),
         ("run", "kind: run\nphoto: here", "no key 'photo'"),
         ("run", "kind: run\nshard: {size: 10}", "shard has no key 'size'"),
         ("run", "kind: run\ningest: {patch: big}", "ingest.patch must be a whole number"),
@@ -301,7 +301,7 @@ def test_preview_of_a_broken_photo(
         "ingest PHOTOS --checkpoint nowhere",
         "generate --checkpoint nowhere",
         "preview PHOTOS/astronaut.png --checkpoint nowhere",
-        "evaluate nowhere --data PHOTOS",
+        "evaluate nowhere PHOTOS",
     ],
 )
 def test_missing_checkpoint(words: str, degflow: Run, photo_folder: Path, tmp_path: Path) -> None:

@@ -23,11 +23,9 @@ from skimage import data
 
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError, DataError, PhotoError, UsageError
-from degflow_pipe.levels import parse_t
 from degflow_pipe.metrics import psnr
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.stages.verify import verify
-from degflow_pipe.training.evaluate import evaluate
 from degflow_pipe.training.loop import learning_rate, step_rng
 from degflow_pipe.training.rae import RAETrainee
 from degflow_pipe.training.recipe import StageSettings, TrainRecipe, train_recipe
@@ -407,27 +405,6 @@ def test_a_step_draws_by_seed_and_step_alone() -> None:
     assert draws(0, 3) == first
     others = {draws(0, 4), draws(1, 3), first}
     assert len({a for a, _ in others}) == len({b for _, b in others}) == 3
-
-
-def test_evaluation_holds_generated_pictures_against_real_ones(
-    scenes: Path, tiny_model: DegFlow
-) -> None:
-    grid = parse_t("0,0.4,1")
-    figures = evaluate(tiny_model, recipe_of(), scenes, grid)
-    assert figures["scenes"] == ["coffee"]
-    assert set(figures["levels"]) == {"LR2", "LR4"}
-    hr = np.array(Image.open(scenes / "coffee_hr.png"))
-    made = to_picture(tiny_model.degrade(to_tensor(hr), [0.4, 1.0]))[0]
-    for picture, name in zip(made, ("LR2", "LR4"), strict=True):
-        real = np.array(Image.open(scenes / f"coffee_{name.lower()}.png"))
-        found = figures["levels"][name]
-        assert found["generated"] == pytest.approx(psnr(picture, real), abs=1e-6)
-        assert found["hr"] == pytest.approx(psnr(hr, real), abs=1e-6)
-        assert found["gaussian"] > found["hr"] + 5  # the levels here are Gaussian blurs
-    curve = figures["curve"]
-    assert curve["t"] == [0.0, 0.4, 1.0]
-    assert curve["psnr_to_hr"][1:] == pytest.approx([psnr(p, hr) for p in made], abs=1e-6)
-    assert figures["evaluations"] > 0
 
 
 def curve(folder: Path, name: str) -> list[float]:

@@ -1,0 +1,180 @@
+"""evaluate on a multi-level set: every candidate's figures, held-out levels, sweep, pages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import CheckpointError, DataError
+from degflow_pipe.evaluation.evaluate import Asked, data_of, evaluate
+from degflow_pipe.levels import parse_t
+from degflow_pipe.metrics import psnr
+from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.training.data import DataSettings
+
+BLURS = {"LR2": (0.3, 1.0, False), "LR3": (0.6, 1.6, True), "LR4": (1.0, 2.2, False)}
+"""t, sigma in pixels, held out."""
+SETTINGS = DataSettings(
+    s_max=4.0,
+    source="photos of scikit-image, blurred",
+    licence="as theirs",
+    validate="a,b",
+    levels=[
+        {"name": "HR", "t": 0.0, "files": "*_HR.png"},
+        *(
+            {"name": name, "t": t, "files": f"*_{name}.png", "held_out": held_out}
+            for name, (t, _, held_out) in BLURS.items()
+        ),
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> dict[str, np.ndarray]:
+    """Two scenes to hold out and one to train on, 256 x 320 pixels, at four levels."""
+    found = {}
+    crops = (data.coffee()[:256, :320], data.chelsea()[:256, :320], data.astronaut()[:256, :320])
+    for scene, hr in zip("abc", crops, strict=True):
+        found[f"{scene}_HR"] = hr
+        for name, (_, sigma, _) in BLURS.items():
+            found[f"{scene}_{name}"] = cv2.GaussianBlur(hr, (0, 0), sigma)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(pictures: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pairs")
+    for name, picture in pictures.items():
+        Image.fromarray(np.ascontiguousarray(picture)).save(path / f"{name}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    return Asked(parse_t("0.3,0.6,1"), sweep=True, out=tmp_path_factory.mktemp("out"))
+
+
+@pytest.fixture(scope="module")
+def figures(tiny_model: DegFlow, folder: Path, asked: Asked) -> dict[str, Any]:
+    return evaluate(tiny_model, SETTINGS, folder, asked)
+
+
+def mean_over(figures: dict[str, Any], level: str, candidate: str, figure: str = "psnr") -> float:
+    return figures["levels"][level]["candidates"][candidate][figure]["mean"]
+
+
+def test_every_level_of_the_held_out_scenes_is_measured(figures: dict[str, Any]) -> None:
+    assert figures["scenes"] == ["a", "b"]
+    held_out = {name: level["held_out"] for name, level in figures["levels"].items()}
+    assert held_out == {"LR2": False, "LR3": True, "LR4": False}
+    assert figures["levels"]["LR3"]["t"] == 0.6
+
+
+def test_figures_are_of_the_model_s_own_pictures(
+    figures: dict[str, Any], tiny_model: DegFlow, pictures: dict[str, np.ndarray]
+) -> None:
+    t = [t for t, _, _ in BLURS.values()]
+    made = {s: to_picture(tiny_model.degrade(to_tensor(pictures[f"{s}_HR"]), t)[0]) for s in "ab"}
+    for i, name in enumerate(BLURS):
+        found = [psnr(made[s][i], pictures[f"{s}_{name}"]) for s in "ab"]
+        row = figures["levels"][name]["candidates"]["generated"]["psnr"]
+        assert row["mean"] == pytest.approx(np.mean(found), abs=1e-6)
+        assert row["std"] == pytest.approx(np.std(found), abs=1e-6)
+        assert [row["min"], row["max"]] == pytest.approx(sorted(found), abs=1e-6)
+        to_hr = [psnr(made[s][i], pictures[f"{s}_HR"]) for s in "ab"]
+        assert figures["curve"]["psnr_to_hr"][i] == pytest.approx(np.mean(to_hr), abs=1e-6)
+
+
+def test_what_one_would_do_instead_stands_beside(
+    figures: dict[str, Any], pictures: dict[str, np.ndarray]
+) -> None:
+    hr = np.mean([psnr(pictures[f"{s}_HR"], pictures[f"{s}_LR4"]) for s in "ab"])
+    assert mean_over(figures, "LR4", "hr") == pytest.approx(hr)
+    # The levels are Gaussian blurs, so the oracle all but finds them.
+    assert mean_over(figures, "LR4", "gaussian") > hr + 10
+    random = {way: mean_over(figures, "LR4", way) for way in ("esrgan_style", "bsrgan_style")}
+    assert len({*random.values(), hr, mean_over(figures, "LR4", "bicubic")}) == 4
+
+
+def test_straight_lines_stand_between_knots_only(
+    figures: dict[str, Any], pictures: dict[str, np.ndarray], tiny_model: DegFlow
+) -> None:
+    lines = {"blend", "line", "blend_real", "line_real"}
+    assert lines <= set(figures["levels"]["LR3"]["candidates"])
+    assert not lines & set(figures["levels"]["LR4"]["candidates"])
+    weight = (0.6 - 0.3) / (1.0 - 0.3)
+    oracle, own = [], []
+    for s in "ab":
+        two, four = (pictures[f"{s}_{name}"].astype(float) for name in ("LR2", "LR4"))
+        blend = np.rint(two + (four - two) * weight).astype(np.uint8)
+        oracle.append(psnr(blend, pictures[f"{s}_LR3"]))
+        z, skips = tiny_model.encode(to_tensor(pictures[f"{s}_HR"]))
+        path = tiny_model.trajectory(z, [0.3, 1.0], skips)
+        line = tiny_model.decode(torch.lerp(path[:, 0], path[:, 1], weight), skips)
+        own.append(psnr(to_picture(line)[0], pictures[f"{s}_LR3"]))
+    assert mean_over(figures, "LR3", "blend_real") == pytest.approx(np.mean(oracle), abs=0.01)
+    assert mean_over(figures, "LR3", "line") == pytest.approx(np.mean(own), abs=0.01)
+
+
+def test_the_sweep_marks_where_each_figure_is_best(figures: dict[str, Any]) -> None:
+    assert set(figures["sweep"]) == {"LR3"}, "the held-out level is swept"
+    for figure, found in figures["sweep"]["LR3"].items():
+        assert found["t"] == [0.3, 0.6, 1.0]
+        best = min if figure in ("noise_kl", "spectrum") else max
+        assert found["best"] == found["t"][found["values"].index(best(found["values"]))]
+    at = figures["sweep"]["LR3"]["psnr"]["values"][1]
+    assert at == pytest.approx(mean_over(figures, "LR3", "generated"), abs=0.01)
+
+
+def test_bands_of_power_and_coherence_stand_real_beside_generated(figures: dict[str, Any]) -> None:
+    for level in figures["levels"].values():
+        assert len(level["bands"]) == 10
+        for name in ("power", "coherence"):
+            for side in ("real", "generated"):
+                assert len(level[f"{name} {side}"]) == 10
+        assert max(level["coherence real"]) <= 1
+    # The stronger blur has less of what is fine.
+    fine = [figures["levels"][name]["power real"][5] for name in BLURS]
+    assert fine == sorted(fine, reverse=True)
+
+
+def test_json_and_pages_are_written(figures: dict[str, Any], asked: Asked) -> None:
+    assert asked.out is not None
+    assert json.loads((asked.out / "figures.json").read_text()) == figures
+    pages = {path.stem for path in asked.out.glob("*.png")}
+    assert pages == {"pictures", "sweep_LR3", *(f"spectrum_{name}" for name in BLURS)}
+    for page in asked.out.glob("*.png"):
+        with Image.open(page) as picture:
+            picture.load()
+
+
+def test_again_gives_the_same_figures(
+    figures: dict[str, Any], tiny_model: DegFlow, folder: Path
+) -> None:
+    again = evaluate(tiny_model, SETTINGS, folder, Asked(parse_t("1")))
+    assert again["levels"] == figures["levels"]
+    assert again["sweep"] == {}
+
+
+def test_small_pictures_are_refused_by_name(tiny_model: DegFlow, tmp_path: Path) -> None:
+    for scene in "ac":
+        for name in ("HR", *BLURS):
+            Image.fromarray(data.coffee()[:200, :300]).save(tmp_path / f"{scene}_{name}.png")
+    settings = replace(SETTINGS, validate="a")
+    with pytest.raises(DataError, match=r"a_HR\.png.*256"):
+        evaluate(tiny_model, settings, tmp_path, Asked(parse_t("1")))
+
+
+def test_checkpoint_that_does_not_tell_its_data(tiny_model: DegFlow) -> None:
+    with pytest.raises(CheckpointError, match="--recipe"):
+        data_of(tiny_model)
