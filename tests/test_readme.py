@@ -1,5 +1,6 @@
 """Every command and every piece of Python in the README, run as a newcomer would run it."""
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ from skimage import data
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+TRAIN = "degflow-pipe train rae RECIPE --data PAIRS"
+PUBLISHED = "degflow-pipe checkpoint export training/NAME --rae RAE.pt --flow FLOW.pt"
 
 
 def blocks(language: str) -> list[str]:
@@ -44,8 +47,10 @@ def shell(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m degflow_pipe "$@"\n')
     program.chmod(0o755)
 
+    path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+
     def run(line: str) -> str:
-        environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+        environment = {**os.environ, "PATH": path}
         done = subprocess.run(
             line, shell=True, cwd=folder, env=environment, capture_output=True, text=True
         )
@@ -96,28 +101,29 @@ def test_demo(shell, folder: Path) -> None:
     assert "degflow-pipe ingest YOUR_PHOTOS" in said
 
 
-def test_training(shell, folder: Path) -> None:
-    pairs = folder / "PAIRS"
-    pairs.mkdir()
-    for name in ("one", "two"):
-        hr = getattr(data, "chelsea" if name == "one" else "coffee")()[:96, :96]
-        cv2.imwrite(str(pairs / f"{name}_hr.png"), hr)
-        cv2.imwrite(str(pairs / f"{name}_lr.png"), cv2.GaussianBlur(hr, (0, 0), 1.5))
-    stage = {"steps": 3, "batch": 1, "patch": 64, "warmup": 1}
+@pytest.fixture(scope="module")
+def pairs(folder: Path) -> None:
+    """PAIRS with a RECIPE for them, and CITY100 in the layout of that set."""
+    (folder / "PAIRS").mkdir()
+    nikon = folder / "CITY100" / "nikon_d5500"
+    nikon.mkdir(parents=True)
+    for name, number in (("chelsea", "001"), ("coffee", "061")):
+        hr = getattr(data, name)()[:256, :256, ::-1]
+        lr = cv2.GaussianBlur(hr, (0, 0), 1.5)
+        for prefix in (folder / "PAIRS" / name, nikon / number):
+            cv2.imwrite(f"{prefix}_hr.png", hr)
+            cv2.imwrite(f"{prefix}_lr.png", lr)
+    stage = {"steps": 3, "batch": 2, "patch": 64, "warmup": 1}
     recipe = {
         "kind": "train",
         "name": "NAME",
-        "model": {
-            "preset": "compact",
-            "rae": {"width": 4},
-            "velocity": {"width": 8, "blocks": 1},
-        },
+        "model": {"preset": "published", "rae": {"width": 4}, "velocity": {"width": 8}},
         "data": {
             "levels": [
                 {"name": "HR", "t": 0.0, "files": "*_hr.png"},
                 {"name": "LR", "t": 1.0, "files": "*_lr.png"},
             ],
-            "validate": "two",
+            "validate": "coffee",
             "s_max": 3.0,
             "source": "a test",
             "licence": "none",
@@ -126,11 +132,20 @@ def test_training(shell, folder: Path) -> None:
         "lfm": {**stage, "perceptual": "none"},
     }
     (folder / "RECIPE").write_text(yaml.safe_dump(recipe))
-    lines = [line for line in indented() if "RECIPE" in line]
-    assert len(lines) == 3
-    for line in lines:
+
+
+def test_training_and_evaluation(shards: Path, shell, pairs: None, folder: Path) -> None:
+    lines = [line for line in indented() if not line.startswith("pip install")]
+    train, published = lines.index(TRAIN), lines.index(PUBLISHED)
+    assert published > train, "a checkpoint is trained before it is exported"
+    for line in lines[train:]:
         shell(line)
     assert (folder / "training" / "NAME" / "model.safetensors").exists()
+    assert (folder / "published" / "model.safetensors").exists()
+    figures = json.loads((folder / "figures" / "figures.json").read_text())
+    assert "city100-published" in figures["levels"]["LR"]["candidates"]
+    assert (folder / "figures" / "pictures.png").exists()
+    assert (folder / "simulated" / "Simulated" / "Train" / "2").is_dir()
 
 
 def test_table_of_commands_is_the_command_line(shell) -> None:

@@ -179,14 +179,14 @@ class Pairs:
     def check(self, scene: Scene, patch: int = 0) -> None:
         """Read a scene at all levels. Raises DataError, or PhotoError, naming the file at fault.
 
-        patch: the side that a training crop needs. An LR that lies off its HR by more than
+        patch: the side in pixels that is needed at least. An LR that lies off its HR by more than
         data.max_shift pixels, by phase correlation of the whole pictures, is at fault.
         """
         pictures = self.pictures(scene)
         hr = pictures[0]
         assert hr is not None
         if min(hr.shape[:2]) < patch:
-            raise DataError(f"{scene.hr} is {_size(hr)}, smaller than the training patch {patch}")
+            raise DataError(f"{scene.hr} is {_size(hr)}: {patch} pixels on a side are needed")
         for path in scene.same:
             if not np.array_equal(self._picture(path), hr):
                 raise DataError(
@@ -220,7 +220,7 @@ class Pairs:
             assert hr is not None
             height, width = hr.shape[:2]
             if min(height, width) < patch:
-                raise DataError(f"{scene.hr} is smaller than the training patch {patch}")
+                raise DataError(f"{scene.hr} is {_size(hr)}: {patch} pixels on a side are needed")
             y, x = (int(v) for v in place * [height - patch + 1, width - patch + 1])
             knots = [stack[i] for i in self._knots]
             crops = np.stack([p[y : y + patch, x : x + patch] for p in knots if p is not None])

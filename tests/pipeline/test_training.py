@@ -339,9 +339,7 @@ def test_a_pair_of_two_sizes_is_named(pairs: Path, tmp_path: Path, scene: str) -
 
 
 def test_a_scene_smaller_than_the_training_patch_is_named(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"_hr\.png is 96 x 96, smaller than the training patch 128"
-    ):
+    with pytest.raises(DataError, match=r"_hr\.png is 96 x 96: 128 pixels on a side are needed"):
         train_rae(recipe_of(rae={"patch": 128}), scenes, tmp_path / "out", "cpu")
 
 
