@@ -13,6 +13,8 @@ import pytest
 import yaml
 from skimage import data
 
+from degflow_pipe.training.recipe import train_recipe
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 TRAIN = "degflow-pipe train rae RECIPE --data PAIRS"
@@ -146,6 +148,13 @@ def test_training_and_evaluation(shards: Path, shell, pairs: None, folder: Path)
     assert "city100-published" in figures["levels"]["LR"]["candidates"]
     assert (folder / "figures" / "pictures.png").exists()
     assert (folder / "simulated" / "Simulated" / "Train" / "2").is_dir()
+
+
+def test_recipe_is_one() -> None:
+    (text,) = blocks("yaml")
+    recipe = train_recipe(yaml.safe_load(text))
+    assert [level.t for level in recipe.data.knots] == [0.0, 1.0]
+    assert recipe.rae.steps == 16000 and recipe.lfm.perceptual == "none"
 
 
 def test_table_of_commands_is_the_command_line(shell) -> None:

@@ -22,7 +22,7 @@ from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 110
+WIDTH = 160
 """Columns that a wide table takes at least, also where the output is no terminal."""
 LOG_EVERY = 10.0
 """Seconds between lines of a plain log."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -26,10 +27,17 @@ class LevelFiles:
     held_out: bool = False
 
     def __post_init__(self) -> None:
+        # Plots are named after levels, and a checkpoint's levels may be anybody's.
+        if not re.fullmatch(r"[\w+-][\w.+-]{0,31}", self.name):
+            raise UsageError(
+                f"data.levels: a name is 1 to 32 letters, digits, '_', '.', '+' or '-', got "
+                f"{self.name!r}"
+            )
         if not 0.0 <= self.t <= 1.0:
             raise UsageError(f"data.levels: t of {self.name} must be in [0, 1], got {self.t}")
         if (
             self.files.startswith("/")
+            or ".." in self.files.split("/")
             or self.files.count("*") != 1
             or set("{}[]?") & set(self.files)
         ):

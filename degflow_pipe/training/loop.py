@@ -91,13 +91,15 @@ def train(
             f"processes of {settings.accumulate} parts each"
         )
     run = _Run(trainee, settings, digest, folder, processes)
+    trained = run.step >= settings.steps
     with (
         progress.task(f"train {trainee.name}", settings.steps, done=run.step) as task,
         Scalars(folder, trainee.name, run.step, processes.first) as scalars,
     ):
-        figures = _steps(run, task, scalars)
-    if not figures:
-        figures = run.validate(task, scalars)
+        # Whether to validate is decided alike in every process, as they wait for one another.
+        if processes.count > 1 and processes.first:
+            task.note(f"train {trainee.name} in {processes.count} processes")
+        figures = run.validate(task, scalars) if trained else _steps(run, task, scalars)
     run.keep_mean()
     return {**figures, "seconds": run.seconds}
 
@@ -168,18 +170,25 @@ class _Run:
                 loss = self.trainee.loss(rng, slice(first, first + size), self.forward)
                 processes.backward(loss / settings.accumulate)
             total += processes.mean(loss.detach()) / settings.accumulate
-        if not math.isfinite(total):
-            kept = self.state_path if files.exists(self.state_path) else "none was saved yet"
-            raise DataError(
-                f"the loss of {self.trainee.name} is {total} at step {self.step + 1}: lower "
-                f"{settings.section}.lr, or set {settings.section}.clip; last good state: {kept}"
-            )
-        if settings.clip:
-            processes.clip(self.forward.parameters(), settings.clip)
+        self._check("loss", total)
+        norm = processes.clip(self.forward.parameters(), settings.clip or math.inf)
+        if not processes.scales:  # a scaler skips such a step and goes on with a smaller scale
+            self._check("gradient's norm", norm)
         self.optimizer.step()
         self.step += 1
         self._update_mean()
         return total
+
+    def _check(self, name: str, value: float) -> None:
+        """Raises DataError for what is not finite, before it reaches the weights."""
+        if math.isfinite(value):
+            return
+        kept = self.state_path if files.exists(self.state_path) else "none was saved yet"
+        section = self.settings.section
+        raise DataError(
+            f"the {name} of {self.trainee.name} is {value} at step {self.step + 1}: lower "
+            f"{section}.lr, or set {section}.clip; last good state: {kept}"
+        )
 
     def _update_mean(self) -> None:
         if self.mean is None:
@@ -233,19 +242,20 @@ class _Run:
         data = files.read_bytes(self.state_path)
         try:
             state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-            known = state["recipe"]
+            if state["recipe"] != self.digest:
+                raise UsageError(
+                    f"{self.state_path} is the state of another recipe, other data or another "
+                    f"autoencoder: give another folder with -o, or delete the file to start anew"
+                )
+            self.trainee.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.mean is not None:
+                self.mean.load_state_dict(state["mean"])
+            self.processes.load_scaler(state["scaler"])
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        except UsageError:
+            raise
         except Exception as error:  # torch raises nearly anything on damaged files
             raise DataError(
                 f"{self.state_path} is damaged: delete it to start anew ({error})"
             ) from error
-        if known != self.digest:
-            raise UsageError(
-                f"{self.state_path} is the state of another recipe, other data or another "
-                f"autoencoder: give another folder with -o, or delete the file to start anew"
-            )
-        self.trainee.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.mean is not None:
-            self.mean.load_state_dict(state["mean"])
-        self.processes.load_scaler(state["scaler"])
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])

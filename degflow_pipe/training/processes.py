@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from degflow_pipe.degflow import choose_device
 from degflow_pipe.errors import UsageError
 
+PATIENCE = timedelta(hours=12)
+"""For which processes wait for one another: the first one checks all pairs and validates alone."""
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -31,6 +34,7 @@ class Processes:
         try:
             from accelerate import Accelerator
             from accelerate.state import AcceleratorState
+            from accelerate.utils import InitProcessGroupKwargs
         except ImportError as error:
             raise UsageError(
                 "training needs Accelerate and TensorBoard: pip install 'degflow-pipe[train]'"
@@ -47,8 +51,15 @@ class Processes:
             # Accelerate keeps the state of an earlier run of this process and refuses another
             # precision or device.
             AcceleratorState._reset_state(reset_partial_state=True)
+        if os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1") != "1":
+            raise UsageError(
+                "gradient accumulation is the recipe's `accumulate`: leave it out of Accelerate's "
+                "configuration"
+            )
         self._accelerator = Accelerator(
-            cpu=chosen.type == "cpu", mixed_precision=PRECISIONS[precision]
+            cpu=chosen.type == "cpu",
+            mixed_precision=PRECISIONS[precision],
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         )
         self.device: torch.device = self._accelerator.device
         self.count: int = self._accelerator.num_processes
@@ -74,8 +85,14 @@ class Processes:
     def backward(self, loss: Tensor) -> None:
         self._accelerator.backward(loss)
 
-    def clip(self, parameters: Iterable[nn.Parameter], norm: float) -> None:
-        self._accelerator.clip_grad_norm_(parameters, norm)
+    def clip(self, parameters: Iterable[nn.Parameter], norm: float) -> float:
+        """Bring the gradient's norm down to `norm` where it is larger; returns what it was."""
+        return float(self._accelerator.clip_grad_norm_(parameters, norm) or 0.0)
+
+    @property
+    def scales(self) -> bool:
+        """Whether losses are scaled, as with fp16; steps that overflow are then left out."""
+        return self._accelerator.scaler is not None
 
     def mean(self, value: Tensor) -> float:
         """The mean of a scalar over the processes."""

@@ -23,7 +23,7 @@ from degflow_pipe.training.loop import recipe_digest, train
 from degflow_pipe.training.pairs import Pairs, find_scenes
 from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.rae import RAETrainee
-from degflow_pipe.training.recipe import StageSettings, TrainRecipe
+from degflow_pipe.training.recipe import TrainRecipe
 
 RAE_WEIGHTS = "rae.safetensors"
 RAE_RECORD = "rae.json"
@@ -45,7 +45,7 @@ def train_rae(
     processes = Processes(device, recipe.rae.precision)
     train_pairs, held_out = _scenes(recipe, data, recipe.rae.patch, processes, progress)
     trainee = RAETrainee(recipe, train_pairs, held_out, processes.device)
-    start = _start_from(recipe.rae, trainee.network, "rae")
+    start = _start_from(recipe, "rae", trainee.network)
     settings = {"rae": asdict(recipe.rae), "model": asdict(recipe.model.rae), **start}
     digest = recipe_digest([settings, asdict(recipe.data)])
     figures = train(trainee, recipe.rae, digest, out, processes, progress)
@@ -58,6 +58,7 @@ def train_rae(
     if processes.first:
         files.write_bytes(out / RAE_WEIGHTS, save(_plain(trainee.network.state_dict())))
         files.write_json(out / RAE_RECORD, record)
+    processes.wait()
     return record
 
 
@@ -79,7 +80,7 @@ def train_lfm(
     network, rae_record = _read_rae(recipe, rae or out)
     train_pairs, held_out = _scenes(recipe, data, recipe.lfm.patch, processes, progress)
     trainee = LFMTrainee(recipe, network, train_pairs, held_out, processes.device)
-    start = _start_from(recipe.lfm, trainee.network, "velocity")
+    start = _start_from(recipe, "velocity", trainee.network)
     settings = {
         "lfm": asdict(recipe.lfm),
         "model": recipe.model.to_dict()["velocity"],
@@ -118,22 +119,24 @@ def train_lfm(
     return info
 
 
-def _start_from(settings: StageSettings, network: nn.Module, part: str) -> dict[str, str]:
-    """Put the weights of settings.start into the network; {"started_from": id}, or nothing.
+def _start_from(recipe: TrainRecipe, part: str, network: nn.Module) -> dict[str, str]:
+    """Put the weights of the stage's `start` into the network; {"started_from": id}, or nothing.
 
-    part: `rae` or `velocity`. Raises CheckpointError where they do not fit.
+    part: `rae` or `velocity`. Raises CheckpointError where its architecture is another one.
     """
+    settings = recipe.rae if part == "rae" else recipe.lfm
     if not settings.start:
         return {}
     model = DegFlow.load(settings.start, "cpu")
     assert model.info is not None
-    try:
-        network.load_state_dict(getattr(model, part).state_dict())
-    except RuntimeError as error:
+    wanted, found = recipe.model.to_dict()[part], model.model.to_dict()[part]
+    other = [key for key in wanted if wanted[key] != found[key] and key != "dropout"]
+    if other:
         raise CheckpointError(
-            f"{settings.section}.start: the {part} of {settings.start} is of another architecture "
-            f"than the recipe's model ({' '.join(str(error).split())[:200]})"
-        ) from error
+            f"{settings.section}.start: {settings.start} has model.{part}.{other[0]} "
+            f"{found[other[0]]}, the recipe {wanted[other[0]]}: give both the same"
+        )
+    network.load_state_dict(getattr(model, part).state_dict())
     return {"started_from": model.info.id}
 
 

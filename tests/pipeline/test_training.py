@@ -480,7 +480,7 @@ def test_tensorboard_has_the_curve_and_the_pictures(trained_rae: Path) -> None:
 def test_two_processes_give_the_curve_of_one(
     scenes: Path, trained_rae: Path, tmp_path: Path
 ) -> None:
-    """As users launch them; the velocity's dropout is on."""
+    """Launched as torch and Accelerate launch several; the velocity's dropout is on."""
     values = {
         "kind": "train",
         "name": "smallest",
@@ -506,15 +506,19 @@ def test_two_processes_give_the_curve_of_one(
     train_rae(train_recipe(values), scenes, one, "cpu")
     train_lfm(train_recipe(values), scenes, one, None, "cpu")
     for stage in ("rae", "lfm"):
-        words = ["--cpu", "--num_processes", "2", "-m", "degflow_pipe", "train", stage]
+        words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+        words += ["-m", "degflow_pipe", "train", stage]
         words += [str(path), "--data", str(scenes), "-o", str(two), "--device", "cpu"]
         done = subprocess.run(
-            [sys.executable, "-m", "accelerate.commands.launch", *words],
+            [sys.executable, *words],
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
+        # Two processes did train: one says that it is one of two.
+        assert done.stderr.count(f"train {stage} in 2 processes") == 1, done.stderr
         assert len(curve(two, stage)) == STEPS  # one process writes the log
         assert curve(two, stage) == pytest.approx(curve(one, stage), rel=1e-4)
 
@@ -522,3 +526,35 @@ def test_two_processes_give_the_curve_of_one(
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     with pytest.raises(UsageError, match=r"rae.batch must be a multiple of rae.accumulate"):
         recipe_of(rae={"batch": 4, "accumulate": 3})
+
+
+def test_training_starts_from_a_checkpoint(
+    scenes: Path, tiny: str, tiny_model: DegFlow, tmp_path: Path
+) -> None:
+    """With a learning rate of next to nothing its weights are those of the checkpoint."""
+    model = tiny_model.model.to_dict()
+    still = {"start": tiny, "lr": 1e-12, "lr_end": 1e-12, "steps": 1}
+    recipe = recipe_of(model=model, rae=still, lfm=still)
+    train_rae(recipe, scenes, tmp_path, "cpu")
+    info = train_lfm(recipe, scenes, tmp_path, device="cpu")
+    assert tiny_model.info is not None
+    for stage in ("rae", "lfm"):
+        assert info.training[stage]["started_from"] == tiny_model.info.id
+    trained = DegFlow.load(str(tmp_path), "cpu")
+    for part in ("rae", "velocity"):
+        first, last = (getattr(m, part).state_dict() for m in (tiny_model, trained))
+        for key, value in first.items():
+            torch.testing.assert_close(last[key], value, rtol=0, atol=1e-9)
+
+
+def test_start_of_another_architecture_is_refused(scenes: Path, tiny: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"rae\.start.*model\.rae\.width 4, the recipe 2"):
+        train_rae(recipe_of(rae={"start": tiny}), scenes, tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("name", ["../up", "", "a b", "x" * 33])
+def test_level_names_are_plain(name: str) -> None:
+    levels = [{"name": n, "t": t, "files": files} for n, t, files in LEVELS]
+    levels[1]["name"] = name
+    with pytest.raises(UsageError, match="a name is 1 to 32"):
+        recipe_of(data={"levels": levels})
