@@ -506,7 +506,7 @@ def test_two_processes_give_the_curve_of_one(
     train_rae(train_recipe(values), scenes, one, "cpu")
     train_lfm(train_recipe(values), scenes, one, None, "cpu")
     for stage in ("rae", "lfm"):
-        words = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+        words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
         words += ["-m", "degflow_pipe", "train", stage]
         words += [str(path), "--data", str(scenes), "-o", str(two), "--device", "cpu"]
         done = subprocess.run(
