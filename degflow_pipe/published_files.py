@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import re
 import struct
 import warnings
@@ -40,6 +41,10 @@ LARGEST_FILE = 4 << 30
 """Bytes; the published files have 118 and 242 million."""
 LARGEST_PICKLE = 8 << 20
 """Bytes of a file that are not tensors; the published ones have some 100,000."""
+PICKLED = (
+    "refused, and nothing in it was run: it holds pickled objects ({}), which can run code or take "
+    "memory at will; have it saved again with tensors, numbers, texts, lists and dicts only"
+)
 LONGEST_REFUSAL = 500
 """Characters of what is said of a file."""
 
@@ -154,9 +159,7 @@ def _load(path: Path, kind: str) -> dict[str, Any]:
         found = re.search(r"GLOBAL (\S+)", str(error))
         raise _refusal(
             path,
-            f"refused, and nothing in it was run: it holds pickled objects "
-            f"({found[1] if found else 'of unknown kind'}), which can run code; have it saved "
-            f"again with tensors, numbers, texts, lists and dicts only",
+            PICKLED.format(found[1] if found else "of unknown kind"),
         ) from error
     except Exception as error:  # a hostile file can make torch's reader raise anything
         raise _refusal(
@@ -188,12 +191,25 @@ def _check_archive(path: Path) -> None:
                 if member.filename.endswith(".pkl") and member.file_size > LARGEST_PICKLE:
                     raise _refusal(path, f"{member.file_size} bytes that are not tensors")
             broken = archive.testzip()
+            if broken is not None:
+                raise _refusal(path, f"damaged at {broken}; download it again")
+            for name in archive.namelist():
+                if name.endswith(".pkl"):
+                    _check_pickle(path, archive.read(name))
     except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, struct.error) as error:
         raise _refusal(
             path, f"not a file of torch.save, or not whole ({error}); download it again"
         ) from error
-    if broken is not None:
-        raise _refusal(path, f"damaged at {broken}; download it again")
+
+
+def _check_pickle(path: Path, data: bytes) -> None:
+    """Refuses Python's own objects: torch allows some that take memory at will, as bytearray."""
+    for opcode, argument, _ in pickletools.genops(data):
+        named = str(argument).replace(" ", ".")
+        ours = named == "collections.OrderedDict"
+        python = named.startswith(("builtins.", "__builtin__.", "collections."))
+        if opcode.name == "GLOBAL" and python and not ours:
+            raise _refusal(path, PICKLED.format(named))
 
 
 def _entries(path: Path, kind: str, loaded: Any) -> dict[str, Any]:

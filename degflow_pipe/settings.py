@@ -71,7 +71,12 @@ def _fits_one(value: Any, hint: Any) -> bool:
 
 
 def _say(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text (in quotes)",
+        bool: "true or false",
+    }
     if isinstance(hint, types.UnionType):
         return " or ".join(_say(option) for option in get_args(hint) if option is not type(None))
     origin = getattr(hint, "__origin__", hint)

@@ -103,14 +103,23 @@ def evaluate(
 
     grid = parse_t_grid(t_grid or defaults.T_GRID)
     from degflow_pipe.degflow import DegFlow
-    from degflow_pipe.evaluation.evaluate import Asked, data_of
+    from degflow_pipe.errors import UsageError
+    from degflow_pipe.evaluation.evaluate import CANDIDATES, Asked, data_of
     from degflow_pipe.evaluation.evaluate import evaluate as stage
     from degflow_pipe.stages.recipe import load_recipe
     from degflow_pipe.training.recipe import train_recipe
 
     settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
     model = DegFlow.load(checkpoint, device)
-    others = {Path(name).name: DegFlow.load(name, device) for name in beside or []}
+    names = [Path(name).name for name in beside or []]
+    if len(set(names)) < len(names) or set(names) & set(CANDIDATES):
+        raise UsageError(
+            f"--beside: {', '.join(names)} must be different names, and none of "
+            f"{', '.join(CANDIDATES)}, as the table has one row for each"
+        )
+    others = {
+        name: DegFlow.load(path, device) for name, path in zip(names, beside or [], strict=True)
+    }
     asked = Asked(grid, perceptual, sweep, others, out)
     result = stage(model, settings or data_of(model), pairs, asked, TerminalProgress())
     show_evaluation(result, json, checkpoint)

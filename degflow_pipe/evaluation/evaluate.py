@@ -40,6 +40,12 @@ LOWER_IS_BETTER = ("perceptual", "noise_kl", "spectrum")
 EQUAL = 120.0
 """PSNR of equal pictures in dB, and the largest one: an infinite one would spoil means and JSON."""
 
+CANDIDATES = (
+    *("generated", "hr", "bicubic", "gaussian", "esrgan_style", "bsrgan_style"),
+    *("blend", "line", "blend_real", "line_real", "rebuilt"),
+)
+"""Rows of the table but for the models of `beside`."""
+
 Figures = dict[str, float]
 
 
@@ -95,7 +101,7 @@ def evaluate(
     Raises DataError for wrong pairs, for pictures of fewer than LEAST_SIDE pixels on a side, and
     where the perceptual weights cannot be had; UsageError where matplotlib is wanted and missing.
     """
-    work = _Work(model, asked, Pairs(find_scenes(data, root)[1], data))
+    work = _Work(model, asked, Pairs(find_scenes(data, root, to_train=False)[1], data))
     with (progress or Silent()).task("evaluate", len(work.pairs.scenes)) as task:
         for scene in work.pairs.scenes:
             work.pairs.check(scene, LEAST_SIDE)

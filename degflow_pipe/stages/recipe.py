@@ -84,7 +84,10 @@ def load_recipe(path_or_name: str, kind: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} must be a mapping of keys to values")
     if values.get("kind") != kind:
-        raise UsageError(f"{path} is a recipe of kind {values.get('kind')!r}, not {kind!r}")
+        raise UsageError(
+            f"{path} is a recipe of kind {values.get('kind')!r}, not {kind!r}: it must say "
+            f"`kind: {kind}`"
+        )
     return values
 
 

@@ -28,7 +28,10 @@ def kind_of(path: Path) -> str:
         return STORE
     if files.names(path, ".tar") or files.names(path, INDEX):
         return SHARDS
-    raise UsageError(f"{path} is neither a store, nor a shard folder, nor a checkpoint")
+    raise UsageError(
+        f"{path} is neither a store, nor a shard folder, nor a checkpoint; where a command was "
+        f"stopped before it was whole, run that again"
+    )
 
 
 def info(path: Path) -> dict[str, Any]:

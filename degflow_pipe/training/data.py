@@ -123,6 +123,8 @@ class DataSettings:
         for scale in (*self.scales, *self.held_out_scales):
             if not 1 < scale <= self.s_max:
                 raise UsageError(f"data: a scale must be in (1, s_max], got {scale}")
+            if self.set == "interflow" and round(scale, 1) != scale:
+                raise UsageError(f"data: interflow's scales are in tenths, got {scale}")
 
     @property
     def pair_levels(self) -> list[PairLevel]:

@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,12 +50,14 @@ class Scene:
         return self.files[0]
 
 
-def find_scenes(data: DataSettings, root: Path) -> tuple[list[Scene], list[Scene]]:
+def find_scenes(
+    data: DataSettings, root: Path, *, to_train: bool = True
+) -> tuple[list[Scene], list[Scene]]:
     """Match the level patterns below root; returns (training, validation) scenes sorted by name.
 
-    A scene of the Test split, or one that data.validate names, is held out. Raises DataError where
-    a level has no file, a scene lacks a knot (in sets that took every scene at every scale), or a
-    split is empty.
+    A scene of the Test split, or one that data.validate names, is held out. to_train: scenes for
+    training are needed as well. Raises DataError where a level has no file, a scene lacks a knot
+    (in sets that took every scene at every scale), or a split that is needed is empty.
     """
     levels = data.pair_levels
     found = [_find(level, level.lr, data, root) for level in levels[1:]]
@@ -69,7 +72,10 @@ def find_scenes(data: DataSettings, root: Path) -> tuple[list[Scene], list[Scene
     for level, paths in zip(levels, found, strict=True):
         if not paths:
             pattern, _ = compile_pattern(level.lr if level.t else levels[1].hr, level.spelled)
-            raise DataError(f"no file matches {pattern!r} (level {level.name}) below {root}")
+            raise DataError(
+                f"no file matches {pattern!r} (level {level.name}) below {root}: another folder, "
+                f"or a recipe with another data.set, is needed"
+            )
     partial = data.set != "generic" and LAYOUTS[data.set].partial
     train: list[Scene] = []
     held_out: list[Scene] = []
@@ -86,7 +92,7 @@ def find_scenes(data: DataSettings, root: Path) -> tuple[list[Scene], list[Scene
         if lacking or all(path is None for path in mine[1:]):
             continue
         (held_out if test else train).append(Scene(_name(key), tuple(mine), tuple(copies[key][1:])))
-    if not train or not held_out:
+    if not held_out or (to_train and not train):
         raise DataError(
             f"data.validate = {data.validate!r} leaves {len(train)} scenes for training and "
             f"{len(held_out)} for validation; both need one at least"
@@ -139,6 +145,13 @@ class Pairs:
         self._cache: OrderedDict[Path, np.ndarray] = OrderedDict()
         self._bytes = 0
 
+    def fingerprint(self) -> list[list[Any]]:
+        """Names and sizes in bytes of all files, which tell other data apart without reading."""
+        return [
+            [scene.name, *((path.name, files.size(path)) for path in scene.files if path)]
+            for scene in self.scenes
+        ]
+
     def pictures(self, scene: Scene) -> list[np.ndarray | None]:
         """All levels of one scene, HR first, each (H, W, 3) uint8; None where there is no file.
 
@@ -180,7 +193,8 @@ class Pairs:
         """Read a scene at all levels. Raises DataError, or PhotoError, naming the file at fault.
 
         patch: the side in pixels that is needed at least. An LR that lies off its HR by more than
-        data.max_shift pixels, by phase correlation of the whole pictures, is at fault.
+        data.max_shift pixels, by phase correlation of the whole pictures, is at fault, and so is
+        one of something else.
         """
         pictures = self.pictures(scene)
         hr = pictures[0]
@@ -194,10 +208,17 @@ class Pairs:
                     f"one scale of this set"
                 )
         for file, picture in zip(scene.files[1:], pictures[1:], strict=True):
-            if picture is not None and (shift := _shift(hr, picture)) > self.data.max_shift:
+            if picture is None:
+                continue
+            if (shift := _shift(hr, picture)) > self.data.max_shift:
                 raise DataError(
                     f"{file} lies {shift:.1f} pixels off its HR {scene.hr}: align the pair, or "
                     f"raise data.max_shift ({self.data.max_shift:g})"
+                )
+            if not _alike(hr, picture):
+                raise DataError(
+                    f"{file} does not show what its HR {scene.hr} shows, or not in the same "
+                    f"place: pair it with its own HR"
                 )
 
     def crops(
@@ -241,6 +262,23 @@ def _shift(hr: np.ndarray, lr: np.ndarray) -> float:
     window = cv2.createHanningWindow((a.shape[1], a.shape[0]), cv2.CV_32F)
     (dx, dy), response = cv2.phaseCorrelate(a, b, window)
     return float(np.hypot(dx, dy)) if response > 0.05 else 0.0
+
+
+def _alike(hr: np.ndarray, lr: np.ndarray) -> bool:
+    """Whether the coarse detail of two pictures goes together, or HR has none to tell by.
+
+    In City100 it correlates at 0.98 and more in every pair, at 0.10 and less across pairs.
+    """
+    a, b = (_detail(picture) for picture in (hr, lr))
+    if a.std() < 1.0:
+        return True
+    return bool(b.std() > 0 and np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.5)
+
+
+def _detail(picture: np.ndarray) -> np.ndarray:
+    """Luma between 2 and 16 pixels of size, in grey levels: (H, W) float32."""
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return cv2.GaussianBlur(luma, (0, 0), 2.0) - cv2.GaussianBlur(luma, (0, 0), 16.0)
 
 
 def _size(picture: np.ndarray) -> str:

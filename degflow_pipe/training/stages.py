@@ -23,7 +23,7 @@ from degflow_pipe.training.loop import recipe_digest, train
 from degflow_pipe.training.pairs import Pairs, find_scenes
 from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.rae import RAETrainee
-from degflow_pipe.training.recipe import TrainRecipe
+from degflow_pipe.training.recipe import StageSettings, TrainRecipe
 
 RAE_WEIGHTS = "rae.safetensors"
 RAE_RECORD = "rae.json"
@@ -46,8 +46,8 @@ def train_rae(
     train_pairs, held_out = _scenes(recipe, data, recipe.rae.patch, processes, progress)
     trainee = RAETrainee(recipe, train_pairs, held_out, processes.device)
     start = _start_from(recipe, "rae", trainee.network)
-    settings = {"rae": asdict(recipe.rae), "model": asdict(recipe.model.rae), **start}
-    digest = recipe_digest([settings, asdict(recipe.data)])
+    settings = {"rae": _deciding(recipe.rae), "model": asdict(recipe.model.rae), **start}
+    digest = recipe_digest([settings, _data_digest(recipe, train_pairs)])
     figures = train(trainee, recipe.rae, digest, out, processes, progress)
     record = {
         "settings": asdict(recipe.rae),
@@ -82,12 +82,12 @@ def train_lfm(
     trainee = LFMTrainee(recipe, network, train_pairs, held_out, processes.device)
     start = _start_from(recipe, "velocity", trainee.network)
     settings = {
-        "lfm": asdict(recipe.lfm),
+        "lfm": _deciding(recipe.lfm),
         "model": recipe.model.to_dict()["velocity"],
         "rae": files.sha256((rae or out) / RAE_WEIGHTS),
         **start,
     }
-    digest = recipe_digest([settings, asdict(recipe.data)])
+    digest = recipe_digest([settings, _data_digest(recipe, train_pairs)])
     figures = train(trainee, recipe.lfm, digest, out, processes, progress)
     training = {
         "rae": rae_record,
@@ -117,6 +117,19 @@ def train_lfm(
     )
     processes.wait()
     return info
+
+
+def _deciding(settings: StageSettings) -> dict[str, Any]:
+    """The settings that decide the weights."""
+    apart = ("save_every", "log_every", "validate_every")
+    return {key: value for key, value in asdict(settings).items() if key not in apart}
+
+
+def _data_digest(recipe: TrainRecipe, pairs: Pairs) -> list[Any]:
+    """The data settings that decide the weights, and what tells the training pairs apart."""
+    apart = ("root", "source", "licence", "validate")
+    data = {key: value for key, value in asdict(recipe.data).items() if key not in apart}
+    return [data, pairs.fingerprint()]
 
 
 def _start_from(recipe: TrainRecipe, part: str, network: nn.Module) -> dict[str, str]:

@@ -324,6 +324,22 @@ def test_pickled_code_is_refused_and_not_run(
     assert made.exists(), "the file under test holds no code that would run"
 
 
+class Hungry:
+    """Unpickles as a bytearray of 100 bytes; any other number would be as easy to ask for."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytearray, (100,)
+
+
+def test_objects_that_take_memory_at_will_are_refused(
+    loaded: dict[str, Any], refused: Callable[..., str], tmp_path: Path
+) -> None:
+    loaded["rae"]["t_params"] = Hungry()
+    save(tmp_path, loaded)
+    assert isinstance(torch.load(tmp_path / "rae.pt", weights_only=True)["t_params"], bytearray)
+    assert "bytearray" in refused("rae.pt", "flow.pt")
+
+
 def test_files_given_the_wrong_way_round(exported: Path, refused: Callable[..., str]) -> None:
     error = refused(exported / "flow.pt", exported / "rae.pt")
     assert error == f"{exported}/flow.pt: this is the file for --flow, it was given as --rae"

@@ -311,6 +311,14 @@ def test_missing_checkpoint(words: str, degflow: Run, photo_folder: Path, tmp_pa
     assert_nothing_was_started(done, tmp_path)
 
 
+def test_beside_may_not_take_the_name_of_a_row(
+    degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    asked = ["evaluate", tiny, photo_folder, "--beside", "x/bicubic"]
+    done = degflow(*asked, cwd=tmp_path, code=2)
+    assert "--beside: bicubic must be" in done.error
+
+
 @pytest.fixture
 def copied(tiny: str, tmp_path: Path) -> Path:
     """A copy of the tiny checkpoint, to change."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage import data
 
 from degflow_pipe.errors import DataError
 from degflow_pipe.training.pairs import Pairs, find_scenes
@@ -94,3 +95,33 @@ def test_crops_come_from_everywhere_in_all_eight_orientations(numbered: Pairs) -
     found = [places[crop.numpy().tobytes()] for crop in back]
     assert {x for x, _, _ in found} == set(range(9))
     assert len({(flip, turns) for _, flip, turns in found}) == 8
+
+
+@pytest.mark.parametrize("wrong", ["other", "turned", "flat"])
+def test_an_lr_of_something_else_is_refused_by_name(tmp_path: Path, wrong: str) -> None:
+    hr = data.astronaut()[:256, :256]
+    lrs = {
+        "other": data.chelsea()[:256, :256],
+        "turned": np.ascontiguousarray(hr[::-1, ::-1]),
+        "flat": np.full_like(hr, 99),
+    }
+    for scene in "ab":
+        Image.fromarray(hr).save(tmp_path / f"{scene}_hr.png")
+        Image.fromarray(lrs[wrong] if scene == "a" else hr).save(tmp_path / f"{scene}_lr.png")
+    levels = [
+        {"name": "HR", "t": 0.0, "files": "*_hr.png"},
+        {"name": "LR", "t": 1.0, "files": "*_lr.png"},
+    ]
+    settings = DataSettings(4.0, "", "", levels=levels, validate="b")
+    (train,), (held_out,) = find_scenes(settings, tmp_path)
+    with pytest.raises(DataError, match=r"a_lr\.png (does not show|lies)"):
+        Pairs([train], settings).check(train)
+    Pairs([held_out], settings).check(held_out)
+
+
+def test_to_evaluate_needs_no_scene_to_train_on(tmp_path: Path) -> None:
+    settings = data_of(tmp_path, "1-100", ("HR/*.png", "LR/*.png"))
+    with pytest.raises(DataError, match="leaves 0 scenes for training"):
+        find_scenes(settings, tmp_path)
+    train, held_out = find_scenes(settings, tmp_path, to_train=False)
+    assert not train and len(held_out) == 6

@@ -193,6 +193,27 @@ def test_the_state_of_another_recipe_is_refused(
     assert (out / "rae.safetensors").read_bytes() == (trained_rae / "rae.safetensors").read_bytes()
 
 
+def test_the_state_of_other_pictures_is_refused(
+    pairs: Path, trained_rae: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(trained_rae, tmp_path / "out"))
+    for path in pairs.glob("chelsea_*.png"):
+        with Image.open(path) as picture:
+            picture.transpose(Image.Transpose.ROTATE_90).save(path)
+    with pytest.raises(UsageError, match="other data"):
+        train_rae(recipe_of(), pairs, out, "cpu")
+
+
+def test_what_does_not_decide_the_weights_may_change(
+    scenes: Path, trained_rae: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(trained_rae, tmp_path / "out"))
+    moved = Path(shutil.copytree(scenes, tmp_path / "moved"))
+    recipe = recipe_of(rae={"save_every": 5, "log_every": 7}, data={"source": "elsewhere"})
+    train_rae(recipe, moved, out, "cpu")
+    assert (out / "rae.safetensors").read_bytes() == (trained_rae / "rae.safetensors").read_bytes()
+
+
 def test_the_state_of_a_velocity_for_another_autoencoder_is_refused(
     scenes: Path, trained_rae: Path, tmp_path: Path, stopping: Any
 ) -> None:
