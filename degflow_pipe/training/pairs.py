@@ -158,10 +158,16 @@ class Pairs:
         Raises DataError where the sizes of the levels differ and are not to be brought to one.
         """
         hr = self._picture(scene.hr)
-        others = scene.files[1:]
-        return [hr, *(None if path is None else self._level(path, scene.hr, hr) for path in others)]
+        others = zip(scene.files[1:], self.levels[1:], strict=True)
+        return [
+            hr,
+            *(
+                None if path is None else self._level(path, level, scene.hr, hr)
+                for path, level in others
+            ),
+        ]
 
-    def _level(self, path: Path, hr_path: Path, hr: np.ndarray) -> np.ndarray:
+    def _level(self, path: Path, level: PairLevel, hr_path: Path, hr: np.ndarray) -> np.ndarray:
         picture = self._picture(path)
         if picture.shape == hr.shape:
             return picture
@@ -173,6 +179,9 @@ class Pairs:
         ratio = height / h
         if ratio < 1 or abs(width - ratio * w) > max(ratio, 1):
             raise DataError(f"{sizes}: their shapes differ")
+        scale = 1 + level.t * (self.data.s_max - 1)
+        if self.data.set != "generic" and abs(height - scale * h) > scale:
+            raise DataError(f"{sizes}: not the scale {scale:g} of its level {level.name}")
         large = Image.fromarray(picture).resize((width, height), KERNELS[kernel])
         return self._keep(path, np.asarray(large))
 

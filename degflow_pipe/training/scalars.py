@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from degflow_pipe import files
 from degflow_pipe.errors import UsageError
 
 
@@ -27,7 +28,9 @@ class Scalars:
             raise UsageError(
                 "training needs Accelerate and TensorBoard: pip install 'degflow-pipe[train]'"
             ) from error
-        self._writer = SummaryWriter(str(folder / "tensorboard" / name), purge_step=step + 1)
+        path = folder / "tensorboard" / name
+        with files.named(path, "write TensorBoard's files"):
+            self._writer = SummaryWriter(str(path), purge_step=step + 1)
 
     def __enter__(self) -> Scalars:
         return self

@@ -179,6 +179,15 @@ def test_a_small_lr_is_enlarged_only_by_a_kernel_that_is_said(tmp_path: Path) ->
         Pairs([scene], data).pictures(scene)
 
 
+def test_an_lr_of_another_scale_is_refused(tmp_path: Path) -> None:
+    tree(tmp_path, "realarbisr")
+    put(tmp_path / "Test/LR4/003.png", lr(2, True))
+    data = settings("realarbisr")
+    scene = find_scenes(data, tmp_path)[1][0]
+    with pytest.raises(DataError, match=r"LR4/003\.png is 60 x 60.*not the scale 4 of its level"):
+        Pairs([scene], data).check(scene)
+
+
 def test_a_picture_of_another_shape_is_refused(tmp_path: Path) -> None:
     tree(tmp_path, "realarbisr")
     put(tmp_path / "Test/LR4/003.png", lr(4, True)[:20])
