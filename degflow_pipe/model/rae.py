@@ -145,11 +145,17 @@ class RAE(nn.Module):
         self.decoder = Decoder(config)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x_level: Tensor, x_hr: Tensor) -> Tensor:
+    def forward(self, x_level: Tensor, x_hr: Tensor, weights: Tensor | None = None) -> Tensor:
         """Rebuild the picture of a level from its latent and the HR skips: D(E(x_level).z; E(HR)).
 
         x_level, x_hr: (B, 3, H, W) float in [-1, 1]. Returns (B, 3, H, W).
+        weights: (B, 1 + K), for a latent between levels: that of HR and those of K others, x_level
+        being (K, B, 3, H, W), are summed by these weights before they are decoded.
         """
-        z, _ = self.encoder(x_level)
-        _, skips = self.encoder(x_hr)
-        return self.decoder(z, skips)
+        z_hr, skips = self.encoder(x_hr)
+        if weights is None:
+            z, _ = self.encoder(x_level)
+            return self.decoder(z, skips)
+        z_others, _ = self.encoder(x_level.flatten(0, 1))
+        z_levels = torch.cat([z_hr[None], z_others.unflatten(0, x_level.shape[:2])])
+        return self.decoder(torch.einsum("bk,kbchw->bchw", weights, z_levels), skips)

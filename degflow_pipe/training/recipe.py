@@ -88,6 +88,22 @@ class StageSettings:
 
 
 @dataclass(frozen=True)
+class RAESettings(StageSettings):
+    """The autoencoder's own choice beside the optimiser's.
+
+    between: share of the samples whose latent is one between knots, on the spline at a random t,
+    held against `intermediate` of the knots around it; 0 (published) trains on knots alone.
+    """
+
+    between: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.between <= 1:
+            raise UsageError(f"rae.between must be in [0, 1], got {self.between}")
+
+
+@dataclass(frozen=True)
 class LFMSettings(StageSettings):
     """The velocity's own choices beside the optimiser's.
 
@@ -131,7 +147,7 @@ class TrainRecipe:
     name: str
     data: DataSettings
     model: ModelConfig = field(default_factory=ModelConfig)
-    rae: StageSettings = field(default_factory=StageSettings)
+    rae: RAESettings = field(default_factory=RAESettings)
     lfm: LFMSettings = field(default_factory=LFMSettings)
 
 
@@ -147,6 +163,6 @@ def train_recipe(values: dict[str, Any]) -> TrainRecipe:
         name=values["name"],
         data=read(DataSettings, values.get("data"), "data"),
         model=ModelConfig.from_dict(values.get("model", {})),
-        rae=override(StageSettings(), values.get("rae"), "rae"),
+        rae=override(RAESettings(), values.get("rae"), "rae"),
         lfm=override(LFMSettings(), values.get("lfm"), "lfm"),
     )

@@ -204,3 +204,17 @@ def test_dropout_acts_in_training_only() -> None:
     assert torch.equal(net(z, t), net(z, t))
     net.train()
     assert not torch.equal(net(z, t), net(z, t))
+
+
+def test_a_mix_of_levels_decodes_the_weighted_sum_of_their_latents() -> None:
+    torch.manual_seed(0)
+    rae = RAE(RAEConfig(width=4, latent_channels=2)).eval()
+    hr, others = torch.rand(2, 3, 32, 32), torch.rand(2, 2, 3, 32, 32)
+    weights = torch.tensor([[0.0, 0.0, 1.0], [0.5, 0.75, -0.25]])
+    with torch.no_grad():
+        got = rae(others, hr, weights)
+        z_hr, skips = rae.encoder(hr)
+        z = [z_hr, *(rae.encoder(level)[0] for level in others)]
+        mixed = 0.5 * z[0][1] + 0.75 * z[1][1] - 0.25 * z[2][1]
+        wanted = rae.decoder(torch.stack([z[2][0], mixed]), skips)
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=1e-5)

@@ -9,7 +9,7 @@ import pytest
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.config import ModelConfig
-from degflow_pipe.training.recipe import LFMSettings, StageSettings, train_recipe
+from degflow_pipe.training.recipe import LFMSettings, RAESettings, train_recipe
 
 LEVELS = [("HR", 0.0, "*_hr.png"), ("LR2", 0.4, "*_lr2.png"), ("LR4", 1.0, "*_lr4.png")]
 
@@ -103,7 +103,7 @@ def test_a_wrong_recipe_names_the_key(path: str, value: Any, reason: str) -> Non
 def test_what_a_recipe_leaves_out_is_as_published() -> None:
     recipe = train_recipe({**least(), "lfm": {"steps": 7}})
     assert recipe.model == ModelConfig()
-    assert recipe.rae == StageSettings()
+    assert recipe.rae == RAESettings()
     assert recipe.lfm == LFMSettings(steps=7)
 
 

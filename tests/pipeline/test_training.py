@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data
+from torch import Tensor, nn
 
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError, DataError, PhotoError, UsageError
@@ -27,6 +29,7 @@ from degflow_pipe.metrics import psnr
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.stages.verify import verify
 from degflow_pipe.training.loop import learning_rate, step_rng
+from degflow_pipe.training.pairs import Pairs, find_scenes
 from degflow_pipe.training.rae import RAETrainee
 from degflow_pipe.training.recipe import StageSettings, TrainRecipe, train_recipe
 from degflow_pipe.training.stages import train_lfm, train_rae
@@ -579,3 +582,55 @@ def test_level_names_are_plain(name: str) -> None:
     levels[1]["name"] = name
     with pytest.raises(UsageError, match="a name is 1 to 32"):
         recipe_of(data={"levels": levels})
+
+
+class Answer(nn.Module):
+    """Stands for the autoencoder: answers with grey as a function of t, from two knots' weights."""
+
+    def __init__(self, grey: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.grey = grey
+
+    def forward(self, x_level: Tensor, x_hr: Tensor, weights: Tensor) -> Tensor:
+        assert torch.allclose(weights.sum(1), torch.ones(len(weights), dtype=weights.dtype))
+        flat = self.grey(weights[:, 1]).view(-1, 1, 1, 1) / 127.5 - 1
+        return flat.float().expand_as(x_hr)
+
+
+def test_between_the_knots_the_decoder_is_held_against_the_lens(tmp_path: Path) -> None:
+    """Flat pictures: what the blur leaves over grows as s squared does, from 60 to 180 grey."""
+    for name, grey in (("hr", 60), ("lr4", 180)):
+        for scene in ("astronaut", "coffee"):
+            flat = np.full((96, 96, 3), grey, np.uint8)
+            Image.fromarray(flat).save(tmp_path / f"{scene}_{name}.png")
+    levels = [{"name": n, "t": t, "files": files} for n, t, files in (LEVELS[0], LEVELS[2])]
+    recipe = recipe_of(data={"levels": levels}, rae={"between": 1.0, "batch": 6})
+    pairs = [Pairs(scenes, recipe.data) for scenes in find_scenes(recipe.data, tmp_path)]
+    trainee = RAETrainee(recipe, pairs[0], pairs[1], torch.device("cpu"))
+
+    def loss(grey: Callable[[Tensor], Tensor]) -> float:
+        return float(trainee.loss(np.random.default_rng(0), slice(0, 6), Answer(grey)))
+
+    assert loss(lambda t: 60 + 120 * ((1 + 3 * t) ** 2 - 1) / 15) < 1e-8
+    assert loss(lambda t: 60 + 120 * t) > 1e-3
+
+
+def test_training_between_the_knots_resumes_and_tells_the_runs_apart(
+    scenes: Path, tmp_path: Path, stopping: Any
+) -> None:
+    recipe = recipe_of(rae={"between": 0.5})
+    train_rae(recipe, scenes, tmp_path / "whole", "cpu")
+    train_rae(recipe_of(), scenes, tmp_path / "knots", "cpu")
+    with pytest.raises(InterruptedError):
+        train_rae(recipe, scenes, tmp_path / "halves", "cpu", stopping(5))
+    train_rae(recipe, scenes, tmp_path / "halves", "cpu")
+    weights = [
+        (tmp_path / run / "rae.safetensors").read_bytes() for run in ("whole", "halves", "knots")
+    ]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_a_share_between_is_checked() -> None:
+    with pytest.raises(UsageError, match=r"rae\.between must be in \[0, 1\]"):
+        recipe_of(rae={"between": 1.5})

@@ -1,0 +1,41 @@
+"""Physical intermediates: what a lens would give between two knots of one scene.
+
+The decoder of the published method sees latents of knots alone, so between them it switches from
+one knot's sharpness to the next one's, here and there at different t. Showing it pictures of
+between mends that. Pairs have none, so they are made of the pair itself: a lens's blur width grows
+about linearly with the scale s, so of the blur that leads from knot a to knot b, a picture at s has
+the variance that s² has on the way from s_a² to s_b².
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from degflow_pipe.metrics import best_gaussian
+
+MARGIN = 8
+"""Pixels at the edges of an intermediate that are not to be trusted: its blur ends there."""
+
+
+def variance_share(s: float, s_a: float, s_b: float) -> float:
+    """Share of the blur variance from scale s_a to s_b that a picture at s has; in [0, 1]."""
+    return (s**2 - s_a**2) / (s_b**2 - s_a**2)
+
+
+def intermediate(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    """The picture between two aligned ones of a scene, a being the sharper.
+
+    a, b: (H, W, 3) uint8; share: of the blur variance, in [0, 1]. The blur is the Gaussian that
+    best turns a into b, narrowed to the share; of what it leaves over in b (noise, contrast, a
+    kernel that is no Gaussian) the same share is added. Returns (H, W, 3) float32 in [0, 255],
+    unbounded where b - blur leads out of it; a at share 0 and b at 1, up to the blur's sampling.
+    """
+    sigma, _ = best_gaussian(a, b)
+    sharp = a.astype(np.float32)
+    left_over = b.astype(np.float32) - cv2.GaussianBlur(sharp, (0, 0), sigma)
+    narrowed = sigma * math.sqrt(share)
+    # OpenCV takes a sigma of 0 for one to be worked out; a hundredth of a pixel blurs nothing.
+    return cv2.GaussianBlur(sharp, (0, 0), max(narrowed, 0.01)) + share * left_over
