@@ -21,14 +21,9 @@ from degflow_pipe.model.velocity import VelocityNet
 class Skips(NamedTuple):
     """HR features for the decoder, with the picture's own size (H, W) before padding."""
 
-    f0: Tensor
-    f1: Tensor
-    f2: Tensor
+    features: tuple[Tensor, ...]
+    """The fields of `rae.Skips` that the checkpoint's decoder has."""
     size: tuple[int, int]
-
-    @property
-    def features(self) -> _rae.Skips:
-        return _rae.Skips(self.f0, self.f1, self.f2)
 
 
 def choose_device(name: str) -> torch.device:
@@ -104,9 +99,8 @@ class DegFlow:
         if hr.ndim != 4 or hr.shape[1] != 3 or hr.dtype != torch.float32:
             raise ValueError(f"hr must be (B, 3, H, W) float32, got {tuple(hr.shape)} {hr.dtype}")
         x = pad(hr.to(self.device).mul(2).sub(1), self.model.side_multiple)
-        parts = self._by_sample(lambda one: _flat(self.rae.encoder(one)), x)
-        z, f0, f1, f2 = parts
-        return z, Skips(f0, f1, f2, (hr.shape[2], hr.shape[3]))
+        z, *features = self._by_sample(lambda one: _flat(self.rae.encoder(one)), x)
+        return z, Skips(tuple(features), (hr.shape[2], hr.shape[3]))
 
     @torch.inference_mode()
     def trajectory(
@@ -146,7 +140,7 @@ class DegFlow:
             levels = [self.decode(z_t[:, i], skips) for i in range(z_t.shape[1])]
             return torch.stack(levels, dim=1)
         pictures = self._by_sample(
-            lambda z, f0, f1, f2: (self.rae.decoder(z, _rae.Skips(f0, f1, f2)),),
+            lambda z, *features: (self.rae.decoder(z, _rae.Skips(*features)),),
             z_t.to(self.device),
             *skips.features,
         )[0]
@@ -172,4 +166,4 @@ class DegFlow:
 
 def _flat(encoded: tuple[Tensor, _rae.Skips]) -> tuple[Tensor, ...]:
     z, skips = encoded
-    return (z, *skips)
+    return (z, *(part for part in skips if part is not None))

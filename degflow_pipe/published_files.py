@@ -107,7 +107,7 @@ def export_published(
     folder = find_checkpoint(checkpoint)
     info = read_info(folder)
     try:
-        published.check_options(info.model.velocity)
+        published.check_options(info.model)
     except CheckpointError as error:
         raise CheckpointError(f"{folder} cannot be exported: {error}") from error
     if rae.resolve() == flow.resolve():

@@ -23,11 +23,10 @@ TrainOut = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(
-        name="train", help="Train the two stages on real pairs.", no_args_is_help=True
-    )
+    group = typer.Typer(name="train", help="Train the stages on real pairs.", no_args_is_help=True)
     group.command("rae")(rae)
     group.command("lfm")(lfm)
+    group.command("joint")(joint)
     app.add_typer(group)
     app.command()(evaluate)
 
@@ -73,6 +72,22 @@ def lfm(
     info = train_lfm(settings, pairs, folder, rae, device, TerminalProgress())
     figures = info.training["lfm"]["figures"]
     show({"checkpoint": str(folder), "id": info.id, "figures": figures}, json, "train lfm")
+
+
+def joint(
+    recipe: Recipe,
+    data: Data = None,
+    out: TrainOut = None,
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """Stage 3: train velocity and decoder together on what generation does; goes on likewise."""
+    settings, pairs, folder = _read(recipe, data, out)
+    from degflow_pipe.training.stages import train_joint
+
+    info = train_joint(settings, pairs, folder, device, TerminalProgress())
+    figures = info.training["joint"]["figures"]
+    show({"checkpoint": str(folder), "id": info.id, "figures": figures}, json, "train joint")
 
 
 def evaluate(

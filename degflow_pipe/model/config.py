@@ -14,14 +14,20 @@ COMPRESSION = 8
 
 @dataclass(frozen=True)
 class RAEConfig:
-    """The residual autoencoder: width `D` and latent channels `C` of the paper."""
+    """The residual autoencoder: width `D` and latent channels `C` of the paper.
+
+    head: how the decoder ends. `rgb` (published) computes the picture's pixels; `blurs` computes,
+    at half size, how much of each Gaussian blur of HR a pixel is made of.
+    """
 
     width: int = 128
     latent_channels: int = 4
+    head: str = "rgb"
 
     def __post_init__(self) -> None:
         _at_least("rae.width", self.width, 1)
         _at_least("rae.latent_channels", self.latent_channels, 1)
+        _one_of("rae.head", self.head, ("rgb", "blurs"))
 
 
 @dataclass(frozen=True)

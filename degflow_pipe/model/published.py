@@ -227,13 +227,17 @@ def _sizes(theirs: Mapping[str, Tensor], key: str) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def check_options(config: VelocityConfig) -> None:
+def check_options(config: ModelConfig) -> None:
     """Raises CheckpointError naming an option whose choice their networks do not have."""
-    for option in ("time_embedding", "condition"):
-        ours, published = getattr(config, option), getattr(VelocityConfig(), option)
+    for part, option in (
+        ("rae", "head"),
+        ("velocity", "time_embedding"),
+        ("velocity", "condition"),
+    ):
+        ours, published = (getattr(getattr(c, part), option) for c in (config, ModelConfig()))
         if ours != published:
             raise CheckpointError(
-                f"the authors' networks have no velocity.{option} {ours!r}, only {published!r}"
+                f"the authors' networks have no {part}.{option} {ours!r}, only {published!r}"
             )
 
 

@@ -12,18 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degflow_pipe.model.blurs import SIGMAS, blurs, mix
 from degflow_pipe.model.config import RAEConfig
 
 
 class Skips(NamedTuple):
     """Encoder features that the decoder reads, always those of the HR picture.
 
-    f0: (B, D, H, W), f1: (B, D, H/2, W/2), f2: (B, 2D, H/4, W/4), float32.
+    f0: (B, D, H, W), f1: (B, D, H/2, W/2), f2: (B, 2D, H/4, W/4), float32. blurs:
+    (B, K, 3, H, W), HR's Gaussian blurs, for the head of that name; None for the other.
     """
 
     f0: Tensor
     f1: Tensor
     f2: Tensor
+    blurs: Tensor | None = None
 
 
 class ChannelNorm(nn.Module):
@@ -88,6 +91,7 @@ class Encoder(nn.Module):
     def __init__(self, config: RAEConfig) -> None:
         super().__init__()
         d = config.width
+        self.blurs = config.head == "blurs"
         self.stem = nn.Conv2d(3, d, 3, padding=1)
         self.stage0 = Stage(d)
         self.down1 = nn.Conv2d(d, d, 3, stride=2, padding=1)
@@ -99,15 +103,22 @@ class Encoder(nn.Module):
         self.to_latent = nn.Conv2d(4 * d, config.latent_channels, 3, padding=1)
 
     def forward(self, x_bchw: Tensor) -> tuple[Tensor, Skips]:
+        z, f0, f1, f2 = self._features(x_bchw)
+        return z, Skips(f0, f1, f2, blurs(x_bchw) if self.blurs else None)
+
+    def latent(self, x_bchw: Tensor) -> Tensor:
+        """The latent alone, (B, C, H/8, W/8), of a picture whose skips nothing reads."""
+        return self._features(x_bchw)[0]
+
+    def _features(self, x_bchw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         f0 = self.stage0(self.stem(x_bchw.contiguous(memory_format=torch.channels_last)))
         f1 = self.stage1(self.down1(f0))
         f2 = self.stage2(self.down2(f1))
-        z = self.to_latent(self.stage3(self.down3(f2)))
-        return z, Skips(f0, f1, f2)
+        return self.to_latent(self.stage3(self.down3(f2))), f0, f1, f2
 
 
-class Decoder(nn.Module):
-    """Latent (B, C, H/8, W/8) and HR skips to a picture (B, 3, H, W), nominally in [-1, 1]."""
+class _Trunk(nn.Module):
+    """What both decoders begin with: latent and HR skips to features at half size."""
 
     def __init__(self, config: RAEConfig) -> None:
         super().__init__()
@@ -120,20 +131,50 @@ class Decoder(nn.Module):
         self.up1 = Upsample(2 * d, d)
         self.fuse1 = nn.Conv2d(2 * d, d, 1)
         self.stage1 = Stage(d)
+
+    def half_size(self, z_bchw: Tensor, skips: Skips) -> Tensor:
+        h = self.from_latent(z_bchw.contiguous(memory_format=torch.channels_last))
+        h = self.up2(self.stage3(h))
+        h = self.stage2(self.fuse2(torch.cat([h, skips.f2], dim=1)))
+        h = self.up1(h)
+        return self.stage1(self.fuse1(torch.cat([h, skips.f1], dim=1)))
+
+
+class Decoder(_Trunk):
+    """Latent (B, C, H/8, W/8) and HR skips to a picture (B, 3, H, W), nominally in [-1, 1]."""
+
+    def __init__(self, config: RAEConfig) -> None:
+        super().__init__(config)
+        d = config.width
         self.up0 = Upsample(d, d)
         self.fuse0 = nn.Conv2d(2 * d, d, 1)
         self.stage0 = Stage(d)
         self.to_rgb = nn.Conv2d(d, 3, 3, padding=1)
 
     def forward(self, z_bchw: Tensor, skips: Skips) -> Tensor:
-        h = self.from_latent(z_bchw.contiguous(memory_format=torch.channels_last))
-        h = self.up2(self.stage3(h))
-        h = self.stage2(self.fuse2(torch.cat([h, skips.f2], dim=1)))
-        h = self.up1(h)
-        h = self.stage1(self.fuse1(torch.cat([h, skips.f1], dim=1)))
-        h = self.up0(h)
+        h = self.up0(self.half_size(z_bchw, skips))
         h = self.stage0(self.fuse0(torch.cat([h, skips.f0], dim=1)))
         return self.to_rgb(F.gelu(h))
+
+
+class BlurDecoder(_Trunk):
+    """As `Decoder`, but the picture is a mix of HR's Gaussian blurs and a smooth rest.
+
+    The weights and the rest are computed at half size and enlarged by straight lines: see `blurs`.
+    """
+
+    def __init__(self, config: RAEConfig) -> None:
+        super().__init__(config)
+        self.stage0 = Stage(config.width)
+        self.to_mix = nn.Conv2d(config.width, 3 * len(SIGMAS), 3, padding=1)
+
+    def forward(self, z_bchw: Tensor, skips: Skips) -> Tensor:
+        assert skips.blurs is not None
+        h = self.stage0(self.half_size(z_bchw, skips))
+        mixed = F.interpolate(
+            self.to_mix(F.gelu(h)), scale_factor=2, mode="bilinear", align_corners=False
+        )
+        return mix(skips.blurs, mixed[:, 3:]) + mixed[:, :3]
 
 
 class RAE(nn.Module):
@@ -142,7 +183,7 @@ class RAE(nn.Module):
     def __init__(self, config: RAEConfig) -> None:
         super().__init__()
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.decoder = BlurDecoder(config) if config.head == "blurs" else Decoder(config)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x_level: Tensor, x_hr: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -154,8 +195,7 @@ class RAE(nn.Module):
         """
         z_hr, skips = self.encoder(x_hr)
         if weights is None:
-            z, _ = self.encoder(x_level)
-            return self.decoder(z, skips)
-        z_others, _ = self.encoder(x_level.flatten(0, 1))
+            return self.decoder(self.encoder.latent(x_level), skips)
+        z_others = self.encoder.latent(x_level.flatten(0, 1))
         z_levels = torch.cat([z_hr[None], z_others.unflatten(0, x_level.shape[:2])])
         return self.decoder(torch.einsum("bk,kbchw->bchw", weights, z_levels), skips)

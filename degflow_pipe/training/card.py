@@ -12,7 +12,7 @@ def model_card(recipe: TrainRecipe, training: dict[str, Any]) -> str:
     levels = ", ".join(f"{level.name} (t = {level.t:g})" for level in recipe.data.knots)
     velocity, lfm, rae = recipe.model.velocity, recipe.lfm, recipe.model.rae
     rows = []
-    for stage in ("rae", "lfm"):
+    for stage in (stage for stage in ("rae", "lfm", "joint") if stage in training):
         figures = training[stage]["figures"]
         shown = ", ".join(
             f"{name.removeprefix('psnr_')} {value:.2f} dB"
@@ -25,19 +25,21 @@ def model_card(recipe: TrainRecipe, training: dict[str, Any]) -> str:
     table = "\n".join(rows)
     return f"""# {recipe.name}
 
-A DegFlow checkpoint: a residual autoencoder (D = {rae.width}, C = {rae.latent_channels}) and a
-velocity net (nf = {velocity.width}, {velocity.blocks} blocks a level).
+A DegFlow checkpoint: a residual autoencoder (D = {rae.width}, C = {rae.latent_channels}, head
+`{rae.head}`) and a velocity net (nf = {velocity.width}, {velocity.blocks} blocks a level).
 
 - Trained on: {recipe.data.source}
 - Licence of the data: {recipe.data.licence}
 - Levels: {levels}; t = 1 stands for SR scale {recipe.data.s_max:g}
 - Velocity: time_embedding `{velocity.time_embedding}`, condition `{velocity.condition}`;
   latent loss `{lfm.latent_loss}`, perceptual `{lfm.perceptual}`, endpoint `{lfm.endpoint}`
+- Between the knots: share of the samples in `rae` {recipe.rae.between:g}, in `joint` \
+{recipe.joint.between if "joint" in training else 0:g}
 - Held-out scenes: {", ".join(training["validation_scenes"])}
 
 | stage | steps | training time | PSNR on held-out scenes, against the real picture |
 |---|---|---|---|
 {table}
 
-For `rae` the figure is the rebuilt picture of a level, for `lfm` the generated one.
+For `rae` the figure is the rebuilt picture of a level, for `lfm` and `joint` the generated one.
 """

@@ -13,8 +13,12 @@ import math
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from degflow_pipe.metrics import best_gaussian
+from degflow_pipe.pictures import to_picture
+from degflow_pipe.training.data import DataSettings
 
 MARGIN = 8
 """Pixels at the edges of an intermediate that are not to be trusted: its blur ends there."""
@@ -39,3 +43,25 @@ def intermediate(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
     narrowed = sigma * math.sqrt(share)
     # OpenCV takes a sigma of 0 for one to be worked out; a hundredth of a pixel blurs nothing.
     return cv2.GaussianBlur(sharp, (0, 0), max(narrowed, 0.01)) + share * left_over
+
+
+def between_knots(knots: Tensor, t: float, data: DataSettings) -> Tensor:
+    """The intermediate at t of one scene, from the two of its knots around t.
+
+    knots: (K, 3, H, W) float in [-1, 1]; t: from 0 to the last knot's. Returns (3, H, W), nominally
+    in [-1, 1].
+    """
+    levels = data.knots
+    right = next(i for i, knot in enumerate(levels) if i and t <= knot.t)
+    s, s_a, s_b = (1 + x * (data.s_max - 1) for x in (t, levels[right - 1].t, levels[right].t))
+    a, b = (to_picture(x.add(1).mul(0.5)) for x in (knots[right - 1], knots[right]))
+    picture = intermediate(a, b, variance_share(s, s_a, s_b))
+    return torch.from_numpy(picture).permute(2, 0, 1).to(knots.device).div(127.5).sub(1)
+
+
+def mean_error(pictures: Tensor, targets: Tensor, between: np.ndarray) -> Tensor:
+    """Mean squared error of (B, 3, H, W); of samples that are `between`, inside the MARGIN."""
+    error = (pictures - targets).square()
+    inside = error[..., MARGIN:-MARGIN, MARGIN:-MARGIN].mean((1, 2, 3))
+    trusted = torch.from_numpy(between).to(error.device)
+    return torch.where(trusted, inside, error.mean((1, 2, 3))).mean()

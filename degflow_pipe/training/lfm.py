@@ -16,6 +16,7 @@ from degflow_pipe.model.rae import RAE, Skips
 from degflow_pipe.model.spline import NaturalCubicSpline
 from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.training.data import PairLevel
 from degflow_pipe.training.losses import perceptual_loss
 from degflow_pipe.training.pairs import Pairs
 from degflow_pipe.training.recipe import TrainRecipe
@@ -50,7 +51,7 @@ class LFMTrainee:
     def _latents(self, crops: Tensor) -> tuple[Tensor, Skips]:
         """Knots (K, B, C, h, w) of crops (K, B, 3, H, W), and the skips of HR."""
         z_hr, skips = self.rae.encoder(crops[0])
-        others = [self.rae.encoder(level)[0] for level in crops[1:]]
+        others = [self.rae.encoder.latent(level) for level in crops[1:]]
         return torch.stack([z_hr, *others]), skips
 
     def _draw_t(self, rng: np.random.Generator, part: slice = slice(None)) -> Tensor:
@@ -98,14 +99,21 @@ class LFMTrainee:
         """
         assert isinstance(network, VelocityNet)
         model = DegFlow(self.rae, network, self.recipe.model)
-        found: dict[str, list[float]] = {level.name: [] for level in self.levels}
-        shown = {}
-        for scene in self.held_out.scenes:
-            hr, *others = self.held_out.pictures(scene)
-            assert hr is not None
-            generated = model.degrade(to_tensor(hr), [level.t for level in self.levels])[0]
-            for level, lr, real in zip(self.levels, generated, others, strict=True):
-                if real is not None:
-                    found[level.name].append(psnr(to_picture(lr), real))
-                    shown[level.name] = np.concatenate([real, to_picture(lr)], axis=1)
-        return mean_psnr(found), shown
+        return validate_generated(model, self.held_out, self.levels)
+
+
+def validate_generated(
+    model: DegFlow, held_out: Pairs, levels: list[PairLevel]
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """PSNR of generated against real LR at `levels`, and the last scene's real beside generated."""
+    found: dict[str, list[float]] = {level.name: [] for level in levels}
+    shown = {}
+    for scene in held_out.scenes:
+        hr, *others = held_out.pictures(scene)
+        assert hr is not None
+        generated = model.degrade(to_tensor(hr), [level.t for level in levels])[0]
+        for level, lr, real in zip(levels, generated, others, strict=True):
+            if real is not None:
+                found[level.name].append(psnr(to_picture(lr), real))
+                shown[level.name] = np.concatenate([real, to_picture(lr)], axis=1)
+    return mean_psnr(found), shown

@@ -12,7 +12,7 @@ from degflow_pipe.model.padding import crop, pad
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.spline import NaturalCubicSpline
 from degflow_pipe.pictures import to_picture, to_tensor
-from degflow_pipe.training.intermediate import MARGIN, intermediate, variance_share
+from degflow_pipe.training.intermediate import between_knots, mean_error
 from degflow_pipe.training.pairs import Pairs
 from degflow_pipe.training.recipe import TrainRecipe
 
@@ -31,8 +31,7 @@ class RAETrainee:
         torch.manual_seed(recipe.rae.seed)
         self.network = RAE(recipe.model.rae).to(device)
         self.settings = recipe.rae
-        self.knots = recipe.data.knots
-        self.s_max = recipe.data.s_max
+        self.data = recipe.data
         self.levels = [level.name for level in recipe.data.pair_levels]
         self.multiple = recipe.model.side_multiple
         self.train, self.held_out, self.device = train, held_out, device
@@ -53,7 +52,7 @@ class RAETrainee:
         self, crops: Tensor, level: Tensor, t: np.ndarray, between: np.ndarray, forward: nn.Module
     ) -> Tensor:
         """As the other loss, but at t: (b,) where `between` (b,), a bool, says so."""
-        positions = np.array([knot.t for knot in self.knots])
+        positions = np.array([knot.t for knot in self.data.knots])
         times = np.where(between, t * positions[-1], positions[level.cpu().numpy()])
         knots = torch.eye(len(positions), device=self.device)
         # The spline is linear in its knots: that of unit vectors gives the weight of each.
@@ -63,24 +62,13 @@ class RAETrainee:
         weights = spline(torch.from_numpy(times)).z
         targets = torch.stack(
             [
-                self._intermediate(crops[:, i], times[i]) if between[i] else crops[level[i], i]
+                between_knots(crops[:, i], times[i], self.data)
+                if between[i]
+                else crops[level[i], i]
                 for i in range(len(times))
             ]
         )
-        error = (forward(crops[1:], crops[0], weights) - targets).square()
-        inside = error[..., MARGIN:-MARGIN, MARGIN:-MARGIN].mean((1, 2, 3))
-        trusted = torch.from_numpy(between).to(self.device)
-        return torch.where(trusted, inside, error.mean((1, 2, 3))).mean()
-
-    def _intermediate(self, knots: Tensor, t: float) -> Tensor:
-        """The picture (3, H, W) at t of one sample, between its knots (K, 3, H, W)."""
-        right = next(i for i, knot in enumerate(self.knots) if i and t <= knot.t)
-        s, s_a, s_b = (
-            1 + x * (self.s_max - 1) for x in (t, self.knots[right - 1].t, self.knots[right].t)
-        )
-        a, b = (to_picture(x.add(1).mul(0.5)) for x in (knots[right - 1], knots[right]))
-        picture = intermediate(a, b, variance_share(s, s_a, s_b))
-        return torch.from_numpy(picture).permute(2, 0, 1).to(self.device).div(127.5).sub(1)
+        return mean_error(forward(crops[1:], crops[0], weights), targets, between)
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> tuple[dict[str, float], dict[str, np.ndarray]]:

@@ -141,6 +141,24 @@ class LFMSettings(StageSettings):
 
 
 @dataclass(frozen=True)
+class JointSettings(StageSettings):
+    """Stage 3, ours: velocity and decoder together.
+
+    between: share of the samples that are held against an intermediate at a random t.
+    """
+
+    section: ClassVar[str] = "joint"
+    steps: int = 20_000
+    betas: tuple[float, ...] = (0.9, 0.999)
+    between: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.between <= 1:
+            raise UsageError(f"joint.between must be in [0, 1], got {self.between}")
+
+
+@dataclass(frozen=True)
 class TrainRecipe:
     """A whole training recipe."""
 
@@ -149,11 +167,12 @@ class TrainRecipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     rae: RAESettings = field(default_factory=RAESettings)
     lfm: LFMSettings = field(default_factory=LFMSettings)
+    joint: JointSettings = field(default_factory=JointSettings)
 
 
 def train_recipe(values: dict[str, Any]) -> TrainRecipe:
     """Check a recipe's mapping; raises UsageError naming the key that is wrong."""
-    known = ("kind", "name", "data", "model", "rae", "lfm")
+    known = ("kind", "name", "data", "model", "rae", "lfm", "joint")
     unknown = sorted(map(str, set(values) - set(known)))
     if unknown:
         raise UsageError(f"a training recipe has no key {unknown[0]!r}; it has {', '.join(known)}")
@@ -165,4 +184,5 @@ def train_recipe(values: dict[str, Any]) -> TrainRecipe:
         model=ModelConfig.from_dict(values.get("model", {})),
         rae=override(RAESettings(), values.get("rae"), "rae"),
         lfm=override(LFMSettings(), values.get("lfm"), "lfm"),
+        joint=override(JointSettings(), values.get("joint"), "joint"),
     )

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from degflow_pipe import files
 from degflow_pipe.checkpoint import CheckpointInfo, read_info, write_checkpoint
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.errors import CheckpointError
+from degflow_pipe.errors import CheckpointError, UsageError
+from degflow_pipe.model.config import FIXED_METHODS
 from degflow_pipe.model.rae import RAE
+from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.training.card import model_card
+from degflow_pipe.training.joint import JointTrainee
 from degflow_pipe.training.lfm import LFMTrainee
 from degflow_pipe.training.loop import recipe_digest, train
 from degflow_pipe.training.pairs import Pairs, find_scenes
@@ -25,8 +28,7 @@ from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.rae import RAETrainee
 from degflow_pipe.training.recipe import StageSettings, TrainRecipe
 
-RAE_WEIGHTS = "rae.safetensors"
-RAE_RECORD = "rae.json"
+Record = dict[str, Any]
 
 
 def train_rae(
@@ -35,7 +37,7 @@ def train_rae(
     out: Path,
     device: str = "auto",
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Record:
     """Train the autoencoder on the pairs below `data`; resumes from what `out` holds.
 
     Writes out/rae.safetensors and out/rae.json (settings, figures, seconds). Returns the record.
@@ -56,8 +58,7 @@ def train_rae(
         "model": asdict(recipe.model.rae),
     }
     if processes.first:
-        files.write_bytes(out / RAE_WEIGHTS, save(_plain(trainee.network.state_dict())))
-        files.write_json(out / RAE_RECORD, record)
+        _write_part(out, "rae", trainee.network, record)
     processes.wait()
     return record
 
@@ -84,27 +85,79 @@ def train_lfm(
     settings = {
         "lfm": _deciding(recipe.lfm),
         "model": recipe.model.to_dict()["velocity"],
-        "rae": files.sha256((rae or out) / RAE_WEIGHTS),
+        "rae": files.sha256(_weights(rae or out, "rae")),
         **start,
     }
     digest = recipe_digest([settings, _data_digest(recipe, train_pairs)])
     figures = train(trainee, recipe.lfm, digest, out, processes, progress)
-    training = {
-        "rae": rae_record,
-        "lfm": {
-            "settings": asdict(recipe.lfm),
-            **start,
-            "figures": figures,
-            "latent_variance": trainee.latent_variance,
-        },
-        "validation_scenes": [scene.name for scene in held_out.scenes],
+    record = {
+        "settings": asdict(recipe.lfm),
+        **start,
+        "figures": figures,
+        "latent_variance": trainee.latent_variance,
+        "model": recipe.model.to_dict()["velocity"],
     }
-    weights = {f"rae.{k}": v for k, v in network.state_dict().items()}
-    weights |= {f"velocity.{k}": v for k, v in trainee.network.state_dict().items()}
-    if not processes.first:
-        processes.wait()
-        return read_info(out)
-    info = write_checkpoint(
+    training = {"rae": rae_record, "lfm": record, **_validation(held_out)}
+    if processes.first:
+        _write_part(out, "rae", network, rae_record)
+        _write_part(out, "lfm", trainee.network, record)
+        _write_checkpoint(recipe, out, network, trainee.network, training)
+    processes.wait()
+    return read_info(out)
+
+
+def train_joint(
+    recipe: TrainRecipe,
+    data: Path,
+    out: Path,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> CheckpointInfo:
+    """Train velocity and decoder together and write the checkpoint into `out`.
+
+    It begins from what `train_lfm` left in `out`, or from `joint.start`. Raises CheckpointError
+    where there is neither, UsageError for an adaptive solver, which cannot be trained through; else
+    as `train_lfm`.
+    """
+    if recipe.model.solver.adaptive:
+        raise UsageError(
+            f"train joint needs a solver of fixed steps in model.solver, got "
+            f"{recipe.model.solver.method}: say one of {', '.join(FIXED_METHODS)}"
+        )
+    progress = progress or Silent()
+    processes = Processes(device, recipe.joint.precision)
+    rae, velocity = RAE(recipe.model.rae), VelocityNet(recipe.model.velocity, recipe.model.rae)
+    if recipe.joint.start:
+        training: Record = _start_from(recipe, "rae", rae, recipe.joint)
+        _start_from(recipe, "velocity", velocity, recipe.joint)
+        begun = training["started_from"]
+    else:
+        training = {"rae": _read_part(out, "rae", rae), "lfm": _read_part(out, "lfm", velocity)}
+        begun = [files.sha256(_weights(out, part)) for part in training]
+    pairs = _scenes(recipe, data, recipe.joint.patch, processes, progress)
+    trainee = JointTrainee(recipe, rae, velocity, pairs, processes.device)
+    settings = {"joint": _deciding(recipe.joint), "model": recipe.model.to_dict(), "from": begun}
+    digest = recipe_digest([settings, _data_digest(recipe, pairs[0])])
+    figures = train(trainee, recipe.joint, digest, out, processes, progress)
+    training["joint"] = {"settings": asdict(recipe.joint), "figures": figures}
+    training |= _validation(pairs[1])
+    if processes.first:
+        networks = trainee.network
+        _write_checkpoint(recipe, out, networks.rae, networks.velocity, training)
+    processes.wait()
+    return read_info(out)
+
+
+def _validation(held_out: Pairs) -> Record:
+    return {"validation_scenes": [scene.name for scene in held_out.scenes]}
+
+
+def _write_checkpoint(
+    recipe: TrainRecipe, out: Path, rae: RAE, velocity: VelocityNet, training: Record
+) -> None:
+    weights = {f"rae.{k}": v for k, v in rae.state_dict().items()}
+    weights |= {f"velocity.{k}": v for k, v in velocity.state_dict().items()}
+    write_checkpoint(
         out,
         _plain(weights),
         model_card(recipe, training),
@@ -115,8 +168,6 @@ def train_lfm(
         training=training,
         data={key: value for key, value in asdict(recipe.data).items() if key != "root"},
     )
-    processes.wait()
-    return info
 
 
 def _deciding(settings: StageSettings) -> dict[str, Any]:
@@ -132,12 +183,15 @@ def _data_digest(recipe: TrainRecipe, pairs: Pairs) -> list[Any]:
     return [data, pairs.fingerprint()]
 
 
-def _start_from(recipe: TrainRecipe, part: str, network: nn.Module) -> dict[str, str]:
+def _start_from(
+    recipe: TrainRecipe, part: str, network: nn.Module, settings: StageSettings | None = None
+) -> dict[str, str]:
     """Put the weights of the stage's `start` into the network; {"started_from": id}, or nothing.
 
-    part: `rae` or `velocity`. Raises CheckpointError where its architecture is another one.
+    part: `rae` or `velocity`; settings: of the part's own stage by default. Raises CheckpointError
+    where its architecture is another one.
     """
-    settings = recipe.rae if part == "rae" else recipe.lfm
+    settings = settings or (recipe.rae if part == "rae" else recipe.lfm)
     if not settings.start:
         return {}
     model = DegFlow.load(settings.start, "cpu")
@@ -186,22 +240,38 @@ def found_table(train_pairs: Pairs, held_out: Pairs) -> list[str]:
     return lines
 
 
-def _read_rae(recipe: TrainRecipe, folder: Path) -> tuple[RAE, dict[str, Any]]:
-    if not files.exists(folder / RAE_RECORD):
+def _weights(folder: Path, part: str) -> Path:
+    return folder / f"{part}.safetensors"
+
+
+def _write_part(out: Path, part: str, network: nn.Module, record: Record) -> None:
+    """Weights and record of one stage; the next one reads them."""
+    files.write_bytes(_weights(out, part), save(_plain(network.state_dict())))
+    files.write_json(out / f"{part}.json", record)
+
+
+def _read_part(folder: Path, part: str, network: nn.Module) -> Record:
+    """The stage's weights into the network; returns its record."""
+    weights, path = _weights(folder, part), folder / f"{part}.json"
+    if not files.exists(path):
+        where = ", or name its folder with --rae" if part == "rae" else ""
         raise CheckpointError(
-            f"{folder} holds no {RAE_WEIGHTS}: run `degflow-pipe train rae` first, or name its "
-            f"folder with --rae"
+            f"{folder} holds no {weights.name}: run `degflow-pipe train {part}` first{where}"
         )
-    record = files.read_json(folder / RAE_RECORD)
-    network = RAE(recipe.model.rae)
+    record: Record = files.read_json(path)
     try:
-        network.load_state_dict(load(files.read_bytes(folder / RAE_WEIGHTS)))
+        network.load_state_dict(load(files.read_bytes(weights)))
     except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{folder / RAE_WEIGHTS} is damaged, or not an autoencoder of width "
-            f"{recipe.model.rae.width}: run `degflow-pipe train rae` again"
+            f"{weights} is damaged, or its network is not the recipe's model: run `degflow-pipe "
+            f"train {part}` again"
         ) from error
-    return network, record
+    return record
+
+
+def _read_rae(recipe: TrainRecipe, folder: Path) -> tuple[RAE, Record]:
+    network = RAE(recipe.model.rae)
+    return network, _read_part(folder, "rae", network)
 
 
 def _plain(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,44 @@
+"""Gaussian blurs of a picture, from sharp to soft: what the `blurs` head mixes.
+
+A camera's LR is HR behind a lens: locally a weighted sum of HR's blurs, plus what is smooth. A
+decoder that computes the weights at half size cannot draw detail of its own, so none of HR's leaks
+into an LR that a lens would have kept it from.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIGMAS = (0.0, 0.6, 0.9, 1.3, 1.8, 2.5, 3.5, 5.0)
+"""Widths in pixels; of a lens they grow by about one with each step of s."""
+MIDDLE = 4
+"""Index of the blur that the others are weighed against."""
+
+
+def blurs(x: Tensor) -> Tensor:
+    """All SIGMAS of a picture (B, 3, H, W): (B, K, 3, H, W), borders repeated outward."""
+    return torch.stack([x, *(_blurred(x, sigma) for sigma in SIGMAS[1:])], dim=1)
+
+
+def mix(stack: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of blurs: the middle one plus weights times what the others differ from it by.
+
+    stack: (B, K, 3, H, W) as `blurs` gives it; weights: (B, 3 * (K - 1), H, W), of any size and
+    sign, the middle blur's being 1 less their sum. Returns (B, 3, H, W).
+    """
+    middle = stack[:, MIDDLE]
+    others = torch.cat([stack[:, :MIDDLE], stack[:, MIDDLE + 1 :]], dim=1)
+    return middle + (weights.unflatten(1, others.shape[1:3]) * (others - middle[:, None])).sum(1)
+
+
+def _blurred(x: Tensor, sigma: float) -> Tensor:
+    radius = math.ceil(3.5 * sigma)
+    taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-(taps**2) / (2 * sigma**2))
+    row = (kernel / kernel.sum()).to(x).view(1, 1, 1, -1).expand(3, 1, 1, -1)
+    x = F.pad(x, (radius, radius, radius, radius), mode="replicate")
+    return F.conv2d(F.conv2d(x, row, groups=3), row.transpose(2, 3), groups=3)
