@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from degflow_pipe import files, shipped
-from degflow_pipe.errors import CheckpointError, DegflowError
+from degflow_pipe.errors import CheckpointError, DegflowError, UsageError
+from degflow_pipe.model.calibration import Calibration
 from degflow_pipe.model.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class CheckpointInfo:
 
     levels: the training levels, `[{"name": "HR", "t": 0.0}, ...]`. s_max: the SR scale of t = 1.
     training: settings and figures of the training run. data: source and licence of the pairs.
+    calibration: what `calibrate` measured; None where it has not.
     """
 
     name: str
@@ -38,12 +40,26 @@ class CheckpointInfo:
     weights_sha256: str
     training: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     @property
     def id(self) -> str:
         """Name and digest of weights, architecture and solver: equal ids give equal pictures."""
         text = json.dumps([self.weights_sha256, self.model.to_dict()], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def t_of_scale(self, s: float) -> float:
+        """Level of an SR scale: by the calibration, else t = (s - 1) / (s_max - 1).
+
+        Raises UsageError for a scale outside [1, s_max].
+        """
+        if not 1 <= s <= self.s_max:
+            raise UsageError(
+                f"scale {s:g} is outside the scales of this checkpoint, 1 to {self.s_max:g} (t = 1)"
+            )
+        if self.calibration is None:
+            return (s - 1) / (self.s_max - 1)
+        return self.calibration.t_of_scale(s)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -56,6 +72,7 @@ class CheckpointInfo:
             "weights_sha256": self.weights_sha256,
             "training": self.training,
             "data": self.data,
+            **({"calibration": self.calibration.to_dict()} if self.calibration else {}),
         }
 
 
@@ -94,6 +111,9 @@ def read_info(folder: Path) -> CheckpointInfo:
             weights_sha256=str(data["weights_sha256"]),
             training=dict(data.get("training", {})),
             data=dict(data.get("data", {})),
+            calibration=Calibration.from_dict(data["calibration"])
+            if "calibration" in data
+            else None,
         )
     except (KeyError, TypeError, ValueError, DegflowError) as error:
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
@@ -136,5 +156,10 @@ def write_checkpoint(
     info = CheckpointInfo(weights_sha256=hashlib.sha256(data).hexdigest(), **description)
     files.write_bytes(folder / WEIGHTS, data)
     files.write_text(folder / CARD, card)
-    files.write_json(folder / CONFIG, info.to_dict())
+    write_info(folder, info)
     return info
+
+
+def write_info(folder: Path, info: CheckpointInfo) -> None:
+    """Write config.json alone."""
+    files.write_json(folder / CONFIG, info.to_dict())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,10 +13,12 @@ from degflow_pipe.checkpoint import CheckpointInfo, find_checkpoint, read_info, 
 from degflow_pipe.errors import CheckpointError, UsageError
 from degflow_pipe.model import rae as _rae
 from degflow_pipe.model.config import ModelConfig, SolverConfig
+from degflow_pipe.model.noise import NoiseModel, noise_rng
 from degflow_pipe.model.ode import integrate
 from degflow_pipe.model.padding import crop, pad
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
+from degflow_pipe.pictures import to_picture
 
 
 class Skips(NamedTuple):
@@ -24,6 +27,28 @@ class Skips(NamedTuple):
     features: tuple[Tensor, ...]
     """The fields of `rae.Skips` that the checkpoint's decoder has."""
     size: tuple[int, int]
+
+
+NOISE = ("auto", "calibrated", "none")
+
+
+def noisy(
+    lr: Tensor, hr: np.ndarray, t: float, model: NoiseModel | None, seed: int = 0
+) -> np.ndarray:
+    """Decoded pictures of one level as bytes, with noise where there is a model of it.
+
+    lr: (B, 3, H, W) float in [0, 1]; hr: (B, H, W, 3) uint8, which seeds the noise beside t and
+    seed. Returns (B, H, W, 3) uint8.
+    """
+    if model is None:
+        return to_picture(lr)
+    pictures = lr.mul(255).movedim(-3, -1).cpu().numpy()
+    return np.stack(
+        [
+            model.add(expected, t, noise_rng(seed, own, t))
+            for expected, own in zip(pictures, hr, strict=True)
+        ]
+    )
 
 
 def choose_device(name: str) -> torch.device:
@@ -146,14 +171,48 @@ class DegFlow:
         )[0]
         return crop(pictures, skips.size).clamp(-1, 1).add(1).mul(0.5)
 
-    def degrade(self, hr: Tensor, t: Sequence[float]) -> Tensor:
+    def degrade(self, hr: Tensor, t: Sequence[float], noise: str = "auto", seed: int = 0) -> Tensor:
         """LR pictures of HR pictures at levels t, of the same pixel size.
 
-        hr: (B, 3, H, W) float32 RGB in [0, 1]; t: T levels in [0, 1].
-        Returns (B, T, 3, H, W) float32 in [0, 1].
+        hr: (B, 3, H, W) float32 RGB in [0, 1]; t: T levels in [0, 1]; noise: `calibrated` adds what
+        the camera would (see `NoiseModel`), seeded by `seed`, the HR picture's bytes and t; `none`
+        gives the LR that is expected; `auto` is `calibrated` where the checkpoint is.
+        Returns (B, T, 3, H, W) float32 in [0, 1]. Raises UsageError for `calibrated` where the
+        checkpoint is not.
         """
+        model = self.noise_model(noise)
         z, skips = self.encode(hr)
-        return self.decode(self.trajectory(z, t, skips), skips)
+        lr = self.decode(self.trajectory(z, t, skips), skips)
+        if model is None:
+            return lr
+        bytes_of_hr = to_picture(hr)
+        levels = [
+            torch.from_numpy(noisy(lr[:, i], bytes_of_hr, t_i, model, seed))
+            for i, t_i in enumerate(t)
+        ]
+        return torch.stack(levels, dim=1).movedim(-1, -3).to(lr).div(255)
+
+    def noise_model(self, noise: str) -> NoiseModel | None:
+        """What `noise` means for this checkpoint: see `degrade`. None for no noise."""
+        if noise not in NOISE:
+            raise UsageError(f"--noise must be one of {', '.join(NOISE)}, got {noise!r}")
+        calibration = self.info.calibration if self.info else None
+        if noise == "none" or (noise == "auto" and calibration is None):
+            return None
+        if calibration is None:
+            raise UsageError(
+                "--noise calibrated: this checkpoint has no noise model: measure it with "
+                "`degflow-pipe calibrate`, or say --noise none"
+            )
+        return calibration.noise
+
+    def t_of_scale(self, s: float) -> float:
+        """Level of an SR scale: by the checkpoint's calibration, else (s - 1) / (s_max - 1).
+
+        Raises UsageError for a scale outside [1, s_max].
+        """
+        assert self.info is not None
+        return self.info.t_of_scale(s)
 
     def _by_sample(
         self, compute: Callable[..., tuple[Tensor, ...]], *batch: Tensor

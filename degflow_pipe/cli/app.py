@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from degflow_pipe.cli import checkpoints, inspection, pipeline, simulation, training
+from degflow_pipe.cli import checkpoints, inspection, pipeline, proxy, simulation, training
 from degflow_pipe.cli.output import complain
 from degflow_pipe.errors import DegflowError
 from degflow_pipe.version import __version__
@@ -26,6 +26,7 @@ app = typer.Typer(
 pipeline.register(app)
 inspection.register(app)
 training.register(app)
+proxy.register(app)
 checkpoints.register(app)
 simulation.register(app)
 

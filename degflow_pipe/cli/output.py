@@ -141,6 +141,32 @@ def show_evaluation(result: dict[str, Any], as_json: bool, title: str) -> None:
     print(f"{result['evaluations']} evaluations of v a picture")
 
 
+def show_proxy(result: dict[str, Any], as_json: bool, title: str) -> None:
+    """What `proxy` returned: a row for each source and added noise."""
+    if as_json:
+        print(json.dumps(result, indent=1))
+        return
+    heading = (
+        f"{title}: SR of real {result['level']} by source of LR, {result['steps']} steps, "
+        f"{len(result['scenes'])} held-out scenes"
+    )
+    console = Console()
+    console = Console(width=max(console.width, WIDTH))
+    table = Table(title=Text(heading), title_justify="left", caption="mean (spread) over seeds")
+    table.add_column("source", style="bold", no_wrap=True)
+    table.add_column("added noise", justify="right")
+    figures = list(result["rows"][0]["mean"])
+    for figure in figures:
+        table.add_column(figure, justify="right", no_wrap=True)
+    table.add_column("recovered", justify="right")
+    for row in result["rows"]:
+        cells = [f"{row['mean'][f]:.4g} ({row['std'][f]:.2g})" for f in figures]
+        share = row["recovered"].get("psnr")
+        recovered = "-" if share is None else f"{100 * share:.0f}%"
+        table.add_row(row["source"], f"{row['added_noise']:g}", *cells, recovered)
+    console.print(table)
+
+
 def _flat(summary: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in summary.items():
         name = f"{prefix}{key}"

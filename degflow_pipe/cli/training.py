@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     group.command("joint")(joint)
     app.add_typer(group)
     app.command()(evaluate)
+    app.command()(calibrate)
 
 
 def _read(recipe: str, data: Path | None, out: Path | None) -> tuple[Any, Path, Path]:
@@ -138,3 +139,28 @@ def evaluate(
     asked = Asked(grid, perceptual, sweep, others, out)
     result = stage(model, settings or data_of(model), pairs, asked, TerminalProgress())
     show_evaluation(result, json, checkpoint)
+
+
+def calibrate(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or a shipped one's name.")],
+    pairs: Annotated[Path, typer.Argument(help="Folder of the pairs.")],
+    recipe: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Training recipe whose data is meant, not the checkpoint's own."),
+    ] = None,
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """Measure which level is which scale, and the camera's noise, on the training pairs."""
+    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.evaluation.evaluate import data_of
+    from degflow_pipe.stages.recipe import load_recipe
+    from degflow_pipe.training.calibrate import calibrate as stage
+    from degflow_pipe.training.recipe import train_recipe
+
+    settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
+    data = settings or data_of(DegFlow.load(checkpoint, device))
+    info = stage(checkpoint, data, pairs, device, TerminalProgress())
+    assert info.calibration is not None
+    scales = {f"s = {s:g}": t for s, t in info.calibration.scales}
+    show({"checkpoint": checkpoint, "t of scale": scales}, json, "calibrate")

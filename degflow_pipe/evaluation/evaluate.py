@@ -19,7 +19,7 @@ from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow, Skips
 from degflow_pipe.errors import CheckpointError, DataError, UsageError
 from degflow_pipe.evaluation import baselines, plots, spectrum
-from degflow_pipe.evaluation.fidelity import psnr_luma, ssim, ssim_luma
+from degflow_pipe.evaluation.fidelity import EQUAL, fidelity
 from degflow_pipe.evaluation.noise import noise_kl
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.levels import Grid
@@ -36,9 +36,6 @@ LEAST_SIDE = 256
 CROP = 192
 """Side of the pieces on the page of pictures, in pixels."""
 LOWER_IS_BETTER = ("perceptual", "noise_kl", "spectrum")
-
-EQUAL = 120.0
-"""PSNR of equal pictures in dB, and the largest one: an infinite one would spoil means and JSON."""
 
 CANDIDATES = (
     *("generated", "hr", "bicubic", "gaussian", "esrgan_style", "bsrgan_style"),
@@ -212,10 +209,7 @@ class _Work:
 
     def _figures(self, picture: np.ndarray, real: np.ndarray) -> Figures:
         figures = {
-            "psnr": min(psnr(picture, real), EQUAL),
-            "ssim": ssim(picture, real),
-            "psnr_y": min(psnr_luma(picture, real), EQUAL),
-            "ssim_y": ssim_luma(picture, real),
+            **fidelity(picture, real),
             "noise_kl": noise_kl(picture, real),
             "spectrum": spectrum.spectrum_distance(picture, real, BANDS),
         }

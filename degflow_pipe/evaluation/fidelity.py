@@ -8,9 +8,22 @@ import cv2
 import numpy as np
 
 from degflow_pipe.errors import DataError
+from degflow_pipe.metrics import psnr
 
+EQUAL = 120.0
+"""PSNR of equal pictures in dB, and the largest one: an infinite one would spoil means and JSON."""
 WINDOW = 11
 """Side of the Gaussian window in pixels, sigma 1.5 (Wang et al. 2004)."""
+
+
+def fidelity(picture: np.ndarray, real: np.ndarray) -> dict[str, float]:
+    """psnr and psnr_y in dB, at most EQUAL, ssim and ssim_y, of two (H, W, 3) uint8 pictures."""
+    return {
+        "psnr": min(psnr(picture, real), EQUAL),
+        "ssim": ssim(picture, real),
+        "psnr_y": min(psnr_luma(picture, real), EQUAL),
+        "ssim_y": ssim_luma(picture, real),
+    }
 
 
 def luma(picture: np.ndarray) -> np.ndarray:

@@ -111,7 +111,7 @@ def validate_generated(
     for scene in held_out.scenes:
         hr, *others = held_out.pictures(scene)
         assert hr is not None
-        generated = model.degrade(to_tensor(hr), [level.t for level in levels])[0]
+        generated = model.degrade(to_tensor(hr), [level.t for level in levels], "none")[0]
         for level, lr, real in zip(levels, generated, others, strict=True):
             if real is not None:
                 found[level.name].append(psnr(to_picture(lr), real))

@@ -1,0 +1,129 @@
+"""What a mean cannot draw: the noise of a camera's LR, fitted on real pairs and drawn anew.
+
+The networks give the LR that is expected of an HR photo; a real LR differs from it by sensor noise,
+compression, and what could not be told at edges. A knot's noise is two Gaussian fields, one that is
+everywhere, its variance a function of brightness, and one whose variance is proportional to the
+local contrast of the LR; each with its own spectrum and colours. Pictures are (H, W, 3) RGB in grey
+levels, 0 to 255; spectra are in grey levels squared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from degflow_pipe.settings import read
+
+BANDS = 32
+"""Of spatial frequency, 0 to 0.5 cycles a pixel."""
+BRIGHTNESS = np.linspace(0, 255, 9)
+"""Grey levels at which the gain of the flat field is given."""
+CONTRAST_SIGMA = 2.0
+"""Pixels; width of the Gaussian window of a local standard deviation."""
+
+
+@dataclass(frozen=True)
+class KnotNoise:
+    """The noise at one level.
+
+    t: the level. axes: 3 rows, unit colours (R, G, B) that the fields are independent in. flat:
+    (3, BANDS), power of the flat field along each axis. edge: (3, BANDS), that of the other field
+    at a contrast of one grey level. gain: (9,), relative variance of the flat field at BRIGHTNESS.
+    """
+
+    t: float
+    axes: list[list[float]]
+    flat: list[list[float]]
+    edge: list[list[float]]
+    gain: list[float]
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Noise at every level: that of the knots, joined by straight lines of their powers.
+
+    Below the first knot the noise has the share of that knot's power that `onset` says: a camera's
+    noise is the same at every scale, but HR brings its own, which a blur must first take away.
+    onset: [t, share in [0, 1]] pairs, t rising from 0 to the first knot's.
+    """
+
+    knots: list[KnotNoise]
+    onset: list[list[float]]
+
+    def add(self, picture: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
+        """A picture without noise, (H, W, 3) float in [0, 255], as uint8 with the noise of level t.
+
+        The same picture, t and state of rng give the same bytes.
+        """
+        picture = picture.astype(np.float32)
+        left, right, weight = self._around(t)
+        brightness, contrast = local(picture)
+        noise = np.zeros_like(picture)
+        for knot, share in ((left, 1 - weight), (right, weight)):
+            if knot is None or share <= 0:
+                continue
+            gain = np.interp(brightness, BRIGHTNESS, knot.gain).astype(np.float32)
+            for power, variance in ((knot.flat, gain), (knot.edge, contrast)):
+                fields = _fields(np.asarray(power) * share, picture.shape[:2], rng)
+                noise += np.sqrt(variance)[..., None] * (fields @ np.asarray(knot.axes, np.float32))
+        return np.rint(np.clip(picture + noise, 0, 255)).astype(np.uint8)
+
+    def _around(self, t: float) -> tuple[KnotNoise | None, KnotNoise, float]:
+        """The knots on both sides of t, and the share of the right one's power."""
+        first, last = self.knots[0], self.knots[-1]
+        if t <= first.t:
+            times, shares = zip(*self.onset, strict=True)
+            return None, first, float(np.interp(t, times, shares))
+        for a, b in zip(self.knots, self.knots[1:], strict=False):
+            if t <= b.t:
+                return a, b, (t - a.t) / (b.t - a.t)
+        return None, last, 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> NoiseModel:
+        """Raises UsageError naming the key that is wrong."""
+        knots = [read(KnotNoise, knot, "noise.knots") for knot in data.get("knots", [])]
+        return read(cls, {**data, "knots": knots}, "noise")
+
+
+def noise_rng(seed: int, hr: np.ndarray, t: float) -> np.random.Generator:
+    """The generator of one patch's noise at one level: of its bytes, not of its place in a batch.
+
+    hr: (H, W, 3) uint8; t: told apart to nine decimals.
+    """
+    key = hashlib.blake2b(np.ascontiguousarray(hr).tobytes(), digest_size=16).digest()
+    return np.random.default_rng([seed, int.from_bytes(key, "big"), round(t * 1e9)])
+
+
+def local(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Brightness and contrast at each pixel, (H, W) float32: local mean and deviation of luma."""
+    luma = cv2.cvtColor(picture.astype(np.float32), cv2.COLOR_RGB2GRAY)
+    mean = cv2.GaussianBlur(luma, (0, 0), CONTRAST_SIGMA)
+    # Of what is left of the mean, as the square of the grey levels would cost float32 its digits.
+    rest = cv2.GaussianBlur((luma - mean) ** 2, (0, 0), CONTRAST_SIGMA)
+    return np.clip(mean, 0, 255), np.sqrt(np.maximum(rest, 0))
+
+
+def _fields(power: np.ndarray, sides: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Gaussian fields (H, W, 3) float32 with the given powers (3, BANDS), by their spectra.
+
+    They are periodic, which no picture shows.
+    """
+    height, width = sides
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    centres = (np.arange(BANDS) + 0.5) / (2 * BANDS)
+    shape = (*frequency.shape, 2)
+    fields = []
+    for row in power:
+        amplitude = np.sqrt(np.interp(frequency, centres, row)).astype(np.float32)
+        white = rng.standard_normal(shape, np.float32).view(np.complex64)[..., 0]
+        spectrum = white * amplitude * np.float32(np.sqrt(height * width / 2))
+        fields.append(np.fft.irfft2(spectrum, s=sides))
+    return np.stack(fields, axis=-1).astype(np.float32)

@@ -1,0 +1,1 @@
+"""What LR is worth: small SR networks trained on each source of it, tested on real pairs."""

@@ -1,0 +1,87 @@
+"""A small SR network of the same size in and out, and its training under one fixed budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from degflow_pipe.errors import UsageError
+from degflow_pipe.model.padding import crop, pad
+from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.progress import Task
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every source gets alike. crop: pixels; lr falls as a cosine; width: channels."""
+
+    steps: int = 2500
+    batch: int = 8
+    crop: int = 64
+    lr: float = 1e-3
+    width: int = 32
+    blocks: int = 5
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UsageError(f"--steps must be 1 at least, got {self.steps}")
+
+
+class SmallSR(nn.Module):
+    """LR to HR of one pixel size: what is missing is computed at half size and added.
+
+    (B, 3, H, W) float in [0, 1], H and W even, in and out.
+    """
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(12, width, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=1),
+                nn.ReLU(),
+                nn.Conv2d(width, width, 3, padding=1),
+            )
+            for _ in range(blocks)
+        )
+        self.out = nn.Conv2d(width, 12, 3, padding=1)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        h = self.stem(F.pixel_unshuffle(lr, 2).contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            h = h + block(h)
+        return lr + F.pixel_shuffle(self.out(h), 2)
+
+
+Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
+"""A step to its LR and HR crops, both (B, H, W, 3) uint8."""
+
+
+def train(draw: Draw, budget: Budget, seed: int, device: torch.device, task: Task) -> SmallSR:
+    """L1 loss and Adam, budget.steps steps from weights that `seed` draws."""
+    torch.manual_seed(seed)
+    network = SmallSR(budget.width, budget.blocks).to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=budget.lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.steps)
+    for step in range(budget.steps):
+        lr, hr = (to_tensor(crops).to(device) for crops in draw(step))
+        loss = F.l1_loss(network(lr), hr)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        task.advance()
+    return network.eval()
+
+
+@torch.inference_mode()
+def restored(network: SmallSR, lr: np.ndarray) -> np.ndarray:
+    """SR of one LR picture, both (H, W, 3) uint8."""
+    x = to_tensor(lr).to(next(network.parameters()).device)
+    return to_picture(crop(network(pad(x, 2)), lr.shape[:2]))[0]

@@ -1,0 +1,332 @@
+"""proxy: SR networks trained on each source of LR for the same HR patches, tested on real pairs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load, save
+
+from degflow_pipe import files
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import UsageError
+from degflow_pipe.evaluation import plots
+from degflow_pipe.evaluation.fidelity import fidelity
+from degflow_pipe.evaluation.perceptual import Perceptual
+from degflow_pipe.levels import Grid
+from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.proxy.network import Budget, SmallSR, restored, train
+from degflow_pipe.proxy.sources import Place, Source, by_hand, held
+from degflow_pipe.training.data import DataSettings, PairLevel
+from degflow_pipe.training.loop import step_rng
+from degflow_pipe.training.pairs import Pairs, find_scenes
+
+BY_HAND = ("bicubic", "gaussian", "esrgan_style", "bsrgan_style")
+OURS = ("ours_clean", "ours", "ours_grid_clean", "ours_grid")
+SOURCES = (*BY_HAND, *OURS, "real")
+"""`ours` are generated with the checkpoint's noise, `_clean` without; `_grid` at many levels."""
+PATCH = 192
+PATCHES = 480
+"""HR patches that all sources share, and their side in pixels."""
+SHOWN = 4
+CROP = 160
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to compare.
+
+    sources: some of SOURCES; `bicubic` and `real` are always there. level: name of the real LR,
+    the last knot by default. grid: levels of `ours_grid`. added_noise: white noise in grey levels
+    that every source is tried with. seeds: trainings of each. out: folder for what was made.
+    """
+
+    grid: Grid
+    out: Path
+    sources: tuple[str, ...] = SOURCES
+    level: str = ""
+    added_noise: tuple[float, ...] = (0.0, 4.0)
+    seeds: int = 1
+    perceptual: str = "none"
+    budget: Budget = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.sources if name not in SOURCES]
+        if unknown:
+            raise UsageError(f"--sources: {unknown[0]!r} is not one of {', '.join(SOURCES)}")
+        if not self.added_noise or min(self.added_noise) < 0 or max(self.added_noise) > 100:
+            raise UsageError(
+                f"--added-noise must be grey levels from 0 to 100, got {list(self.added_noise)}"
+            )
+        if self.seeds < 1:
+            raise UsageError(f"--seeds must be 1 at least, got {self.seeds}")
+
+
+def parse_noise(text: str) -> tuple[float, ...]:
+    """`0,4` to numbers. Raises UsageError for anything else."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--added-noise wants numbers such as 0,4; got {text!r}") from error
+
+
+def proxy(
+    model: DegFlow, data: DataSettings, root: Path, asked: Asked, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Train on each source and test on the held-out real pairs.
+
+    Returns level, t, scenes and rows: for each source and added noise the figures of SR against HR
+    (mean and spread over seeds) and `recovered`, the share of the gap between bicubic and real,
+    each at its best added noise, that it closes. Finished trainings are kept in asked.out and not
+    done again. Raises UsageError for a level or a noise model that is not there, DataError for
+    wrong pairs.
+    """
+    work = _Work(model, data, root, asked, progress or Silent())
+    found: dict[tuple[str, float], list[Figures]] = {}
+    for name in work.names:
+        for noise in asked.added_noise:
+            for seed in range(asked.seeds):
+                found.setdefault((name, noise), []).append(work.run(name, noise, seed))
+    result = {
+        "level": work.level.name,
+        "t": work.level.t,
+        "scenes": [scene.name for scene in work.held_out.scenes],
+        "steps": asked.budget.steps,
+        "perceptual": asked.perceptual,
+        "rows": rows(found),
+    }
+    files.write_json(asked.out / "figures.json", result)
+    work.draw(result)
+    return result
+
+
+def rows(found: dict[tuple[str, float], list[Figures]]) -> list[dict[str, Any]]:
+    """A row for each source and added noise: mean, std over seeds, and recovered by figure."""
+    table: list[dict[str, Any]] = [
+        {
+            "source": name,
+            "added_noise": noise,
+            "mean": {key: float(np.mean([run[key] for run in runs])) for key in runs[0]},
+            "std": {key: float(np.std([run[key] for run in runs])) for key in runs[0]},
+        }
+        for (name, noise), runs in found.items()
+    ]
+
+    def best(source: str, key: str) -> float:
+        values = [row["mean"][key] for row in table if row["source"] == source]
+        return min(values) if key == "perceptual" else max(values)
+
+    for row in table:
+        row["recovered"] = {
+            key: (value - best("bicubic", key)) / (best("real", key) - best("bicubic", key))
+            for key, value in row["mean"].items()
+            if best("real", key) != best("bicubic", key)
+        }
+    return table
+
+
+class _Work:
+    """Patches, sources and trainings of one comparison."""
+
+    def __init__(
+        self, model: DegFlow, data: DataSettings, root: Path, asked: Asked, progress: Progress
+    ) -> None:
+        assert model.info is not None
+        self.model, self.asked, self.progress = model, asked, progress
+        train_scenes, held_out = find_scenes(data, root)
+        self.train, self.held_out = Pairs(train_scenes, data), Pairs(held_out, data)
+        self.level = _level(self.train.levels, asked.level)
+        self.scale = 1 + self.level.t * (data.s_max - 1)
+        wanted = {*asked.sources, "bicubic", "real"}
+        self.names = [name for name in SOURCES if name in wanted]
+        if "ours" in wanted or "ours_grid" in wanted:
+            model.noise_model("calibrated")  # says what is missing before anything is trained
+        self.perceptual = Perceptual(asked.perceptual, model.device)
+        self.hr, self.real = self._patches()
+        self._sources: dict[str, Source] = {}
+        self._tests: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def _patches(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same patches of HR and real LR, (N, P, P, 3) uint8, evenly from training scenes."""
+        rng = np.random.default_rng(0)
+        place = self.train.levels.index(self.level)
+        scenes = [scene for scene in self.train.scenes if scene.files[place] is not None]
+        each = -(-PATCHES // len(scenes))
+        hr, real = [], []
+        with self.progress.task("read pairs", len(scenes)) as task:
+            for scene in scenes:
+                self.train.check(scene, PATCH)
+                pictures = self.train.pictures(scene)
+                a, b = pictures[0], pictures[place]
+                assert a is not None and b is not None
+                for _ in range(each):
+                    y, x = (int(rng.integers(side - PATCH + 1)) for side in a.shape[:2])
+                    hr.append(a[y : y + PATCH, x : x + PATCH])
+                    real.append(b[y : y + PATCH, x : x + PATCH])
+                task.advance()
+        return np.stack(hr), np.stack(real)
+
+    def run(self, name: str, noise: float, seed: int) -> Figures:
+        """Figures of one training, from the folder where it was done before."""
+        assert self.model.info is not None
+        key = {
+            "source": name,
+            "added_noise": noise,
+            "seed": seed,
+            "perceptual": self.asked.perceptual,
+            "budget": asdict(self.asked.budget),
+            "level": self.level.name,
+            "patches": hashlib.sha256(self.hr.tobytes() + self.real.tobytes()).hexdigest(),
+            "scenes": self.held_out.fingerprint(),
+        }
+        if name in OURS:
+            key |= {"checkpoint": self.model.info.id, "noise": _noise_digest(self.model, name)}
+            key |= {"grid": self._levels(name)}
+        text = json.dumps(key, sort_keys=True)
+        stem = f"{name}-{noise:g}-{seed}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        path = self.asked.out / "runs" / f"{stem}.json"
+        if files.exists(path):
+            return dict(files.read_json(path)["figures"])
+        source = self._source(name)
+        title = f"{name}, noise {noise:g}, seed {seed}"
+        with self.progress.task(title, self.asked.budget.steps) as task:
+            draw = partial(self._draw, source, noise, seed)
+            network = train(draw, self.asked.budget, seed, self.model.device, task)
+            figures = self._test(network)
+            task.note(f"{title}: PSNR {figures['psnr']:.2f} dB")
+        weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
+        files.write_bytes(path.with_suffix(".safetensors"), save(weights))
+        files.write_json(path, {**key, "figures": figures})
+        return figures
+
+    def _draw(
+        self, source: Source, noise: float, seed: int, step: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The crops of one step: where they lie depends on (seed, step), not on the source."""
+        rng = step_rng(seed, step)
+        side = self.asked.budget.crop
+        lr, hr = [], []
+        for i in range(self.asked.budget.batch):
+            y, x = (int(v) for v in rng.integers(PATCH - side + 1, size=2))
+            place = Place(int(rng.integers(len(self.hr))), y, x, side)
+            flip, turns = bool(rng.integers(2)), int(rng.integers(4))
+            own = np.random.default_rng([seed, step, i])
+            made = source(place, own)
+            made = np.rint(made + noise * own.standard_normal(made.shape, np.float32))
+            pair = np.stack(
+                [np.clip(made, 0, 255).astype(np.uint8), place.cut(self.hr[place.patch])]
+            )
+            pair = np.rot90(pair[:, :, ::-1] if flip else pair, turns, axes=(1, 2))
+            lr.append(pair[0])
+            hr.append(pair[1])
+        return np.stack(lr), np.stack(hr)
+
+    def _source(self, name: str) -> Source:
+        if name not in self._sources:
+            self._sources[name] = self._make(name)
+        return self._sources[name]
+
+    def _make(self, name: str) -> Source:
+        if name == "real":
+            return partial(held, self.real[:, None], [self.level.t], None)
+        if name in BY_HAND:
+            return by_hand(name, self.hr, self.real, self.scale)
+        t = self._levels(name)
+        noise = None if name.endswith("clean") else self.model.noise_model("calibrated")
+        return partial(held, self._generated(t), t, noise)
+
+    def _levels(self, name: str) -> list[float]:
+        return self.asked.grid.t if "grid" in name else [self.level.t]
+
+    def _generated(self, t: list[float]) -> np.ndarray:
+        """Generated LR of all patches, (N, T, P, P, 3) uint8, kept in the folder."""
+        assert self.model.info is not None
+        text = json.dumps([self.model.info.id, t, hashlib.sha256(self.hr.tobytes()).hexdigest()])
+        path = self.asked.out / "lr" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+        if files.exists(path):
+            return np.asarray(np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False))
+        lr = []
+        with self.progress.task("generate", len(self.hr)) as task:
+            for patch in self.hr:
+                lr.append(to_picture(self.model.degrade(to_tensor(patch), t, "none")[0]))
+                task.advance()
+        buffer = io.BytesIO()
+        np.save(buffer, np.stack(lr), allow_pickle=False)
+        files.write_bytes(path, buffer.getvalue())
+        return np.stack(lr)
+
+    def _pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Held-out (HR, real LR), whole pictures."""
+        if not self._tests:
+            place = self.held_out.levels.index(self.level)
+            for scene in self.held_out.scenes:
+                pictures = self.held_out.pictures(scene)
+                hr, lr = pictures[0], pictures[place]
+                if hr is not None and lr is not None:
+                    self._tests.append((hr, lr))
+        return self._tests
+
+    def _test(self, network: SmallSR) -> Figures:
+        found = []
+        for hr, lr in self._pairs():
+            sr = restored(network, lr)
+            figures = fidelity(sr, hr)
+            if self.perceptual.kind != "none":
+                figures["perceptual"] = self.perceptual(sr, hr)
+            found.append(figures)
+        return {key: float(np.mean([one[key] for one in found])) for key in found[0]}
+
+    def draw(self, result: dict[str, Any]) -> None:
+        """A page of crops: each source at its best added noise, first seed."""
+        shown = []
+        for name in self.names:
+            best = max(
+                (row for row in result["rows"] if row["source"] == name),
+                key=lambda row: row["mean"]["psnr"],
+            )
+            pattern = f"{name}-{best['added_noise']:g}-0-*.safetensors"
+            newest = max(
+                files.matches(pattern, self.asked.out / "runs"), key=lambda p: p.stat().st_mtime
+            )
+            network = SmallSR(self.asked.budget.width, self.asked.budget.blocks)
+            network.load_state_dict(load(files.read_bytes(newest)))
+            shown.append((f"{name}, noise {best['added_noise']:g}", network.eval()))
+        page = []
+        for hr, lr in self._pairs()[:SHOWN]:
+            row = [("HR", _piece(hr)), (f"real {self.level.name}", _piece(lr))]
+            row += [(label, _piece(restored(network, lr))) for label, network in shown]
+            page.append(row)
+        plots.picture_page(self.asked.out / "pictures.png", page, "SR of real LR, by source")
+
+
+def _level(levels: list[PairLevel], name: str) -> PairLevel:
+    """The level asked for, the last knot by default."""
+    if not name:
+        return [level for level in levels if not level.held_out][-1]
+    for level in levels[1:]:
+        if level.name == name:
+            return level
+    known = ", ".join(level.name for level in levels[1:])
+    raise UsageError(f"--level: the pairs have no level {name!r}, only {known}")
+
+
+def _noise_digest(model: DegFlow, name: str) -> str:
+    if name.endswith("clean"):
+        return "none"
+    noise = model.noise_model("calibrated")
+    assert noise is not None
+    return hashlib.sha256(json.dumps(noise.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _piece(picture: np.ndarray) -> np.ndarray:
+    y, x = (max(side - CROP, 0) // 2 for side in picture.shape[:2])
+    return picture[y : y + CROP, x : x + CROP]

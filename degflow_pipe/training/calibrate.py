@@ -1,0 +1,172 @@
+"""calibrate: which level is which scale, and the noise, measured on the training pairs.
+
+A level asked for by scale should have that scale's blur. The equivalent blur of a picture is the
+sigma of the Gaussian that best turns HR into it. Between two scales that there are pairs for its
+square is taken to go as s², as a lens's does: measured on a simulated camera at s = 1.1 ... 4, the
+sigma is 0.91 sqrt(s² - 1) within 4 % from s = 1.3 up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from degflow_pipe.checkpoint import CheckpointInfo, find_checkpoint, read_info, write_info
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import DataError
+from degflow_pipe.metrics import best_gaussian
+from degflow_pipe.model.calibration import Calibration
+from degflow_pipe.model.noise import NoiseModel
+from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.training.data import DataSettings
+from degflow_pipe.training.intermediate import variance_share
+from degflow_pipe.training.noise_fit import NoiseFit
+from degflow_pipe.training.pairs import Pairs, find_scenes
+
+STEPS = 20
+"""Equal steps of t that the blur of generated LR is measured at."""
+BLUR_SCENES = 12
+"""Scenes that blurs are measured on: their mean varies little from scene to scene."""
+SIDE = 512
+"""Pixels of the middle of a picture that a blur is measured on."""
+
+
+def calibrate(
+    checkpoint: str,
+    data: DataSettings,
+    root: Path,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> CheckpointInfo:
+    """Measure scales and noise on the training scenes and write them into the checkpoint.
+
+    All levels with pairs serve as known scales, the knots for the noise. Raises DataError for wrong
+    pairs, and where the blur of real or generated LR does not grow with the level.
+    """
+    folder = find_checkpoint(checkpoint)
+    model = DegFlow.load(checkpoint, device)
+    pairs = Pairs(find_scenes(data, root)[0], data)
+    every = max(len(pairs.scenes) // BLUR_SCENES, 1)
+    levels = np.linspace(0, 1, STEPS + 1)
+    made: list[list[float]] = []
+    real: list[list[float]] = []
+    fits = {level.t: NoiseFit() for level in data.knots[1:]}
+    with (progress or Silent()).task("calibrate", len(pairs.scenes)) as task:
+        for i, scene in enumerate(pairs.scenes):
+            pictures = pairs.pictures(scene)
+            _add_noise(model, pairs, pictures, fits)
+            if i % every == 0:
+                made.append(_generated_blurs(model, pictures, levels))
+                real.append(_real_blurs(pictures))
+            task.advance()
+    blurs = np.column_stack([levels, np.mean(made, axis=0)])
+    s_of_pairs = [1 + level.t * (data.s_max - 1) for level in data.pair_levels]
+    found = Calibration(
+        scales=_scales(s_of_pairs, np.nanmean(real, axis=0), blurs),
+        blurs=np.round(blurs, 4).tolist(),
+        noise=NoiseModel(
+            knots=[fit.fitted(t) for t, fit in fits.items()],
+            onset=_onset(blurs, min(fits)),
+        ),
+    )
+    info = replace(read_info(folder), calibration=found)
+    write_info(folder, info)
+    return info
+
+
+def _add_noise(
+    model: DegFlow,
+    pairs: Pairs,
+    pictures: list[np.ndarray | None],
+    fits: dict[float, NoiseFit],
+) -> None:
+    hr = pictures[0]
+    assert hr is not None
+    expected = model.degrade(to_tensor(hr), list(fits), "none")[0]
+    reals = {level.t: lr for level, lr in zip(pairs.levels, pictures, strict=True)}
+    for lr, (t, fit) in zip(expected, fits.items(), strict=True):
+        picture = reals[t]
+        assert picture is not None  # a training scene has every knot
+        fit.add(lr.mul(255).movedim(0, -1).cpu().numpy(), picture)
+
+
+def _middle(picture: np.ndarray) -> np.ndarray:
+    y, x = (max(side - SIDE, 0) // 2 for side in picture.shape[:2])
+    return picture[y : y + SIDE, x : x + SIDE]
+
+
+def _blur(hr: np.ndarray, lr: np.ndarray) -> float:
+    """Equivalent blur in pixels; 0 for equal pictures, which no Gaussian is needed for."""
+    return 0.0 if np.array_equal(hr, lr) else best_gaussian(hr, lr)[0]
+
+
+def _generated_blurs(
+    model: DegFlow, pictures: list[np.ndarray | None], levels: np.ndarray
+) -> list[float]:
+    assert pictures[0] is not None
+    hr = _middle(pictures[0])
+    z, skips = model.encode(to_tensor(hr))
+    path = model.trajectory(z, levels.tolist(), skips)
+    found = [0.0]
+    for i in range(1, len(levels)):
+        found.append(_blur(hr, to_picture(model.decode(path[:, i], skips))[0]))
+    return found
+
+
+def _real_blurs(pictures: list[np.ndarray | None]) -> list[float]:
+    """Of each level, NaN where the scene lacks it."""
+    assert pictures[0] is not None
+    hr = _middle(pictures[0])
+    return [0.0, *(np.nan if p is None else _blur(hr, _middle(p)) for p in pictures[1:])]
+
+
+def _scales(s_known: list[float], sigma_known: np.ndarray, blurs: np.ndarray) -> list[list[float]]:
+    """[s, t] by equal blur, at STEPS equal steps of s; see the module for the law between."""
+    # Generated blur as a rising curve: what falls back is held.
+    rising = np.maximum.accumulate(blurs[:, 1])
+    if not np.all(np.diff(sigma_known) > 0) or rising[-1] <= 0:
+        raise DataError(
+            f"the blur of the pairs does not grow with the scale: {np.round(sigma_known, 2)} "
+            f"pixels at s = {s_known}"
+        )
+    keep = np.concatenate([[True], np.diff(rising) > 0])
+    table = []
+    for s in np.linspace(1, s_known[-1], STEPS + 1):
+        right = next(i for i, known in enumerate(s_known) if i and s <= known + 1e-9)
+        share = variance_share(s, s_known[right - 1], s_known[right])
+        low, high = sigma_known[right - 1] ** 2, sigma_known[right] ** 2
+        sigma = np.sqrt(low + share * (high - low))
+        table.append([float(s), float(np.interp(sigma, rising[keep], blurs[keep, 0]))])
+    # t = 1 is the last scale by definition; the ends are exact.
+    table[0][1], table[-1][1] = 0.0, 1.0
+    return [[round(s, 6), round(t, 6)] for s, t in _strictly_rising(table)]
+
+
+def _strictly_rising(table: list[list[float]]) -> list[list[float]]:
+    kept = [table[0]]
+    for s, t in table[1:-1]:
+        if kept[-1][1] < t < 1:
+            kept.append([s, t])
+    return [*kept, table[-1]]
+
+
+def _onset(blurs: np.ndarray, first: float) -> list[list[float]]:
+    """Share of the first knot's noise by t: that of white noise in HR that the blur has taken."""
+    taken = np.array([_white_noise_taken(sigma) for sigma in np.maximum.accumulate(blurs[:, 1])])
+    at_knot = float(np.interp(first, blurs[:, 0], taken))
+    t = np.unique([*blurs[blurs[:, 0] < first, 0], first])
+    share = np.interp(t, blurs[:, 0], taken) / max(at_knot, 1e-9)
+    return [
+        [round(float(a), 6), round(float(min(b, 1.0)), 4)] for a, b in zip(t, share, strict=True)
+    ]
+
+
+def _white_noise_taken(sigma: float) -> float:
+    """Share of the power of white noise that a Gaussian blur takes away, in [0, 1)."""
+    taps = np.arange(-20, 21)
+    kernel = np.exp(-(taps**2) / (2 * max(sigma, 1e-3) ** 2))
+    kernel /= kernel.sum()
+    return float(1 - np.sum(kernel**2) ** 2)

@@ -1,0 +1,121 @@
+"""Fits `NoiseModel`: what is left between real LR and the expected one, on training pairs.
+
+Tiles of 32 pixels: the power of the residual in each band, along each of its colour axes, is a
+straight line in the tile's contrast. Its height at no contrast is the flat field, its slope the
+edge field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from degflow_pipe.model.noise import BANDS, BRIGHTNESS, KnotNoise, local
+
+TILE = 32
+ROUNDING = 1 / 12
+"""Power of the real LR's rounding to bytes, which the noise will go through once more."""
+
+
+@dataclass
+class NoiseFit:
+    """Gathers the residuals of one knot, picture by picture."""
+
+    residuals: list[np.ndarray] = field(default_factory=list)
+    contrasts: list[np.ndarray] = field(default_factory=list)
+    brightnesses: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, expected: np.ndarray, real: np.ndarray) -> None:
+        """expected: (H, W, 3) float in [0, 255]; real: (H, W, 3) uint8, sides of 32 or more."""
+        brightness, contrast = local(expected)
+        self.residuals.append(_tiles(real.astype(np.float32) - expected))
+        self.contrasts.append(_tiles(contrast[..., None]).mean((1, 2, 3)))
+        self.brightnesses.append(_tiles(brightness[..., None]).mean((1, 2, 3)))
+
+    def fitted(self, t: float) -> KnotNoise:
+        """The knot's noise, from all that was added."""
+        residual = np.concatenate(self.residuals)
+        contrast, brightness = np.concatenate(self.contrasts), np.concatenate(self.brightnesses)
+        # A tile's own mean is exposure and white balance, which differ from shot to shot.
+        residual = residual - residual.mean((1, 2), keepdims=True)
+        axes = np.linalg.eigh(np.einsum("nhwc,nhwd->cd", residual, residual))[1].T
+        power = _powers(np.einsum("nhwc,ac->nahw", residual, axes))
+        flat, edge = _lines(power, contrast)
+        gain = _gain(power, contrast, brightness, flat, edge)
+        return KnotNoise(
+            t=t,
+            axes=np.round(axes, 6).tolist(),
+            flat=np.round(np.maximum(flat - ROUNDING, 0), 6).tolist(),
+            edge=np.round(edge, 6).tolist(),
+            gain=np.round(gain, 4).tolist(),
+        )
+
+
+def _tiles(picture: np.ndarray) -> np.ndarray:
+    """(H, W, C) to (N, 32, 32, C); a rest at the right and bottom is left out."""
+    rows, columns = picture.shape[0] // TILE, picture.shape[1] // TILE
+    cut = picture[: rows * TILE, : columns * TILE]
+    shaped = cut.reshape(rows, TILE, columns, TILE, -1).transpose(0, 2, 1, 3, 4)
+    return shaped.reshape(rows * columns, TILE, TILE, -1)
+
+
+def _powers(tiles: np.ndarray) -> np.ndarray:
+    """(N, 3, 32, 32) to its power by band, (N, 3, BANDS), under a Hann window."""
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(TILE) / TILE)
+    window = np.outer(hann, hann).astype(np.float32)
+    frequency = np.fft.fftfreq(TILE)
+    radius = np.hypot(frequency[:, None], frequency[None])
+    band = (radius * 2 * BANDS).astype(int)
+    inside = (band < BANDS) & (radius > 0)
+    # With 32 pixels a band every other frequency: bands between are filled from their neighbours.
+    counts = np.bincount(band[inside], minlength=BANDS)
+    centres = np.arange(BANDS)
+    found = np.empty((*tiles.shape[:2], BANDS))
+    for i in range(0, len(tiles), 1024):
+        spectra = np.abs(np.fft.fft2(tiles[i : i + 1024] * window)) ** 2 / np.sum(window**2)
+        for b in centres[counts > 0]:
+            found[i : i + 1024, :, b] = spectra[..., inside & (band == b)].mean(-1)
+    empty = centres[counts == 0]
+    for b in empty:
+        near = centres[counts > 0]
+        found[..., b] = found[..., near[np.argmin(np.abs(near - b))]]
+    return found
+
+
+def _lines(power: np.ndarray, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Height and slope of the power against contrast, both (3, BANDS) and never below 0.
+
+    A power spreads in proportion to itself, so a tile counts by its inverse square; twice over, as
+    the expected power has to be known for that.
+    """
+    x = np.stack([np.ones_like(contrast), contrast], axis=1)
+    expected = np.broadcast_to((1 + contrast)[:, None, None], power.shape)
+    flat = edge = np.zeros(power.shape[1:])
+    for _ in range(3):
+        weight = 1 / np.maximum(expected, 1e-6) ** 2
+        normal = np.einsum("nab,ni,nj->abij", weight, x, x)
+        moment = np.einsum("nab,nab,ni->abi", weight, power, x)
+        line = np.linalg.solve(normal, moment[..., None])[..., 0]
+        flat, edge = np.maximum(line[..., 0], 0), np.maximum(line[..., 1], 0)
+        expected = flat + edge * contrast[:, None, None]
+    return flat, edge
+
+
+def _gain(
+    power: np.ndarray,
+    contrast: np.ndarray,
+    brightness: np.ndarray,
+    flat: np.ndarray,
+    edge: np.ndarray,
+) -> np.ndarray:
+    """Relative variance of the flat field at BRIGHTNESS, from the calmer half of the tiles."""
+    calm = contrast <= np.median(contrast)
+    left = power[calm].sum((1, 2)) - contrast[calm] * edge.sum()
+    relative = left / max(float(flat.sum()), 1e-9)
+    # Each tile counts for the two nodes around it, as the gain is a chain of straight lines.
+    place = brightness[calm] / (BRIGHTNESS[1] - BRIGHTNESS[0])
+    hats = np.maximum(1 - np.abs(place[:, None] - np.arange(len(BRIGHTNESS))), 0)
+    # Ten tiles' worth of 1 hold what no tile tells about.
+    gain = (hats.T @ relative + 10) / (hats.sum(0) + 10)
+    return np.clip(gain, 0.05, 20)
