@@ -61,6 +61,11 @@ class CheckpointInfo:
             return (s - 1) / (self.s_max - 1)
         return self.calibration.t_of_scale(s)
 
+    def scale_of_t(self, t: float) -> float:
+        """SR scale of a level, to six decimals: `t_of_scale` turned round."""
+        s = 1 + t * (self.s_max - 1) if self.calibration is None else self.calibration.scale_of_t(t)
+        return round(s, 6)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "format": FORMAT,

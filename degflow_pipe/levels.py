@@ -1,19 +1,21 @@
 """Levels: t in [0, 1], the SR scale s that goes with it, and grids of them.
 
 t = (s - 1) / (s_max - 1), with s_max the scale of the checkpoint's t = 1 (Kim et al., AAAI 2026:
-s_max = 4). Grids are kept in exact decimals, so that 0.35 is the same level however it was reached.
+s_max = 4), where the checkpoint was not calibrated. Grids are kept in exact decimals, so that 0.35
+is the same level however it was reached.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 from degflow_pipe.errors import UsageError
 
 MAX_LEVELS = 200
+NO_NOISE = "none"
 _T_DIGITS = Decimal("1e-9")
 
 
@@ -47,9 +49,15 @@ class Level:
 
 @dataclass(frozen=True)
 class Grid:
-    """Levels in rising order, without repeats."""
+    """Levels in rising order, without repeats.
+
+    scales: the SR scale of each, once a checkpoint has said it. noise: what generated LR carries,
+    `none`, or `calibrated`, the seed and a digest of the noise model.
+    """
 
     levels: tuple[Level, ...]
+    scales: tuple[float, ...] = ()
+    noise: str = NO_NOISE
 
     @property
     def t(self) -> list[float]:
@@ -59,6 +67,8 @@ class Grid:
     def name(self) -> str:
         """First and last level, their number and a digest: equal grids have equal names."""
         text = ",".join(level.name for level in self.levels)
+        if self.noise != NO_NOISE:
+            text += f",{self.noise}"
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         return f"{self.levels[0].name}-{self.levels[-1].name}-{len(self.levels)}-{digest}"
 
@@ -118,8 +128,16 @@ def parse_t(text: str, option: str = "--t") -> Grid:
     return grid_of(_level(_number(part, option), option) for part in text.split(","))
 
 
-def parse_scales(text: str, s_max: float, option: str = "--scales") -> Grid:
-    """A list of SR scales, `1.5,2,3.3`, from 1 to s_max. Raises UsageError for any other."""
+def parse_scales(
+    text: str,
+    s_max: float,
+    t_of_scale: Callable[[float], float] | None = None,
+    option: str = "--scales",
+) -> Grid:
+    """A list of SR scales, `1.5,2,3.3`, from 1 to s_max. Raises UsageError for any other.
+
+    t_of_scale: a checkpoint's own mapping, t = (s - 1) / (s_max - 1) by default.
+    """
     levels, top = [], Decimal(str(s_max))
     for part in text.split(","):
         s = _number(part, option)
@@ -127,5 +145,6 @@ def parse_scales(text: str, s_max: float, option: str = "--scales") -> Grid:
             raise UsageError(
                 f"{option}: {s} is outside the scales of this checkpoint, 1 to {top} (t = 1)"
             )
-        levels.append(_level((s - 1) / (top - 1), option))
+        t = (s - 1) / (top - 1) if t_of_scale is None else Decimal(repr(t_of_scale(float(s))))
+        levels.append(_level(t, option))
     return grid_of(levels)

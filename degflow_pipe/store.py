@@ -4,7 +4,7 @@
       zarr.json                  attributes: format, version, patch, checkpoint, s_max
       hr/                        (N, P, P, 3) uint8
       latents/                   (N, C, P/8, P/8) float32
-      levels/GRID/               (N, T, P, P, 3) uint8, attributes: the grid's t
+      levels/GRID/               (N, T, P, P, 3) uint8, attributes: the grid's t, scale, noise
       done/ingest/00000000.json  what unit 0 holds, written after its data
       done/GRID/00000000.json
       skipped.json               photos left out, with the reason
@@ -20,7 +20,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -225,10 +225,22 @@ class Store:
         if name not in self.grids():
             known = ", ".join(self.grids()) or "none"
             raise StoreError(f"{self.path} has no grid {name}; it has {known}")
-        levels = dict(self._array(f"levels/{name}").attrs).get("t")
+        found = dict(self._array(f"levels/{name}").attrs)
+        levels, scales, noise = (found.get(key) for key in ("t", "scale", "noise"))
         if not isinstance(levels, list) or not levels:
             raise StoreError(f"{self.path}: grid {name} is damaged: it names no levels")
-        return parse_t(",".join(str(t) for t in levels), f"grid {name}")
+        grid = parse_t(",".join(str(t) for t in levels), f"grid {name}")
+        if (
+            not isinstance(scales, list)
+            or not isinstance(noise, str)
+            or len(scales) != len(grid)
+            or not all(isinstance(s, int | float) and s >= 1 for s in scales)
+        ):
+            raise StoreError(
+                f"{self.path}: grid {name} is damaged: it does not name the scale of each level "
+                f"and the noise: {AGAIN}"
+            )
+        return replace(grid, scales=tuple(float(s) for s in scales), noise=noise)
 
     def make_grid(self, grid: Grid) -> None:
         """Let the store hold the grid's levels for every ingested unit; called ahead."""
@@ -239,7 +251,8 @@ class Store:
             if grid.name not in self.grids():
                 p = self.settings.patch
                 exact = [str(level.exact) for level in grid.levels]
-                _create(self.path / name, (len(grid), p, p, 3), np.uint8, 2, {"t": exact})
+                attributes = {"t": exact, "scale": list(grid.scales), "noise": grid.noise}
+                _create(self.path / name, (len(grid), p, p, 3), np.uint8, 2, attributes)
         self._grow(self._array(name), room)
 
     def write_levels(self, grid: Grid, unit: int, lr: np.ndarray) -> None:

@@ -30,6 +30,13 @@ Scales = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--scales", help="Levels as SR scales: 1.5,2,2.9."),
 ]
+Noise = Annotated[
+    str,
+    typer.Option(
+        "--noise", help="The camera's noise: calibrated, none, or auto (where it was calibrated)."
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Another one draws other noise.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace shards that were made with other settings.")
 ]

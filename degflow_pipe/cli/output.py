@@ -127,6 +127,7 @@ def show_evaluation(result: dict[str, Any], as_json: bool, title: str) -> None:
             cells = [f"{f['mean']:.4g} ({f['std']:.2g})" for f in figures.values()]
             table.add_row(Text(candidate), *cells)
         console.print(table)
+        console.print(_bands(name, level))
     curve = result["curve"]
     show(
         {f"{t:g}": value for t, value in zip(curve["t"], curve["psnr_to_hr"], strict=True)},
@@ -139,6 +140,22 @@ def show_evaluation(result: dict[str, Any], as_json: bool, title: str) -> None:
             {"t": result["levels"][name]["t"], **best}, False, f"sweep of {name}: best t by figure"
         )
     print(f"{result['evaluations']} evaluations of v a picture")
+
+
+def _bands(name: str, level: dict[str, Any]) -> Table:
+    """Power and coherence with HR by spatial frequency, real beside generated."""
+    table = Table(
+        title=Text(f"{name}: bands of frequency, cycles a pixel, green channel"),
+        title_justify="left",
+        caption="power in grey levels squared; coherence with HR",
+    )
+    table.add_column("LR", style="bold", no_wrap=True)
+    for centre in level["bands"]:
+        table.add_column(f"{centre:g}", justify="right", no_wrap=True)
+    for key in sorted(level):
+        if key.startswith(("power ", "coherence ")):
+            table.add_row(key, *(f"{value:.3g}" for value in level[key]))
+    return table
 
 
 def show_proxy(result: dict[str, Any], as_json: bool, title: str) -> None:

@@ -33,8 +33,7 @@ def _grid(checkpoint: str, t_grid: str | None, t: str | None, scales: str | None
     from degflow_pipe.checkpoint import find_checkpoint, read_info
     from degflow_pipe.stages.recipe import LevelSettings
 
-    s_max = read_info(find_checkpoint(checkpoint)).s_max
-    return LevelSettings(t_grid, t, scales).grid(s_max)
+    return LevelSettings(t_grid, t, scales).grid(read_info(find_checkpoint(checkpoint)))
 
 
 def ingest(
@@ -85,6 +84,8 @@ def generate(
     t_grid: o.TGrid = None,
     t: o.T = None,
     scales: o.Scales = None,
+    noise: o.Noise = "auto",
+    seed: o.Seed = 0,
     store: o.StorePath = o.STORE,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     device: o.Device = "auto",
@@ -97,7 +98,16 @@ def generate(
     from degflow_pipe.stages.generate import generate as stage
 
     model = _load(checkpoint, device)
-    summary = stage(store, model, grid, batch=batch, workers=workers, progress=TerminalProgress())
+    summary = stage(
+        store,
+        model,
+        grid,
+        noise=noise,
+        seed=seed,
+        batch=batch,
+        workers=workers,
+        progress=TerminalProgress(),
+    )
     show({**summary.to_dict(), "device": str(model.device)}, json, "generate")
 
 
@@ -208,6 +218,8 @@ def preview(
     t_grid: o.TGrid = None,
     t: o.T = None,
     scales: o.Scales = None,
+    noise: o.Noise = "auto",
+    seed: o.Seed = 0,
     side: Annotated[int, typer.Option(help="Side of the piece shown, in pixels.")] = 256,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     device: o.Device = "auto",
@@ -219,4 +231,4 @@ def preview(
     grid = _grid(checkpoint, t_grid, t, scales)
     from degflow_pipe.stages.run import preview as stage
 
-    show(stage(photo, out, _load(checkpoint, device), grid, side), json, "preview")
+    show(stage(photo, out, _load(checkpoint, device), grid, side, noise, seed), json, "preview")

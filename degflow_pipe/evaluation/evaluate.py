@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from degflow_pipe import files
-from degflow_pipe.degflow import DegFlow, Skips
+from degflow_pipe.degflow import DegFlow, Skips, noisy
 from degflow_pipe.errors import CheckpointError, DataError, UsageError
 from degflow_pipe.evaluation import baselines, plots, spectrum
 from degflow_pipe.evaluation.fidelity import EQUAL, fidelity
@@ -38,7 +38,7 @@ CROP = 192
 LOWER_IS_BETTER = ("perceptual", "noise_kl", "spectrum")
 
 CANDIDATES = (
-    *("generated", "hr", "bicubic", "gaussian", "esrgan_style", "bsrgan_style"),
+    *("generated", "noisy", "hr", "bicubic", "gaussian", "esrgan_style", "bsrgan_style"),
     *("blend", "line", "blend_real", "line_real", "rebuilt"),
 )
 """Rows of the table but for the models of `beside`."""
@@ -89,7 +89,8 @@ def evaluate(
     Returns scenes; levels: {level: {t, held_out, candidates: {candidate: {figure: {mean, std, min,
     max}}}, power, coherence}}, over scenes; curve: PSNR of generated pictures to HR over the grid;
     sweep: {level: {figure: {t, values, best}}}; evaluations of v a picture. Candidates:
-    `generated`, the names of `beside`, `hr`, `bicubic`, `gaussian` (oracle), `esrgan_style`,
+    `generated`, `noisy` (the same with the camera's noise, where the checkpoint was calibrated),
+    the names of `beside`, `hr`, `bicubic`, `gaussian` (oracle), `esrgan_style`,
     `bsrgan_style`; at levels between two knots the mean of their generated pictures (`blend`) and
     of their latents (`line`, decoded), weighted by t, and the same of their real pictures
     (`blend_real`, `line_real`: oracles); and `rebuilt`, the autoencoder's rebuild of the real
@@ -143,6 +144,7 @@ class _Work:
                 continue
             candidates = {
                 "generated": made[i],
+                **self._noisy(path[:, i], skips, hr, level.t),
                 **{name: levels[i] for name, levels in beside.items()},
                 **self._others(scene, level, hr, real),
                 **self._between(i, pictures, made, path, skips),
@@ -162,6 +164,14 @@ class _Work:
 
     def _decoded(self, z: torch.Tensor, skips: Skips) -> np.ndarray:
         return to_picture(self.model.decode(z, skips))[0]
+
+    def _noisy(
+        self, z: torch.Tensor, skips: Skips, hr: np.ndarray, t: float
+    ) -> dict[str, np.ndarray]:
+        model = self.model.noise_model("auto")
+        if model is None:
+            return {}
+        return {"noisy": noisy(self.model.decode(z, skips), hr[None], t, model)[0]}
 
     def _others(
         self, scene: Scene, level: PairLevel, hr: np.ndarray, real: np.ndarray
@@ -219,7 +229,7 @@ class _Work:
 
     def _add_bands(self, level: str, hr: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
         rows = self.bands.setdefault(level, {})
-        for name in ("real", "generated"):
+        for name in (name for name in ("real", "generated", "noisy") if name in pictures):
             rows.setdefault(f"power {name}", []).append(spectrum.power(pictures[name], BANDS))
             found = spectrum.coherence(hr, pictures[name], BANDS)
             rows.setdefault(f"coherence {name}", []).append(found)
@@ -266,7 +276,7 @@ class _Work:
         """Pages of pictures, spectra and sweeps."""
         plots.picture_page(out / "pictures.png", self.rows, "held-out scenes, middle")
         for name, level in result["levels"].items():
-            lines = {k.removeprefix("power "): level[k] for k in ("power real", "power generated")}
+            lines = {k.removeprefix("power "): level[k] for k in level if k.startswith("power ")}
             plots.spectrum_page(
                 out / f"spectrum_{name}.png", level["bands"], lines, f"power, {name}"
             )

@@ -10,6 +10,7 @@ levels, 0 to 255; spectra are in grey levels squared.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,6 +54,12 @@ class NoiseModel:
 
     knots: list[KnotNoise]
     onset: list[list[float]]
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that tell noise models apart."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def add(self, picture: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
         """A picture without noise, (H, W, 3) float in [0, 255], as uint8 with the noise of level t.

@@ -324,7 +324,7 @@ def _noise_digest(model: DegFlow, name: str) -> str:
         return "none"
     noise = model.noise_model("calibrated")
     assert noise is not None
-    return hashlib.sha256(json.dumps(noise.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+    return noise.digest
 
 
 def _piece(picture: np.ndarray) -> np.ndarray:

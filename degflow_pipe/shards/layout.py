@@ -81,8 +81,7 @@ class PackedLevel:
 def packed_levels(grid: Grid, store: StoreSettings, settings: ShardSettings) -> list[PackedLevel]:
     """The grid's levels with their sizes. Raises UsageError for a level that cannot be packed."""
     found = []
-    for level in grid.levels:
-        scale = level.scale(store.s_max)
+    for level, scale in zip(grid.levels, grid.scales, strict=True):
         packing = pack(store.patch, scale, settings.lr_size, settings.uneven)
         found.append(PackedLevel(level, scale, packing))
     return found
@@ -141,6 +140,7 @@ def patch_json(record: PatchRecord, store: StoreSettings, grid: Grid) -> dict[st
         "patch": store.patch,
         "checkpoint": store.checkpoint,
         "grid": grid.name,
+        "noise": grid.noise,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from degflow_pipe import defaults, files
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.degflow import DegFlow, noisy
 from degflow_pipe.engine import Engine, in_order
 from degflow_pipe.errors import StoreError
-from degflow_pipe.levels import Grid
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.levels import NO_NOISE, Grid
+from degflow_pipe.model.noise import NoiseModel
+from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.common import check_batch, checkpoint_id, compute_workers, one_thread_each
 from degflow_pipe.store import Store
@@ -24,12 +25,14 @@ from degflow_pipe.store import Store
 class GenerateSummary:
     """What a generate did. pairs: LR pictures made now; known: those that were there.
 
-    evaluations: of v for a patch, None where nothing was left to make.
+    noise: what the LR carries, see `levels.Grid`. evaluations: of v for a patch, None where nothing
+    was left to make.
     """
 
     store: str
     grid: str
     t: list[float]
+    noise: str
     evaluations: int | None
     patches: int = 0
     pairs: int = 0
@@ -44,6 +47,8 @@ def generate(
     model: DegFlow,
     grid: Grid,
     *,
+    noise: str = "auto",
+    seed: int = 0,
     batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
@@ -51,14 +56,18 @@ def generate(
 ) -> GenerateSummary:
     """Make the LR of every patch in the store at every level of the grid.
 
-    Units that are complete are left as they are; the others are made. batch: patches computed at
+    Units that are complete are left as they are; the others are made. noise, seed: see
+    `DegFlow.degrade`; LR with other noise is another grid. batch: patches computed at
     once on a GPU. workers: units computed at once on the CPU, 0 for one a core.
 
-    Raises StoreError where the store is missing, empty, or of another checkpoint.
+    Raises StoreError where the store is missing, empty, or of another checkpoint, UsageError for
+    noise that the checkpoint does not have.
     """
     check_batch(batch)
     at_once = compute_workers(model, workers)
     source = Store.open(store)
+    noise_model = model.noise_model(noise)
+    grid = _with_scales_and_noise(grid, model, noise_model, seed)
     identity = checkpoint_id(model)
     if source.settings.checkpoint != identity:
         raise StoreError(
@@ -76,7 +85,7 @@ def generate(
         pairs = sum(counts[unit] for unit in missing) * len(grid)
 
         def work(unit: int) -> tuple[int, int]:
-            evaluations = generate_unit(unit, source, model, grid, batch)
+            evaluations = generate_unit(unit, source, model, grid, batch, noise_model, seed)
             return counts[unit] * len(grid), evaluations
 
         evaluations: int | None = None
@@ -88,6 +97,7 @@ def generate(
         store=str(store),
         grid=grid.name,
         t=grid.t,
+        noise=grid.noise,
         evaluations=evaluations,
         patches=sum(counts.values()),
         pairs=pairs,
@@ -95,7 +105,22 @@ def generate(
     )
 
 
-def generate_unit(unit: int, store: Store, model: DegFlow, grid: Grid, batch: int) -> int:
+def _with_scales_and_noise(grid: Grid, model: DegFlow, noise: NoiseModel | None, seed: int) -> Grid:
+    assert model.info is not None
+    scales = tuple(model.info.scale_of_t(t) for t in grid.t)
+    tag = NO_NOISE if noise is None else f"calibrated-{seed}-{noise.digest}"
+    return replace(grid, scales=scales, noise=tag)
+
+
+def generate_unit(
+    unit: int,
+    store: Store,
+    model: DegFlow,
+    grid: Grid,
+    batch: int,
+    noise: NoiseModel | None = None,
+    seed: int = 0,
+) -> int:
     """Make one unit's levels and write them and, last, the unit's mark.
 
     On the CPU the patches go one by one, so that memory stays small: see `DegFlow` for why this
@@ -109,6 +134,7 @@ def generate_unit(unit: int, store: Store, model: DegFlow, grid: Grid, batch: in
         z = torch.from_numpy(latents[i : i + size])
         trajectory = model.trajectory(z, grid.t, skips)
         for level in range(len(grid)):
-            lr[i : i + size, level] = to_picture(model.decode(trajectory[:, level], skips))
+            expected = model.decode(trajectory[:, level], skips)
+            lr[i : i + size, level] = noisy(expected, hr[i : i + size], grid.t[level], noise, seed)
     store.write_levels(grid, unit, lr)
     return model.evaluations

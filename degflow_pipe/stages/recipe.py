@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from degflow_pipe import defaults, files, shipped
+from degflow_pipe.checkpoint import CheckpointInfo
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid, parse_scales, parse_t, parse_t_grid
 from degflow_pipe.settings import read
@@ -29,13 +30,15 @@ class IngestSettings:
 
 @dataclass(frozen=True)
 class LevelSettings:
-    """Which levels `generate` makes: one of the three forms, as on the command line."""
+    """What `generate` makes: levels in one of three forms, and noise, as on the command line."""
 
     t_grid: str | None = None
     t: str | None = None
     scales: str | None = None
+    noise: str = "auto"
+    seed: int = 0
 
-    def grid(self, s_max: float) -> Grid:
+    def grid(self, checkpoint: CheckpointInfo) -> Grid:
         """The grid asked for, the default where none is. Raises UsageError for more than one."""
         given = [name for name in ("t_grid", "t", "scales") if getattr(self, name) is not None]
         if len(given) > 1:
@@ -43,7 +46,7 @@ class LevelSettings:
         if self.t is not None:
             return parse_t(self.t)
         if self.scales is not None:
-            return parse_scales(self.scales, s_max)
+            return parse_scales(self.scales, checkpoint.s_max, checkpoint.t_of_scale)
         return parse_t_grid(self.t_grid if self.t_grid is not None else defaults.T_GRID)
 
 

@@ -40,7 +40,7 @@ def run(
     if not recipe.photos:
         raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
     assert model.info is not None
-    grid = recipe.generate.grid(model.info.s_max)
+    grid = recipe.generate.grid(model.info)
     store, out = Path(recipe.store), Path(recipe.out)
     first = ingest(
         recipe.photos,
@@ -54,12 +54,21 @@ def run(
         workers=workers,
         progress=progress,
     )
-    second = generate(store, model, grid, batch=batch, workers=workers, progress=progress)
+    second = generate(
+        store,
+        model,
+        grid,
+        noise=recipe.generate.noise,
+        seed=recipe.generate.seed,
+        batch=batch,
+        workers=workers,
+        progress=progress,
+    )
     third = shard(
         store,
         out,
         recipe.shard,
-        grid=grid.name,
+        grid=second.grid,
         workers=workers,
         overwrite=overwrite,
         progress=progress,
@@ -94,14 +103,20 @@ def demo(
     )
     summary = run(recipe, model, workers=workers, progress=progress)
     assert model.info is not None
-    grid = LevelSettings(t_grid=defaults.PREVIEW_T_GRID).grid(model.info.s_max)
+    grid = LevelSettings(t_grid=defaults.PREVIEW_T_GRID).grid(model.info)
     strip = out / "strip.png"
     preview(photos / f"{DEMO_PHOTOS[0]}.png", strip, model, grid)
     return {**summary, "strip": str(strip)}
 
 
 def preview(
-    photo: Path, out: Path, model: DegFlow, grid: Grid, side: int = PREVIEW_SIDE
+    photo: Path,
+    out: Path,
+    model: DegFlow,
+    grid: Grid,
+    side: int = PREVIEW_SIDE,
+    noise: str = "auto",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """One picture of the middle of a photo: HR and the grid's levels side by side.
 
@@ -114,7 +129,7 @@ def preview(
     y, x = max(height - side, 0) // 2, max(width - side, 0) // 2
     hr = pixels[y : y + side, x : x + side]
     with one_thread_each(model):
-        levels = to_picture(model.degrade(to_tensor(hr), grid.t)[0])
+        levels = to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0])
     labels = ["HR", *(f"t = {t:g}" for t in grid.t)]
     strip = np.concatenate([label_bar(labels, side), row_of([hr, *levels], side)])
     files.write_bytes(out, parse_format("png").encode(strip))

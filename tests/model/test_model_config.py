@@ -24,7 +24,12 @@ quick = settings(deadline=None, max_examples=60)
 
 configs = st.builds(
     ModelConfig,
-    rae=st.builds(RAEConfig, width=st.integers(1, 256), latent_channels=st.integers(1, 16)),
+    rae=st.builds(
+        RAEConfig,
+        width=st.integers(1, 256),
+        latent_channels=st.integers(1, 16),
+        head=st.sampled_from(["rgb", "blurs"]),
+    ),
     velocity=st.builds(
         VelocityConfig,
         width=st.sampled_from([4, 8, 16, 32, 64, 128]),

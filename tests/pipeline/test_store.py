@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ SETTINGS = StoreSettings(
 )
 COUNTS = (UNIT, 5)
 """Patches in the units of `filled`."""
-GRID, OTHER = parse_t("0.25,1"), parse_t("0.5,0.75,1")
+GRID = replace(parse_t("0.25,1"), scales=(1.75, 4.0))
+OTHER = replace(parse_t("0.5,0.75,1"), scales=(2.0, 3.1, 4.0), noise="calibrated-0-0123456789ab")
 
 Tree = Callable[[Path], dict[str, bytes]]
 

@@ -1,0 +1,119 @@
+"""The noise model: its powers, colours, dependence on brightness and contrast, and its seeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from degflow_pipe.errors import UsageError
+from degflow_pipe.evaluation import spectrum
+from degflow_pipe.model.noise import BANDS, BRIGHTNESS, KnotNoise, NoiseModel, noise_rng
+
+AXES = np.eye(3).tolist()
+
+
+def knot(t: float = 1.0, power: float = 9.0, edge: float = 0.0) -> KnotNoise:
+    """Grey levels squared, white in every channel."""
+    return KnotNoise(
+        t=t,
+        axes=AXES,
+        flat=[[power] * BANDS] * 3,
+        edge=[[edge] * BANDS] * 3,
+        gain=[1.0] * len(BRIGHTNESS),
+    )
+
+
+def added(model: NoiseModel, picture: np.ndarray, t: float = 1.0, seed: int = 0) -> np.ndarray:
+    made = model.add(picture, t, np.random.default_rng(seed))
+    return made.astype(np.float64) - picture
+
+
+GREY = np.full((256, 256, 3), 128, np.uint8)
+
+
+def test_white_noise_has_the_variance_it_says_in_every_channel() -> None:
+    noise = added(NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]), GREY)
+    np.testing.assert_allclose(noise.var((0, 1)), 9.0 + 1 / 12, rtol=0.03)
+    assert abs(noise.mean()) < 0.05
+
+
+def test_the_spectrum_is_the_one_asked_for() -> None:
+    falling = [16.0 / (1 + band) for band in range(BANDS)]
+    model = NoiseModel([replace(knot(), flat=[falling] * 3)], [[0.0, 0.0], [1.0, 1.0]])
+    large = np.full((1024, 1024, 3), 128, np.uint8)
+    found = spectrum.power(model.add(large, 1.0, np.random.default_rng(0)), BANDS)
+    np.testing.assert_allclose(found[1:], np.array(falling)[1:] + 1 / 12, rtol=0.12)
+
+
+def test_colours_follow_the_axes() -> None:
+    axes = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])
+    flat = [[12.0] * BANDS, [0.0] * BANDS, [0.0] * BANDS]
+    model = NoiseModel([replace(knot(), axes=axes.tolist(), flat=flat)], [[0.0, 0.0], [1.0, 1.0]])
+    noise = added(model, GREY).reshape(-1, 3)
+    assert np.corrcoef(noise.T).min() > 0.9
+    np.testing.assert_allclose(noise.var(0), 4.0, rtol=0.1)
+
+
+def test_the_flat_field_follows_brightness() -> None:
+    gain = np.where(BRIGHTNESS < 128, 0.25, 4.0).tolist()
+    model = NoiseModel([replace(knot(), gain=gain)], [[0.0, 0.0], [1.0, 1.0]])
+    dark, bright = (
+        added(model, np.full((128, 128, 3), level, np.uint8)).var() for level in (40, 220)
+    )
+    assert bright / dark == pytest.approx(16, rel=0.15)
+
+
+def test_the_edge_field_follows_contrast_and_is_nothing_on_flat_ground() -> None:
+    model = NoiseModel([knot(power=0.0, edge=1.0)], [[0.0, 0.0], [1.0, 1.0]])
+    checked = GREY.copy()
+    checked[:, 128:] += (np.indices((256, 128)).sum(0) % 2 * 20).astype(np.uint8)[..., None]
+    noise = added(model, checked)
+    assert np.abs(noise[:, :100]).max() == 0
+    # Alternating by 20, the standard deviation is 10, so the variance is 10 times the edge power.
+    assert noise[:, 160:].var() == pytest.approx(10.0, rel=0.1)
+
+
+@given(weight=st.floats(0, 1))
+@settings(deadline=None, max_examples=15)
+def test_between_knots_powers_lie_on_a_straight_line(weight: float) -> None:
+    model = NoiseModel([knot(0.5, 4.0), knot(1.0, 16.0)], [[0.0, 0.0], [0.5, 1.0]])
+    variance = added(model, GREY, 0.5 + weight / 2).var()
+    assert variance == pytest.approx(4 + 12 * weight + 1 / 12, rel=0.05)
+
+
+@pytest.mark.parametrize(("t", "share"), [(0.0, 0.0), (0.1, 0.5), (0.25, 0.75), (0.5, 1.0)])
+def test_below_the_first_knot_the_onset_says_the_share(t: float, share: float) -> None:
+    model = NoiseModel([knot(0.5), knot(1.0)], [[0.0, 0.0], [0.1, 0.5], [0.4, 1.0], [0.5, 1.0]])
+    assert added(model, GREY, t).var() == pytest.approx(9 * share + bool(share) / 12, rel=0.05)
+
+
+def test_equal_seeds_give_equal_bytes_and_others_do_not() -> None:
+    model = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]])
+
+    def bytes_of(seed: int, hr: np.ndarray, t: float) -> bytes:
+        return model.add(GREY, 1.0, noise_rng(seed, hr, t)).tobytes()
+
+    other = GREY.copy()
+    other[0, 0, 0] += 1
+    first = bytes_of(0, GREY, 0.5)
+    assert first == bytes_of(0, GREY.copy(), 0.5)
+    assert (
+        len({first, bytes_of(1, GREY, 0.5), bytes_of(0, other, 0.5), bytes_of(0, GREY, 0.6)}) == 4
+    )
+
+
+def test_a_model_survives_being_written() -> None:
+    model = NoiseModel([knot(0.5), knot(1.0)], [[0.0, 0.0], [0.5, 1.0]])
+    assert NoiseModel.from_dict(model.to_dict()) == model
+    assert NoiseModel.from_dict(model.to_dict()).digest == model.digest
+
+
+def test_a_damaged_model_is_refused_by_name() -> None:
+    data = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
+    del data["knots"][0]["gain"]
+    with pytest.raises(UsageError, match=r"noise.knots lacks gain"):
+        NoiseModel.from_dict(data)
