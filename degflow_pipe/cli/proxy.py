@@ -45,12 +45,12 @@ def proxy(
     """Train a small SR network on each source of LR and test it on held-out real pairs."""
     from degflow_pipe.levels import parse_t_grid
     from degflow_pipe.proxy.network import Budget
-    from degflow_pipe.proxy.proxy import SOURCES, Asked, parse_noise
+    from degflow_pipe.proxy.proxy import Asked, parse_noise
 
     asked = Asked(
         grid=parse_t_grid(t_grid),
         out=out,
-        sources=tuple(sources.split(",")) if sources else SOURCES,
+        sources=tuple(sources.split(",")) if sources else (),
         level=level,
         added_noise=parse_noise(added_noise),
         seeds=seeds,

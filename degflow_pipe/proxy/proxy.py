@@ -30,6 +30,7 @@ from degflow_pipe.training.pairs import Pairs, find_scenes
 
 BY_HAND = ("bicubic", "gaussian", "esrgan_style", "bsrgan_style")
 OURS = ("ours_clean", "ours", "ours_grid_clean", "ours_grid")
+NOISY = ("ours", "ours_grid")
 SOURCES = (*BY_HAND, *OURS, "real")
 """`ours` are generated with the checkpoint's noise, `_clean` without; `_grid` at many levels."""
 PATCH = 192
@@ -45,14 +46,15 @@ Figures = dict[str, float]
 class Asked:
     """What to compare.
 
-    sources: some of SOURCES; `bicubic` and `real` are always there. level: name of the real LR,
+    sources: some of SOURCES, none for all that the checkpoint can make; `bicubic` and `real` are
+    always there. level: name of the real LR,
     the last knot by default. grid: levels of `ours_grid`. added_noise: white noise in grey levels
     that every source is tried with. seeds: trainings of each. out: folder for what was made.
     """
 
     grid: Grid
     out: Path
-    sources: tuple[str, ...] = SOURCES
+    sources: tuple[str, ...] = ()
     level: str = ""
     added_noise: tuple[float, ...] = (0.0, 4.0)
     seeds: int = 1
@@ -146,9 +148,10 @@ class _Work:
         self.train, self.held_out = Pairs(train_scenes, data), Pairs(held_out, data)
         self.level = _level(self.train.levels, asked.level)
         self.scale = 1 + self.level.t * (data.s_max - 1)
-        wanted = {*asked.sources, "bicubic", "real"}
+        possible = [s for s in SOURCES if s not in NOISY or model.noise_model("auto")]
+        wanted = {*(asked.sources or possible), "bicubic", "real"}
         self.names = [name for name in SOURCES if name in wanted]
-        if "ours" in wanted or "ours_grid" in wanted:
+        if wanted & set(NOISY):
             model.noise_model("calibrated")  # says what is missing before anything is trained
         self.perceptual = Perceptual(asked.perceptual, model.device)
         self.hr, self.real = self._patches()

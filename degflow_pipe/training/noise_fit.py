@@ -1,8 +1,9 @@
 """Fits `NoiseModel`: what is left between real LR and the expected one, on training pairs.
 
-Tiles of 32 pixels: the power of the residual in each band, along each of its colour axes, is a
+Tiles of 64 pixels: the power of the residual in each band, along each of its colour axes, is a
 straight line in the tile's contrast. Its height at no contrast is the flat field, its slope the
-edge field.
+edge field. What the expected LR has too much of, HR's detail that leaked into it, is in the
+residual too; so each band is brought down to the power that the expected LR lacks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ import numpy as np
 
 from degflow_pipe.model.noise import BANDS, BRIGHTNESS, KnotNoise, local
 
-TILE = 32
+TILE = 64
+TILES = 96
+"""Tiles of a picture that are looked at, evenly spread."""
+LEAST_SHARE = 0.1
+"""Of a band's power that the residual must have to be compared with what is lacking."""
 ROUNDING = 1 / 12
 """Power of the real LR's rounding to bytes, which the noise will go through once more."""
 
@@ -23,13 +28,15 @@ class NoiseFit:
     """Gathers the residuals of one knot, picture by picture."""
 
     residuals: list[np.ndarray] = field(default_factory=list)
+    reals: list[np.ndarray] = field(default_factory=list)
     contrasts: list[np.ndarray] = field(default_factory=list)
     brightnesses: list[np.ndarray] = field(default_factory=list)
 
     def add(self, expected: np.ndarray, real: np.ndarray) -> None:
-        """expected: (H, W, 3) float in [0, 255]; real: (H, W, 3) uint8, sides of 32 or more."""
+        """expected: (H, W, 3) float in [0, 255]; real: (H, W, 3) uint8, sides of 64 or more."""
         brightness, contrast = local(expected)
         self.residuals.append(_tiles(real.astype(np.float32) - expected))
+        self.reals.append(_tiles(real))
         self.contrasts.append(_tiles(contrast[..., None]).mean((1, 2, 3)))
         self.brightnesses.append(_tiles(brightness[..., None]).mean((1, 2, 3)))
 
@@ -38,11 +45,14 @@ class NoiseFit:
         residual = np.concatenate(self.residuals)
         contrast, brightness = np.concatenate(self.contrasts), np.concatenate(self.brightnesses)
         # A tile's own mean is exposure and white balance, which differ from shot to shot.
-        residual = residual - residual.mean((1, 2), keepdims=True)
+        residual -= residual.mean((1, 2), keepdims=True)
         axes = np.linalg.eigh(np.einsum("nhwc,nhwd->cd", residual, residual))[1].T
-        power = _powers(np.einsum("nhwc,ac->nahw", residual, axes))
-        flat, edge = _lines(power, contrast)
-        gain = _gain(power, contrast, brightness, flat, edge)
+        axes = axes.astype(np.float32)
+        power = _powers(residual, axes)
+        real = np.concatenate(self.reals).astype(np.float32)
+        kept = _lacking(power.mean(0), *(_powers(p, axes).mean(0) for p in (real, real - residual)))
+        flat, edge = (field * kept for field in _lines(power, contrast))
+        gain = _gain(power * kept, contrast, brightness, flat, edge)
         return KnotNoise(
             t=t,
             axes=np.round(axes, 6).tolist(),
@@ -53,34 +63,39 @@ class NoiseFit:
 
 
 def _tiles(picture: np.ndarray) -> np.ndarray:
-    """(H, W, C) to (N, 32, 32, C); a rest at the right and bottom is left out."""
+    """(H, W, C) to (N, 64, 64, C), N at most TILES; a rest at the right and bottom is left out."""
     rows, columns = picture.shape[0] // TILE, picture.shape[1] // TILE
     cut = picture[: rows * TILE, : columns * TILE]
     shaped = cut.reshape(rows, TILE, columns, TILE, -1).transpose(0, 2, 1, 3, 4)
-    return shaped.reshape(rows * columns, TILE, TILE, -1)
+    tiles = shaped.reshape(rows * columns, TILE, TILE, -1)
+    return tiles[:: -(-len(tiles) // TILES)].copy()
 
 
-def _powers(tiles: np.ndarray) -> np.ndarray:
-    """(N, 3, 32, 32) to its power by band, (N, 3, BANDS), under a Hann window."""
+def _powers(tiles: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """(N, 64, 64, 3) to its power along each axis by band, (N, 3, BANDS), under a Hann window."""
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(TILE) / TILE)
     window = np.outer(hann, hann).astype(np.float32)
     frequency = np.fft.fftfreq(TILE)
     radius = np.hypot(frequency[:, None], frequency[None])
-    band = (radius * 2 * BANDS).astype(int)
-    inside = (band < BANDS) & (radius > 0)
-    # With 32 pixels a band every other frequency: bands between are filled from their neighbours.
-    counts = np.bincount(band[inside], minlength=BANDS)
-    centres = np.arange(BANDS)
-    found = np.empty((*tiles.shape[:2], BANDS))
-    for i in range(0, len(tiles), 1024):
-        spectra = np.abs(np.fft.fft2(tiles[i : i + 1024] * window)) ** 2 / np.sum(window**2)
-        for b in centres[counts > 0]:
-            found[i : i + 1024, :, b] = spectra[..., inside & (band == b)].mean(-1)
-    empty = centres[counts == 0]
-    for b in empty:
-        near = centres[counts > 0]
-        found[..., b] = found[..., near[np.argmin(np.abs(near - b))]]
+    # Band 0 holds the lowest frequency there is; the constant part belongs to none.
+    band = np.ceil(radius * 2 * BANDS).astype(int) - 1
+    bands = [band == b for b in range(BANDS)]
+    found = np.empty((len(tiles), 3, BANDS))
+    for i, tile in enumerate(tiles):
+        centred = tile - tile.mean((0, 1))
+        planes = np.einsum("hwc,ac->ahw", centred, axes) * window
+        spectra = np.abs(np.fft.fft2(planes)) ** 2 / np.sum(window**2)
+        found[i] = np.stack([spectra[:, one].mean(-1) for one in bands], axis=-1)
     return found
+
+
+def _lacking(residual: np.ndarray, real: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Share of the residual's power by band that the expected LR lacks; all are (3, BANDS).
+
+    Where the residual is small beside the picture the difference of the two powers tells nothing.
+    """
+    share = np.clip((real - expected) / np.maximum(residual, 1e-9), 0, 1)
+    return np.where(residual > LEAST_SHARE * real, share, 1.0)
 
 
 def _lines(power: np.ndarray, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +114,9 @@ def _lines(power: np.ndarray, contrast: np.ndarray) -> tuple[np.ndarray, np.ndar
         line = np.linalg.solve(normal, moment[..., None])[..., 0]
         flat, edge = np.maximum(line[..., 0], 0), np.maximum(line[..., 1], 0)
         expected = flat + edge * contrast[:, None, None]
-    return flat, edge
+    # Where the power is no straight line the weights bend it; its mean is to stay.
+    right = power.mean(0) / np.maximum(expected.mean(0), 1e-9)
+    return flat * right, edge * right
 
 
 def _gain(

@@ -14,7 +14,7 @@ import numpy as np
 from skimage import data
 
 from degflow_pipe.training.recipe import train_recipe
-from degflow_pipe.training.stages import train_lfm, train_rae
+from degflow_pipe.training.stages import train_joint, train_lfm, train_rae
 
 HERE = Path(__file__).parent
 
@@ -22,7 +22,7 @@ RECIPE = {
     "kind": "train",
     "name": "tiny",
     "model": {
-        "rae": {"width": 4, "latent_channels": 4},
+        "rae": {"width": 4, "latent_channels": 4, "head": "blurs"},
         "velocity": {
             "width": 8,
             "multipliers": [1, 1, 1, 1],
@@ -43,7 +43,14 @@ RECIPE = {
         "source": "photos of scikit-image, blurred: for tests only",
         "licence": "as scikit-image's photos",
     },
-    "rae": {"steps": 1500, "patch": 64, "batch": 4, "lr": 2e-3, "warmup": 50},
+    "rae": {
+        "steps": 1500,
+        "patch": 64,
+        "batch": 4,
+        "lr": 3e-3,
+        "warmup": 50,
+        "between": 0.4,
+    },
     "lfm": {
         "steps": 600,
         "patch": 64,
@@ -54,6 +61,7 @@ RECIPE = {
         "perceptual": "none",
         "endpoint": "l1",
     },
+    "joint": {"steps": 1000, "patch": 64, "batch": 4, "lr": 2e-3, "warmup": 50},
 }
 
 
@@ -76,8 +84,9 @@ def main() -> None:
         make_pairs(pairs)
         recipe = train_recipe(RECIPE)
         train_rae(recipe, pairs, out, "cpu")
-        info = train_lfm(recipe, pairs, out, device="cpu")
-        print(info.training["rae"]["figures"], info.training["lfm"]["figures"])
+        train_lfm(recipe, pairs, out, device="cpu")
+        info = train_joint(recipe, pairs, out, "cpu")
+        print({stage: info.training[stage]["figures"] for stage in ("rae", "lfm", "joint")})
         (HERE / "tiny").mkdir(exist_ok=True)
         for name in ("model.safetensors", "config.json", "README.md"):
             (HERE / "tiny" / name).write_bytes((out / name).read_bytes())

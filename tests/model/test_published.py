@@ -231,7 +231,14 @@ def test_imported_networks_compute_the_reference(rename: Any, tmp_path: Path) ->
         given = Skips(vectors["f0"], vectors["f1"], vectors["f2"])
         y = model.rae.decoder(vectors["z"], given)
         v = model.velocity(vectors["z"], vectors["t"])
-    for name, got in {"z": z, "f0": skips.f0, "f1": skips.f1, "f2": skips.f2, "y": y, "v": v}.items():
+    for name, got in {
+        "z": z,
+        "f0": skips.f0,
+        "f1": skips.f1,
+        "f2": skips.f2,
+        "y": y,
+        "v": v,
+    }.items():
         wanted = vectors[name]
         assert got.shape == wanted.shape
         assert (got - wanted).abs().max() < 1e-4 * wanted.abs().max(), name

@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from skimage import data
 
 from degflow_pipe.checkpoint import write_checkpoint
 from degflow_pipe.degflow import DegFlow
@@ -96,3 +100,17 @@ def recorder() -> Recorder:
 def stopping() -> type[Recorder]:
     """`stopping(k)`: a progress that raises InterruptedError at the k-th advance."""
     return Recorder
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three scenes of 96 x 96 at three levels. Do not write here."""
+    folder = tmp_path_factory.mktemp("scenes")
+    for name in ("astronaut", "chelsea", "coffee"):
+        hr = np.ascontiguousarray(getattr(data, name)()[80:176, 160:256])
+        Image.fromarray(hr).save(folder / f"{name}_hr.png")
+        for level, sigma in (("lr2", 0.8), ("lr4", 1.8)):
+            Image.fromarray(cv2.GaussianBlur(hr, (0, 0), sigma)).save(
+                folder / f"{name}_{level}.png"
+            )
+    return folder

@@ -15,12 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage import data
 from torch import Tensor, nn
 
 from degflow_pipe.degflow import DegFlow
@@ -72,20 +70,6 @@ def one_thread() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three scenes of 96 x 96 at three levels. Do not write here."""
-    folder = tmp_path_factory.mktemp("scenes")
-    for name in ("astronaut", "chelsea", "coffee"):
-        hr = np.ascontiguousarray(getattr(data, name)()[80:176, 160:256])
-        Image.fromarray(hr).save(folder / f"{name}_hr.png")
-        for level, sigma in (("lr2", 0.8), ("lr4", 1.8)):
-            Image.fromarray(cv2.GaussianBlur(hr, (0, 0), sigma)).save(
-                folder / f"{name}_{level}.png"
-            )
-    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,201 @@
+"""calibrate: scales and noise measured on pairs whose scales and noise are known."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from degflow_pipe.checkpoint import CheckpointInfo, read_info
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import DataError, UsageError
+from degflow_pipe.evaluation import spectrum
+from degflow_pipe.levels import parse_scales
+from degflow_pipe.model.noise import BANDS, NoiseModel, noise_rng
+from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.stages.generate import generate
+from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.store import Store
+from degflow_pipe.training.calibrate import calibrate
+from degflow_pipe.training.data import DataSettings
+from degflow_pipe.training.noise_fit import NoiseFit
+
+PHOTOS = {"a": data.coffee()[:256, :320], "b": data.chelsea()[:256, :320]}
+SETTINGS = DataSettings(
+    s_max=4.0,
+    source="photos of scikit-image, blurred",
+    licence="as theirs",
+    validate="b",
+    levels=[
+        {"name": "HR", "t": 0.0, "files": "*_HR.png"},
+        {"name": "LR", "t": 1.0, "files": "*_LR.png"},
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Blur of 2 pixels and white noise of 3 grey levels."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    for name, photo in PHOTOS.items():
+        hr = np.ascontiguousarray(photo)
+        lr = cv2.GaussianBlur(hr, (0, 0), 2.0) + 3 * rng.standard_normal(hr.shape)
+        Image.fromarray(hr).save(folder / f"{name}_HR.png")
+        Image.fromarray(np.clip(np.rint(lr), 0, 255).astype(np.uint8)).save(
+            folder / f"{name}_LR.png"
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(tiny, tmp_path_factory.mktemp("calibrated") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def calibrated(checkpoint: Path, pairs: Path) -> CheckpointInfo:
+    return calibrate(str(checkpoint), SETTINGS, pairs, "cpu")
+
+
+def test_it_is_kept_in_the_checkpoint(calibrated: CheckpointInfo, checkpoint: Path) -> None:
+    assert calibrated.calibration is not None
+    assert read_info(checkpoint) == calibrated
+
+
+def test_scales_rise_with_levels_and_end_where_the_checkpoint_does(
+    calibrated: CheckpointInfo,
+) -> None:
+    assert calibrated.calibration is not None
+    table = np.array(calibrated.calibration.scales)
+    assert (np.diff(table, axis=0) > 0).all()
+    assert table[0].tolist() == [1.0, 0.0]
+    assert table[-1].tolist() == [4.0, 1.0]
+
+
+@pytest.mark.parametrize("s", [1.0, 1.5, 2.0, 3.7, 4.0])
+def test_a_scale_comes_back_from_its_level(calibrated: CheckpointInfo, s: float) -> None:
+    assert calibrated.scale_of_t(calibrated.t_of_scale(s)) == pytest.approx(s, abs=1e-5)
+
+
+def test_the_level_of_a_scale_has_that_scales_blur(
+    calibrated: CheckpointInfo, checkpoint: Path
+) -> None:
+    """LR at s = 4 is blurred by 2 pixels or what the model makes of it; s² decides between."""
+    assert calibrated.calibration is not None
+    blur_of = dict(calibrated.calibration.blurs)
+    s = 3.0
+    t = calibrated.t_of_scale(s)
+    sigma = np.interp(t, list(blur_of), np.maximum.accumulate(list(blur_of.values())))
+    assert sigma == pytest.approx(2.0 * np.sqrt((s**2 - 1) / 15), rel=0.15)
+
+
+def test_scales_outside_the_checkpoint_are_refused(calibrated: CheckpointInfo) -> None:
+    with pytest.raises(UsageError, match="outside the scales of this checkpoint, 1 to 4"):
+        calibrated.t_of_scale(4.1)
+
+
+def test_noise_is_told_from_the_picture(calibrated: CheckpointInfo) -> None:
+    """Three grey levels of white noise: power 9 in the bands that hold nothing else."""
+    assert calibrated.calibration is not None
+    (knot,) = calibrated.calibration.noise.knots
+    assert np.array(knot.flat)[:, BANDS // 2 :].mean() == pytest.approx(9.0, rel=0.1)
+
+
+def test_a_fit_finds_the_noise_that_was_added() -> None:
+    """The noise of a known model, refitted: spectrum, colours and dependence on contrast."""
+    clean = cv2.GaussianBlur(np.tile(data.coffee(), (2, 2, 1)), (0, 0), 1.5)
+    axes = (np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])).tolist()
+    flat = [[4.0 / (1 + b / 8)] * 1 for b in range(BANDS)]
+    true = NoiseModel.from_dict(
+        {
+            "knots": [
+                {
+                    "t": 1.0,
+                    "axes": axes,
+                    "flat": [[2 * v[0] for v in flat], [v[0] for v in flat], [0.5] * BANDS],
+                    "edge": [[0.4] * BANDS, [0.2] * BANDS, [0.0] * BANDS],
+                    "gain": [1.0] * 9,
+                }
+            ],
+            "onset": [[0.0, 0.0], [1.0, 1.0]],
+        }
+    )
+    fit = NoiseFit()
+    fit.add(clean.astype(np.float32), true.add(clean, 1.0, noise_rng(0, clean, 1.0)))
+    found = NoiseModel([fit.fitted(1.0)], true.onset)
+    again = found.add(clean, 1.0, noise_rng(1, clean, 1.0)).astype(np.float32) - clean
+    wanted = true.add(clean, 1.0, noise_rng(2, clean, 1.0)).astype(np.float32) - clean
+    np.testing.assert_allclose(
+        np.cov(again.reshape(-1, 3).T), np.cov(wanted.reshape(-1, 3).T), rtol=0.15, atol=0.2
+    )
+
+    def shown(noise: np.ndarray) -> np.ndarray:
+        return spectrum.power(np.clip(np.rint(noise + 128), 0, 255).astype(np.uint8), 10)
+
+    np.testing.assert_allclose(shown(again)[1:], shown(wanted)[1:], rtol=0.2)
+
+
+def test_degrade_adds_the_noise_that_is_asked_for(
+    calibrated: CheckpointInfo, checkpoint: Path
+) -> None:
+    model = DegFlow.load(str(checkpoint), "cpu")
+    hr = to_tensor(np.ascontiguousarray(PHOTOS["a"][:64, :64]))
+    plain, noisy, again, other = (
+        model.degrade(hr, [1.0], *how)
+        for how in (("none",), ("calibrated",), ("auto",), ("calibrated", 1))
+    )
+    assert torch.equal(noisy, again)
+    assert not torch.equal(noisy, other)
+    assert float((noisy - plain).std()) * 255 == pytest.approx(3.0, rel=0.25)
+
+
+def test_noise_belongs_to_the_patch_not_to_its_place_in_a_batch(
+    calibrated: CheckpointInfo, checkpoint: Path
+) -> None:
+    model = DegFlow.load(str(checkpoint), "cpu")
+    hr = to_tensor(np.stack([photo[:64, :64] for photo in PHOTOS.values()]))
+    together = model.degrade(hr, [0.5, 1.0])
+    assert torch.equal(together[1:], model.degrade(hr[1:], [0.5, 1.0]))
+    assert torch.equal(together[:, 1:], model.degrade(hr, [1.0]))
+
+
+def test_a_store_keeps_clean_and_noisy_levels_apart(
+    calibrated: CheckpointInfo, checkpoint: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    model = DegFlow.load(str(checkpoint), "cpu")
+    store = tmp_path / "degflow.zarr"
+    ingest([str(photo_folder)], store, model, patch=64)
+    grid = parse_scales("2,4", 4.0, calibrated.t_of_scale)
+    clean = generate(store, model, grid, noise="none")
+    noisy = generate(store, model, grid)
+    assert clean.grid != noisy.grid
+    assert (clean.noise, noisy.noise.split("-")[:2]) == ("none", ["calibrated", "0"])
+    found = Store.open(store)
+    assert found.grid(noisy.grid).scales == pytest.approx((2.0, 4.0), abs=1e-5)
+    hr, lr = found.hr(0)[0], found.levels(noisy.grid, 0)[0]
+    alone = to_picture(model.degrade(to_tensor(hr), found.grid(noisy.grid).t)[0])
+    assert np.array_equal(lr, alone)
+
+
+def test_a_checkpoint_without_calibration_has_no_calibrated_noise(tiny_model: DegFlow) -> None:
+    hr = torch.zeros(1, 3, 64, 64)
+    assert torch.equal(tiny_model.degrade(hr, [1.0]), tiny_model.degrade(hr, [1.0], "none"))
+    with pytest.raises(UsageError, match="degflow-pipe calibrate"):
+        tiny_model.degrade(hr, [1.0], "calibrated")
+    with pytest.raises(UsageError, match="--noise must be one of"):
+        tiny_model.degrade(hr, [1.0], "some")
+
+
+def test_pairs_without_blur_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    for name, photo in PHOTOS.items():
+        for level in ("HR", "LR"):
+            Image.fromarray(np.ascontiguousarray(photo)).save(tmp_path / f"{name}_{level}.png")
+    with pytest.raises(DataError, match="does not grow with the scale"):
+        calibrate(str(checkpoint), SETTINGS, tmp_path, "cpu")

@@ -1,0 +1,222 @@
+"""proxy: what the comparison is made of, its arithmetic, and what it keeps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import DataError, UsageError
+from degflow_pipe.levels import parse_t
+from degflow_pipe.metrics import psnr
+from degflow_pipe.progress import Silent
+from degflow_pipe.proxy.network import Budget, restored, train
+from degflow_pipe.proxy.proxy import Asked, parse_noise, proxy, rows
+from degflow_pipe.proxy.sources import Place, best_sigma, by_hand, held
+from degflow_pipe.training.data import DataSettings
+
+SETTINGS = DataSettings(
+    s_max=4.0,
+    source="photos of scikit-image, blurred",
+    licence="as theirs",
+    validate="c",
+    levels=[
+        {"name": "HR", "t": 0.0, "files": "*_HR.png"},
+        {"name": "LR", "t": 1.0, "files": "*_LR.png"},
+    ],
+)
+SMALL = Budget(steps=3, batch=2, crop=32, width=8, blocks=1)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs")
+    photos = (data.coffee(), data.astronaut(), data.chelsea())
+    for name, photo in zip("abc", photos, strict=True):
+        hr = np.ascontiguousarray(photo[:256, :320])
+        Image.fromarray(hr).save(folder / f"{name}_HR.png")
+        Image.fromarray(cv2.GaussianBlur(hr, (0, 0), 2.0)).save(folder / f"{name}_LR.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    return Asked(
+        grid=parse_t("0.5,1"),
+        out=tmp_path_factory.mktemp("proxy"),
+        sources=("gaussian", "esrgan_style", "ours_grid_clean"),
+        added_noise=(0.0,),
+        seeds=2,
+        budget=SMALL,
+    )
+
+
+@pytest.fixture(scope="module")
+def result(tiny_model: DegFlow, pairs: Path, asked: Asked) -> dict[str, Any]:
+    return proxy(tiny_model, SETTINGS, pairs, asked)
+
+
+def test_every_source_asked_for_and_both_ends_have_a_row(result: dict[str, Any]) -> None:
+    found = [(row["source"], row["added_noise"]) for row in result["rows"]]
+    wanted = ("bicubic", "gaussian", "esrgan_style", "ours_grid_clean", "real")
+    assert found == [(name, 0.0) for name in wanted]
+    assert (result["level"], result["t"], result["scenes"]) == ("LR", 1.0, ["c"])
+    for row in result["rows"]:
+        assert set(row["mean"]) == {"psnr", "ssim", "psnr_y", "ssim_y"}
+
+
+def test_figures_and_a_page_lie_in_the_folder(result: dict[str, Any], asked: Asked) -> None:
+    assert json.loads((asked.out / "figures.json").read_text()) == result
+    page = np.asarray(Image.open(asked.out / "pictures.png"))
+    assert page.shape[0] > 100 and page.std() > 10
+
+
+def test_what_is_trained_is_not_trained_again(
+    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (asked.out / "runs").iterdir()}
+    more = replace(asked, sources=(*asked.sources, "bsrgan_style"))
+    again = proxy(tiny_model, SETTINGS, pairs, more)
+    new = {row["source"] for row in again["rows"]} - {row["source"] for row in result["rows"]}
+    assert new == {"bsrgan_style"}
+    assert [row for row in again["rows"] if row["source"] not in new] == result["rows"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_the_same_again_elsewhere_gives_the_same_figures(
+    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any], tmp_path: Path
+) -> None:
+    assert proxy(tiny_model, SETTINGS, pairs, replace(asked, out=tmp_path)) == result
+
+
+def test_recovered_is_the_share_of_the_gap_between_the_best_ends() -> None:
+    def runs(*values: float) -> list[dict[str, float]]:
+        return [{"psnr": value, "perceptual": 40 - value} for value in values]
+
+    found = {
+        ("bicubic", 0.0): runs(27.0),
+        ("bicubic", 4.0): runs(26.0),
+        ("ours", 0.0): runs(27.5, 28.5),
+        ("real", 0.0): runs(29.0),
+        ("real", 4.0): runs(28.0),
+    }
+    table = {(row["source"], row["added_noise"]): row for row in rows(found)}
+    shares = {key: row["recovered"]["psnr"] for key, row in table.items()}
+    assert shares == {
+        ("bicubic", 0.0): 0.0,
+        ("bicubic", 4.0): -0.5,
+        ("ours", 0.0): 0.5,
+        ("real", 0.0): 1.0,
+        ("real", 4.0): 0.5,
+    }
+    assert table["ours", 0.0]["recovered"]["perceptual"] == 0.5
+    assert table["ours", 0.0]["std"]["psnr"] == 0.5
+
+
+def test_without_a_gap_nothing_is_recovered() -> None:
+    found = {("bicubic", 0.0): [{"psnr": 27.0}], ("real", 0.0): [{"psnr": 27.0}]}
+    assert [row["recovered"] for row in rows(found)] == [{}, {}]
+
+
+def test_training_on_the_right_blur_sharpens() -> None:
+    """A network taught to undo a blur undoes it on a photo that it has not seen."""
+    hr = np.ascontiguousarray(data.astronaut()[:192, 100:292])
+    lr = cv2.GaussianBlur(hr, (0, 0), 1.5)
+
+    def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
+        places = np.random.default_rng(step).integers(0, 160, (4, 2))
+        return tuple(np.stack([p[y : y + 32, x : x + 32] for y, x in places]) for p in (lr, hr))  # type: ignore[return-value]
+
+    with Silent().task("", None) as task:
+        budget = replace(SMALL, steps=150, lr=3e-3)
+        network = train(draw, budget, 0, torch.device("cpu"), task)
+    unseen = np.ascontiguousarray(data.coffee()[100:221, 100:251])
+    blurred = cv2.GaussianBlur(unseen, (0, 0), 1.5)
+    assert psnr(restored(network, blurred), unseen) > psnr(blurred, unseen) + 0.5
+
+
+def test_sources_give_lr_of_the_place_they_are_asked_for() -> None:
+    hr = np.stack([data.coffee()[:96, :96], data.chelsea()[:96, :96]])
+    real = np.stack([cv2.GaussianBlur(patch, (0, 0), 2.0) for patch in hr])
+    place = Place(1, 20, 40, 32)
+    for name in ("bicubic", "gaussian", "esrgan_style", "bsrgan_style"):
+        lr = by_hand(name, hr, real, 2.0)(place, np.random.default_rng(0))
+        assert (lr.shape, lr.dtype) == ((32, 32, 3), np.uint8)
+        there = np.corrcoef(lr.ravel(), place.cut(hr[1]).ravel())[0, 1]
+        assert there > np.corrcoef(lr.ravel(), hr[1, 50:82, 10:42].ravel())[0, 1]
+
+
+def test_random_degradations_are_drawn_anew_for_every_crop() -> None:
+    hr = data.coffee()[None, :96, :96]
+    source = by_hand("bsrgan_style", hr, hr, 2.0)
+    place = Place(0, 20, 40, 32)
+    first, same, other = (source(place, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+def test_levels_of_a_grid_are_all_drawn() -> None:
+    lr = np.arange(3, dtype=np.uint8).reshape(1, 3, 1, 1, 1) * np.ones((1, 3, 8, 8, 3), np.uint8)
+    source = partial(held, lr, [0.2, 0.5, 1.0], None)
+    found = {int(source(Place(0, 0, 0, 4), np.random.default_rng(i)).max()) for i in range(40)}
+    assert found == {0, 1, 2}
+
+
+@pytest.mark.parametrize("sigma", [0.8, 1.7, 3.0])
+def test_the_best_sigma_is_found(sigma: float) -> None:
+    hr = np.stack([data.coffee()[:128, :128], data.chelsea()[:128, :128]])
+    real = np.stack([cv2.GaussianBlur(patch, (0, 0), sigma) for patch in hr])
+    assert best_sigma(hr, real) == pytest.approx(sigma, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sources": ("bicubik",)}, "'bicubik' is not one of bicubic"),
+        ({"added_noise": (-1.0,)}, "--added-noise must be grey levels"),
+        ({"seeds": 0}, "--seeds must be 1 at least"),
+    ],
+)
+def test_wrong_requests_are_refused(asked: Asked, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(asked, **changes)
+
+
+def test_noise_that_is_no_number_is_refused() -> None:
+    with pytest.raises(UsageError, match="--added-noise wants numbers such as 0,4; got '0,x'"):
+        parse_noise("0,x")
+
+
+def test_a_level_that_is_not_there_is_refused(
+    tiny_model: DegFlow, pairs: Path, asked: Asked
+) -> None:
+    with pytest.raises(UsageError, match="--level: the pairs have no level 'x2', only LR"):
+        proxy(tiny_model, SETTINGS, pairs, replace(asked, level="x2"))
+
+
+def test_noise_that_the_checkpoint_lacks_is_refused_before_anything_is_trained(
+    tiny_model: DegFlow, pairs: Path, asked: Asked, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="degflow-pipe calibrate"):
+        proxy(tiny_model, SETTINGS, pairs, replace(asked, sources=("ours",), out=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_smaller_than_a_patch_are_refused(
+    tiny_model: DegFlow, asked: Asked, tmp_path: Path
+) -> None:
+    for name in "abc":
+        for level in ("HR", "LR"):
+            Image.fromarray(data.coffee()[:100, :100]).save(tmp_path / f"{name}_{level}.png")
+    with pytest.raises(DataError, match="192 pixels on a side are needed"):
+        proxy(tiny_model, SETTINGS, tmp_path, asked)
