@@ -128,6 +128,10 @@ def show_evaluation(result: dict[str, Any], as_json: bool, title: str) -> None:
             table.add_row(Text(candidate), *cells)
         console.print(table)
         console.print(_bands(name, level))
+        to_hr = {k: v for k, v in level.items() if k.startswith("psnr_to_hr ")}
+        print(
+            ", ".join(f"{k.removeprefix('psnr_to_hr ')} {v:.2f} dB to HR" for k, v in to_hr.items())
+        )
     curve = result["curve"]
     show(
         {f"{t:g}": value for t, value in zip(curve["t"], curve["psnr_to_hr"], strict=True)},

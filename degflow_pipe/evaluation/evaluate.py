@@ -6,12 +6,14 @@ against the real LR of its level.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -23,11 +25,12 @@ from degflow_pipe.evaluation.fidelity import EQUAL, fidelity
 from degflow_pipe.evaluation.noise import noise_kl
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.levels import Grid
-from degflow_pipe.metrics import psnr
+from degflow_pipe.metrics import best_gaussian, psnr
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.settings import read
 from degflow_pipe.training.data import DataSettings, PairLevel
+from degflow_pipe.training.intermediate import variance_share
 from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
 
 BANDS = 10
@@ -39,7 +42,7 @@ LOWER_IS_BETTER = ("perceptual", "noise_kl", "spectrum")
 
 CANDIDATES = (
     *("generated", "noisy", "hr", "bicubic", "gaussian", "esrgan_style", "bsrgan_style"),
-    *("blend", "line", "blend_real", "line_real", "rebuilt"),
+    *("blend", "line", "blend_real", "line_real", "gaussian_line", "gaussian_lens", "rebuilt"),
 )
 """Rows of the table but for the models of `beside`."""
 
@@ -87,14 +90,16 @@ def evaluate(
     """Figures of every candidate at every level of the held-out scenes.
 
     Returns scenes; levels: {level: {t, held_out, candidates: {candidate: {figure: {mean, std, min,
-    max}}}, power, coherence}}, over scenes; curve: PSNR of generated pictures to HR over the grid;
-    sweep: {level: {figure: {t, values, best}}}; evaluations of v a picture. Candidates:
-    `generated`, `noisy` (the same with the camera's noise, where the checkpoint was calibrated),
-    the names of `beside`, `hr`, `bicubic`, `gaussian` (oracle), `esrgan_style`,
-    `bsrgan_style`; at levels between two knots the mean of their generated pictures (`blend`) and
-    of their latents (`line`, decoded), weighted by t, and the same of their real pictures
-    (`blend_real`, `line_real`: oracles); and `rebuilt`, the autoencoder's rebuild of the real
-    picture, the ceiling.
+    max}}}, and of `real`, `generated` and `noisy` against HR: power and coherence by band,
+    psnr_to_hr}}, over scenes; curve: PSNR of generated pictures to HR over the grid; sweep:
+    {level: {figure: {t, values, best}}}; evaluations of v a picture. Candidates: `generated`;
+    `noisy`, the same with the camera's noise, where the checkpoint was calibrated; the names of
+    `beside`; `hr`, `bicubic`, `gaussian` (oracle), `esrgan_style`, `bsrgan_style`; at levels
+    between two knots the mean of their generated pictures (`blend`) and of their latents (`line`,
+    decoded), weighted by t, the same of their real pictures (`blend_real`, `line_real`: oracles),
+    and HR blurred by what lies between the best Gaussians of the real ones, on a straight line in s
+    (`gaussian_line`) or, squared, in s² (`gaussian_lens`);
+    and `rebuilt`, the autoencoder's rebuild of the real picture, the ceiling.
 
     Raises DataError for wrong pairs, for pictures of fewer than LEAST_SIDE pixels on a side, and
     where the perceptual weights cannot be had; UsageError where matplotlib is wanted and missing.
@@ -123,7 +128,7 @@ class _Work:
         self.levels = pairs.levels
         self.perceptual = Perceptual(asked.perceptual, model.device)
         self.found: dict[str, dict[str, list[Figures]]] = {}
-        self.bands: dict[str, dict[str, list[np.ndarray]]] = {}
+        self.against_hr: dict[str, dict[str, list[np.ndarray]]] = {}
         self.curves: list[list[float]] = []
         self.sweeps: dict[str, list[list[Figures]]] = {}
         self.rows: list[list[tuple[str, np.ndarray]]] = []
@@ -153,7 +158,7 @@ class _Work:
             rows = self.found.setdefault(level.name, {})
             for name, picture in candidates.items():
                 rows.setdefault(name, []).append(self._figures(picture, real))
-            self._add_bands(level.name, hr, {"real": real, **candidates})
+            self._add_against_hr(level.name, hr, {"real": real, **candidates})
             if len(self.rows) < 4:
                 shown = {"HR": hr, f"real {level.name}": real, **candidates}
                 self.rows.append([(name, _piece(picture)) for name, picture in shown.items()])
@@ -210,8 +215,10 @@ class _Work:
             "blend": _blend(made[a], made[b], weight),
             "line": self._decoded(torch.lerp(path[:, a], path[:, b], weight), skips),
         }
-        first, last = pictures[a], pictures[b]
-        if first is not None and last is not None:
+        hr, first, last = pictures[0], pictures[a], pictures[b]
+        if hr is not None and first is not None and last is not None:
+            s, s_a, s_b = (1 + t[j] * (self.pairs.data.s_max - 1) for j in (i, a, b))
+            found |= _gaussians_between(hr, (first, last), (s, s_a, s_b))
             found["blend_real"] = _blend(first, last, weight)
             line = torch.lerp(self._latent(first), self._latent(last), weight)
             found["line_real"] = self._decoded(line, skips)
@@ -227,12 +234,14 @@ class _Work:
             figures["perceptual"] = self.perceptual(picture, real)
         return figures
 
-    def _add_bands(self, level: str, hr: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
-        rows = self.bands.setdefault(level, {})
+    def _add_against_hr(self, level: str, hr: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
+        rows = self.against_hr.setdefault(level, {})
         for name in (name for name in ("real", "generated", "noisy") if name in pictures):
             rows.setdefault(f"power {name}", []).append(spectrum.power(pictures[name], BANDS))
             found = spectrum.coherence(hr, pictures[name], BANDS)
             rows.setdefault(f"coherence {name}", []).append(found)
+            to_hr = np.array(min(psnr(pictures[name], hr), EQUAL))
+            rows.setdefault(f"psnr_to_hr {name}", []).append(to_hr)
 
     def _add_path(self, hr: np.ndarray, pictures: list[np.ndarray | None]) -> None:
         """The curve against HR, and the figures against t of the swept levels."""
@@ -258,7 +267,7 @@ class _Work:
                 "held_out": by_name[name].held_out,
                 "candidates": {way: _over_scenes(rows) for way, rows in ways.items()},
                 "bands": spectrum.centres(BANDS).tolist(),
-                **{k: np.mean(rows, axis=0).tolist() for k, rows in self.bands[name].items()},
+                **{k: np.mean(rows, axis=0).tolist() for k, rows in self.against_hr[name].items()},
             }
             for name, ways in self.found.items()
         }
@@ -301,6 +310,20 @@ def _generated(model: DegFlow, hr: np.ndarray, t: list[float]) -> Iterator[np.nd
 def _blend(a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:
     """a (1 - weight) + b weight of two uint8 pictures, rounded."""
     return np.rint(a * (1 - weight) + b.astype(np.float64) * weight).astype(np.uint8)
+
+
+def _gaussians_between(
+    hr: np.ndarray, knots: tuple[np.ndarray, np.ndarray], scales: tuple[float, float, float]
+) -> dict[str, np.ndarray]:
+    """HR blurred for a scale between those of two real pictures; scales: its own and theirs."""
+    s, s_a, s_b = scales
+    low, high = (0.0 if p is hr else best_gaussian(hr, p)[0] for p in knots)
+    share = variance_share(s, s_a, s_b)
+    sigmas = {
+        "gaussian_line": low + (high - low) * (s - s_a) / (s_b - s_a),
+        "gaussian_lens": math.sqrt(low**2 + share * (high**2 - low**2)),
+    }
+    return {name: cv2.GaussianBlur(hr, (0, 0), sigma) for name, sigma in sigmas.items()}
 
 
 def _over_scenes(rows: list[Figures]) -> dict[str, Figures]:

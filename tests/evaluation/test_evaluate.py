@@ -109,7 +109,7 @@ def test_what_one_would_do_instead_stands_beside(
 def test_straight_lines_stand_between_knots_only(
     figures: dict[str, Any], pictures: dict[str, np.ndarray], tiny_model: DegFlow
 ) -> None:
-    lines = {"blend", "line", "blend_real", "line_real"}
+    lines = {"blend", "line", "blend_real", "line_real", "gaussian_line", "gaussian_lens"}
     assert lines <= set(figures["levels"]["LR3"]["candidates"])
     assert not lines & set(figures["levels"]["LR4"]["candidates"])
     weight = (0.6 - 0.3) / (1.0 - 0.3)
