@@ -23,7 +23,7 @@ PATCHES = 27
 
 INGEST = {"store", "photos", "known", "patches", "flat", "duplicate", "skipped"}
 INGEST |= {"patches_in_store"}
-GENERATE = {"store", "grid", "t", "evaluations", "patches", "pairs", "known"}
+GENERATE = {"store", "grid", "t", "noise", "evaluations", "patches", "pairs", "known"}
 SHARD = {"out", "name", "tars", "samples", "pairs", "patches", "bytes"}
 
 

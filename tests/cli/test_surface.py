@@ -19,6 +19,7 @@ from degflow_pipe.version import __version__
 
 LEVELS = {"--t-grid": "str", "--t": "str", "--scales": "str"}
 COMPUTE = {"--device": "str = auto", "--batch": "int = 8", "--workers": "int = 0"}
+NOISE = {"--noise": "str = auto", "--seed": "int = 0"}
 CHECKPOINT = {"--checkpoint": "str = city100-compact"}
 STORE = {"--store": "Path = degflow.zarr"}
 JSON = {"--json": "flag"}
@@ -37,7 +38,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **COMPUTE,
         **JSON,
     },
-    "generate": {**LEVELS, **STORE, **CHECKPOINT, **COMPUTE, **JSON},
+    "generate": {**LEVELS, **NOISE, **STORE, **CHECKPOINT, **COMPUTE, **JSON},
     "shard": {
         "--out -o": "Path = shards",
         "--grid": "str",
@@ -71,6 +72,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--out -o": "Path = strip.png",
         "--side": "int = 256",
         "--device": "str = auto",
+        **NOISE,
         **LEVELS,
         **CHECKPOINT,
         **JSON,
@@ -80,6 +82,29 @@ SURFACE: dict[str, dict[str, str]] = {
     "train": {},
     "train rae": {"--device": "str = auto", **TRAIN},
     "train lfm": {"--rae": "Path", "--device": "str = auto", **TRAIN},
+    "train joint": {"--device": "str = auto", **TRAIN},
+    "calibrate": {
+        "CHECKPOINT": "str, required",
+        "PAIRS": "Path, required",
+        "--recipe": "str",
+        "--device": "str = auto",
+        **JSON,
+    },
+    "proxy": {
+        "CHECKPOINT": "str, required",
+        "PAIRS": "Path, required",
+        "--recipe": "str",
+        "--sources": "str",
+        "--level": "str = ",
+        "--t-grid": "str = 0.5:1.0:0.1",
+        "--added-noise": "str = 0,4",
+        "--seeds": "int = 1",
+        "--steps": "int = 2500",
+        "--perceptual": "str = none",
+        "--out -o": "Path = proxy",
+        "--device": "str = auto",
+        **JSON,
+    },
     "evaluate": {
         "CHECKPOINT": "str, required",
         "PAIRS": "Path, required",

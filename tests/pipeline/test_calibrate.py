@@ -26,7 +26,11 @@ from degflow_pipe.training.calibrate import calibrate
 from degflow_pipe.training.data import DataSettings
 from degflow_pipe.training.noise_fit import NoiseFit
 
-PHOTOS = {"a": data.coffee()[:256, :320], "b": data.chelsea()[:256, :320]}
+PHOTOS = {
+    # Grey levels from 50 to 205, so that no noise is cut off.
+    name: (photo[:256, :320] * 0.6 + 50).astype(np.uint8)
+    for name, photo in (("a", data.coffee()), ("b", data.chelsea()))
+}
 SETTINGS = DataSettings(
     s_max=4.0,
     source="photos of scikit-image, blurred",

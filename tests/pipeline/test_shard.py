@@ -115,6 +115,7 @@ def test_webdataset_reads_every_pair_of_the_store_in_order(
             "patch": 64,
             "checkpoint": checkpoint,
             "grid": GRID.name,
+            "noise": "none",
             "level": NAMES[i],
             "t": GRID.t[i],
             "scale": [2.0, 4.0][i],

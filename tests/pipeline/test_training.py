@@ -266,7 +266,7 @@ def test_an_autoencoder_of_another_width_is_refused(
             "data": vars(recipe_of().data),
         }
     )
-    with pytest.raises(CheckpointError, match="not an autoencoder of width 4"):
+    with pytest.raises(CheckpointError, match="its network is not the recipe's model"):
         train_lfm(recipe, scenes, tmp_path / "out", trained_rae, "cpu")
 
 

@@ -138,7 +138,7 @@ def test_training_on_the_right_blur_sharpens() -> None:
         return tuple(np.stack([p[y : y + 32, x : x + 32] for y, x in places]) for p in (lr, hr))  # type: ignore[return-value]
 
     with Silent().task("", None) as task:
-        budget = replace(SMALL, steps=150, lr=3e-3)
+        budget = replace(SMALL, steps=500, lr=3e-3)
         network = train(draw, budget, 0, torch.device("cpu"), task)
     unseen = np.ascontiguousarray(data.coffee()[100:221, 100:251])
     blurred = cv2.GaussianBlur(unseen, (0, 0), 1.5)
