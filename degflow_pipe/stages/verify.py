@@ -39,7 +39,14 @@ def info(path: Path) -> dict[str, Any]:
     kind = kind_of(path)
     if kind == CHECKPOINT:
         checkpoint = read_info(path)
-        return {"kind": kind, "id": checkpoint.id, **checkpoint.to_dict()}
+        found = {"kind": kind, "id": checkpoint.id, **checkpoint.to_dict()}
+        if checkpoint.calibration is not None:
+            # The spectra of the noise are pages of numbers; config.json has them.
+            found["calibration"] = {
+                "scales": checkpoint.calibration.scales,
+                "noise": checkpoint.calibration.noise.digest,
+            }
+        return found
     if kind == SHARDS:
         return {"kind": kind, **read_summary(path).figures}
     store = Store.open(path)
@@ -49,7 +56,12 @@ def info(path: Path) -> dict[str, Any]:
     grids = {}
     for name in store.grids():
         grid = store.grid(name)
-        grids[name] = {"t": grid.t, "units": len(store.units_with_levels(name))}
+        grids[name] = {
+            "t": grid.t,
+            "scale": list(grid.scales),
+            "noise": grid.noise,
+            "units": len(store.units_with_levels(name)),
+        }
     return {
         "kind": kind,
         "patch": store.settings.patch,

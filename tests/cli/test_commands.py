@@ -165,7 +165,9 @@ def test_info_and_verify_of_a_store(job: Job, degflow: Run) -> None:
     }
     assert found["kind"] == "store" and found["patch"] == 64 and found["s_max"] == 4
     assert (found["photos"], found["patches"], found["units"]) == (3, PATCHES, 2)
-    assert found["grids"] == {job.generate["grid"]: {"t": GRID, "units": 2}}
+    grid = found["grids"][job.generate["grid"]]
+    assert (grid["t"], grid["noise"], grid["units"]) == (GRID, "none", 2)
+    assert grid["scale"] == pytest.approx([1 + 3 * t for t in GRID])
     done = degflow("verify", "degflow.zarr", "--json", cwd=job.folder).json
     assert done == {"kind": "store", "checked": 2, "damage": [], "whole": True}
 

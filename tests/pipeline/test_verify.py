@@ -223,7 +223,9 @@ def test_info_of_a_store(ready_store: Path) -> None:
     found = info(ready_store)
     assert (found["kind"], found["patch"], found["s_max"]) == ("store", 64, 4.0)
     assert (found["photos"], found["patches"], found["units"]) == (3, 27, 2)
-    assert found["grids"] == {GRID.name: {"t": GRID.t, "units": 2}}
+    assert found["grids"] == {
+        GRID.name: {"t": GRID.t, "scale": [2.0, 4.0], "noise": "none", "units": 2}
+    }
     assert found["skipped"] == {}
 
 
