@@ -78,4 +78,5 @@ def test_better_than_the_best_gaussian_on_held_out_pairs(model: DegFlow) -> None
     assert min(gains) > 2.5
     steps = -np.diff(np.mean(falls, axis=0))
     assert (steps > 0).all()
-    assert steps.max() < 8, "a switch between the knots, not a path"
+    # Of a path the first step is the largest in dB; a switch between knots is somewhere between.
+    assert (np.diff(steps) < 0.5).all()
