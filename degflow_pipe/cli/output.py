@@ -173,18 +173,22 @@ def show_proxy(result: dict[str, Any], as_json: bool, title: str) -> None:
     )
     console = Console()
     console = Console(width=max(console.width, WIDTH))
-    table = Table(title=Text(heading), title_justify="left", caption="mean (spread) over seeds")
+    caption = "mean (spread) over seeds; *: the best of its source by PSNR"
+    table = Table(title=Text(heading), title_justify="left", caption=caption)
     table.add_column("source", style="bold", no_wrap=True)
     table.add_column("added noise", justify="right")
     figures = list(result["rows"][0]["mean"])
     for figure in figures:
         table.add_column(figure, justify="right", no_wrap=True)
-    table.add_column("recovered", justify="right")
+    judged = [figure for figure in ("psnr", "perceptual") if figure in figures]
+    for figure in judged:
+        table.add_column(f"recovered, {figure}", justify="right")
     for row in result["rows"]:
         cells = [f"{row['mean'][f]:.4g} ({row['std'][f]:.2g})" for f in figures]
-        share = row["recovered"].get("psnr")
-        recovered = "-" if share is None else f"{100 * share:.0f}%"
-        table.add_row(row["source"], f"{row['added_noise']:g}", *cells, recovered)
+        shares = [row["recovered"].get(figure) for figure in judged]
+        cells += ["-" if share is None else f"{100 * share:.0f}%" for share in shares]
+        best = result["best"][row["source"]] == row["added_noise"]
+        table.add_row(row["source"], f"{row['added_noise']:g}{' *' if best else ''}", *cells)
     console.print(table)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from safetensors.torch import load, save
 
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation import plots
-from degflow_pipe.evaluation.fidelity import fidelity
+from degflow_pipe.evaluation.fidelity import WINDOW, fidelity
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.levels import Grid
 from degflow_pipe.pictures import to_picture, to_tensor
@@ -26,7 +28,7 @@ from degflow_pipe.proxy.network import Budget, SmallSR, restored, train
 from degflow_pipe.proxy.sources import Place, Source, by_hand, held
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
-from degflow_pipe.training.pairs import Pairs, find_scenes
+from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
 
 BY_HAND = ("bicubic", "gaussian", "esrgan_style", "bsrgan_style")
 OURS = ("ours_clean", "ours", "ours_grid_clean", "ours_grid")
@@ -36,6 +38,8 @@ SOURCES = (*BY_HAND, *OURS, "real")
 PATCH = 192
 PATCHES = 480
 """HR patches that all sources share, and their side in pixels."""
+BLOCK = 16
+"""Patches whose generated LR is kept in one file."""
 SHOWN = 4
 CROP = 160
 
@@ -47,9 +51,10 @@ class Asked:
     """What to compare.
 
     sources: some of SOURCES, none for all that the checkpoint can make; `bicubic` and `real` are
-    always there. level: name of the real LR,
-    the last knot by default. grid: levels of `ours_grid`. added_noise: white noise in grey levels
-    that every source is tried with. seeds: trainings of each. out: folder for what was made.
+    always there. level: name of the real LR, the last knot by default. grid: levels of `ours_grid`.
+    added_noise: white noise in grey levels that every source is tried with. seeds: trainings of
+    each. patches: about how many of HR all share, one of each scene at least. out: folder for what
+    was made.
     """
 
     grid: Grid
@@ -59,13 +64,15 @@ class Asked:
     added_noise: tuple[float, ...] = (0.0, 4.0)
     seeds: int = 1
     perceptual: str = "none"
+    patches: int = PATCHES
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.sources if name not in SOURCES]
         if unknown:
             raise UsageError(f"--sources: {unknown[0]!r} is not one of {', '.join(SOURCES)}")
-        if not self.added_noise or min(self.added_noise) < 0 or max(self.added_noise) > 100:
+        # Not by min and max, which let nan through.
+        if not self.added_noise or not all(0 <= noise <= 100 for noise in self.added_noise):
             raise UsageError(
                 f"--added-noise must be grey levels from 0 to 100, got {list(self.added_noise)}"
             )
@@ -74,9 +81,9 @@ class Asked:
 
 
 def parse_noise(text: str) -> tuple[float, ...]:
-    """`0,4` to numbers. Raises UsageError for anything else."""
+    """`0,4` to numbers, without repeats. Raises UsageError for anything else."""
     try:
-        return tuple(float(part) for part in text.split(","))
+        return tuple(dict.fromkeys(float(part) for part in text.split(",")))
     except ValueError as error:
         raise UsageError(f"--added-noise wants numbers such as 0,4; got {text!r}") from error
 
@@ -86,11 +93,12 @@ def proxy(
 ) -> dict[str, Any]:
     """Train on each source and test on the held-out real pairs.
 
-    Returns level, t, scenes and rows: for each source and added noise the figures of SR against HR
-    (mean and spread over seeds) and `recovered`, the share of the gap between bicubic and real,
-    each at its best added noise, that it closes. Finished trainings are kept in asked.out and not
+    Returns checkpoint, level, t, grid, seeds, steps, perceptual, scenes; rows: for each source and
+    added noise the figures of SR against HR (mean and spread over seeds) and `recovered`, the share
+    of the gap between bicubic and real, each at its best added noise, that it closes; best: by
+    source, the added noise of its highest PSNR. Finished trainings are kept in asked.out and not
     done again. Raises UsageError for a level or a noise model that is not there, DataError for
-    wrong pairs.
+    wrong pairs and for a level that no scene for training or none held out has.
     """
     work = _Work(model, data, root, asked, progress or Silent())
     found: dict[tuple[str, float], list[Figures]] = {}
@@ -98,13 +106,19 @@ def proxy(
         for noise in asked.added_noise:
             for seed in range(asked.seeds):
                 found.setdefault((name, noise), []).append(work.run(name, noise, seed))
+    table = rows(found)
+    assert model.info is not None
     result = {
+        "checkpoint": model.info.id,
+        "grid": asked.grid.t,
+        "seeds": asked.seeds,
         "level": work.level.name,
         "t": work.level.t,
         "scenes": [scene.name for scene in work.held_out.scenes],
         "steps": asked.budget.steps,
         "perceptual": asked.perceptual,
-        "rows": rows(found),
+        "rows": table,
+        "best": best_noise(table),
     }
     files.write_json(asked.out / "figures.json", result)
     work.draw(result)
@@ -112,7 +126,10 @@ def proxy(
 
 
 def rows(found: dict[tuple[str, float], list[Figures]]) -> list[dict[str, Any]]:
-    """A row for each source and added noise: mean, std over seeds, and recovered by figure."""
+    """A row for each source and added noise: mean, std over seeds, and recovered by figure.
+
+    A figure in which real is no better than bicubic has no gap, and none of it is recovered.
+    """
     table: list[dict[str, Any]] = [
         {
             "source": name,
@@ -128,12 +145,22 @@ def rows(found: dict[tuple[str, float], list[Figures]]) -> list[dict[str, Any]]:
         return min(values) if key == "perceptual" else max(values)
 
     for row in table:
-        row["recovered"] = {
-            key: (value - best("bicubic", key)) / (best("real", key) - best("bicubic", key))
-            for key, value in row["mean"].items()
-            if best("real", key) != best("bicubic", key)
-        }
+        row["recovered"] = {}
+        for key, value in row["mean"].items():
+            low, high = best("bicubic", key), best("real", key)
+            if high < low if key == "perceptual" else high > low:
+                row["recovered"][key] = (value - low) / (high - low)
     return table
+
+
+def best_noise(table: list[dict[str, Any]]) -> dict[str, float]:
+    """By source, the added noise of its row with the highest PSNR; of equal ones the first."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in table:
+        best = found.setdefault(row["source"], row)
+        if row["mean"]["psnr"] > best["mean"]["psnr"]:
+            found[row["source"]] = row
+    return {source: row["added_noise"] for source, row in found.items()}
 
 
 class _Work:
@@ -144,9 +171,14 @@ class _Work:
     ) -> None:
         assert model.info is not None
         self.model, self.asked, self.progress = model, asked, progress
-        train_scenes, held_out = find_scenes(data, root)
-        self.train, self.held_out = Pairs(train_scenes, data), Pairs(held_out, data)
-        self.level = _level(self.train.levels, asked.level)
+        self.level = _level(data.pair_levels, asked.level)
+        self.place = data.pair_levels.index(self.level)
+        self.train, self.held_out = (
+            Pairs(
+                _having(scenes, self.place, f"{split} scenes, level {self.level.name}", root), data
+            )
+            for split, scenes in zip(("training", "held-out"), find_scenes(data, root), strict=True)
+        )
         self.scale = 1 + self.level.t * (data.s_max - 1)
         possible = [s for s in SOURCES if s not in NOISY or model.noise_model("auto")]
         wanted = {*(asked.sources or possible), "bicubic", "real"}
@@ -156,21 +188,24 @@ class _Work:
         self.perceptual = Perceptual(asked.perceptual, model.device)
         self.hr, self.real = self._patches()
         self._sources: dict[str, Source] = {}
-        self._tests: list[tuple[np.ndarray, np.ndarray]] = []
+        self._made: dict[tuple[float, ...], np.ndarray] = {}
 
     def _patches(self) -> tuple[np.ndarray, np.ndarray]:
-        """The same patches of HR and real LR, (N, P, P, 3) uint8, evenly from training scenes."""
+        """The same patches of HR and real LR, (N, P, P, 3) uint8, evenly from training scenes.
+
+        Held-out scenes are checked as well, before anything is trained.
+        """
         rng = np.random.default_rng(0)
-        place = self.train.levels.index(self.level)
-        scenes = [scene for scene in self.train.scenes if scene.files[place] is not None]
-        each = -(-PATCHES // len(scenes))
+        scenes = self.train.scenes
+        each = -(-self.asked.patches // len(scenes))
         hr, real = [], []
-        with self.progress.task("read pairs", len(scenes)) as task:
+        with self.progress.task("read pairs", len(scenes) + len(self.held_out.scenes)) as task:
+            for scene in self.held_out.scenes:
+                self.held_out.check(scene, WINDOW)
+                task.advance()
             for scene in scenes:
                 self.train.check(scene, PATCH)
-                pictures = self.train.pictures(scene)
-                a, b = pictures[0], pictures[place]
-                assert a is not None and b is not None
+                a, b = self._pair(self.train, scene)
                 for _ in range(each):
                     y, x = (int(rng.integers(side - PATCH + 1)) for side in a.shape[:2])
                     hr.append(a[y : y + PATCH, x : x + PATCH])
@@ -178,8 +213,15 @@ class _Work:
                 task.advance()
         return np.stack(hr), np.stack(real)
 
-    def run(self, name: str, noise: float, seed: int) -> Figures:
-        """Figures of one training, from the folder where it was done before."""
+    def _pair(self, pairs: Pairs, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        """HR and real LR of a scene, whole pictures."""
+        pictures = pairs.pictures(scene)
+        hr, lr = pictures[0], pictures[self.place]
+        assert hr is not None and lr is not None
+        return hr, lr
+
+    def _key(self, name: str, noise: float, seed: int) -> tuple[dict[str, Any], Path]:
+        """What decides one training, and where it is kept."""
         assert self.model.info is not None
         key = {
             "source": name,
@@ -188,6 +230,7 @@ class _Work:
             "perceptual": self.asked.perceptual,
             "budget": asdict(self.asked.budget),
             "level": self.level.name,
+            "scale": self.scale,
             "patches": hashlib.sha256(self.hr.tobytes() + self.real.tobytes()).hexdigest(),
             "scenes": self.held_out.fingerprint(),
         }
@@ -196,7 +239,11 @@ class _Work:
             key |= {"grid": self._levels(name)}
         text = json.dumps(key, sort_keys=True)
         stem = f"{name}-{noise:g}-{seed}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        path = self.asked.out / "runs" / f"{stem}.json"
+        return key, self.asked.out / "runs" / f"{stem}.json"
+
+    def run(self, name: str, noise: float, seed: int) -> Figures:
+        """Figures of one training, from the folder where it was done before."""
+        key, path = self._key(name, noise, seed)
         if files.exists(path):
             return dict(files.read_json(path)["figures"])
         source = self._source(name)
@@ -222,7 +269,8 @@ class _Work:
             y, x = (int(v) for v in rng.integers(PATCH - side + 1, size=2))
             place = Place(int(rng.integers(len(self.hr))), y, x, side)
             flip, turns = bool(rng.integers(2)), int(rng.integers(4))
-            own = np.random.default_rng([seed, step, i])
+            # From 1: numpy takes [seed, step, 0] for [seed, step], the generator of the places.
+            own = np.random.default_rng([seed, step, i + 1])
             made = source(place, own)
             made = np.rint(made + noise * own.standard_normal(made.shape, np.float32))
             pair = np.stack(
@@ -251,32 +299,34 @@ class _Work:
         return self.asked.grid.t if "grid" in name else [self.level.t]
 
     def _generated(self, t: list[float]) -> np.ndarray:
-        """Generated LR of all patches, (N, T, P, P, 3) uint8, kept in the folder."""
+        """Generated LR of all patches, (N, T, P, P, 3) uint8, kept in the folder by blocks."""
         assert self.model.info is not None
+        if tuple(t) in self._made:
+            return self._made[tuple(t)]
         text = json.dumps([self.model.info.id, t, hashlib.sha256(self.hr.tobytes()).hexdigest()])
-        path = self.asked.out / "lr" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npy"
+        folder = self.asked.out / "lr" / hashlib.sha256(text.encode()).hexdigest()[:16]
+        blocks = []
+        with self.progress.task(f"generate {len(t)} levels", len(self.hr)) as task:
+            for start in range(0, len(self.hr), BLOCK):
+                hr = self.hr[start : start + BLOCK]
+                blocks.append(self._block(folder / f"{start:06d}.npy", hr, t))
+                task.advance(len(hr))
+        return self._made.setdefault(tuple(t), np.concatenate(blocks))
+
+    def _block(self, path: Path, hr: np.ndarray, t: list[float]) -> np.ndarray:
+        """Generated LR of some patches, from its file where it was made before."""
         if files.exists(path):
             return np.asarray(np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False))
-        lr = []
-        with self.progress.task("generate", len(self.hr)) as task:
-            for patch in self.hr:
-                lr.append(to_picture(self.model.degrade(to_tensor(patch), t, "none")[0]))
-                task.advance()
+        lr = np.stack([to_picture(self.model.degrade(to_tensor(p), t, "none")[0]) for p in hr])
         buffer = io.BytesIO()
-        np.save(buffer, np.stack(lr), allow_pickle=False)
+        np.save(buffer, lr, allow_pickle=False)
         files.write_bytes(path, buffer.getvalue())
-        return np.stack(lr)
+        return lr
 
-    def _pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Held-out (HR, real LR), whole pictures."""
-        if not self._tests:
-            place = self.held_out.levels.index(self.level)
-            for scene in self.held_out.scenes:
-                pictures = self.held_out.pictures(scene)
-                hr, lr = pictures[0], pictures[place]
-                if hr is not None and lr is not None:
-                    self._tests.append((hr, lr))
-        return self._tests
+    def _pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Held-out (HR, real LR), one scene at a time: whole sets would not fit."""
+        for scene in self.held_out.scenes:
+            yield self._pair(self.held_out, scene)
 
     def _test(self, network: SmallSR) -> Figures:
         found = []
@@ -289,26 +339,28 @@ class _Work:
         return {key: float(np.mean([one[key] for one in found])) for key in found[0]}
 
     def draw(self, result: dict[str, Any]) -> None:
-        """A page of crops: each source at its best added noise, first seed."""
+        """A page of crops: each source at its best added noise, first seed.
+
+        Without matplotlib there is a note in its place, as the figures are complete.
+        """
         shown = []
-        for name in self.names:
-            best = max(
-                (row for row in result["rows"] if row["source"] == name),
-                key=lambda row: row["mean"]["psnr"],
-            )
-            pattern = f"{name}-{best['added_noise']:g}-0-*.safetensors"
-            newest = max(
-                files.matches(pattern, self.asked.out / "runs"), key=lambda p: p.stat().st_mtime
-            )
+        for name, noise in result["best"].items():
+            _, path = self._key(name, noise, 0)
             network = SmallSR(self.asked.budget.width, self.asked.budget.blocks)
-            network.load_state_dict(load(files.read_bytes(newest)))
-            shown.append((f"{name}, noise {best['added_noise']:g}", network.eval()))
+            network.load_state_dict(load(files.read_bytes(path.with_suffix(".safetensors"))))
+            shown.append((f"{name}, noise {noise:g}", network.eval()))
         page = []
-        for hr, lr in self._pairs()[:SHOWN]:
-            row = [("HR", _piece(hr)), (f"real {self.level.name}", _piece(lr))]
-            row += [(label, _piece(restored(network, lr))) for label, network in shown]
-            page.append(row)
-        plots.picture_page(self.asked.out / "pictures.png", page, "SR of real LR, by source")
+        with self.progress.task("draw", min(SHOWN, len(self.held_out.scenes))) as task:
+            for hr, lr in islice(self._pairs(), SHOWN):
+                row = [("HR", _piece(hr)), (f"real {self.level.name}", _piece(lr))]
+                row += [(label, _piece(restored(network, lr))) for label, network in shown]
+                page.append(row)
+                task.advance()
+            path = self.asked.out / "pictures.png"
+            try:
+                plots.picture_page(path, page, "SR of real LR, by source")
+            except UsageError as error:
+                task.note(f"{path} is left out: {error}")
 
 
 def _level(levels: list[PairLevel], name: str) -> PairLevel:
@@ -320,6 +372,14 @@ def _level(levels: list[PairLevel], name: str) -> PairLevel:
             return level
     known = ", ".join(level.name for level in levels[1:])
     raise UsageError(f"--level: the pairs have no level {name!r}, only {known}")
+
+
+def _having(scenes: list[Scene], place: int, wanted: str, root: Path) -> list[Scene]:
+    """Scenes that have a file for the level at `place`. Raises DataError where there is none."""
+    found = [scene for scene in scenes if scene.files[place] is not None]
+    if not found:
+        raise DataError(f"{wanted}: no file below {root}: choose another level with --level")
+    return found
 
 
 def _noise_digest(model: DegFlow, name: str) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +23,9 @@ from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.levels import parse_t
 from degflow_pipe.metrics import psnr
-from degflow_pipe.progress import Silent
+from degflow_pipe.progress import Silent, Task
 from degflow_pipe.proxy.network import Budget, restored, train
-from degflow_pipe.proxy.proxy import Asked, parse_noise, proxy, rows
+from degflow_pipe.proxy.proxy import Asked, best_noise, parse_noise, proxy, rows
 from degflow_pipe.proxy.sources import Place, best_sigma, by_hand, held
 from degflow_pipe.training.data import DataSettings
 
@@ -57,8 +61,40 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
         sources=("gaussian", "esrgan_style", "ours_grid_clean"),
         added_noise=(0.0,),
         seeds=2,
+        patches=18,
         budget=SMALL,
     )
+
+
+class Stopped(BaseException):
+    """What Ctrl-C raises, in a test."""
+
+
+class Recorded(Silent):
+    """Keeps the names of tasks and their notes; stops as Ctrl-C would, `after` advances into `at`.
+
+    It is a task and a progress at once, as tasks do not overlap.
+    """
+
+    def __init__(self, at: str = "", after: int = 0) -> None:
+        self.at, self.after = at, after
+        self.names: list[str] = []
+        self.notes: list[str] = []
+        self.advances = 0
+
+    @contextmanager
+    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Task]:
+        self.names.append(name)
+        self.advances = 0
+        yield self
+
+    def advance(self, count: float = 1) -> None:
+        self.advances += 1
+        if self.after and self.names[-1].startswith(self.at) and self.advances == self.after:
+            raise Stopped
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +107,12 @@ def test_every_source_asked_for_and_both_ends_have_a_row(result: dict[str, Any])
     wanted = ("bicubic", "gaussian", "esrgan_style", "ours_grid_clean", "real")
     assert found == [(name, 0.0) for name in wanted]
     assert (result["level"], result["t"], result["scenes"]) == ("LR", 1.0, ["c"])
+    assert result["checkpoint"].startswith("tiny-")
+    assert (result["grid"], result["seeds"], result["steps"]) == ([0.5, 1.0], 2, 3)
     for row in result["rows"]:
-        assert set(row["mean"]) == {"psnr", "ssim", "psnr_y", "ssim_y"}
+        assert set(row["mean"]) == set(row["std"]) == {"psnr", "ssim", "psnr_y", "ssim_y"}
+        # Trainings of other seeds begin from other weights and crops.
+        assert row["std"]["psnr"] > 0
 
 
 def test_figures_and_a_page_lie_in_the_folder(result: dict[str, Any], asked: Asked) -> None:
@@ -99,6 +139,98 @@ def test_the_same_again_elsewhere_gives_the_same_figures(
     assert proxy(tiny_model, SETTINGS, pairs, replace(asked, out=tmp_path)) == result
 
 
+def test_a_changed_setting_is_a_new_training(
+    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any], tmp_path: Path
+) -> None:
+    out = shutil.copytree(asked.out, tmp_path / "out")
+    before = set((out / "runs").glob("*.json"))
+    fewer = replace(asked, out=out, sources=("bicubic",), seeds=1)
+    for changes in (
+        {"budget": replace(SMALL, steps=4)},
+        {"patches": 20},
+        {"added_noise": (2.0,)},
+    ):
+        proxy(tiny_model, SETTINGS, pairs, replace(fewer, **changes))
+        found = set((out / "runs").glob("*.json"))
+        assert len(found - before) == 2, f"bicubic and real with {changes}"
+        before = found
+
+
+def test_another_scale_is_a_new_training(
+    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any], tmp_path: Path
+) -> None:
+    """Bicubic LR of the same patches is another one where t = 1 is another scale."""
+    out = shutil.copytree(asked.out, tmp_path / "out")
+    smaller = replace(SETTINGS, s_max=2.0)
+    wanted = replace(asked, sources=("bicubic",), seeds=1)
+    kept = proxy(tiny_model, smaller, pairs, replace(wanted, out=out))
+    assert kept == proxy(tiny_model, smaller, pairs, replace(wanted, out=tmp_path / "fresh"))
+
+
+def test_pages_show_the_networks_of_their_own_figures(
+    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any], tmp_path: Path
+) -> None:
+    """Also where the folder holds later trainings of the same sources, and larger networks."""
+    fewer = replace(asked, out=tmp_path, sources=("bicubic",), seeds=1)
+    proxy(tiny_model, SETTINGS, pairs, fewer)
+    page = (tmp_path / "pictures.png").read_bytes()
+    longer = replace(fewer, budget=replace(SMALL, steps=40, lr=1e-2, width=12))
+    proxy(tiny_model, SETTINGS, pairs, longer)
+    assert (tmp_path / "pictures.png").read_bytes() != page
+    proxy(tiny_model, SETTINGS, pairs, fewer)
+    assert (tmp_path / "pictures.png").read_bytes() == page
+
+
+def test_stopped_at_any_time_it_goes_on_to_the_same_figures(
+    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any], tmp_path: Path
+) -> None:
+    again = replace(asked, out=tmp_path)
+    for at, after in (("bicubic, noise 0, seed 1", 2), ("generate", 1)):
+        with pytest.raises(Stopped):
+            proxy(tiny_model, SETTINGS, pairs, again, Recorded(at, after))
+    (first_block,) = tmp_path.glob("lr/*/*.npy")
+    made = first_block.stat().st_mtime_ns
+    kept = Recorded()
+    assert proxy(tiny_model, SETTINGS, pairs, again, kept) == result
+    assert first_block.stat().st_mtime_ns == made
+    trained = [name for name in kept.names if ", noise 0, " in name]
+    assert trained == [
+        f"{name}, noise 0, seed {seed}" for name in ("ours_grid_clean", "real") for seed in (0, 1)
+    ]
+
+
+def test_all_sources_are_cut_at_the_same_places(
+    tiny_model: DegFlow, tmp_path: Path, asked: Asked
+) -> None:
+    """Where LR is HR and bicubic does nothing, two sources are one, and differ by crops alone."""
+    for name, photo in zip("abc", (data.coffee(), data.astronaut(), data.chelsea()), strict=True):
+        for level in ("HR", "LR"):
+            Image.fromarray(photo[:200, :220]).save(tmp_path / f"{name}_{level}.png")
+    same = replace(SETTINGS, s_max=1.0001)
+    wanted = replace(asked, out=tmp_path / "out", sources=("bicubic",), added_noise=(3.0,), seeds=1)
+    bicubic, real = proxy(tiny_model, same, tmp_path, wanted)["rows"]
+    assert (bicubic["source"], real["source"]) == ("bicubic", "real")
+    assert bicubic["mean"] == real["mean"]
+    assert bicubic["recovered"] == real["recovered"] == {}
+
+
+def test_without_matplotlib_only_the_page_is_left_out(
+    tiny_model: DegFlow,
+    pairs: Path,
+    asked: Asked,
+    result: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = shutil.copytree(asked.out, tmp_path / "out")
+    (out / "pictures.png").unlink()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    told = Recorded()
+    assert proxy(tiny_model, SETTINGS, pairs, replace(asked, out=out), told) == result
+    assert "pip install 'degflow-pipe[plots]'" in told.notes[-1]
+    assert not (out / "pictures.png").exists()
+
+
 def test_recovered_is_the_share_of_the_gap_between_the_best_ends() -> None:
     def runs(*values: float) -> list[dict[str, float]]:
         return [{"psnr": value, "perceptual": 40 - value} for value in values]
@@ -121,10 +253,23 @@ def test_recovered_is_the_share_of_the_gap_between_the_best_ends() -> None:
     }
     assert table["ours", 0.0]["recovered"]["perceptual"] == 0.5
     assert table["ours", 0.0]["std"]["psnr"] == 0.5
+    assert best_noise([*table.values()]) == {"bicubic": 0.0, "ours": 0.0, "real": 0.0}
 
 
-def test_without_a_gap_nothing_is_recovered() -> None:
-    found = {("bicubic", 0.0): [{"psnr": 27.0}], ("real", 0.0): [{"psnr": 27.0}]}
+def test_the_best_added_noise_is_each_source_s_own() -> None:
+    psnr_of = {("a", 0.0): 1.0, ("a", 4.0): 3.0, ("a", 8.0): 3.0, ("b", 0.0): 2.0, ("b", 4.0): 1.0}
+    table = [
+        {"source": name, "added_noise": noise, "mean": {"psnr": value}}
+        for (name, noise), value in psnr_of.items()
+    ]
+    assert best_noise(table) == {"a": 4.0, "b": 0.0}
+
+
+@pytest.mark.parametrize("real", [{"psnr": 27.0}, {"psnr": 26.0, "perceptual": 0.3}])
+def test_without_a_gap_nothing_is_recovered(real: dict[str, float]) -> None:
+    """Real may come out worse than bicubic after a few steps: a share would be upside down."""
+    bicubic = {"psnr": 27.0, "perceptual": 0.2}
+    found = {("bicubic", 0.0): [{key: bicubic[key] for key in real}], ("real", 0.0): [real]}
     assert [row["recovered"] for row in rows(found)] == [{}, {}]
 
 
@@ -184,6 +329,9 @@ def test_the_best_sigma_is_found(sigma: float) -> None:
     [
         ({"sources": ("bicubik",)}, "'bicubik' is not one of bicubic"),
         ({"added_noise": (-1.0,)}, "--added-noise must be grey levels"),
+        ({"added_noise": (0.0, float("nan"))}, "--added-noise must be grey levels"),
+        ({"added_noise": (101.0,)}, "--added-noise must be grey levels"),
+        ({"added_noise": ()}, "--added-noise must be grey levels"),
         ({"seeds": 0}, "--seeds must be 1 at least"),
     ],
 )
@@ -192,9 +340,14 @@ def test_wrong_requests_are_refused(asked: Asked, changes: dict[str, Any], messa
         replace(asked, **changes)
 
 
-def test_noise_that_is_no_number_is_refused() -> None:
-    with pytest.raises(UsageError, match="--added-noise wants numbers such as 0,4; got '0,x'"):
-        parse_noise("0,x")
+@pytest.mark.parametrize("text", ["0,x", "", "0,,4"])
+def test_noise_that_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=f"--added-noise wants numbers such as 0,4; got '{text}'"):
+        parse_noise(text)
+
+
+def test_noise_named_twice_is_tried_once() -> None:
+    assert parse_noise("4, 0,4.0") == (4.0, 0.0)
 
 
 def test_a_level_that_is_not_there_is_refused(
@@ -202,6 +355,32 @@ def test_a_level_that_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match="--level: the pairs have no level 'x2', only LR"):
         proxy(tiny_model, SETTINGS, pairs, replace(asked, level="x2"))
+
+
+@pytest.mark.parametrize(("has", "lacks"), [("ab", "held-out"), ("c", "training")])
+def test_a_level_that_a_split_lacks_is_refused_before_anything_is_trained(
+    tiny_model: DegFlow, pairs: Path, asked: Asked, tmp_path: Path, has: str, lacks: str
+) -> None:
+    folder = shutil.copytree(pairs, tmp_path / "pairs")
+    for name in has:
+        shutil.copy(folder / f"{name}_LR.png", folder / f"{name}_MID.png")
+    middle = {"name": "MID", "t": 0.5, "files": "*_MID.png", "held_out": True}
+    settings = replace(SETTINGS, levels=[SETTINGS.levels[0], middle, SETTINGS.levels[1]])
+    wanted = replace(asked, level="MID", out=tmp_path / "out")
+    with pytest.raises(DataError, match=f"{lacks} scenes, level MID: no file below .*--level"):
+        proxy(tiny_model, settings, folder, wanted)
+    assert not wanted.out.exists()
+
+
+def test_wrong_held_out_pictures_are_refused_before_anything_is_trained(
+    tiny_model: DegFlow, pairs: Path, asked: Asked, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(pairs, tmp_path / "pairs")
+    for level in ("HR", "LR"):
+        Image.fromarray(data.chelsea()[:8, :300]).save(folder / f"c_{level}.png")
+    with pytest.raises(DataError, match=r"c_HR\.png is 300 x 8: 11 pixels"):
+        proxy(tiny_model, SETTINGS, folder, replace(asked, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_noise_that_the_checkpoint_lacks_is_refused_before_anything_is_trained(

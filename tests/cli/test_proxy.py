@@ -1,0 +1,97 @@
+"""proxy on the command line: exit codes, one line of error, the table and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`pairs`, laid out as the tiny checkpoint says: `coffee` is held out."""
+    folder = tmp_path_factory.mktemp("proxy")
+    (folder / "pairs").mkdir()
+    for name in ("astronaut", "chelsea", "coffee"):
+        hr = np.ascontiguousarray(getattr(data, name)()[:200, :220])
+        pictures = {"hr": hr}
+        pictures |= {f"lr{s}": cv2.GaussianBlur(hr, (0, 0), s / 2) for s in (2, 4)}
+        for level, picture in pictures.items():
+            Image.fromarray(picture).save(folder / "pairs" / f"{name}_{level}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ask(tiny: str) -> tuple[object, ...]:
+    """The cheapest comparison: both ends, two steps each."""
+    return ("proxy", tiny, "pairs", "--steps", 2, "--sources", "bicubic,real")
+
+
+@pytest.fixture(scope="module")
+def printed(degflow: Run, ask: tuple[object, ...], folder: Path) -> Any:
+    return degflow(*ask, "--added-noise", "0,4", "--json", cwd=folder)
+
+
+def test_json_is_the_file(printed: Any, folder: Path) -> None:
+    assert printed.json == json.loads((folder / "proxy" / "figures.json").read_text())
+    assert (printed.json["level"], printed.json["scenes"]) == ("LR4", ["coffee"])
+    wanted = [(name, noise) for name in ("bicubic", "real") for noise in (0.0, 4.0)]
+    assert [(row["source"], row["added_noise"]) for row in printed.json["rows"]] == wanted
+    assert set(printed.json["best"]) == {"bicubic", "real"}
+
+
+def test_table_marks_the_best_row_of_each_source(
+    printed: Any, degflow: Run, ask: tuple[object, ...], folder: Path
+) -> None:
+    table = degflow(*ask, "--added-noise", "0,4", cwd=folder)
+    rows = [line for line in table.out.splitlines() if " bicubic " in line or " real " in line]
+    marked = [row.split("│")[1].split() + row.split("│")[2].split() for row in rows if "*" in row]
+    best = printed.json["best"]
+    assert marked == [[name, f"{best[name]:g}", "*"] for name in ("bicubic", "real")]
+    assert "recovered, psnr" in table.out and "recovered, perceptual" not in table.out
+    assert "noise 4, seed 0" not in table.err, "the trainings of `printed` are read back"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "error"),
+    [
+        (["--sources", "bicubik"], 2, "--sources: 'bicubik' is not one of bicubic"),
+        (["--sources", "ours"], 2, "--noise calibrated: this checkpoint has no noise model"),
+        (["--added-noise", "0;4"], 2, "--added-noise wants numbers"),
+        (["--added-noise", "nan"], 2, "--added-noise must be grey levels from 0 to 100"),
+        (["--seeds", "0"], 2, "--seeds must be 1 at least"),
+        (["--steps", "0"], 2, "--steps must be 1 at least"),
+        (["--level", "LR3"], 2, "--level: the pairs have no level 'LR3', only LR2, LR4"),
+        (["--t-grid", "0.5"], 2, "--t-grid wants start:stop:step"),
+        (["--perceptual", "nice"], 2, "perceptual must be one of"),
+    ],
+)
+def test_wrong_options_are_wrong_usage(
+    degflow: Run,
+    tiny: str,
+    folder: Path,
+    options: list[str],
+    code: int,
+    error: str,
+) -> None:
+    done = degflow("proxy", tiny, "pairs", "-o", "unmade", *options, cwd=folder, code=code)
+    assert done.error.startswith(error)
+    assert not (folder / "unmade").exists()
+
+
+def test_small_pictures_are_data_that_fails(
+    degflow: Run, tiny: str, folder: Path, tmp_path: Path
+) -> None:
+    for path in (folder / "pairs").iterdir():
+        Image.open(path).crop((0, 0, 150, 180)).save(tmp_path / path.name)
+    done = degflow("proxy", tiny, tmp_path, cwd=tmp_path, code=1)
+    assert "150 x 180: 192 pixels on a side are needed" in done.error
