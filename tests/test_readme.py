@@ -157,7 +157,7 @@ def test_recipe_is_one() -> None:
     (text,) = blocks("yaml")
     recipe = train_recipe(yaml.safe_load(text))
     assert [level.t for level in recipe.data.knots] == [0.0, 1.0]
-    assert recipe.rae.steps == 16000 and recipe.lfm.perceptual == "none"
+    assert recipe.rae.steps == 5000 and recipe.lfm.perceptual == "none"
 
 
 def test_table_of_commands_is_the_command_line(shell) -> None:
