@@ -7,6 +7,9 @@ import math
 import cv2
 import numpy as np
 
+BLUR_SIDE = 512
+"""Side in pixels of the middle of a picture that its equivalent blur is measured on."""
+
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB over all pixels and channels of two uint8 pictures.
@@ -38,6 +41,20 @@ def best_gaussian(hr: np.ndarray, lr: np.ndarray) -> tuple[float, float]:
         low, high = (low, b) if score(a) >= score(b) else (a, high)
     sigma = (low + high) / 2
     return sigma, score(sigma)
+
+
+def middle(picture: np.ndarray, side: int) -> np.ndarray:
+    """The middle `side` pixels, both ways, of a picture (H, W, 3), or what there is of them."""
+    y, x = (max(length - side, 0) // 2 for length in picture.shape[:2])
+    return picture[y : y + side, x : x + side]
+
+
+def equivalent_blur(hr: np.ndarray, lr: np.ndarray) -> float:
+    """Sigma in pixels of the Gaussian that best turns HR into LR; 0 for equal pictures.
+
+    hr, lr: (H, W, 3) uint8. BLUR_SIDE pixels of a picture's middle are enough to measure it on.
+    """
+    return 0.0 if np.array_equal(hr, lr) else best_gaussian(hr, lr)[0]
 
 
 def mean_psnr(found: dict[str, list[float]]) -> dict[str, float]:

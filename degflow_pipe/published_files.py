@@ -344,7 +344,8 @@ A DegFlow checkpoint, imported from the authors' files (sums below): a residual 
 
 - Licence: see the authors' release
 - Levels: {said}; t = 1 stands for SR scale {s_max:g}
-- Velocity: time_embedding `{velocity.time_embedding}`, condition `{velocity.condition}`
+- Velocity: time_embedding `{velocity.time_embedding}`, condition `{velocity.condition}`,
+  view `{velocity.view}`
 
 | file | name | SHA-256 |
 |---|---|---|

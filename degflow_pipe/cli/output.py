@@ -138,6 +138,12 @@ def show_evaluation(result: dict[str, Any], as_json: bool, title: str) -> None:
         False,
         "PSNR of generated pictures to HR, dB, by t",
     )
+    blur = result["blur"]
+    show(
+        {f"{s:.3g}": value for s, value in zip(blur["s"], blur["sigma"], strict=True)},
+        False,
+        "equivalent blur of generated pictures, pixels, by scale s",
+    )
     for name, figures in result["sweep"].items():
         best = {figure: found["best"] for figure, found in figures.items()}
         show(

@@ -25,7 +25,7 @@ from degflow_pipe.evaluation.fidelity import EQUAL, fidelity
 from degflow_pipe.evaluation.noise import noise_kl
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.levels import Grid
-from degflow_pipe.metrics import best_gaussian, psnr
+from degflow_pipe.metrics import BLUR_SIDE, best_gaussian, equivalent_blur, middle, psnr
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.settings import read
@@ -38,6 +38,8 @@ LEAST_SIDE = 256
 """Pixels on a side that spectra and noise are measured on, at least."""
 CROP = 192
 """Side of the pieces on the page of pictures, in pixels."""
+STEPS = 10
+"""Equal steps of the scale that the blur of generated LR is measured at."""
 LOWER_IS_BETTER = ("perceptual", "noise_kl", "spectrum")
 
 CANDIDATES = (
@@ -91,8 +93,9 @@ def evaluate(
 
     Returns scenes; levels: {level: {t, held_out, candidates: {candidate: {figure: {mean, std, min,
     max}}}, and of `real`, `generated` and `noisy` against HR: power and coherence by band,
-    psnr_to_hr}}, over scenes; curve: PSNR of generated pictures to HR over the grid; sweep:
-    {level: {figure: {t, values, best}}}; evaluations of v a picture. Candidates: `generated`;
+    psnr_to_hr}}, over scenes; curve: PSNR of generated pictures to HR over the grid; blur: their
+    equivalent blur (sigma, pixels) at STEPS equal steps of the scale s; sweep: {level: {figure: {t,
+    values, best}}}; evaluations of v a picture. Candidates: `generated`;
     `noisy`, the same with the camera's noise, where the checkpoint was calibrated; the names of
     `beside`; `hr`, `bicubic`, `gaussian` (oracle), `esrgan_style`, `bsrgan_style`; at levels
     between two knots the mean of their generated pictures (`blend`) and of their latents (`line`,
@@ -130,6 +133,7 @@ class _Work:
         self.found: dict[str, dict[str, list[Figures]]] = {}
         self.against_hr: dict[str, dict[str, list[np.ndarray]]] = {}
         self.curves: list[list[float]] = []
+        self.blurs: list[list[float]] = []
         self.sweeps: dict[str, list[list[Figures]]] = {}
         self.rows: list[list[tuple[str, np.ndarray]]] = []
         self.evaluations = 0
@@ -161,7 +165,7 @@ class _Work:
             self._add_against_hr(level.name, hr, {"real": real, **candidates})
             if len(self.rows) < 4:
                 shown = {"HR": hr, f"real {level.name}": real, **candidates}
-                self.rows.append([(name, _piece(picture)) for name, picture in shown.items()])
+                self.rows.append([(name, middle(picture, CROP)) for name, picture in shown.items()])
         self._add_path(hr, pictures)
 
     def _latent(self, picture: np.ndarray) -> torch.Tensor:
@@ -256,8 +260,16 @@ class _Work:
                 assert real is not None
                 rows.append(self._figures(picture, real))
         self.curves.append(curve)
+        part = middle(hr, BLUR_SIDE)
+        t_of_s = [self.model.t_of_scale(s) for s in self._scales()]
+        made = [part, *_generated(self.model, part, t_of_s[1:])]
+        self.blurs.append([equivalent_blur(part, picture) for picture in made])
         for i, rows in sweep.items():
             self.sweeps.setdefault(self.levels[i].name, []).append(rows)
+
+    def _scales(self) -> list[float]:
+        assert self.model.info is not None
+        return np.linspace(1, self.model.info.s_max, STEPS + 1).tolist()
 
     def result(self) -> dict[str, Any]:
         by_name = {level.name: level for level in self.levels}
@@ -278,6 +290,7 @@ class _Work:
             "evaluations": self.evaluations,
             "levels": levels,
             "curve": {"t": t, "psnr_to_hr": np.mean(self.curves, axis=0).tolist()},
+            "blur": {"s": self._scales(), "sigma": np.mean(self.blurs, axis=0).tolist()},
             "sweep": {name: _best(t, rows) for name, rows in self.sweeps.items()},
         }
 
@@ -351,10 +364,3 @@ def _best(t: list[float], scenes: list[list[Figures]]) -> dict[str, dict[str, An
         best = np.argmin(values) if figure in LOWER_IS_BETTER else np.argmax(values)
         found[figure] = {"t": t, "values": values.tolist(), "best": t[int(best)]}
     return found
-
-
-def _piece(picture: np.ndarray) -> np.ndarray:
-    """The middle of a picture."""
-    height, width = picture.shape[:2]
-    y, x = max(height - CROP, 0) // 2, max(width - CROP, 0) // 2
-    return picture[y : y + CROP, x : x + CROP]

@@ -36,6 +36,9 @@ class VelocityConfig:
 
     time_embedding: `sinusoidal` (of 999*t, published) or `smooth` (frequencies pi to pi/64).
     condition: `none` (the net sees z alone, published) or `skips` (it sees the HR skips too).
+    view: `global` (group norms over the whole picture and attention, published) or `local` (norms
+    over the channels of each pixel, no attention): then a place's velocity depends on what is
+    around it alone, and a net trained on crops does the same on pictures of any size.
     """
 
     width: int = 128
@@ -44,6 +47,7 @@ class VelocityConfig:
     dropout: float = 0.1
     time_embedding: str = "sinusoidal"
     condition: str = "none"
+    view: str = "global"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
@@ -65,6 +69,7 @@ class VelocityConfig:
             raise UsageError(f"velocity.dropout must be in [0, 1), got {self.dropout}")
         _one_of("velocity.time_embedding", self.time_embedding, ("sinusoidal", "smooth"))
         _one_of("velocity.condition", self.condition, ("none", "skips"))
+        _one_of("velocity.view", self.view, ("global", "local"))
 
 
 FIXED_METHODS = ("euler", "midpoint", "heun2", "heun3", "rk4")
@@ -157,7 +162,14 @@ PRESETS: dict[str, ModelConfig] = {
     "published": ModelConfig(),
     "compact": ModelConfig(
         rae=RAEConfig(width=16, head="blurs"),
-        velocity=VelocityConfig(width=32, blocks=2, time_embedding="smooth", condition="skips"),
+        velocity=VelocityConfig(
+            width=32,
+            multipliers=(1, 2),
+            blocks=2,
+            time_embedding="smooth",
+            condition="skips",
+            view="local",
+        ),
         # 5 evaluations of v; measured on a trained compact model, see checkpoints/README.md
         solver=SolverConfig(method="heun2", steps=2),
     ),

@@ -233,6 +233,7 @@ def check_options(config: ModelConfig) -> None:
         ("rae", "head"),
         ("velocity", "time_embedding"),
         ("velocity", "condition"),
+        ("velocity", "view"),
     ):
         ours, published = (getattr(getattr(c, part), option) for c in (config, ModelConfig()))
         if ours != published:

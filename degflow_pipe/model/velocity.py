@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from degflow_pipe.model.config import COMPRESSION, RAEConfig, VelocityConfig
-from degflow_pipe.model.rae import Skips
+from degflow_pipe.model.rae import ChannelNorm, Skips
 
 _RESCALE = 1.0 / math.sqrt(2.0)
 
@@ -31,7 +31,9 @@ def time_frequencies(kind: str, count: int) -> Tensor:
     return math.pi * torch.exp(-math.log(64.0) * ramp)
 
 
-def _groups(channels: int) -> nn.GroupNorm:
+def _norm(channels: int, view: str) -> nn.Module:
+    if view == "local":
+        return ChannelNorm(channels)
     return nn.GroupNorm(min(channels // 4, 32), channels, eps=1e-6)
 
 
@@ -87,15 +89,15 @@ class Block(nn.Module):
     """
 
     def __init__(
-        self, channels: int, out_channels: int, time_features: int, dropout: float, resample: str
+        self, channels: int, out_channels: int, config: VelocityConfig, resample: str
     ) -> None:
         super().__init__()
         self.resample = resample
-        self.norm0 = _groups(channels)
+        self.norm0 = _norm(channels, config.view)
         self.conv0 = nn.Conv2d(channels, out_channels, 3, padding=1)
-        self.time = nn.Linear(time_features, out_channels)
-        self.norm1 = _groups(out_channels)
-        self.dropout = Dropout(dropout)
+        self.time = nn.Linear(4 * config.width, out_channels)
+        self.norm1 = _norm(out_channels, config.view)
+        self.dropout = Dropout(config.dropout)
         self.conv1 = _small_(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         reshaped = channels != out_channels or resample != "none"
         self.shortcut = nn.Conv2d(channels, out_channels, 1) if reshaped else nn.Identity()
@@ -119,7 +121,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = _groups(channels)
+        self.norm = _norm(channels, "global")
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)
         self.value = nn.Linear(channels, channels)
@@ -159,13 +161,13 @@ class VelocityNet(nn.Module):
 
     def __init__(self, config: VelocityConfig, rae: RAEConfig) -> None:
         super().__init__()
-        width, features = config.width, 4 * config.width
+        width = config.width
         self.time = TimeEmbedding(config)
         self.conv_in = nn.Conv2d(rae.latent_channels, width, 3, padding=1)
         self.skip_context = SkipContext(rae, width) if config.condition == "skips" else None
 
         def block(channels: int, out: int, resample: str = "none") -> Block:
-            return Block(channels, out, features, config.dropout, resample)
+            return Block(channels, out, config, resample)
 
         self.down = nn.ModuleList()
         channels, kept = width, [width]
@@ -177,8 +179,9 @@ class VelocityNet(nn.Module):
             if level + 1 < len(config.multipliers):
                 self.down.append(block(channels, channels, "down"))
                 kept.append(channels)
+        attention = [Attention(channels)] if config.view == "global" else []
         self.middle = nn.ModuleList(
-            [block(channels, channels), Attention(channels), block(channels, channels)]
+            [block(channels, channels), *attention, block(channels, channels)]
         )
         self.up = nn.ModuleList()
         for level, multiplier in reversed(list(enumerate(config.multipliers))):
@@ -187,7 +190,7 @@ class VelocityNet(nn.Module):
                 channels = width * multiplier
             if level > 0:
                 self.up.append(block(channels, channels, "up"))
-        self.norm_out = _groups(channels)
+        self.norm_out = _norm(channels, config.view)
         self.conv_out = _small_(nn.Conv2d(channels, rae.latent_channels, 3, padding=1))
         self.to(memory_format=torch.channels_last)
 

@@ -22,6 +22,7 @@ from degflow_pipe.evaluation import plots
 from degflow_pipe.evaluation.fidelity import WINDOW, fidelity
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.levels import Grid
+from degflow_pipe.metrics import middle
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.network import Budget, SmallSR, restored, train
@@ -352,8 +353,8 @@ class _Work:
         page = []
         with self.progress.task("draw", min(SHOWN, len(self.held_out.scenes))) as task:
             for hr, lr in islice(self._pairs(), SHOWN):
-                row = [("HR", _piece(hr)), (f"real {self.level.name}", _piece(lr))]
-                row += [(label, _piece(restored(network, lr))) for label, network in shown]
+                row = [("HR", middle(hr, CROP)), (f"real {self.level.name}", middle(lr, CROP))]
+                row += [(label, middle(restored(network, lr), CROP)) for label, network in shown]
                 page.append(row)
                 task.advance()
             path = self.asked.out / "pictures.png"
@@ -388,8 +389,3 @@ def _noise_digest(model: DegFlow, name: str) -> str:
     noise = model.noise_model("calibrated")
     assert noise is not None
     return noise.digest
-
-
-def _piece(picture: np.ndarray) -> np.ndarray:
-    y, x = (max(side - CROP, 0) // 2 for side in picture.shape[:2])
-    return picture[y : y + CROP, x : x + CROP]

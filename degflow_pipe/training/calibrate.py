@@ -16,7 +16,7 @@ import numpy as np
 from degflow_pipe.checkpoint import CheckpointInfo, find_checkpoint, read_info, write_info
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DataError
-from degflow_pipe.metrics import best_gaussian
+from degflow_pipe.metrics import BLUR_SIDE, equivalent_blur, middle
 from degflow_pipe.model.calibration import Calibration
 from degflow_pipe.model.noise import NoiseModel
 from degflow_pipe.pictures import to_picture, to_tensor
@@ -30,8 +30,6 @@ STEPS = 20
 """Equal steps of t that the blur of generated LR is measured at."""
 BLUR_SCENES = 12
 """Scenes that blurs are measured on: their mean varies little from scene to scene."""
-SIDE = 512
-"""Pixels of the middle of a picture that a blur is measured on."""
 
 
 def calibrate(
@@ -93,34 +91,25 @@ def _add_noise(
         fit.add(lr.mul(255).movedim(0, -1).cpu().numpy(), picture)
 
 
-def _middle(picture: np.ndarray) -> np.ndarray:
-    y, x = (max(side - SIDE, 0) // 2 for side in picture.shape[:2])
-    return picture[y : y + SIDE, x : x + SIDE]
-
-
-def _blur(hr: np.ndarray, lr: np.ndarray) -> float:
-    """Equivalent blur in pixels; 0 for equal pictures, which no Gaussian is needed for."""
-    return 0.0 if np.array_equal(hr, lr) else best_gaussian(hr, lr)[0]
-
-
 def _generated_blurs(
     model: DegFlow, pictures: list[np.ndarray | None], levels: np.ndarray
 ) -> list[float]:
     assert pictures[0] is not None
-    hr = _middle(pictures[0])
+    hr = middle(pictures[0], BLUR_SIDE)
     z, skips = model.encode(to_tensor(hr))
     path = model.trajectory(z, levels.tolist(), skips)
     found = [0.0]
     for i in range(1, len(levels)):
-        found.append(_blur(hr, to_picture(model.decode(path[:, i], skips))[0]))
+        found.append(equivalent_blur(hr, to_picture(model.decode(path[:, i], skips))[0]))
     return found
 
 
 def _real_blurs(pictures: list[np.ndarray | None]) -> list[float]:
     """Of each level, NaN where the scene lacks it."""
     assert pictures[0] is not None
-    hr = _middle(pictures[0])
-    return [0.0, *(np.nan if p is None else _blur(hr, _middle(p)) for p in pictures[1:])]
+    hr, *others = (None if p is None else middle(p, BLUR_SIDE) for p in pictures)
+    assert hr is not None
+    return [0.0, *(np.nan if p is None else equivalent_blur(hr, p) for p in others)]
 
 
 def _scales(s_known: list[float], sigma_known: np.ndarray, blurs: np.ndarray) -> list[list[float]]:

@@ -31,8 +31,9 @@ A DegFlow checkpoint: a residual autoencoder (D = {rae.width}, C = {rae.latent_c
 - Trained on: {recipe.data.source}
 - Licence of the data: {recipe.data.licence}
 - Levels: {levels}; t = 1 stands for SR scale {recipe.data.s_max:g}
-- Velocity: time_embedding `{velocity.time_embedding}`, condition `{velocity.condition}`;
-  latent loss `{lfm.latent_loss}`, perceptual `{lfm.perceptual}`, endpoint `{lfm.endpoint}`
+- Velocity: time_embedding `{velocity.time_embedding}`, condition `{velocity.condition}`,
+  view `{velocity.view}`; latent loss `{lfm.latent_loss}`, perceptual
+  `{lfm.perceptual}`, endpoint `{lfm.endpoint}`
 - Between the knots: share of the samples in `rae` {recipe.rae.between:g}, in `joint` \
 {recipe.joint.between if "joint" in training else 0:g}
 - Held-out scenes: {", ".join(training["validation_scenes"])}

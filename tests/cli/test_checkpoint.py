@@ -416,7 +416,8 @@ def test_checkpoint_that_is_there_already_is_kept(
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("time_embedding", "smooth"), ("condition", "skips")]
+    ("option", "value"),
+    [("time_embedding", "smooth"), ("condition", "skips"), ("view", "local")],
 )
 def test_options_that_are_not_published_cannot_be_exported(
     option: str, value: str, degflow: Run, tmp_path: Path

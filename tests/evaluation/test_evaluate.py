@@ -18,7 +18,7 @@ from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError, DataError
 from degflow_pipe.evaluation.evaluate import Asked, data_of, evaluate
 from degflow_pipe.levels import parse_t
-from degflow_pipe.metrics import psnr
+from degflow_pipe.metrics import equivalent_blur, psnr
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.training.data import DataSettings
 
@@ -134,6 +134,22 @@ def test_the_sweep_marks_where_each_figure_is_best(figures: dict[str, Any]) -> N
         assert found["best"] == found["t"][found["values"].index(best(found["values"]))]
     at = figures["sweep"]["LR3"]["psnr"]["values"][1]
     assert at == pytest.approx(mean_over(figures, "LR3", "generated"), abs=0.01)
+
+
+def test_the_blur_is_measured_at_equal_steps_of_the_scale(
+    figures: dict[str, Any], tiny_model: DegFlow, pictures: dict[str, np.ndarray]
+) -> None:
+    blur = figures["blur"]
+    np.testing.assert_allclose(blur["s"], np.linspace(1, 4, 11))
+    made = [
+        equivalent_blur(
+            pictures[f"{s}_HR"],
+            to_picture(tiny_model.degrade(to_tensor(pictures[f"{s}_HR"]), [1.0])[0, 0]),
+        )
+        for s in "ab"
+    ]
+    assert blur["sigma"][0] == 0 < blur["sigma"][5] < blur["sigma"][10]
+    assert blur["sigma"][10] == pytest.approx(np.mean(made))
 
 
 def test_bands_of_power_and_coherence_stand_real_beside_generated(figures: dict[str, Any]) -> None:

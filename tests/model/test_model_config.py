@@ -38,6 +38,7 @@ configs = st.builds(
         dropout=st.floats(0, 0.99),
         time_embedding=st.sampled_from(["sinusoidal", "smooth"]),
         condition=st.sampled_from(["none", "skips"]),
+        view=st.sampled_from(["global", "local"]),
     ),
     solver=st.builds(
         SolverConfig,
@@ -71,6 +72,7 @@ def test_the_published_preset_is_the_published_size() -> None:
         dropout=0.1,
         time_embedding="sinusoidal",
         condition="none",
+        view="global",
     )
     assert published.side_multiple == 64
     assert ModelConfig.from_dict({}) == published
@@ -150,6 +152,7 @@ def test_adaptive_methods_are_known_as_such(method: str, adaptive: bool) -> None
         ({"velocity": {"dropout": float("nan")}}, "velocity.dropout"),
         ({"velocity": {"time_embedding": "linear"}}, "velocity.time_embedding"),
         ({"velocity": {"condition": "hr"}}, "velocity.condition"),
+        ({"velocity": {"view": "wide"}}, "velocity.view"),
         ({"solver": {"method": "rk45"}}, "solver.method"),
         ({"solver": {"steps": 0}}, "solver.steps"),
         ({"solver": {"rtol": 0}}, "solver.rtol"),

@@ -198,6 +198,26 @@ def test_a_conditioned_velocity_depends_on_every_skip(name: str) -> None:
     assert (v - other).abs().max() > 1e-3
 
 
+def test_a_net_with_a_local_view_is_not_moved_by_what_is_far_away() -> None:
+    z, t = noise(1, 2, 64, 64), torch.tensor([0.5])
+    elsewhere = z.clone()
+    elsewhere[..., 48:] += 3.0
+    moved = {}
+    for view in ("local", "global"):
+        net = awake(VelocityNet(replace(TINY, view=view), TINY_RAE))
+        difference = (net(z, t) - net(elsewhere, t)).abs().amax((0, 1, 2))
+        assert difference[48:].max() > 1e-2
+        moved[view] = float(difference[:16].max())
+    assert moved["local"] < 1e-6 < 1e-4 < moved["global"]
+
+
+def test_a_net_with_a_local_view_does_on_a_crop_what_it_does_on_the_picture() -> None:
+    net = awake(VelocityNet(replace(TINY, view="local"), TINY_RAE))
+    z, t = noise(1, 2, 64, 64), torch.tensor([0.5])
+    crop = net(z[..., 8:56, 8:56], t)
+    torch.testing.assert_close(crop[..., 16:32, 16:32], net(z, t)[..., 24:40, 24:40])
+
+
 def test_every_pixel_of_a_skip_reaches_the_context() -> None:
     net = awake(VelocityNet(replace(TINY, condition="skips"), TINY_RAE))
     skips = Skips(*(f.requires_grad_() for f in tiny_skips()[:3]))
