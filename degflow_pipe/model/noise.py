@@ -3,8 +3,9 @@
 The networks give the LR that is expected of an HR photo; a real LR differs from it by sensor noise,
 compression, and what could not be told at edges. A knot's noise is two Gaussian fields, one that is
 everywhere, its variance a function of brightness, and one whose variance is proportional to the
-local contrast of the LR; each with its own spectrum and colours. Pictures are (H, W, 3) RGB in grey
-levels, 0 to 255; spectra are in grey levels squared.
+local contrast of the LR; each with its own spectrum and colours. A spectrum is a surface over
+vertical and horizontal frequency, as pixels and enlarging favour the directions of rows and
+columns. Pictures are (H, W, 3) RGB in grey levels, 0 to 255; spectra are in grey levels squared.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from degflow_pipe.errors import UsageError
 from degflow_pipe.settings import read
 
-BANDS = 32
-"""Of spatial frequency, 0 to 0.5 cycles a pixel."""
+NODES = np.array([0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32]) / 64
+"""Frequencies, cycles a pixel, at which a spectrum is given, both ways."""
 BRIGHTNESS = np.linspace(0, 255, 9)
 """Grey levels at which the gain of the flat field is given."""
 CONTRAST_SIGMA = 2.0
@@ -32,8 +34,9 @@ class KnotNoise:
     """The noise at one level.
 
     t: the level. axes: 3 rows, unit colours (R, G, B) that the fields are independent in. flat:
-    (3, BANDS), power of the flat field along each axis. edge: (3, BANDS), that of the other field
-    at a contrast of one grey level. gain: (9,), relative variance of the flat field at BRIGHTNESS.
+    (3, K²), power of the flat field along each axis at the K NODES of vertical frequency and, for
+    each of these, the K of horizontal frequency. edge: (3, K²), that of the other field at a
+    contrast of one grey level. gain: (9,), relative variance of the flat field at BRIGHTNESS.
     """
 
     t: float
@@ -41,6 +44,21 @@ class KnotNoise:
     flat: list[list[float]]
     edge: list[list[float]]
     gain: list[float]
+
+    def __post_init__(self) -> None:
+        nodes = len(NODES) ** 2
+        for name, rows, wanted in (
+            ("axes", self.axes, [3] * 3),
+            ("flat", self.flat, [nodes] * 3),
+            ("edge", self.edge, [nodes] * 3),
+            ("gain", [self.gain], [len(BRIGHTNESS)]),
+        ):
+            found = [len(row) for row in rows]
+            if found != wanted:
+                raise UsageError(
+                    f"noise.knots {name} must hold {len(wanted)} x {wanted[0]} numbers, got "
+                    f"{found}: run `degflow-pipe calibrate` again"
+                )
 
 
 @dataclass(frozen=True)
@@ -118,18 +136,23 @@ def local(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(mean, 0, 255), np.sqrt(np.maximum(rest, 0))
 
 
+def hats(frequency: np.ndarray) -> np.ndarray:
+    """How much of each node of NODES a frequency takes, (N,) to (N, K): straight lines between."""
+    return np.stack([np.interp(frequency, NODES, node) for node in np.eye(len(NODES))], axis=-1)
+
+
 def _fields(power: np.ndarray, sides: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Gaussian fields (H, W, 3) float32 with the given powers (3, BANDS), by their spectra.
+    """Gaussian fields (H, W, 3) float32 with the given powers (3, K²), by their spectra.
 
     They are periodic, which no picture shows.
     """
     height, width = sides
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    centres = (np.arange(BANDS) + 0.5) / (2 * BANDS)
-    shape = (*frequency.shape, 2)
+    vertical, horizontal = hats(np.abs(np.fft.fftfreq(height))), hats(np.fft.rfftfreq(width))
+    shape = (len(vertical), len(horizontal), 2)
     fields = []
     for row in power:
-        amplitude = np.sqrt(np.interp(frequency, centres, row)).astype(np.float32)
+        surface = row.reshape(len(NODES), len(NODES))
+        amplitude = np.sqrt(vertical @ surface @ horizontal.T).astype(np.float32)
         white = rng.standard_normal(shape, np.float32).view(np.complex64)[..., 0]
         spectrum = white * amplitude * np.float32(np.sqrt(height * width / 2))
         fields.append(np.fft.irfft2(spectrum, s=sides))

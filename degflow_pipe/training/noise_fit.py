@@ -1,9 +1,9 @@
 """Fits `NoiseModel`: what is left between real LR and the expected one, on training pairs.
 
-Tiles of 64 pixels: the power of the residual in each band, along each of its colour axes, is a
-straight line in the tile's contrast. Its height at no contrast is the flat field, its slope the
-edge field. What the expected LR has too much of, HR's detail that leaked into it, is in the
-residual too; so each band is brought down to the power that the expected LR lacks.
+Tiles of 64 pixels: the power of the residual at each node of frequency, along each of its colour
+axes, is a straight line in the tile's contrast. Its height at no contrast is the flat field, its
+slope the edge field. What the expected LR has too much of, HR's detail that leaked into it, is in
+the residual too; so each node is brought down to the power that the expected LR lacks.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from degflow_pipe.model.noise import BANDS, BRIGHTNESS, KnotNoise, local
+from degflow_pipe.model.noise import BRIGHTNESS, NODES, KnotNoise, hats, local
 
 TILE = 64
 TILES = 96
 """Tiles of a picture that are looked at, evenly spread."""
 LEAST_SHARE = 0.1
-"""Of a band's power that the residual must have to be compared with what is lacking."""
+"""Of a node's power that the residual must have to be compared with what is lacking."""
 ROUNDING = 1 / 12
 """Power of the real LR's rounding to bytes, which the noise will go through once more."""
 
@@ -72,25 +72,24 @@ def _tiles(picture: np.ndarray) -> np.ndarray:
 
 
 def _powers(tiles: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """(N, 64, 64, 3) to its power along each axis by band, (N, 3, BANDS), under a Hann window."""
+    """(N, 64, 64, 3) to its power along each axis at the nodes, (N, 3, K²), under a Hann window."""
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(TILE) / TILE)
     window = np.outer(hann, hann).astype(np.float32)
-    frequency = np.fft.fftfreq(TILE)
-    radius = np.hypot(frequency[:, None], frequency[None])
-    # Band 0 holds the lowest frequency there is; the constant part belongs to none.
-    band = np.ceil(radius * 2 * BANDS).astype(int) - 1
-    bands = [band == b for b in range(BANDS)]
-    found = np.empty((len(tiles), 3, BANDS))
+    share = hats(np.abs(np.fft.fftfreq(TILE)))
+    share /= share.sum(0)
+    found = np.empty((len(tiles), 3, len(NODES), len(NODES)))
     for i, tile in enumerate(tiles):
         centred = tile - tile.mean((0, 1))
         planes = np.einsum("hwc,ac->ahw", centred, axes) * window
         spectra = np.abs(np.fft.fft2(planes)) ** 2 / np.sum(window**2)
-        found[i] = np.stack([spectra[:, one].mean(-1) for one in bands], axis=-1)
-    return found
+        found[i] = share.T @ spectra @ share
+    # The constant part was taken out: its node holds what the next ones do.
+    found[..., 0, 0] = (found[..., 0, 1] + found[..., 1, 0]) / 2
+    return found.reshape(len(tiles), 3, -1)
 
 
 def _lacking(residual: np.ndarray, real: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Share of the residual's power by band that the expected LR lacks; all are (3, BANDS).
+    """Share of the residual's power by node that the expected LR lacks; all are (3, K²).
 
     Where the residual is small beside the picture the difference of the two powers tells nothing.
     """
@@ -99,7 +98,7 @@ def _lacking(residual: np.ndarray, real: np.ndarray, expected: np.ndarray) -> np
 
 
 def _lines(power: np.ndarray, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Height and slope of the power against contrast, both (3, BANDS) and never below 0.
+    """Height and slope of the power against contrast, both (3, K²) and never below 0.
 
     A power spreads in proportion to itself, so a tile counts by its inverse square; twice over, as
     the expected power has to be known for that.

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.evaluation import spectrum
-from degflow_pipe.model.noise import BANDS, BRIGHTNESS, KnotNoise, NoiseModel, noise_rng
+from degflow_pipe.model.noise import BRIGHTNESS, NODES, KnotNoise, NoiseModel, noise_rng
 
 AXES = np.eye(3).tolist()
+SURFACE = len(NODES) ** 2
 
 
 def knot(t: float = 1.0, power: float = 9.0, edge: float = 0.0) -> KnotNoise:
@@ -21,8 +22,8 @@ def knot(t: float = 1.0, power: float = 9.0, edge: float = 0.0) -> KnotNoise:
     return KnotNoise(
         t=t,
         axes=AXES,
-        flat=[[power] * BANDS] * 3,
-        edge=[[edge] * BANDS] * 3,
+        flat=[[power] * SURFACE] * 3,
+        edge=[[edge] * SURFACE] * 3,
         gain=[1.0] * len(BRIGHTNESS),
     )
 
@@ -42,16 +43,29 @@ def test_white_noise_has_the_variance_it_says_in_every_channel() -> None:
 
 
 def test_the_spectrum_is_the_one_asked_for() -> None:
-    falling = [16.0 / (1 + band) for band in range(BANDS)]
-    model = NoiseModel([replace(knot(), flat=[falling] * 3)], [[0.0, 0.0], [1.0, 1.0]])
+    falling = 16.0 / (1 + 64 * np.hypot(NODES[:, None], NODES))
+    flat = [falling.ravel().tolist()] * 3
+    model = NoiseModel([replace(knot(), flat=flat)], [[0.0, 0.0], [1.0, 1.0]])
     large = np.full((1024, 1024, 3), 128, np.uint8)
-    found = spectrum.power(model.add(large, 1.0, np.random.default_rng(0)), BANDS)
-    np.testing.assert_allclose(found[1:], np.array(falling)[1:] + 1 / 12, rtol=0.12)
+    found = spectrum.power(model.add(large, 1.0, np.random.default_rng(0)), 32)
+    wanted = 16.0 / (1 + 64 * spectrum.centres(32)) + 1 / 12
+    np.testing.assert_allclose(found[1:], wanted[1:], rtol=0.12)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_rows_and_columns_have_spectra_of_their_own(turned: bool) -> None:
+    """Noise that changes from column to column alone, or from row to row."""
+    surface = np.zeros((len(NODES), len(NODES)))
+    surface[0] = 16.0
+    flat = [(surface.T if turned else surface).ravel().tolist()] * 3
+    noise = added(NoiseModel([replace(knot(), flat=flat)], [[0.0, 0.0], [1.0, 1.0]]), GREY)
+    down, across = np.diff(noise, axis=0).var(), np.diff(noise, axis=1).var()
+    assert (down if turned else across) > 20 * (across if turned else down)
 
 
 def test_colours_follow_the_axes() -> None:
     axes = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])
-    flat = [[12.0] * BANDS, [0.0] * BANDS, [0.0] * BANDS]
+    flat = [[12.0] * SURFACE, [0.0] * SURFACE, [0.0] * SURFACE]
     model = NoiseModel([replace(knot(), axes=axes.tolist(), flat=flat)], [[0.0, 0.0], [1.0, 1.0]])
     noise = added(model, GREY).reshape(-1, 3)
     assert np.corrcoef(noise.T).min() > 0.9
@@ -116,4 +130,13 @@ def test_a_damaged_model_is_refused_by_name() -> None:
     data = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
     del data["knots"][0]["gain"]
     with pytest.raises(UsageError, match=r"noise.knots lacks gain"):
+        NoiseModel.from_dict(data)
+
+
+@pytest.mark.parametrize("name", ["axes", "flat", "edge", "gain"])
+def test_a_model_of_another_size_is_refused_by_name(name: str) -> None:
+    data = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
+    short = data["knots"][0][name]
+    data["knots"][0][name] = short[:-1]
+    with pytest.raises(UsageError, match=rf"noise.knots {name} must hold .*calibrate` again"):
         NoiseModel.from_dict(data)

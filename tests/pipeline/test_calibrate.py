@@ -17,7 +17,7 @@ from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation import spectrum
 from degflow_pipe.levels import parse_scales
-from degflow_pipe.model.noise import BANDS, NoiseModel, noise_rng
+from degflow_pipe.model.noise import NODES, NoiseModel, noise_rng
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
@@ -106,25 +106,27 @@ def test_scales_outside_the_checkpoint_are_refused(calibrated: CheckpointInfo) -
 
 
 def test_noise_is_told_from_the_picture(calibrated: CheckpointInfo) -> None:
-    """Three grey levels of white noise: power 9 in the bands that hold nothing else."""
+    """Three grey levels of white noise: power 9 where there is nothing else."""
     assert calibrated.calibration is not None
     (knot,) = calibrated.calibration.noise.knots
-    assert np.array(knot.flat)[:, BANDS // 2 :].mean() == pytest.approx(9.0, rel=0.1)
+    fine = np.hypot(NODES[:, None], NODES).ravel() > 0.25
+    assert np.array(knot.flat)[:, fine].mean() == pytest.approx(9.0, rel=0.1)
 
 
 def test_a_fit_finds_the_noise_that_was_added() -> None:
     """The noise of a known model, refitted: spectrum, colours and dependence on contrast."""
     clean = cv2.GaussianBlur(np.tile(data.coffee(), (2, 2, 1)), (0, 0), 1.5)
     axes = (np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])).tolist()
-    flat = [[4.0 / (1 + b / 8)] * 1 for b in range(BANDS)]
+    # Falling faster along the rows than along the columns.
+    flat = (4.0 / (1 + 8 * NODES[:, None] + 2 * NODES)).ravel()
     true = NoiseModel.from_dict(
         {
             "knots": [
                 {
                     "t": 1.0,
                     "axes": axes,
-                    "flat": [[2 * v[0] for v in flat], [v[0] for v in flat], [0.5] * BANDS],
-                    "edge": [[0.4] * BANDS, [0.2] * BANDS, [0.0] * BANDS],
+                    "flat": [(2 * flat).tolist(), flat.tolist(), [0.5] * len(flat)],
+                    "edge": [[0.4] * len(flat), [0.2] * len(flat), [0.0] * len(flat)],
                     "gain": [1.0] * 9,
                 }
             ],
@@ -144,6 +146,9 @@ def test_a_fit_finds_the_noise_that_was_added() -> None:
         return spectrum.power(np.clip(np.rint(noise + 128), 0, 255).astype(np.uint8), 10)
 
     np.testing.assert_allclose(shown(again)[1:], shown(wanted)[1:], rtol=0.2)
+    steps = [[np.diff(noise, axis=axis).var() for axis in (0, 1)] for noise in (again, wanted)]
+    np.testing.assert_allclose(steps[0], steps[1], rtol=0.1)
+    assert steps[1][1] > 1.1 * steps[1][0], "the directions differ"
 
 
 def test_degrade_adds_the_noise_that_is_asked_for(
