@@ -21,7 +21,7 @@ import numpy as np
 from degflow_pipe.errors import UsageError
 from degflow_pipe.settings import read
 
-NODES = np.array([0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32]) / 64
+NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
 """Frequencies, cycles a pixel, at which a spectrum is given, both ways."""
 BRIGHTNESS = np.linspace(0, 255, 9)
 """Grey levels at which the gain of the flat field is given."""
@@ -57,7 +57,8 @@ class KnotNoise:
             if found != wanted:
                 raise UsageError(
                     f"noise.knots {name} must hold {len(wanted)} x {wanted[0]} numbers, got "
-                    f"{found}: run `degflow-pipe calibrate` again"
+                    f"{found}: delete calibration from config.json and run `degflow-pipe "
+                    f"calibrate` again"
                 )
 
 
