@@ -25,6 +25,8 @@ NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
 """Frequencies, cycles a pixel, at which a spectrum is given, both ways."""
 BRIGHTNESS = np.linspace(0, 255, 9)
 """Grey levels at which the gain of the flat field is given."""
+MOST = 1e6
+"""No power and no gain is larger."""
 CONTRAST_SIGMA = 2.0
 """Pixels; width of the Gaussian window of a local standard deviation."""
 
@@ -47,18 +49,21 @@ class KnotNoise:
 
     def __post_init__(self) -> None:
         nodes = len(NODES) ** 2
-        for name, rows, wanted in (
-            ("axes", self.axes, [3] * 3),
-            ("flat", self.flat, [nodes] * 3),
-            ("edge", self.edge, [nodes] * 3),
-            ("gain", [self.gain], [len(BRIGHTNESS)]),
+        if not 0 < self.t <= 1:
+            raise UsageError(f"noise.knots.t must be in (0, 1], got {self.t}")
+        for name, rows, wanted, least in (
+            ("axes", self.axes, [3] * 3, -1.0),
+            ("flat", self.flat, [nodes] * 3, 0.0),
+            ("edge", self.edge, [nodes] * 3, 0.0),
+            ("gain", [self.gain], [len(BRIGHTNESS)], 0.0),
         ):
             found = [len(row) for row in rows]
-            if found != wanted:
+            # Not by min and max, which let nan through.
+            if found != wanted or not all(least <= v <= MOST for row in rows for v in row):
                 raise UsageError(
-                    f"noise.knots {name} must hold {len(wanted)} x {wanted[0]} numbers, got "
-                    f"{found}: delete calibration from config.json and run `degflow-pipe "
-                    f"calibrate` again"
+                    f"noise.knots.{name} must hold {len(wanted)} x {wanted[0]} numbers from "
+                    f"{least:g}, got {found}: delete calibration from config.json and run "
+                    f"`degflow-pipe calibrate` again"
                 )
 
 
@@ -73,6 +78,16 @@ class NoiseModel:
 
     knots: list[KnotNoise]
     onset: list[list[float]]
+
+    def __post_init__(self) -> None:
+        times = [knot.t for knot in self.knots]
+        if not times or times != sorted(set(times)):
+            raise UsageError(f"noise.knots must be one or more, t rising, got t = {times}")
+        if not self.onset or any(len(pair) != 2 for pair in self.onset):
+            raise UsageError(f"noise.onset must be pairs [t, share], got {self.onset}")
+        steps, shares = ([pair[i] for pair in self.onset] for i in (0, 1))
+        if steps != sorted(set(steps)) or not all(0 <= v <= 1 for v in (*steps, *shares)):
+            raise UsageError(f"noise.onset must rise in t, all in [0, 1], got {self.onset}")
 
     @property
     def digest(self) -> str:
@@ -137,9 +152,9 @@ def local(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(mean, 0, 255), np.sqrt(np.maximum(rest, 0))
 
 
-def hats(frequency: np.ndarray) -> np.ndarray:
-    """How much of each node of NODES a frequency takes, (N,) to (N, K): straight lines between."""
-    return np.stack([np.interp(frequency, NODES, node) for node in np.eye(len(NODES))], axis=-1)
+def hats(values: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """How much each of K nodes counts at N values, (N, K), where straight lines join the nodes."""
+    return np.stack([np.interp(values, nodes, node) for node in np.eye(len(nodes))], axis=-1)
 
 
 def _fields(power: np.ndarray, sides: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -148,13 +163,14 @@ def _fields(power: np.ndarray, sides: tuple[int, int], rng: np.random.Generator)
     They are periodic, which no picture shows.
     """
     height, width = sides
-    vertical, horizontal = hats(np.abs(np.fft.fftfreq(height))), hats(np.fft.rfftfreq(width))
-    shape = (len(vertical), len(horizontal), 2)
+    vertical, horizontal = (
+        hats(np.abs(frequency), NODES)
+        for frequency in (np.fft.fftfreq(height), np.fft.rfftfreq(width))
+    )
     fields = []
     for row in power:
         surface = row.reshape(len(NODES), len(NODES))
         amplitude = np.sqrt(vertical @ surface @ horizontal.T).astype(np.float32)
-        white = rng.standard_normal(shape, np.float32).view(np.complex64)[..., 0]
-        spectrum = white * amplitude * np.float32(np.sqrt(height * width / 2))
-        fields.append(np.fft.irfft2(spectrum, s=sides))
+        white = np.fft.rfft2(rng.standard_normal(sides, np.float32))
+        fields.append(np.fft.irfft2(white * amplitude, s=sides))
     return np.stack(fields, axis=-1).astype(np.float32)

@@ -75,7 +75,7 @@ def _powers(tiles: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """(N, 64, 64, 3) to its power along each axis at the nodes, (N, 3, K²), under a Hann window."""
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(TILE) / TILE)
     window = np.outer(hann, hann).astype(np.float32)
-    share = hats(np.abs(np.fft.fftfreq(TILE)))
+    share = hats(np.abs(np.fft.fftfreq(TILE)), NODES)
     share /= share.sum(0)
     found = np.empty((len(tiles), 3, len(NODES), len(NODES)))
     for i, tile in enumerate(tiles):
@@ -127,11 +127,16 @@ def _gain(
 ) -> np.ndarray:
     """Relative variance of the flat field at BRIGHTNESS, from the calmer half of the tiles."""
     calm = contrast <= np.median(contrast)
-    left = power[calm].sum((1, 2)) - contrast[calm] * edge.sum()
-    relative = left / max(float(flat.sum()), 1e-9)
-    # Each tile counts for the two nodes around it, as the gain is a chain of straight lines.
-    place = brightness[calm] / (BRIGHTNESS[1] - BRIGHTNESS[0])
-    hats = np.maximum(1 - np.abs(place[:, None] - np.arange(len(BRIGHTNESS))), 0)
+    # A node counts for the frequencies that it stands for.
+    count = hats(np.abs(np.fft.fftfreq(TILE)), NODES).sum(0)
+    bins = np.outer(count, count).ravel()
+    flat_sum, edge_sum = max(float((flat @ bins).sum()), 1e-9), float((edge @ bins).sum())
+    left = (power[calm] @ bins).sum(1) - contrast[calm] * edge_sum
+    relative = left / flat_sum
+    # Each tile counts for the two nodes around it, as the gain is a chain of straight lines, and by
+    # how much of its power is the flat field's: the rest is a difference of what is far larger.
+    sure = flat_sum / (flat_sum + contrast[calm] * edge_sum)
+    shares = hats(brightness[calm], BRIGHTNESS) * (sure**2)[:, None]
     # Ten tiles' worth of 1 hold what no tile tells about.
-    gain = (hats.T @ relative + 10) / (hats.sum(0) + 10)
+    gain = (shares.T @ relative + 10) / (shares.sum(0) + 10)
     return np.clip(gain, 0.05, 20)

@@ -59,6 +59,8 @@ def test_rows_and_columns_have_spectra_of_their_own(turned: bool) -> None:
     surface[0] = 16.0
     flat = [(surface.T if turned else surface).ravel().tolist()] * 3
     noise = added(NoiseModel([replace(knot(), flat=flat)], [[0.0, 0.0], [1.0, 1.0]]), GREY)
+    # Of 256 rows those of frequency below 1/64 count: 1 + 2 (3/4 + 1/2 + 1/4).
+    assert noise.var() == pytest.approx(16.0 * 4 / 256 + 1 / 12, rel=0.2)
     down, across = np.diff(noise, axis=0).var(), np.diff(noise, axis=1).var()
     assert (down if turned else across) > 20 * (across if turned else down)
 
@@ -136,7 +138,33 @@ def test_a_damaged_model_is_refused_by_name() -> None:
 @pytest.mark.parametrize("name", ["axes", "flat", "edge", "gain"])
 def test_a_model_of_another_size_is_refused_by_name(name: str) -> None:
     data = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
-    short = data["knots"][0][name]
-    data["knots"][0][name] = short[:-1]
-    with pytest.raises(UsageError, match=rf"noise.knots {name} must hold .*calibrate` again"):
+    rows = data["knots"][0][name]
+    data["knots"][0][name] = rows[:-1] if name == "gain" else [row[:-1] for row in rows]
+    with pytest.raises(UsageError, match=rf"noise.knots.{name} must hold .*calibrate` again"):
         NoiseModel.from_dict(data)
+
+
+@pytest.mark.parametrize("wrong", [-1.5, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["axes", "flat", "edge", "gain"])
+def test_numbers_that_no_noise_has_are_refused_by_name(name: str, wrong: float) -> None:
+    data = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
+    rows = data["knots"][0][name]
+    (rows if name == "gain" else rows[1])[2] = wrong
+    with pytest.raises(UsageError, match=rf"noise.knots.{name} must hold"):
+        NoiseModel.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("knots", []),
+        ("onset", []),
+        ("onset", [[0.0, 0.0], [1.0]]),
+        ("onset", [[0.0, -0.1], [1.0, 1.0]]),
+        ("onset", [[0.5, 0.0], [0.2, 1.0]]),
+    ],
+)
+def test_a_model_without_knots_or_with_a_wrong_onset_is_refused(key: str, value: list) -> None:
+    data = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
+    with pytest.raises(UsageError, match=f"noise.{key}"):
+        NoiseModel.from_dict({**data, key: value})

