@@ -119,7 +119,7 @@ class DegFlow:
         """HR pictures to latents and skips.
 
         hr: (B, 3, H, W) float32 in [0, 1], any size. Returns z (B, C, H'/8, W'/8) with H', W' the
-        sides padded to multiples of 64, and the skips.
+        sides padded to multiples of `model.side_multiple`, and the skips.
         """
         if hr.ndim != 4 or hr.shape[1] != 3 or hr.dtype != torch.float32:
             raise ValueError(f"hr must be (B, 3, H, W) float32, got {tuple(hr.shape)} {hr.dtype}")
