@@ -43,12 +43,6 @@ def best_gaussian(hr: np.ndarray, lr: np.ndarray) -> tuple[float, float]:
     return sigma, score(sigma)
 
 
-def middle(picture: np.ndarray, side: int) -> np.ndarray:
-    """The middle `side` pixels, both ways, of a picture (H, W, 3), or what there is of them."""
-    y, x = (max(length - side, 0) // 2 for length in picture.shape[:2])
-    return picture[y : y + side, x : x + side]
-
-
 def equivalent_blur(hr: np.ndarray, lr: np.ndarray) -> float:
     """Sigma in pixels of the Gaussian that best turns HR into LR; 0 for equal pictures.
 

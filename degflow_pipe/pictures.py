@@ -19,3 +19,9 @@ def to_picture(x: Tensor) -> np.ndarray:
     """(..., 3, H, W) float in [0, 1] to (..., H, W, 3) uint8, rounded to the nearest."""
     grey = x.mul(255.0).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(grey.movedim(-3, -1).cpu().numpy())
+
+
+def middle(picture: np.ndarray, side: int) -> np.ndarray:
+    """The middle `side` pixels, both ways, of a picture (H, W, 3), or what there is of them."""
+    y, x = (max(length - side, 0) // 2 for length in picture.shape[:2])
+    return picture[y : y + side, x : x + side]

@@ -25,10 +25,11 @@ from degflow_pipe.evaluation.fidelity import EQUAL, fidelity
 from degflow_pipe.evaluation.noise import noise_kl
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.levels import Grid
-from degflow_pipe.metrics import BLUR_SIDE, best_gaussian, equivalent_blur, middle, psnr
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.metrics import best_gaussian, psnr
+from degflow_pipe.pictures import middle, to_picture, to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.settings import read
+from degflow_pipe.training.calibrate import generated_blurs
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.intermediate import variance_share
 from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
@@ -133,6 +134,8 @@ class _Work:
         self.found: dict[str, dict[str, list[Figures]]] = {}
         self.against_hr: dict[str, dict[str, list[np.ndarray]]] = {}
         self.curves: list[list[float]] = []
+        assert model.info is not None
+        self.scales: list[float] = np.linspace(1, model.info.s_max, STEPS + 1).tolist()
         self.blurs: list[list[float]] = []
         self.sweeps: dict[str, list[list[Figures]]] = {}
         self.rows: list[list[tuple[str, np.ndarray]]] = []
@@ -260,16 +263,10 @@ class _Work:
                 assert real is not None
                 rows.append(self._figures(picture, real))
         self.curves.append(curve)
-        part = middle(hr, BLUR_SIDE)
-        t_of_s = [self.model.t_of_scale(s) for s in self._scales()]
-        made = [part, *_generated(self.model, part, t_of_s[1:])]
-        self.blurs.append([equivalent_blur(part, picture) for picture in made])
+        levels = [self.model.t_of_scale(s) for s in self.scales]
+        self.blurs.append(generated_blurs(self.model, hr, levels))
         for i, rows in sweep.items():
             self.sweeps.setdefault(self.levels[i].name, []).append(rows)
-
-    def _scales(self) -> list[float]:
-        assert self.model.info is not None
-        return np.linspace(1, self.model.info.s_max, STEPS + 1).tolist()
 
     def result(self) -> dict[str, Any]:
         by_name = {level.name: level for level in self.levels}
@@ -290,7 +287,7 @@ class _Work:
             "evaluations": self.evaluations,
             "levels": levels,
             "curve": {"t": t, "psnr_to_hr": np.mean(self.curves, axis=0).tolist()},
-            "blur": {"s": self._scales(), "sigma": np.mean(self.blurs, axis=0).tolist()},
+            "blur": {"s": self.scales, "sigma": np.mean(self.blurs, axis=0).tolist()},
             "sweep": {name: _best(t, rows) for name, rows in self.sweeps.items()},
         }
 

@@ -22,8 +22,7 @@ from degflow_pipe.evaluation import plots
 from degflow_pipe.evaluation.fidelity import WINDOW, fidelity
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.levels import Grid
-from degflow_pipe.metrics import middle
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.pictures import middle, to_picture, to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.network import Budget, SmallSR, restored, train
 from degflow_pipe.proxy.sources import Place, Source, by_hand, held

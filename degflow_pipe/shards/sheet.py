@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from degflow_pipe.pictures import middle
+
 
 def label_bar(labels: list[str], side: int) -> np.ndarray:
     """A white bar (24, side * n, 3) uint8 with one label above each column."""
@@ -19,9 +21,7 @@ def row_of(pictures: list[np.ndarray], side: int) -> np.ndarray:
     """Pictures (H, W, 3) uint8 side by side, each cropped about its middle to at most `side`."""
     cells = []
     for picture in pictures:
-        height, width = picture.shape[:2]
-        y, x = max(height - side, 0) // 2, max(width - side, 0) // 2
-        crop = picture[y : y + side, x : x + side]
+        crop = middle(picture, side)
         cell = np.full((side, side, 3), 255, np.uint8)
         cell[: crop.shape[0], : crop.shape[1]] = crop
         cells.append(cell)

@@ -12,7 +12,7 @@ from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.photos import read_photo
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.pictures import middle, to_picture, to_tensor
 from degflow_pipe.progress import Progress
 from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.shards.sheet import label_bar, row_of
@@ -124,10 +124,7 @@ def preview(
     """
     if side < 16:
         raise UsageError(f"--side must be 16 pixels at least, got {side}")
-    pixels = read_photo(photo).pixels
-    height, width = pixels.shape[:2]
-    y, x = max(height - side, 0) // 2, max(width - side, 0) // 2
-    hr = pixels[y : y + side, x : x + side]
+    hr = middle(read_photo(photo).pixels, side)
     with one_thread_each(model):
         levels = to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0])
     labels = ["HR", *(f"t = {t:g}" for t in grid.t)]

@@ -16,10 +16,10 @@ import numpy as np
 from degflow_pipe.checkpoint import CheckpointInfo, find_checkpoint, read_info, write_info
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DataError
-from degflow_pipe.metrics import BLUR_SIDE, equivalent_blur, middle
+from degflow_pipe.metrics import BLUR_SIDE, equivalent_blur
 from degflow_pipe.model.calibration import Calibration
 from degflow_pipe.model.noise import NoiseModel
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.pictures import middle, to_picture, to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.training.data import DataSettings
 from degflow_pipe.training.intermediate import variance_share
@@ -57,7 +57,8 @@ def calibrate(
             pictures = pairs.pictures(scene)
             _add_noise(model, pairs, pictures, fits)
             if i % every == 0:
-                made.append(_generated_blurs(model, pictures, levels))
+                assert pictures[0] is not None
+                made.append(generated_blurs(model, pictures[0], levels.tolist()))
                 real.append(_real_blurs(pictures))
             task.advance()
     blurs = np.column_stack([levels, np.mean(made, axis=0)])
@@ -91,13 +92,14 @@ def _add_noise(
         fit.add(lr.mul(255).movedim(0, -1).cpu().numpy(), picture)
 
 
-def _generated_blurs(
-    model: DegFlow, pictures: list[np.ndarray | None], levels: np.ndarray
-) -> list[float]:
-    assert pictures[0] is not None
-    hr = middle(pictures[0], BLUR_SIDE)
+def generated_blurs(model: DegFlow, picture: np.ndarray, levels: list[float]) -> list[float]:
+    """Equivalent blur in pixels of what is generated of an HR picture, (H, W, 3) uint8, at levels.
+
+    The first level is 0, and so is its blur.
+    """
+    hr = middle(picture, BLUR_SIDE)
     z, skips = model.encode(to_tensor(hr))
-    path = model.trajectory(z, levels.tolist(), skips)
+    path = model.trajectory(z, levels, skips)
     found = [0.0]
     for i in range(1, len(levels)):
         found.append(equivalent_blur(hr, to_picture(model.decode(path[:, i], skips))[0]))
