@@ -29,6 +29,11 @@ class Calibration:
         table = np.asarray(self.scales, float)
         if table.ndim != 2 or table.shape[1] != 2 or not bool((np.diff(table, axis=0) > 0).all()):
             raise UsageError("calibration.scales must be pairs [s, t] that rise in both")
+        if table[0].tolist() != [1, 0] or table[-1, 1] != 1:
+            raise UsageError(
+                f"calibration.scales must go from [1, 0] to t = 1, got {self.scales[0]} and "
+                f"{self.scales[-1]}"
+            )
 
     def t_of_scale(self, s: float) -> float:
         """Level of a scale; the ends beyond them."""

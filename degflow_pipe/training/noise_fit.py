@@ -4,6 +4,11 @@ Tiles of 64 pixels: the power of the residual at each node of frequency, along e
 axes, is a straight line in the tile's contrast. Its height at no contrast is the flat field, its
 slope the edge field. What the expected LR has too much of, HR's detail that leaked into it, is in
 the residual too; so each node is brought down to the power that the expected LR lacks.
+
+What is measured is the field's power smoothed, by the window of a tile, by the unevenness that the
+field is multiplied with, and by the straight lines between nodes; drawing smooths it once more. So
+the power to draw is the one that, smoothed in the same way, gives what was measured; found by
+Richardson's and Lucy's iteration (Lucy, Astronomical Journal 79, 1974), which keeps it from 0 up.
 """
 
 from __future__ import annotations
@@ -19,6 +24,10 @@ TILES = 96
 """Tiles of a picture that are looked at, evenly spread."""
 LEAST_SHARE = 0.1
 """Of a node's power that the residual must have to be compared with what is lacking."""
+SHARPENING = 10
+"""Iterations that take the smoothing back; 40 change no band of City100 by 2 %."""
+LEAST = 1e-9
+"""Grey levels squared, far below rounding; what is divided by is no smaller."""
 ROUNDING = 1 / 12
 """Power of the real LR's rounding to bytes, which the noise will go through once more."""
 
@@ -37,13 +46,14 @@ class NoiseFit:
         brightness, contrast = local(expected)
         self.residuals.append(_tiles(real.astype(np.float32) - expected))
         self.reals.append(_tiles(real))
-        self.contrasts.append(_tiles(contrast[..., None]).mean((1, 2, 3)))
+        self.contrasts.append(_tiles(contrast[..., None])[..., 0])
         self.brightnesses.append(_tiles(brightness[..., None]).mean((1, 2, 3)))
 
     def fitted(self, t: float) -> KnotNoise:
         """The knot's noise, from all that was added."""
         residual = np.concatenate(self.residuals)
-        contrast, brightness = np.concatenate(self.contrasts), np.concatenate(self.brightnesses)
+        contrasts, brightness = np.concatenate(self.contrasts), np.concatenate(self.brightnesses)
+        contrast = contrasts.mean((1, 2))
         # A tile's own mean is exposure and white balance, which differ from shot to shot.
         residual -= residual.mean((1, 2), keepdims=True)
         axes = np.linalg.eigh(np.einsum("nhwc,nhwd->cd", residual, residual))[1].T
@@ -51,8 +61,10 @@ class NoiseFit:
         power = _powers(residual, axes)
         real = np.concatenate(self.reals).astype(np.float32)
         kept = _lacking(power.mean(0), *(_powers(p, axes).mean(0) for p in (real, real - residual)))
-        flat, edge = (field * kept for field in _lines(power, contrast))
+        flat, edge = (line * kept for line in _lines(power, contrast))
         gain = _gain(power * kept, contrast, brightness, flat, edge)
+        flat = _sharpened(flat, _smoothing(np.ones((1, TILE, TILE), np.float32)))
+        edge = _sharpened(edge, _smoothing(np.sqrt(contrasts)))
         return KnotNoise(
             t=t,
             axes=np.round(axes, 6).tolist(),
@@ -71,11 +83,20 @@ def _tiles(picture: np.ndarray) -> np.ndarray:
     return tiles[:: -(-len(tiles) // TILES)].copy()
 
 
+def _window() -> np.ndarray:
+    """(64, 64) periodic Hann window."""
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(TILE) / TILE)
+    return np.outer(hann, hann).astype(np.float32)
+
+
+def _lines_between() -> np.ndarray:
+    """How much each node counts at the frequencies of a tile, (64, K)."""
+    return hats(np.abs(np.fft.fftfreq(TILE)), NODES)
+
+
 def _powers(tiles: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """(N, 64, 64, 3) to its power along each axis at the nodes, (N, 3, K²), under a Hann window."""
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(TILE) / TILE)
-    window = np.outer(hann, hann).astype(np.float32)
-    share = hats(np.abs(np.fft.fftfreq(TILE)), NODES)
+    window, share = _window(), _lines_between()
     share /= share.sum(0)
     found = np.empty((len(tiles), 3, len(NODES), len(NODES)))
     for i, tile in enumerate(tiles):
@@ -88,12 +109,53 @@ def _powers(tiles: np.ndarray, axes: np.ndarray) -> np.ndarray:
     return found.reshape(len(tiles), 3, -1)
 
 
+def _smoothing(amplitudes: np.ndarray) -> np.ndarray:
+    """What one frequency is spread to by the window and by fields' amplitudes, (64, 64), sum 1.
+
+    amplitudes: (N, 64, 64), which a field is multiplied with in each tile.
+    """
+    window = _window()
+    spread = sum(np.abs(np.fft.fft2(window * amplitude)) ** 2 for amplitude in amplitudes)
+    return np.asarray(spread / np.sum(spread))
+
+
+def _sharpened(power: np.ndarray, smoothing: np.ndarray) -> np.ndarray:
+    """The power at the nodes, (3, K²), that is measured as `power` when it is smoothed."""
+    between, spread = _lines_between(), np.fft.fft2(smoothing)
+    share = between / between.sum(0)
+    # A tile's mean is not measured.
+    measured_bins = np.ones((TILE, TILE))
+    measured_bins[0, 0] = 0
+
+    def smoothed(plane: np.ndarray) -> np.ndarray:
+        # Its own transpose, as the smoothing is even.
+        return np.fft.ifft2(np.fft.fft2(plane) * spread).real
+
+    def measured(surface: np.ndarray) -> np.ndarray:
+        return share.T @ smoothed(measured_bins * (between @ surface @ between.T)) @ share
+
+    def back(surface: np.ndarray) -> np.ndarray:
+        return between.T @ (measured_bins * smoothed(share @ surface @ share.T)) @ between
+
+    shape = (len(NODES), len(NODES))
+    counts = np.maximum(back(np.ones(shape)), LEAST)
+    found = []
+    for row in power:
+        wanted = row.reshape(shape)
+        surface = np.maximum(wanted, LEAST)
+        for _ in range(SHARPENING):
+            surface = surface * back(wanted / np.maximum(measured(surface), LEAST)) / counts
+        surface[0, 0] = (surface[0, 1] + surface[1, 0]) / 2
+        found.append(surface.ravel())
+    return np.stack(found)
+
+
 def _lacking(residual: np.ndarray, real: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Share of the residual's power by node that the expected LR lacks; all are (3, K²).
 
     Where the residual is small beside the picture the difference of the two powers tells nothing.
     """
-    share = np.clip((real - expected) / np.maximum(residual, 1e-9), 0, 1)
+    share = np.clip((real - expected) / np.maximum(residual, LEAST), 0, 1)
     return np.where(residual > LEAST_SHARE * real, share, 1.0)
 
 
@@ -114,7 +176,7 @@ def _lines(power: np.ndarray, contrast: np.ndarray) -> tuple[np.ndarray, np.ndar
         flat, edge = np.maximum(line[..., 0], 0), np.maximum(line[..., 1], 0)
         expected = flat + edge * contrast[:, None, None]
     # Where the power is no straight line the weights bend it; its mean is to stay.
-    right = power.mean(0) / np.maximum(expected.mean(0), 1e-9)
+    right = power.mean(0) / np.maximum(expected.mean(0), LEAST)
     return flat * right, edge * right
 
 
@@ -130,7 +192,7 @@ def _gain(
     # A node counts for the frequencies that it stands for.
     count = hats(np.abs(np.fft.fftfreq(TILE)), NODES).sum(0)
     bins = np.outer(count, count).ravel()
-    flat_sum, edge_sum = max(float((flat @ bins).sum()), 1e-9), float((edge @ bins).sum())
+    flat_sum, edge_sum = max(float((flat @ bins).sum()), LEAST), float((edge @ bins).sum())
     left = (power[calm] @ bins).sum(1) - contrast[calm] * edge_sum
     relative = left / flat_sum
     # Each tile counts for the two nodes around it, as the gain is a chain of straight lines, and by

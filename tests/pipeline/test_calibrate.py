@@ -17,7 +17,8 @@ from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation import spectrum
 from degflow_pipe.levels import parse_scales
-from degflow_pipe.model.noise import NODES, NoiseModel, noise_rng
+from degflow_pipe.model.calibration import Calibration
+from degflow_pipe.model.noise import NODES, KnotNoise, NoiseModel, noise_rng
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
@@ -100,6 +101,23 @@ def test_the_level_of_a_scale_has_that_scales_blur(
     assert sigma == pytest.approx(2.0 * np.sqrt((s**2 - 1) / 15), rel=0.15)
 
 
+@pytest.mark.parametrize(
+    ("scales", "wrong"),
+    [
+        ([[1.0, 0.0], [2.0, 0.0], [4.0, 1.0]], "rise in both"),
+        ([[1.0, 0.1], [4.0, 1.0]], r"from \[1, 0\] to t = 1"),
+        ([[1.5, 0.0], [4.0, 1.0]], r"from \[1, 0\] to t = 1"),
+        ([[1.0, 0.0], [4.0, 0.9]], r"from \[1, 0\] to t = 1"),
+    ],
+)
+def test_a_damaged_table_of_scales_is_refused(
+    calibrated: CheckpointInfo, scales: list[list[float]], wrong: str
+) -> None:
+    assert calibrated.calibration is not None
+    with pytest.raises(UsageError, match=wrong):
+        Calibration.from_dict({**calibrated.calibration.to_dict(), "scales": scales})
+
+
 def test_scales_outside_the_checkpoint_are_refused(calibrated: CheckpointInfo) -> None:
     with pytest.raises(UsageError, match="outside the scales of this checkpoint, 1 to 4"):
         calibrated.t_of_scale(4.1)
@@ -149,6 +167,31 @@ def test_a_fit_finds_the_noise_that_was_added() -> None:
     steps = [[np.diff(noise, axis=axis).var() for axis in (0, 1)] for noise in (again, wanted)]
     np.testing.assert_allclose(steps[0], steps[1], rtol=0.1)
     assert steps[1][1] > 1.1 * steps[1][0], "the directions differ"
+
+
+def test_noise_that_ends_at_a_frequency_is_not_smeared_beyond_it() -> None:
+    """At edges, with power below 0.3 cycles a pixel and almost none above: a steep fall."""
+    clean = cv2.GaussianBlur(np.tile(data.coffee(), (2, 2, 1)), (0, 0), 1.5)
+    steep = 8 * np.clip((0.3 - np.hypot(NODES[:, None], NODES)) / 0.05, 0, 1).ravel()
+    knot = KnotNoise(
+        t=1.0,
+        axes=np.eye(3).tolist(),
+        flat=[[0.3] * len(steep)] * 3,
+        edge=[steep.tolist()] * 3,
+        gain=[1.0] * 9,
+    )
+    true = NoiseModel([knot], [[0.0, 0.0], [1.0, 1.0]])
+    fit = NoiseFit()
+    fit.add(clean.astype(np.float32), true.add(clean, 1.0, noise_rng(0, clean, 1.0)))
+    found = NoiseModel([fit.fitted(1.0)], true.onset)
+
+    def power_of(model: NoiseModel, seed: int) -> np.ndarray:
+        noise = model.add(clean, 1.0, noise_rng(seed, clean, 1.0)).astype(np.float32) - clean
+        return spectrum.power(np.clip(np.rint(noise + 128), 0, 255).astype(np.uint8), 10)
+
+    again, wanted = power_of(found, 1), power_of(true, 2)
+    assert wanted[6] < wanted[4] / 20, "it falls"
+    np.testing.assert_allclose(again[1:], wanted[1:], rtol=0.25)
 
 
 def test_degrade_adds_the_noise_that_is_asked_for(
