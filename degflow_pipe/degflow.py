@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -161,15 +161,25 @@ class DegFlow:
         z_t: (B, C, h, w) or (B, T, C, h, w). Returns (B, 3, H, W) or (B, T, 3, H, W), float32 in
         [0, 1], cropped to the HR picture's size.
         """
-        if z_t.ndim == 5:
-            levels = [self.decode(z_t[:, i], skips) for i in range(z_t.shape[1])]
-            return torch.stack(levels, dim=1)
-        pictures = self._by_sample(
-            lambda z, *features: (self.rae.decoder(z, _rae.Skips(*features)),),
-            z_t.to(self.device),
-            *skips.features,
-        )[0]
-        return crop(pictures, skips.size).clamp(-1, 1).add(1).mul(0.5)
+        path = z_t if z_t.ndim == 5 else z_t[:, None]
+        pictures = torch.stack(list(self.decode_levels(path, skips)), dim=1)
+        return pictures if z_t.ndim == 5 else pictures[:, 0]
+
+    def decode_levels(self, z_t: Tensor, skips: Skips) -> Iterator[Tensor]:
+        """`decode` of (B, T, C, h, w), level by level: T pictures (B, 3, H, W), one at a time.
+
+        What does not depend on the level is computed once.
+        """
+        with torch.inference_mode():
+            prepared = self._by_sample(
+                lambda *features: self.rae.decoder.prepare(_rae.Skips(*features)), *skips.features
+            )
+        for z in z_t.to(self.device).unbind(1):
+            # Not around the yield, which would lend the mode to the caller.
+            with torch.inference_mode():
+                pictures = self._by_sample(lambda *x: (self.rae.decoder.decode(*x),), z, *prepared)
+                picture = crop(pictures[0], skips.size).clamp(-1, 1).add(1).mul(0.5)
+            yield picture
 
     def degrade(self, hr: Tensor, t: Sequence[float], noise: str = "auto", seed: int = 0) -> Tensor:
         """LR pictures of HR pictures at levels t, of the same pixel size.

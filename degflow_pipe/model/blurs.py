@@ -24,15 +24,26 @@ def blurs(x: Tensor) -> Tensor:
     return torch.stack([x, *(_blurred(x, sigma) for sigma in SIGMAS[1:])], dim=1)
 
 
-def mix(stack: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of blurs: the middle one plus weights times what the others differ from it by.
+def compared(stack: Tensor) -> tuple[Tensor, Tensor]:
+    """The middle blur (B, 3, H, W), and what the others differ from it by, (B, K - 1, 3, H, W).
 
-    stack: (B, K, 3, H, W) as `blurs` gives it; weights: (B, 3 * (K - 1), H, W), of any size and
-    sign, the middle blur's being 1 less their sum. Returns (B, 3, H, W).
+    stack: (B, K, 3, H, W) as `blurs` gives it.
     """
     middle = stack[:, MIDDLE]
     others = torch.cat([stack[:, :MIDDLE], stack[:, MIDDLE + 1 :]], dim=1)
-    return middle + (weights.unflatten(1, others.shape[1:3]) * (others - middle[:, None])).sum(1)
+    return middle, others - middle[:, None]
+
+
+def mix(middle: Tensor, others: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of blurs: the middle one plus weights times what the others differ from it by.
+
+    middle, others: as `compared` gives them; weights: (B, 3 * (K - 1), H, W), of any size and
+    sign, the middle blur's being 1 less their sum. Returns (B, 3, H, W).
+    """
+    mixed = middle
+    for k, weight in enumerate(weights.split(3, dim=1)):
+        mixed = torch.addcmul(mixed, weight, others[:, k])
+    return mixed
 
 
 def _blurred(x: Tensor, sigma: float) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.settings import read
@@ -103,15 +104,17 @@ class NoiseModel:
         picture = picture.astype(np.float32)
         left, right, weight = self._around(t)
         brightness, contrast = local(picture)
-        noise = np.zeros_like(picture)
+        noise = torch.zeros(3, *picture.shape[:2])
         for knot, share in ((left, 1 - weight), (right, weight)):
             if knot is None or share <= 0:
                 continue
             gain = np.interp(brightness, BRIGHTNESS, knot.gain).astype(np.float32)
             for power, variance in ((knot.flat, gain), (knot.edge, contrast)):
                 fields = _fields(np.asarray(power) * share, picture.shape[:2], rng)
-                noise += np.sqrt(variance)[..., None] * (fields @ np.asarray(knot.axes, np.float32))
-        return np.rint(np.clip(picture + noise, 0, 255)).astype(np.uint8)
+                colours = torch.tensordot(torch.tensor(knot.axes).T, fields, 1)
+                noise += torch.from_numpy(np.sqrt(variance)) * colours
+        noisy = picture + noise.permute(1, 2, 0).numpy()
+        return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
 
     def _around(self, t: float) -> tuple[KnotNoise | None, KnotNoise, float]:
         """The knots on both sides of t, and the share of the right one's power."""
@@ -157,20 +160,18 @@ def hats(values: np.ndarray, nodes: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(values, nodes, node) for node in np.eye(len(nodes))], axis=-1)
 
 
-def _fields(power: np.ndarray, sides: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Gaussian fields (H, W, 3) float32 with the given powers (3, K²), by their spectra.
+def _fields(power: np.ndarray, sides: tuple[int, int], rng: np.random.Generator) -> torch.Tensor:
+    """Gaussian fields (3, H, W) float32 with the given powers (3, K²), by their spectra.
 
-    They are periodic, which no picture shows.
+    They are periodic, which no picture shows. By torch, which keeps to its one thread where many
+    workers share the cores; numpy's products would not.
     """
     height, width = sides
     vertical, horizontal = (
-        hats(np.abs(frequency), NODES)
+        torch.from_numpy(hats(np.abs(frequency), NODES))
         for frequency in (np.fft.fftfreq(height), np.fft.rfftfreq(width))
     )
-    fields = []
-    for row in power:
-        surface = row.reshape(len(NODES), len(NODES))
-        amplitude = np.sqrt(vertical @ surface @ horizontal.T).astype(np.float32)
-        white = np.fft.rfft2(rng.standard_normal(sides, np.float32))
-        fields.append(np.fft.irfft2(white * amplitude, s=sides))
-    return np.stack(fields, axis=-1).astype(np.float32)
+    surfaces = torch.from_numpy(power).unflatten(1, (len(NODES), len(NODES)))
+    amplitude = (vertical @ surfaces @ horizontal.T).sqrt().float()
+    white = torch.from_numpy(rng.standard_normal((3, *sides), np.float32))
+    return torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=sides)

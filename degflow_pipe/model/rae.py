@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degflow_pipe.model.blurs import SIGMAS, blurs, mix
+from degflow_pipe.model.blurs import SIGMAS, blurs, compared, mix
 from degflow_pipe.model.config import RAEConfig
 
 
@@ -117,6 +117,23 @@ class Encoder(nn.Module):
         return self.to_latent(self.stage3(self.down3(f2))), f0, f1, f2
 
 
+class Fusion(nn.Conv2d):
+    """1x1 convolution of decoder features and an HR skip, side by side, C channels each, to C.
+
+    The skip's half is the same at every level, so it can be computed apart, once a picture.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(2 * channels, channels, 1)
+
+    def of_skip(self, skip: Tensor) -> Tensor:
+        """What the skip adds, bias included."""
+        return F.conv2d(skip, self.weight[:, self.out_channels :], self.bias)
+
+    def forward(self, h: Tensor, of_skip: Tensor) -> Tensor:
+        return F.conv2d(h, self.weight[:, : self.out_channels]) + of_skip
+
+
 class _Trunk(nn.Module):
     """What both decoders begin with: latent and HR skips to features at half size."""
 
@@ -126,18 +143,18 @@ class _Trunk(nn.Module):
         self.from_latent = nn.Conv2d(config.latent_channels, 4 * d, 3, padding=1)
         self.stage3 = Stage(4 * d)
         self.up2 = Upsample(4 * d, 2 * d)
-        self.fuse2 = nn.Conv2d(4 * d, 2 * d, 1)
+        self.fuse2 = Fusion(2 * d)
         self.stage2 = Stage(2 * d)
         self.up1 = Upsample(2 * d, d)
-        self.fuse1 = nn.Conv2d(2 * d, d, 1)
+        self.fuse1 = Fusion(d)
         self.stage1 = Stage(d)
 
-    def half_size(self, z_bchw: Tensor, skips: Skips) -> Tensor:
+    def half_size(self, z_bchw: Tensor, of_f2: Tensor, of_f1: Tensor) -> Tensor:
         h = self.from_latent(z_bchw.contiguous(memory_format=torch.channels_last))
         h = self.up2(self.stage3(h))
-        h = self.stage2(self.fuse2(torch.cat([h, skips.f2], dim=1)))
+        h = self.stage2(self.fuse2(h, of_f2))
         h = self.up1(h)
-        return self.stage1(self.fuse1(torch.cat([h, skips.f1], dim=1)))
+        return self.stage1(self.fuse1(h, of_f1))
 
 
 class Decoder(_Trunk):
@@ -147,14 +164,23 @@ class Decoder(_Trunk):
         super().__init__(config)
         d = config.width
         self.up0 = Upsample(d, d)
-        self.fuse0 = nn.Conv2d(2 * d, d, 1)
+        self.fuse0 = Fusion(d)
         self.stage0 = Stage(d)
         self.to_rgb = nn.Conv2d(d, 3, 3, padding=1)
 
-    def forward(self, z_bchw: Tensor, skips: Skips) -> Tensor:
-        h = self.up0(self.half_size(z_bchw, skips))
-        h = self.stage0(self.fuse0(torch.cat([h, skips.f0], dim=1)))
+    def prepare(self, skips: Skips) -> tuple[Tensor, ...]:
+        """All that is the same at every level: what the skips add to the three fusions."""
+        of_f2, of_f1 = self.fuse2.of_skip(skips.f2), self.fuse1.of_skip(skips.f1)
+        return of_f2, of_f1, self.fuse0.of_skip(skips.f0)
+
+    def decode(self, z_bchw: Tensor, of_f2: Tensor, of_f1: Tensor, of_f0: Tensor) -> Tensor:
+        """A level's picture, of its latent and what `prepare` gave."""
+        h = self.up0(self.half_size(z_bchw, of_f2, of_f1))
+        h = self.stage0(self.fuse0(h, of_f0))
         return self.to_rgb(F.gelu(h))
+
+    def forward(self, z_bchw: Tensor, skips: Skips) -> Tensor:
+        return self.decode(z_bchw, *self.prepare(skips))
 
 
 class BlurDecoder(_Trunk):
@@ -168,13 +194,24 @@ class BlurDecoder(_Trunk):
         self.stage0 = Stage(config.width)
         self.to_mix = nn.Conv2d(config.width, 3 * len(SIGMAS), 3, padding=1)
 
-    def forward(self, z_bchw: Tensor, skips: Skips) -> Tensor:
+    def prepare(self, skips: Skips) -> tuple[Tensor, ...]:
+        """What the skips add to both fusions, and the blurs as `mix` wants them."""
         assert skips.blurs is not None
-        h = self.stage0(self.half_size(z_bchw, skips))
-        mixed = F.interpolate(
-            self.to_mix(F.gelu(h)), scale_factor=2, mode="bilinear", align_corners=False
-        )
-        return mix(skips.blurs, mixed[:, 3:]) + mixed[:, :3]
+        of_f2, of_f1 = self.fuse2.of_skip(skips.f2), self.fuse1.of_skip(skips.f1)
+        return of_f2, of_f1, *compared(skips.blurs)
+
+    def decode(
+        self, z_bchw: Tensor, of_f2: Tensor, of_f1: Tensor, middle: Tensor, others: Tensor
+    ) -> Tensor:
+        """A level's picture, of its latent and what `prepare` gave."""
+        h = self.stage0(self.half_size(z_bchw, of_f2, of_f1))
+        # The blurs lie plane by plane, so the weights are to lie so too.
+        weights = self.to_mix(F.gelu(h)).contiguous(memory_format=torch.contiguous_format)
+        weights = F.interpolate(weights, scale_factor=2, mode="bilinear", align_corners=False)
+        return mix(middle + weights[:, :3], others, weights[:, 3:])
+
+    def forward(self, z_bchw: Tensor, skips: Skips) -> Tensor:
+        return self.decode(z_bchw, *self.prepare(skips))
 
 
 class RAE(nn.Module):

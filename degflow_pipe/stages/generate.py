@@ -133,8 +133,7 @@ def generate_unit(
         _, skips = model.encode(to_tensor(hr[i : i + size]))
         z = torch.from_numpy(latents[i : i + size])
         trajectory = model.trajectory(z, grid.t, skips)
-        for level in range(len(grid)):
-            expected = model.decode(trajectory[:, level], skips)
+        for level, expected in enumerate(model.decode_levels(trajectory, skips)):
             lr[i : i + size, level] = noisy(expected, hr[i : i + size], grid.t[level], noise, seed)
     store.write_levels(grid, unit, lr)
     return model.evaluations

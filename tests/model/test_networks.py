@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from degflow_pipe.model.blurs import MIDDLE, SIGMAS, blurs, mix
+from degflow_pipe.model.blurs import MIDDLE, SIGMAS, blurs, compared, mix
 from degflow_pipe.model.config import COMPRESSION, ModelConfig, RAEConfig, VelocityConfig
 from degflow_pipe.model.rae import RAE, ChannelNorm, Skips, Stage
 from degflow_pipe.model.velocity import VelocityNet, time_frequencies
@@ -129,7 +129,7 @@ def test_a_mix_may_be_any_one_blur() -> None:
         weights = torch.zeros(2, len(SIGMAS) - 1, 3, 24, 16)
         if k != MIDDLE:
             weights[:, k - (k > MIDDLE)] = 1.0
-        torch.testing.assert_close(mix(stack, weights.flatten(1, 2)), stack[:, k])
+        torch.testing.assert_close(mix(*compared(stack), weights.flatten(1, 2)), stack[:, k])
 
 
 @pytest.mark.parametrize("k", range(1, len(SIGMAS)))
