@@ -130,7 +130,8 @@ class Fusion(nn.Conv2d):
         """What the skip adds, bias included."""
         return F.conv2d(skip, self.weight[:, self.out_channels :], self.bias)
 
-    def forward(self, h: Tensor, of_skip: Tensor) -> Tensor:
+    def fused(self, h: Tensor, of_skip: Tensor) -> Tensor:
+        """The whole convolution, given what `of_skip` returned."""
         return F.conv2d(h, self.weight[:, : self.out_channels]) + of_skip
 
 
@@ -152,9 +153,9 @@ class _Trunk(nn.Module):
     def half_size(self, z_bchw: Tensor, of_f2: Tensor, of_f1: Tensor) -> Tensor:
         h = self.from_latent(z_bchw.contiguous(memory_format=torch.channels_last))
         h = self.up2(self.stage3(h))
-        h = self.stage2(self.fuse2(h, of_f2))
+        h = self.stage2(self.fuse2.fused(h, of_f2))
         h = self.up1(h)
-        return self.stage1(self.fuse1(h, of_f1))
+        return self.stage1(self.fuse1.fused(h, of_f1))
 
 
 class Decoder(_Trunk):
@@ -176,7 +177,7 @@ class Decoder(_Trunk):
     def decode(self, z_bchw: Tensor, of_f2: Tensor, of_f1: Tensor, of_f0: Tensor) -> Tensor:
         """A level's picture, of its latent and what `prepare` gave."""
         h = self.up0(self.half_size(z_bchw, of_f2, of_f1))
-        h = self.stage0(self.fuse0(h, of_f0))
+        h = self.stage0(self.fuse0.fused(h, of_f0))
         return self.to_rgb(F.gelu(h))
 
     def forward(self, z_bchw: Tensor, skips: Skips) -> Tensor:
