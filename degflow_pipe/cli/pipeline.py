@@ -159,6 +159,13 @@ def run(
         Optional[list[str]],  # noqa: UP045
         typer.Argument(help="Photos, in place of the recipe's."),
     ] = None,
+    keep: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="What to leave in the store: levels, latents (levels go straight into the "
+            "shards) or none; in place of the recipe's."
+        ),
+    ] = None,
     device: o.Device = "auto",
     batch: o.Batch = defaults.BATCH,
     workers: o.Workers = 0,
@@ -171,6 +178,8 @@ def run(
     settings = run_recipe(load_recipe(recipe, "run"))
     if photos:
         settings = replace(settings, photos=photos)
+    if keep is not None:
+        settings = replace(settings, keep=keep)
     from degflow_pipe.stages.run import run as stage
 
     summary = stage(
