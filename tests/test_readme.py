@@ -77,13 +77,18 @@ def test_main_job(shards: Path, folder: Path) -> None:
     for name in re.findall(r"^  (\S+)", tree[1], re.M):
         assert (shards / name).exists(), name
     assert (folder / "strip.png").exists()
+    assert sorted(path.name for path in (folder / "lr").glob("*.png")) == [
+        "PHOTO_x1.5.png",
+        "PHOTO_x2.9.png",
+        "PHOTO_x2.png",
+    ]
     lines = (shards / "degflow.index.jsonl").read_text().splitlines()
     assert len(lines) == 19  # one patch at 19 levels
 
 
 def test_python(shards: Path, folder: Path) -> None:
     found = blocks("python")
-    assert len(found) == 3
+    assert len(found) == 4
     for code in found:
         guarded = "if __name__ == '__main__':\n" + "\n".join(
             f"    {line}" for line in code.splitlines()

@@ -26,7 +26,7 @@ NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
 """Frequencies, cycles a pixel, at which a spectrum is given, both ways."""
 BRIGHTNESS = np.linspace(0, 255, 9)
 """Grey levels at which the gain of the flat field is given."""
-MOST = 1e6
+MOST = 1e9
 """No power and no gain is larger."""
 CONTRAST_SIGMA = 2.0
 """Pixels; width of the Gaussian window of a local standard deviation."""
