@@ -148,7 +148,8 @@ def test_training_and_evaluation(shards: Path, shell, pairs: None, folder: Path)
     assert published > train, "a checkpoint is trained before it is exported"
     for line in lines[train:]:
         # The budget of a real comparison is minutes a source.
-        shell(line.replace(" proxy ", " proxy --steps 2 --sources ours "))
+        line = line.replace(" proxy ", " proxy --steps 2 --sources ours ")
+        shell(line.replace(" bench ", " bench --compare 1 --t 0.5,1 "))
     assert (folder / "training" / "NAME" / "model.safetensors").exists()
     assert (folder / "published" / "model.safetensors").exists()
     figures = json.loads((folder / "figures" / "figures.json").read_text())
