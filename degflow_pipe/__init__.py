@@ -23,9 +23,11 @@ from degflow_pipe.version import __version__
 
 if TYPE_CHECKING:
     from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.lazy import LazyPairs
     from degflow_pipe.levels import Grid, Level, parse_scales, parse_t, parse_t_grid
     from degflow_pipe.reading import SRPairs, sr_pairs
     from degflow_pipe.shards.layout import ShardSettings
+    from degflow_pipe.stages.degrade import degrade
     from degflow_pipe.stages.generate import generate
     from degflow_pipe.stages.ingest import ingest
     from degflow_pipe.stages.shard import shard
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "DegFlow": "degflow",
     "Grid": "levels",
+    "LazyPairs": "lazy",
     "Level": "levels",
     "SRPairs": "reading",
     "ShardSettings": "shards.layout",
+    "degrade": "stages.degrade",
     "generate": "stages.generate",
     "ingest": "stages.ingest",
     "parse_scales": "levels",
@@ -52,6 +56,7 @@ __all__ = [
     "DegflowError",
     "FileError",
     "Grid",
+    "LazyPairs",
     "Level",
     "PhotoError",
     "SRPairs",
@@ -60,6 +65,7 @@ __all__ = [
     "StoreError",
     "UsageError",
     "__version__",
+    "degrade",
     "generate",
     "ingest",
     "parse_scales",

@@ -148,3 +148,9 @@ def parse_scales(
         t = (s - 1) / (top - 1) if t_of_scale is None else Decimal(repr(t_of_scale(float(s))))
         levels.append(_level(t, option))
     return grid_of(levels)
+
+
+def names_of_scales(text: str, option: str = "--scales") -> list[str]:
+    """`3,1.50` to x1.5, x3: names of the levels that `parse_scales` makes of it, in their order."""
+    scales = sorted({_number(part, option) for part in text.split(",")})
+    return [f"x{scale.normalize():f}" for scale in scales]

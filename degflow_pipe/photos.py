@@ -137,6 +137,15 @@ def decode_photo(data: bytes, name: str) -> np.ndarray:
         raise PhotoError(f"{name}: damaged or truncated: {error}") from error
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width in pixels, as stored, by the file's header alone. Raises PhotoError."""
+    try:
+        with files.reading(path) as file, Image.open(file, formats=FORMATS) as image:
+            return image.height, image.width
+    except (FileError, UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise PhotoError(f"{path}: no readable header: {error}") from error
+
+
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
         gray = np.asarray(image)

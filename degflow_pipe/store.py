@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -27,12 +28,17 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import ZstdCodec
+from zarr.codecs import TransposeCodec, ZstdCodec
+from zarr.codecs.numcodecs import Delta
+from zarr.errors import ZarrUserWarning
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, StoreError
 from degflow_pipe.levels import Grid, parse_t
 from degflow_pipe.settings import read
+
+# Delta is no part of the zarr v3 specification yet, which zarr says at every array.
+warnings.filterwarnings("ignore", "Numcodecs codecs are not in the Zarr", ZarrUserWarning)
 
 FORMAT = "degflow-pipe store"
 VERSION = 1
@@ -348,14 +354,20 @@ def _create(
     loose: int,
     attributes: dict[str, Any] | None = None,
 ) -> None:
-    """An empty array of items; a chunk is one entry of the first `loose` axes, a shard one unit."""
+    """An empty array of items; a chunk is one entry of the first `loose` axes, a shard one unit.
+
+    Pictures are kept colour by colour as differences from pixel to pixel, in the room of a PNG.
+    """
+    axes = (*range(len(item) - 2), len(item), len(item) - 2, len(item) - 1)
+    differences = [TransposeCodec(order=axes), Delta(dtype="uint8")]
     zarr.create_array(
         str(path),
         shape=(0, *item),
         chunks=((1,) * loose + item[loose - 1 :]),
         shards=(UNIT, *item),
         dtype=dtype,
-        compressors=ZstdCodec(level=3, checksum=True),
+        filters=differences if dtype is np.uint8 else None,
+        compressors=ZstdCodec(level=1, checksum=True),
         fill_value=0,
         attributes=attributes,
         overwrite=True,

@@ -77,13 +77,18 @@ def test_main_job(shards: Path, folder: Path) -> None:
     for name in re.findall(r"^  (\S+)", tree[1], re.M):
         assert (shards / name).exists(), name
     assert (folder / "strip.png").exists()
+    assert sorted(path.name for path in (folder / "lr").glob("*.png")) == [
+        "PHOTO_x1.5.png",
+        "PHOTO_x2.9.png",
+        "PHOTO_x2.png",
+    ]
     lines = (shards / "degflow.index.jsonl").read_text().splitlines()
     assert len(lines) == 19  # one patch at 19 levels
 
 
 def test_python(shards: Path, folder: Path) -> None:
     found = blocks("python")
-    assert len(found) == 3
+    assert len(found) == 4
     for code in found:
         guarded = "if __name__ == '__main__':\n" + "\n".join(
             f"    {line}" for line in code.splitlines()
@@ -143,7 +148,8 @@ def test_training_and_evaluation(shards: Path, shell, pairs: None, folder: Path)
     assert published > train, "a checkpoint is trained before it is exported"
     for line in lines[train:]:
         # The budget of a real comparison is minutes a source.
-        shell(line.replace(" proxy ", " proxy --steps 2 --sources ours "))
+        line = line.replace(" proxy ", " proxy --steps 2 --sources ours ")
+        shell(line.replace(" bench ", " bench --compare 1 --t 0.5,1 "))
     assert (folder / "training" / "NAME" / "model.safetensors").exists()
     assert (folder / "published" / "model.safetensors").exists()
     figures = json.loads((folder / "figures" / "figures.json").read_text())

@@ -11,7 +11,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from degflow_pipe.cli import checkpoints, inspection, pipeline, proxy, simulation, training
+from degflow_pipe.cli import (
+    bench,
+    checkpoints,
+    inspection,
+    pipeline,
+    proxy,
+    simulation,
+    training,
+)
 from degflow_pipe.cli.output import complain
 from degflow_pipe.errors import DegflowError
 from degflow_pipe.version import __version__
@@ -29,6 +37,7 @@ training.register(app)
 proxy.register(app)
 checkpoints.register(app)
 simulation.register(app)
+bench.register(app)
 
 
 class Stopped(BaseException):

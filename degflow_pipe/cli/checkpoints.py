@@ -1,4 +1,4 @@
-"""checkpoint import and checkpoint export."""
+"""checkpoint import, checkpoint export and checkpoint tune-solver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from degflow_pipe.cli import options as o
-from degflow_pipe.cli.output import show
+from degflow_pipe.cli.output import TerminalProgress, show
 
 RAEFile = Annotated[Path, typer.Option("--rae", help="The authors' file of the autoencoder.")]
 FlowFile = Annotated[Path, typer.Option("--flow", help="The authors' file of the velocity net.")]
@@ -16,10 +16,13 @@ FlowFile = Annotated[Path, typer.Option("--flow", help="The authors' file of the
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        name="checkpoint", help="Read and write the authors' files.", no_args_is_help=True
+        name="checkpoint",
+        help="The authors' files, and how the flow is integrated.",
+        no_args_is_help=True,
     )
     group.command("import")(import_)
     group.command("export")(export)
+    group.command("tune-solver")(tune_solver)
     app.add_typer(group)
 
 
@@ -52,3 +55,16 @@ def export(
 
     info = export_published(checkpoint, rae, flow, overwrite=overwrite)
     show({"checkpoint": info.id, "rae": str(rae), "flow": str(flow)}, json, "checkpoint export")
+
+
+def tune_solver(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder; its config.json changes.")],
+    photos: Annotated[list[str], typer.Argument(help="Photos to compare on; 16 at most are used.")],
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """Find the cheapest solver that 8-bit LR cannot tell from a solve at 1e-6, and keep it."""
+    from degflow_pipe.training.tune_solver import tune_solver as tune
+
+    found = tune(checkpoint, photos, device, TerminalProgress())
+    show(found.to_dict(), json, "checkpoint tune-solver")

@@ -1,4 +1,4 @@
-"""ingest, generate, shard, run, demo and preview."""
+"""ingest, generate, shard, run, demo, preview and degrade."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    for command in (ingest, generate, shard, run, demo, preview):
+    for command in (ingest, generate, shard, run, demo, preview, degrade):
         app.command()(command)
 
 
@@ -159,6 +159,13 @@ def run(
         Optional[list[str]],  # noqa: UP045
         typer.Argument(help="Photos, in place of the recipe's."),
     ] = None,
+    keep: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="What to leave in the store: levels, latents (levels go straight into the "
+            "shards) or none; in place of the recipe's."
+        ),
+    ] = None,
     device: o.Device = "auto",
     batch: o.Batch = defaults.BATCH,
     workers: o.Workers = 0,
@@ -171,6 +178,8 @@ def run(
     settings = run_recipe(load_recipe(recipe, "run"))
     if photos:
         settings = replace(settings, photos=photos)
+    if keep is not None:
+        settings = replace(settings, keep=keep)
     from degflow_pipe.stages.run import run as stage
 
     summary = stage(
@@ -232,3 +241,40 @@ def preview(
     from degflow_pipe.stages.run import preview as stage
 
     show(stage(photo, out, _load(checkpoint, device), grid, side, noise, seed), json, "preview")
+
+
+def degrade(
+    photos: Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")],
+    out: o.Out = Path("lr"),
+    t_grid: o.TGrid = None,
+    t: o.T = None,
+    scales: o.Scales = None,
+    noise: o.Noise = "auto",
+    seed: o.Seed = 0,
+    format: Annotated[str, typer.Option(help="png, webp (lossless) or jpeg:QUALITY.")] = "png",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace LR that was made with other settings.")
+    ] = False,
+    checkpoint: o.Checkpoint = o.CHECKPOINT,
+    device: o.Device = "auto",
+    workers: o.Workers = 0,
+    json: o.Json = False,
+) -> None:
+    """LR of whole photos, as large as they are: PHOTO_x2.png for --scales 2, or PHOTO_t0500.png."""
+    from degflow_pipe.levels import names_of_scales
+    from degflow_pipe.stages.degrade import degrade as stage
+
+    summary = stage(
+        photos,
+        out,
+        _load(checkpoint, device),
+        _grid(checkpoint, t_grid, t, scales),
+        names=names_of_scales(scales) if scales else None,
+        noise=noise,
+        seed=seed,
+        picture_format=format,
+        overwrite=overwrite,
+        workers=workers,
+        progress=TerminalProgress(),
+    )
+    show(summary.to_dict(), json, "degrade")

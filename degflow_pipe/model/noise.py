@@ -26,7 +26,7 @@ NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
 """Frequencies, cycles a pixel, at which a spectrum is given, both ways."""
 BRIGHTNESS = np.linspace(0, 255, 9)
 """Grey levels at which the gain of the flat field is given."""
-MOST = 1e6
+MOST = 1e9
 """No power and no gain is larger."""
 CONTRAST_SIGMA = 2.0
 """Pixels; width of the Gaussian window of a local standard deviation."""
@@ -102,6 +102,11 @@ class NoiseModel:
         The same picture, t and state of rng give the same bytes.
         """
         picture = picture.astype(np.float32)
+        noisy = picture + self.drawn(picture, t, rng)
+        return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+
+    def drawn(self, picture: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
+        """The noise alone, (H, W, 3) float32 in grey levels, for a picture as `add` takes it."""
         left, right, weight = self._around(t)
         brightness, contrast = local(picture)
         noise = torch.zeros(3, *picture.shape[:2])
@@ -113,8 +118,7 @@ class NoiseModel:
                 fields = _fields(np.asarray(power) * share, picture.shape[:2], rng)
                 colours = torch.tensordot(torch.tensor(knot.axes).T, fields, 1)
                 noise += torch.from_numpy(np.sqrt(variance)) * colours
-        noisy = picture + noise.permute(1, 2, 0).numpy()
-        return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+        return np.asarray(noise.permute(1, 2, 0))
 
     def _around(self, t: float) -> tuple[KnotNoise | None, KnotNoise, float]:
         """The knots on both sides of t, and the share of the right one's power."""

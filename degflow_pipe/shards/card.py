@@ -12,7 +12,7 @@ import numpy as np
 from degflow_pipe import files
 from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.shards.sheet import label_bar, row_of
-from degflow_pipe.shards.tars import Sources
+from degflow_pipe.shards.tars import Sources, UnitReader
 
 SHEET_PATCHES, SHEET_LEVELS, SHEET_SIDE = 4, 6, 160
 
@@ -27,9 +27,8 @@ def contact_sheet(sources: Sources) -> bytes:
     chosen = _spread(list(range(len(sources.grid))), SHEET_LEVELS)
     rows = []
     for unit, place in places:
-        hr = sources.store.hr(unit)[place]
-        lr = sources.store.levels(sources.grid.name, unit)[place]
-        rows.append(row_of([hr, *lr[chosen]], SHEET_SIDE))
+        reader = UnitReader(sources, unit)
+        rows.append(row_of([reader.hr[place], *reader.levels(place)[chosen]], SHEET_SIDE))
     labels = ["HR", *(f"t = {sources.grid.t[i]:g}" for i in chosen)]
     sheet = np.concatenate([label_bar(labels, SHEET_SIDE), *rows])
     return parse_format("png").encode(sheet)

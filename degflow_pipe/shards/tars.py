@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from webdataset import TarWriter
@@ -30,17 +30,57 @@ from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.store import PatchRecord, Store
 
 
+class Maker(Protocol):
+    """Makes the levels of `batch` patches at once, where the store does not hold them."""
+
+    batch: int
+
+    def levels(self, hr: np.ndarray, latents: np.ndarray) -> np.ndarray:
+        """(B, P, P, 3) uint8 and (B, C, h, w) float32 to (B, T, P, P, 3) uint8."""
+
+
 @dataclass(frozen=True)
 class Sources:
-    """What tars are made from: a store, one of its grids, and the settings."""
+    """What tars are made from: a store, one of its grids, and the settings.
+
+    maker: makes the levels as they are wanted, in place of reading them from the store.
+    """
 
     store: Store
     grid: Grid
     settings: ShardSettings
+    maker: Maker | None = None
 
     @cached_property
     def levels(self) -> list[PackedLevel]:
         return packed_levels(self.grid, self.store.settings, self.settings)
+
+
+class UnitReader:
+    """HR and levels of one unit's patches, for one thread."""
+
+    def __init__(self, sources: Sources, unit: int) -> None:
+        store, self.maker = sources.store, sources.maker
+        self.records = store.record(unit).patches
+        self.hr = store.hr(unit)
+        self.made, self.first = np.empty(0), -1
+        if self.maker is None:
+            self.lr = store.levels(sources.grid.name, unit)
+        else:
+            self.latents = store.latents(unit)
+
+    def levels(self, place: int) -> np.ndarray:
+        """LR of the patch at that place in the unit, (T, P, P, 3) uint8."""
+        if self.maker is None:
+            return self.lr[place]
+        # Whole batches of the unit, whatever part of it is wanted: see `DegFlow` for why.
+        size = self.maker.batch
+        first = place // size * size
+        if first != self.first:
+            batch = slice(first, first + size)
+            self.made = self.maker.levels(self.hr[batch], self.latents[batch])
+            self.first = first
+        return self.made[place - first]
 
 
 def shard_unit(plan: TarPlan, sources: Sources, out: Path) -> dict[str, Any]:
@@ -117,7 +157,11 @@ def _digest(plan: TarPlan, sources: Sources) -> str:
         settings_json(sources.settings, store.settings, grid),
         plan.rows,
         [
-            [unit, store.record(unit).sha256, store.level_sums(grid.name, unit)]
+            [
+                unit,
+                store.record(unit).sha256,
+                "made" if sources.maker else store.level_sums(grid.name, unit),
+            ]
             for unit in plan.units
         ],
     ]
@@ -128,40 +172,41 @@ def _samples(
     plan: TarPlan, sources: Sources, errors: np.ndarray, counts: np.ndarray
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Samples of a tar with their JSON; adds each pair's mean squared error to `errors`."""
-    held = -1
+    held, coded = -1, -1
+    picture_format = parse_format(sources.settings.picture_format)
     for unit, place, first, end in plan.rows:
         if unit != held:
-            records = sources.store.record(unit).patches
-            hr_unit = sources.store.hr(unit)
-            lr_unit = sources.store.levels(sources.grid.name, unit)
-            held = unit
-        hr, lr_levels = hr_unit[place], lr_unit[place]
+            held, coded, reader = unit, -1, UnitReader(sources, unit)
+        hr, lr_levels, record = reader.hr[place], reader.levels(place), reader.records[place]
         for i in range(first, end):
             errors[i] += np.mean((hr.astype(np.float64) - lr_levels[i]) ** 2)
             counts[i] += 1
-        key = patch_key(unit, place, records[place])
+        key = patch_key(unit, place, record)
         if sources.settings.layout == "grouped":
-            yield _grouped(key, hr, lr_levels, records[place], sources)
-        else:
-            for i in range(first, end):
-                yield _pair(key, hr, lr_levels[i], i, records[place], sources)
+            yield _grouped(key, hr, lr_levels, record, sources)
+            continue
+        if place != coded:
+            coded, hr_files = place, {}
+        for i in range(first, end):
+            packed_hr, packed_lr = sources.levels[i].packing.apply(hr, lr_levels[i])
+            # Most levels pack the same HR: it is coded once.
+            if len(packed_hr) not in hr_files:
+                hr_files[len(packed_hr)] = picture_format.encode(packed_hr)
+            hr_file = hr_files[len(packed_hr)]
+            yield _pair(key, hr_file, picture_format.encode(packed_lr), i, record, sources)
 
 
 def _pair(
-    key: str, hr: np.ndarray, lr: np.ndarray, i: int, record: PatchRecord, sources: Sources
+    key: str, hr_file: bytes, lr_file: bytes, i: int, record: PatchRecord, sources: Sources
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    picture_format = parse_format(sources.settings.picture_format)
+    ending = parse_format(sources.settings.picture_format).ending
     level = sources.levels[i]
-    hr, lr = level.packing.apply(hr, lr)
-    note = {
-        **patch_json(record, sources.store.settings, sources.grid),
-        **level.to_dict(),
-    }
+    note = {**patch_json(record, sources.store.settings, sources.grid), **level.to_dict()}
     sample = {
         "__key__": f"{key}-{level.level.name}",
-        f"hr.{picture_format.ending}": picture_format.encode(hr),
+        f"hr.{ending}": hr_file,
         "json": _json_bytes(note),
-        f"lr.{picture_format.ending}": picture_format.encode(lr),
+        f"lr.{ending}": lr_file,
     }
     return sample, note
 

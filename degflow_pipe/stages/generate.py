@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,6 @@ from degflow_pipe.degflow import DegFlow, noisy
 from degflow_pipe.engine import Engine, in_order
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import NO_NOISE, Grid
-from degflow_pipe.model.noise import NoiseModel
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.common import check_batch, checkpoint_id, compute_workers, one_thread_each
@@ -63,19 +64,10 @@ def generate(
     Raises StoreError where the store is missing, empty, or of another checkpoint, UsageError for
     noise that the checkpoint does not have.
     """
-    check_batch(batch)
     at_once = compute_workers(model, workers)
     source = Store.open(store)
-    noise_model = model.noise_model(noise)
-    grid = _with_scales_and_noise(grid, model, noise_model, seed)
-    identity = checkpoint_id(model)
-    if source.settings.checkpoint != identity:
-        raise StoreError(
-            f"{store} holds latents of the checkpoint {source.settings.checkpoint}, not of "
-            f"{identity}: give that one with --checkpoint, or ingest into another --store"
-        )
-    if not source.units():
-        raise StoreError(f"{store} holds no patches: run `degflow-pipe ingest PHOTOS` first")
+    maker = LevelMaker(source, model, grid, noise, seed, batch)
+    grid = maker.grid
     with files.one_writer(store), one_thread_each(model):
         source.make_grid(grid)
         counts = {unit: len(record.patches) for unit, record in source.records()}
@@ -85,8 +77,7 @@ def generate(
         pairs = sum(counts[unit] for unit in missing) * len(grid)
 
         def work(unit: int) -> tuple[int, int]:
-            evaluations = generate_unit(unit, source, model, grid, batch, noise_model, seed)
-            return counts[unit] * len(grid), evaluations
+            return counts[unit] * len(grid), generate_unit(unit, source, maker)
 
         evaluations: int | None = None
         with (progress or Silent()).task("generate", total, done=total - pairs) as task:
@@ -105,35 +96,66 @@ def generate(
     )
 
 
-def _with_scales_and_noise(grid: Grid, model: DegFlow, noise: NoiseModel | None, seed: int) -> Grid:
-    assert model.info is not None
-    scales = tuple(model.info.scale_of_t(t) for t in grid.t)
-    tag = NO_NOISE if noise is None else f"calibrated-{seed}-{noise.digest}"
-    return replace(grid, scales=scales, noise=tag)
+class LevelMaker:
+    """Makes the levels of a store's patches; `grid` has the scales and the noise beside the levels.
+
+    Its arguments, and what it raises, are those of `generate`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        model: DegFlow,
+        grid: Grid,
+        noise: str = "auto",
+        seed: int = 0,
+        batch: int = defaults.BATCH,
+    ) -> None:
+        check_batch(batch)
+        identity = checkpoint_id(model)
+        if store.settings.checkpoint != identity:
+            raise StoreError(
+                f"{store.path} holds latents of the checkpoint {store.settings.checkpoint}, not of "
+                f"{identity}: give that one with --checkpoint, or ingest into another --store"
+            )
+        if not store.units():
+            raise StoreError(
+                f"{store.path} holds no patches: run `degflow-pipe ingest PHOTOS` first"
+            )
+        self.model, self.seed = model, seed
+        self.noise = model.noise_model(noise)
+        # On the CPU the patches go one by one, so that memory stays small: see `DegFlow` for why
+        # this gives the same bytes as any batch.
+        self.batch = 1 if model.device.type == "cpu" else batch
+        # A GPU serves one batch at a time, or memory would grow with the workers.
+        self._turn = nullcontext() if model.device.type == "cpu" else Lock()
+        assert model.info is not None
+        self.grid = replace(
+            grid,
+            scales=tuple(model.info.scale_of_t(t) for t in grid.t),
+            noise=NO_NOISE if self.noise is None else f"calibrated-{seed}-{self.noise.digest}",
+        )
+
+    def levels(self, hr: np.ndarray, latents: np.ndarray) -> np.ndarray:
+        """LR of patches, computed together: hr (B, P, P, 3) uint8, latents (B, C, h, w) float32.
+
+        Returns (B, T, P, P, 3) uint8.
+        """
+        lr = np.empty((len(hr), len(self.grid), *hr.shape[1:]), np.uint8)
+        with self._turn:
+            _, skips = self.model.encode(to_tensor(hr))
+            path = self.model.trajectory(torch.from_numpy(latents), self.grid.t, skips)
+            for i, expected in enumerate(self.model.decode_levels(path, skips)):
+                lr[:, i] = noisy(expected, hr, self.grid.t[i], self.noise, self.seed)
+        return lr
 
 
-def generate_unit(
-    unit: int,
-    store: Store,
-    model: DegFlow,
-    grid: Grid,
-    batch: int,
-    noise: NoiseModel | None = None,
-    seed: int = 0,
-) -> int:
+def generate_unit(unit: int, store: Store, maker: LevelMaker) -> int:
     """Make one unit's levels and write them and, last, the unit's mark.
 
-    On the CPU the patches go one by one, so that memory stays small: see `DegFlow` for why this
-    gives the same bytes as any batch. Returns the evaluations of v.
+    Returns the evaluations of v.
     """
-    hr, latents = store.hr(unit), store.latents(unit)
-    lr = np.empty((len(hr), len(grid), *hr.shape[1:]), np.uint8)
-    size = 1 if model.device.type == "cpu" else batch
-    for i in range(0, len(hr), size):
-        _, skips = model.encode(to_tensor(hr[i : i + size]))
-        z = torch.from_numpy(latents[i : i + size])
-        trajectory = model.trajectory(z, grid.t, skips)
-        for level, expected in enumerate(model.decode_levels(trajectory, skips)):
-            lr[i : i + size, level] = noisy(expected, hr[i : i + size], grid.t[level], noise, seed)
-    store.write_levels(grid, unit, lr)
-    return model.evaluations
+    hr, latents, size = store.hr(unit), store.latents(unit), maker.batch
+    made = [maker.levels(hr[i : i + size], latents[i : i + size]) for i in range(0, len(hr), size)]
+    store.write_levels(maker.grid, unit, np.concatenate(made))
+    return maker.model.evaluations

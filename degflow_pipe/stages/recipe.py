@@ -28,6 +28,9 @@ class IngestSettings:
     strict: bool = False
 
 
+KEEP = ("none", "latents", "levels")
+
+
 @dataclass(frozen=True)
 class LevelSettings:
     """What `generate` makes: levels in one of three forms, and noise, as on the command line."""
@@ -52,7 +55,11 @@ class LevelSettings:
 
 @dataclass(frozen=True)
 class RunRecipe:
-    """A whole run: photos in, shards out."""
+    """A whole run: photos in, shards out.
+
+    keep: what is left in the store: `levels`, `latents` (levels go straight into the shards), or
+    `none` (the store itself goes when the shards are whole).
+    """
 
     photos: list[str] = field(default_factory=list)
     checkpoint: str = defaults.CHECKPOINT
@@ -61,6 +68,11 @@ class RunRecipe:
     ingest: IngestSettings = field(default_factory=IngestSettings)
     generate: LevelSettings = field(default_factory=LevelSettings)
     shard: ShardSettings = field(default_factory=ShardSettings)
+    keep: str = "levels"
+
+    def __post_init__(self) -> None:
+        if self.keep not in KEEP:
+            raise UsageError(f"keep must be one of {', '.join(KEEP)}, got {self.keep!r}")
 
 
 def load_recipe(path_or_name: str, kind: str) -> dict[str, Any]:

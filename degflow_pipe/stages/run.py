@@ -17,12 +17,15 @@ from degflow_pipe.progress import Progress
 from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.shards.sheet import label_bar, row_of
 from degflow_pipe.stages.common import one_thread_each
-from degflow_pipe.stages.generate import generate
+from degflow_pipe.stages.generate import LevelMaker, generate
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
 from degflow_pipe.stages.shard import shard
+from degflow_pipe.store import Store
 
 DEMO_PHOTOS = ("astronaut", "chelsea", "coffee")
+WORK = ".degflow.zarr"
+"""The store in the output of a run that keeps none."""
 DEMO_GRID = "0.1:1.0:0.1"
 PREVIEW_SIDE = 256
 
@@ -36,12 +39,17 @@ def run(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Ingest, generate and shard as a recipe says; returns the three summaries by stage."""
+    """Ingest, generate and shard as a recipe says; returns the summaries by stage.
+
+    Where levels are not kept, `generate` has none: `shard` makes them. With `keep: none` the store
+    lies within the output until the shards are whole, and the recipe's own is not touched.
+    """
     if not recipe.photos:
         raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
     assert model.info is not None
     grid = recipe.generate.grid(model.info)
-    store, out = Path(recipe.store), Path(recipe.out)
+    out = Path(recipe.out)
+    store = out / WORK if recipe.keep == "none" else Path(recipe.store)
     first = ingest(
         recipe.photos,
         store,
@@ -54,26 +62,37 @@ def run(
         workers=workers,
         progress=progress,
     )
-    second = generate(
-        store,
-        model,
-        grid,
-        noise=recipe.generate.noise,
-        seed=recipe.generate.seed,
-        batch=batch,
-        workers=workers,
-        progress=progress,
-    )
-    third = shard(
-        store,
-        out,
-        recipe.shard,
-        grid=second.grid,
-        workers=workers,
-        overwrite=overwrite,
-        progress=progress,
-    )
-    return {"ingest": first.to_dict(), "generate": second.to_dict(), "shard": third.to_dict()}
+    summary = {"ingest": first.to_dict()}
+    levels = recipe.generate
+    name = maker = None
+    if recipe.keep == "levels":
+        second = generate(
+            store,
+            model,
+            grid,
+            noise=levels.noise,
+            seed=levels.seed,
+            batch=batch,
+            workers=workers,
+            progress=progress,
+        )
+        summary["generate"], name = second.to_dict(), second.grid
+    else:
+        maker = LevelMaker(Store.open(store), model, grid, levels.noise, levels.seed, batch)
+    with one_thread_each(model):
+        third = shard(
+            store,
+            out,
+            recipe.shard,
+            grid=name,
+            maker=maker,
+            workers=workers,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if recipe.keep == "none":
+        files.remove(store)
+    return {**summary, "shard": third.to_dict()}
 
 
 def demo(

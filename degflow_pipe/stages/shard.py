@@ -21,6 +21,7 @@ from degflow_pipe.shards.layout import (
 )
 from degflow_pipe.shards.summary import FORMAT, INDEX, VERSION
 from degflow_pipe.shards.tars import Sources, shard_unit
+from degflow_pipe.stages.generate import LevelMaker
 from degflow_pipe.store import Store
 
 
@@ -46,6 +47,7 @@ def shard(
     settings: ShardSettings | None = None,
     *,
     grid: str | None = None,
+    maker: LevelMaker | None = None,
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -53,8 +55,9 @@ def shard(
 ) -> ShardSummary:
     """Write the pairs of one grid as tars; complete tars that still fit are left as they are.
 
-    grid: its name in the store, needed where the store holds several. overwrite: replace a data
-    set of other settings in the same folder.
+    grid: its name in the store, needed where the store holds several. maker: makes the levels of
+    its own grid as they are wanted; the store needs none. The shards are the same. overwrite:
+    replace a data set of other settings in the same folder.
 
     Raises StoreError where levels are missing, ShardError where `out` holds another data set,
     UsageError where a size cannot be had.
@@ -62,9 +65,13 @@ def shard(
     settings = settings or ShardSettings()
     workers = check_workers(workers)
     source = Store.open(store)
-    chosen = _choose_grid(source, grid)
-    counts = _complete_units(source, chosen)
-    sources = Sources(source, chosen, settings)
+    if maker is None:
+        chosen = _choose_grid(source, grid)
+        counts = _complete_units(source, chosen)
+    else:
+        chosen = maker.grid
+        counts = {unit: len(record.patches) for unit, record in source.records()}
+    sources = Sources(source, chosen, settings, maker)
     assert sources.levels  # sizes that cannot be had are refused before anything is written
     wanted = settings_json(settings, source.settings, chosen)
     with files.one_writer(out):

@@ -128,8 +128,8 @@ def _sharpened(power: np.ndarray, smoothing: np.ndarray) -> np.ndarray:
     measured_bins[0, 0] = 0
 
     def smoothed(plane: np.ndarray) -> np.ndarray:
-        # Its own transpose, as the smoothing is even.
-        return np.fft.ifft2(np.fft.fft2(plane) * spread).real
+        # Its own transpose, as the smoothing is even. Rounding must not make it negative.
+        return np.maximum(np.fft.ifft2(np.fft.fft2(plane) * spread).real, 0)
 
     def measured(surface: np.ndarray) -> np.ndarray:
         return share.T @ smoothed(measured_bins * (between @ surface @ between.T)) @ share

@@ -1,0 +1,264 @@
+"""bench: ours, the published procedure and the limit on the same photos, weights and levels."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from degflow_pipe import defaults, files
+from degflow_pipe.bench.limit import decoder_flops, level_seconds
+from degflow_pipe.bench.published import published_patch
+from degflow_pipe.checkpoint import CARD, write_checkpoint
+from degflow_pipe.degflow import DegFlow, noisy
+from degflow_pipe.errors import PhotoError, UsageError
+from degflow_pipe.levels import Grid
+from degflow_pipe.model.config import PRESETS, SolverConfig
+from degflow_pipe.model.rae import RAE
+from degflow_pipe.model.velocity import VelocityNet
+from degflow_pipe.patches import check_grid, check_size, crop_patches, starts
+from degflow_pipe.photos import find_photos, picture_size, read_photo
+from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.shards.layout import ShardSettings
+from degflow_pipe.shards.pictures import parse_format
+from degflow_pipe.stages.common import compute_workers, one_thread_each
+from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
+from degflow_pipe.stages.run import run
+
+A_PHOTO = 16
+"""Patches in each of the photos that the run is fed with."""
+REPEATS = 3
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to measure.
+
+    patch: side in pixels. patches: at most, cut from the photos. compare: patches that the
+    published procedure does. noise, keep: as in a run. folder: photos whose time is told.
+    """
+
+    patch: int = defaults.PATCH
+    patches: int = 128
+    compare: int = 4
+    noise: str = "none"
+    keep: str = "none"
+    picture_format: str = "png"
+    folder: str | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (("--patches", self.patches), ("--compare", self.compare)):
+            if value < 1:
+                raise UsageError(f"{option} must be 1 at least, got {value}")
+
+
+def bench(
+    photos: list[str],
+    model: DegFlow,
+    grid: Grid,
+    asked: Asked,
+    *,
+    against: DegFlow | None = None,
+    batch: int = defaults.BATCH,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure everything in one run, in a temporary folder.
+
+    against: the model of the published procedure; the same one by default. Returns device, workers,
+    patches, levels, and
+
+    - seconds a patch of ours (end to end: photos to shards), published, and limit; patches_a_second
+      and lr_a_second of ours; speedup = published / ours; of_limit = limit / ours
+    - nfe, published_nfe: evaluations of v for a patch
+    - max_diff, share_within_1: 8-bit LR without noise against a solve at 1e-6
+    - parts: seconds a patch of each part of the work, alone on one thread
+    - peak_mb: memory of ours beyond what was held before it
+    - decoder_gflops: of one level of one patch; folder_seconds: for all of asked.folder
+
+    Raises PhotoError where no patch can be cut from the photos.
+    """
+    at_once = compute_workers(model, workers)
+    check_grid(asked.patch, asked.patch, model.model.side_multiple)
+    patches = np.stack(list(itertools.islice(_patches(photos, asked.patch), asked.patches)))
+    few = patches[: asked.compare]
+    progress = progress or Silent()
+    with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
+        folder = Path(temporary)
+        with progress.task("published procedure", len(few)) as task:
+            published, published_nfe = [], 0
+            for hr in few:
+                began = time.perf_counter()
+                published_nfe = published_patch(against or model, hr, grid.t, folder)
+                published.append(time.perf_counter() - began)
+                task.advance()
+        recipe = _recipe(patches, folder, grid, asked)
+        before = _peak_mb(model)
+        began = time.perf_counter()
+        run(recipe, model, batch=batch, workers=workers, progress=progress)
+        ours = (time.perf_counter() - began) / len(patches)
+        peak = _peak_mb(model) - before
+    with one_thread_each(model):
+        level = level_seconds(model, patches[: 1 if model.device.type == "cpu" else batch], at_once)
+        parts = _parts(model, patches[0], grid, asked)
+        nfe = model.evaluations
+        difference = _difference(model, few, grid)
+    seconds = {"ours": ours, "published": float(np.mean(published)), "limit": level * len(grid)}
+    result = {
+        "device": _device(model),
+        "workers": at_once,
+        "patches": len(patches),
+        "levels": len(grid),
+        "seconds": seconds,
+        "patches_a_second": 1 / ours,
+        "lr_a_second": len(grid) / ours,
+        "speedup": seconds["published"] / ours,
+        "of_limit": seconds["limit"] / ours,
+        "nfe": nfe,
+        "published_nfe": published_nfe,
+        **difference,
+        "parts": parts,
+        "decoder_gflops": decoder_flops(model, patches[0]) / 1e9,
+        "peak_mb": peak,
+    }
+    if asked.folder is not None:
+        result["folder_seconds"] = ours * _patches_of_folder(asked.folder, asked.patch)
+    return {**result, "asked": asdict(asked)}
+
+
+def random_checkpoint(preset: str, folder: Path) -> Path:
+    """A checkpoint of a preset's sizes with random weights, to measure speed on.
+
+    Raises UsageError for an unknown preset.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"--random must be one of {', '.join(PRESETS)}, got {preset!r}")
+    config = PRESETS[preset]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        rae = RAE(config.rae)
+        parts = torch.nn.ModuleDict(
+            {"rae": rae, "velocity": VelocityNet(config.velocity, config.rae)}
+        )
+    path = folder / f"random-{preset}"
+    write_checkpoint(
+        path,
+        parts.state_dict(),
+        f"{CARD}: random weights.\n",
+        name=path.name,
+        model=config,
+        levels=[{"name": "HR", "t": 0.0}, {"name": "LR", "t": 1.0}],
+        s_max=4.0,
+    )
+    return path
+
+
+def _patches(photos: list[str], side: int) -> Iterator[np.ndarray]:
+    """Patches of all photos that can be read. Raises PhotoError where there are none."""
+    none = True
+    for file in find_photos(photos):
+        try:
+            pixels = read_photo(file.path).pixels
+            check_size(pixels, side, file.name)
+        except PhotoError:
+            continue
+        for patch in crop_patches(pixels, side, side):
+            none = False
+            yield np.ascontiguousarray(patch.pixels)
+    if none:
+        raise PhotoError(f"no patch of {side} x {side} pixels in {', '.join(photos)}")
+
+
+def _recipe(patches: np.ndarray, folder: Path, grid: Grid, asked: Asked) -> RunRecipe:
+    """Writes the patches as photos of A_PHOTO patches each."""
+    encoding = parse_format("png")
+    for i in range(0, len(patches), A_PHOTO):
+        strip = np.concatenate(list(patches[i : i + A_PHOTO]))
+        files.write_bytes(folder / "photos" / f"{i:08d}.png", encoding.encode(strip))
+    return RunRecipe(
+        photos=[str(folder / "photos")],
+        store=str(folder / "degflow.zarr"),
+        out=str(folder / "shards"),
+        ingest=IngestSettings(patch=asked.patch, min_detail=0.0),
+        generate=LevelSettings(t=",".join(str(v.exact) for v in grid.levels), noise=asked.noise),
+        shard=ShardSettings(picture_format=asked.picture_format),
+        keep=asked.keep,
+    )
+
+
+def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: Asked) -> dict[str, float]:
+    """Seconds of each part for one patch on one thread, the least of some repeats."""
+    noise = model.noise_model(asked.noise)
+    encoding = parse_format(asked.picture_format)
+    found: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Any) -> Any:
+        began = time.perf_counter()
+        result = work()
+        if model.device.type == "cuda":
+            torch.cuda.synchronize(model.device)
+        found.setdefault(name, []).append(time.perf_counter() - began)
+        return result
+
+    for _ in range(REPEATS):
+        z, skips = timed("encode", lambda: model.encode(to_tensor(hr)))
+        path = timed("integrate", lambda z=z, s=skips: model.trajectory(z, grid.t, s))
+        lr = timed("decode", lambda p=path, s=skips: list(model.decode_levels(p, s)))
+        levels = list(zip(lr, grid.t, strict=True))
+        pictures = timed("noise", lambda v=levels: [noisy(x, hr[None], t, noise)[0] for x, t in v])
+        timed("code", lambda p=pictures: [encoding.encode(picture) for picture in p])
+    return {name: min(times) for name, times in found.items()}
+
+
+def _difference(model: DegFlow, patches: np.ndarray, grid: Grid) -> dict[str, float | int]:
+    """LR without noise against a solve at 1e-6."""
+    exact = SolverConfig("dopri5", rtol=1e-6, atol=1e-6, t_start=model.model.solver.t_start)
+    largest, within = 0, []
+    for hr in patches:
+        z, skips = model.encode(to_tensor(hr))
+        made, wanted = (
+            to_picture(model.decode(model.trajectory(z, grid.t, skips, solver), skips))[0]
+            for solver in (None, exact)
+        )
+        difference = np.abs(made.astype(np.int16) - wanted)
+        largest = max(largest, int(difference.max()))
+        within.append(float((difference <= 1).mean()))
+    return {"max_diff": largest, "share_within_1": float(np.mean(within))}
+
+
+def _patches_of_folder(folder: str, side: int) -> int:
+    """How many patches a folder's photos hold, by their sizes; flat ones are not known here."""
+    total = 0
+    for file in find_photos([folder]):
+        try:
+            height, width = picture_size(file.path)
+        except PhotoError:
+            continue
+        if min(height, width) >= side:
+            total += len(starts(height, side, side)) * len(starts(width, side, side))
+    return total
+
+
+def _device(model: DegFlow) -> str:
+    if model.device.type == "cuda":
+        return torch.cuda.get_device_name(model.device)
+    return "cpu"
+
+
+def _peak_mb(model: DegFlow) -> float:
+    """Most memory that this process, or its GPU, has held so far."""
+    if model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(model.device) / MEGABYTE
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE

@@ -1,0 +1,95 @@
+"""The limit: the decoder's convolutions at the rate that each reaches alone on this device.
+
+Whatever is done, every level has to be decoded. What its convolutions take when nothing else is
+done bounds the whole pipeline from below.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.model.rae import Skips
+from degflow_pipe.pictures import to_tensor
+
+SECONDS = 0.2
+"""How long each shape of convolution runs alone, at least."""
+
+
+class _Convolutions(TorchDispatchMode):
+    """Remembers the arguments of every convolution that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[Any, ...]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in (torch.ops.aten.convolution.default, torch.ops.aten.conv2d.default):
+            self.found.append((func, args, kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def decoder_flops(model: DegFlow, hr: np.ndarray) -> int:
+    """Floating point operations that decoding one level of one patch takes.
+
+    hr: (P, P, 3) uint8. Multiply-adds count as two.
+    """
+    z, prepared = _decoder_input(model, hr[None])
+    with FlopCounterMode(display=False) as counter:
+        model.rae.decoder.decode(z, *prepared)
+    return int(counter.get_total_flops())
+
+
+def level_seconds(model: DegFlow, hr: np.ndarray, workers: int) -> float:
+    """Least seconds for one level of one patch, all workers busy.
+
+    hr: (B, P, P, 3) uint8, the patches that are computed at once, one on the CPU. workers: threads
+    that compute at the same time, one on a GPU.
+    """
+    z, prepared = _decoder_input(model, hr)
+    with torch.no_grad(), _Convolutions() as seen:
+        model.rae.decoder.decode(z, *prepared)
+    total = 0.0
+    with ThreadPoolExecutor(workers) as pool:
+        for call in seen.found:
+            taken = pool.map(lambda _, call=call: _alone(model, *call), range(workers))
+            total += float(np.mean(list(taken)))
+    return total / (workers * len(hr))
+
+
+@torch.no_grad()
+def _decoder_input(model: DegFlow, hr: np.ndarray) -> tuple[Tensor, tuple[Tensor, ...]]:
+    z, skips = model.encode(to_tensor(hr))
+    # Cloned out of inference mode, which no dispatch mode sees into.
+    features = [feature.clone() for feature in skips.features]
+    return z.clone(), model.rae.decoder.prepare(Skips(*features))
+
+
+@torch.no_grad()
+def _alone(model: DegFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    """Seconds that one convolution takes, again and again."""
+    func(*args, **kwargs)
+    _wait(model)
+    count, began = 0, time.perf_counter()
+    while (taken := time.perf_counter() - began) < SECONDS or count < 3:
+        for _ in range(4):
+            func(*args, **kwargs)
+        _wait(model)
+        count += 4
+        taken = time.perf_counter() - began
+    return taken / count
+
+
+def _wait(model: DegFlow) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)

@@ -1,0 +1,72 @@
+"""bench."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from degflow_pipe import defaults
+from degflow_pipe.cli import options as o
+from degflow_pipe.cli.output import TerminalProgress, show
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(bench)
+
+
+def bench(
+    photos: Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")],
+    checkpoint: o.Checkpoint = o.CHECKPOINT,
+    against: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Checkpoint of the published procedure; the same one by default."),
+    ] = None,
+    random: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Random weights of this size, published or compact, for both."),
+    ] = None,
+    patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = defaults.PATCH,
+    patches: Annotated[int, typer.Option(help="Patches that ours makes, at most.")] = 128,
+    compare: Annotated[int, typer.Option(help="Patches that the published procedure makes.")] = 4,
+    t_grid: o.TGrid = None,
+    t: o.T = None,
+    scales: o.Scales = None,
+    noise: o.Noise = "none",
+    keep: Annotated[
+        str, typer.Option(help="What the run leaves in the store: levels, latents or none.")
+    ] = "none",
+    format: Annotated[str, typer.Option(help="png, webp (lossless) or jpeg:QUALITY.")] = "png",
+    folder: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Also tell the time that these photos would take."),
+    ] = None,
+    device: o.Device = "auto",
+    batch: o.Batch = defaults.BATCH,
+    workers: o.Workers = 0,
+    json: o.Json = False,
+) -> None:
+    """Speed: ours, the published procedure and the device's limit, side by side in one run."""
+    from degflow_pipe.bench.bench import Asked, random_checkpoint
+    from degflow_pipe.bench.bench import bench as measure
+    from degflow_pipe.checkpoint import find_checkpoint, read_info
+    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.stages.recipe import LevelSettings
+
+    asked = Asked(patch, patches, compare, noise, keep, format, folder)
+    with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
+        chosen = checkpoint if random is None else str(random_checkpoint(random, Path(temporary)))
+        grid = LevelSettings(t_grid, t, scales).grid(read_info(find_checkpoint(chosen)))
+        result = measure(
+            photos,
+            DegFlow.load(chosen, device),
+            grid,
+            asked,
+            against=None if against is None else DegFlow.load(against, device),
+            batch=batch,
+            workers=workers,
+            progress=TerminalProgress(),
+        )
+    show({"checkpoint": chosen, **result}, json, "bench")

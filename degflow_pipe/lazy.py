@@ -1,0 +1,141 @@
+"""Pairs straight from a store: any level of any patch, decoded when it is asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from degflow_pipe import defaults
+from degflow_pipe.degflow import DegFlow, noisy
+from degflow_pipe.errors import StoreError, UsageError
+from degflow_pipe.pictures import to_tensor
+from degflow_pipe.reading.samples import Sample
+from degflow_pipe.stages.common import checkpoint_id, one_thread_each
+from degflow_pipe.store import Store
+
+
+class LazyPairs(Dataset[Sample]):
+    """Patches of a store as pairs of a level that is drawn anew in every epoch.
+
+    `pairs[i]` is `(LR, HR, info)` of the store's patch i: float32 RGB in [0, 1], (3, P, P) both,
+    and a dict with the patch's source, y and x, t and scale. `pair(i, t)` is the same at a level of
+    your own. The LR is, byte by byte, what `generate` makes of that patch at that level. Only
+    `ingest` has to be done: no level is read from the store.
+
+    store: its folder. checkpoint: the one that made its latents. t or scales: (low, high) that the
+    level, or its SR scale, is drawn from evenly; t from 0.1 to 1 by default. noise, seed: see
+    `DegFlow.degrade`; the seed settles the levels too. device: `cpu` for workers of a DataLoader.
+
+    Raises StoreError for a store that is missing, empty or of another checkpoint, CheckpointError,
+    UsageError for levels that the checkpoint does not have.
+    """
+
+    def __init__(
+        self,
+        store: str | Path,
+        checkpoint: str = defaults.CHECKPOINT,
+        *,
+        t: tuple[float, float] | None = None,
+        scales: tuple[float, float] | None = None,
+        noise: str = "auto",
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self._path, self._checkpoint, self._device = Path(store), checkpoint, device
+        self._noise, self._seed = noise, seed
+        source = Store.open(self._path)
+        if source.settings.checkpoint != checkpoint_id(self._model):
+            raise StoreError(
+                f"{store} holds latents of the checkpoint {source.settings.checkpoint}, not of "
+                f"{checkpoint_id(self._model)}: name that one"
+            )
+        self._model.noise_model(noise)
+        # Where each unit ends; few numbers even for millions of patches.
+        self._units = source.units()
+        self._ends = np.cumsum([len(source.record(unit).patches) for unit in self._units])
+        if not self._units:
+            raise StoreError(f"{store} holds no patches: run `degflow-pipe ingest PHOTOS` first")
+        if t is not None and scales is not None:
+            raise UsageError("give t or scales, not both")
+        self._by_scale = scales is not None
+        low, high = scales or t or (0.1, 1.0)
+        for bound in (low, high):
+            self._level(bound)
+        if low > high:
+            raise UsageError(f"levels must be (low, high), got ({low}, {high})")
+        self._range = (low, high)
+        # Where workers that live on see it too.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call, unused-ignore]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker needs; it loads the networks itself."""
+        return {k: v for k, v in self.__dict__.items() if k not in ("_model", "_store")}
+
+    @cached_property
+    def _model(self) -> DegFlow:
+        return DegFlow.load(self._checkpoint, self._device)
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store.open(self._path)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the levels of this epoch, counted from 0, from now on."""
+        if epoch < 0:
+            raise UsageError(f"epoch must be 0 or more, got {epoch}")
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, i: int) -> Sample:
+        """Raises IndexError past the end, StoreError for a damaged patch."""
+        i = self._index(i)
+        rng = np.random.default_rng([self._seed, int(self._epoch), i])
+        return self.pair(i, self._level(float(rng.uniform(*self._range))))
+
+    def pair(self, i: int, t: float) -> Sample:
+        """Patch i at level t in [0, 1]."""
+        i, t = self._index(i), _checked_level(t)
+        place = int(np.searchsorted(self._ends, i, side="right"))
+        unit, first = self._units[place], int(self._ends[place - 1]) if place else 0
+        one = slice(i - first, i - first + 1)
+        hr, latents = self._store.hr(unit)[one], self._store.latents(unit)[one]
+        model = self._model
+        with one_thread_each(model):
+            _, skips = model.encode(to_tensor(hr))
+            expected = model.decode(
+                model.trajectory(torch.from_numpy(latents), [t], skips)[:, 0], skips
+            )
+            lr = noisy(expected, hr, t, model.noise_model(self._noise), self._seed)
+        record = self._store.record(unit).patches[i - first]
+        assert model.info is not None
+        info = {
+            "source": record.source,
+            "y": record.y,
+            "x": record.x,
+            "t": t,
+            "scale": model.info.scale_of_t(t),
+        }
+        return to_tensor(lr)[0], to_tensor(hr)[0], info
+
+    def _index(self, i: int) -> int:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"patch {i} of {len(self)}")
+        return i % len(self)
+
+    def _level(self, value: float) -> float:
+        """The level that a value of the range stands for."""
+        return _checked_level(self._model.t_of_scale(value) if self._by_scale else value)
+
+
+def _checked_level(t: float) -> float:
+    """t to nine decimals, as levels are told apart. Raises UsageError outside [0, 1]."""
+    if not 0 <= t <= 1:
+        raise UsageError(f"level t must be in [0, 1], got {t}")
+    return round(t, 9)

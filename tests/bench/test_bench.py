@@ -1,0 +1,85 @@
+"""bench: the three things it measures are what they are called."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from degflow_pipe.bench.bench import Asked, bench, random_checkpoint
+from degflow_pipe.bench.limit import decoder_flops, level_seconds
+from degflow_pipe.bench.published import published_patch
+from degflow_pipe.checkpoint import read_info
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import PhotoError, UsageError
+from degflow_pipe.levels import parse_t
+from degflow_pipe.model.config import PRESETS
+from degflow_pipe.model.rae import RAE
+from degflow_pipe.model.velocity import VelocityNet
+from degflow_pipe.photos import read_photo
+from degflow_pipe.pictures import to_picture, to_tensor
+
+HR = np.ascontiguousarray(data.coffee()[100:164, 200:264])
+LEVELS = parse_t("0.25,0.5,1")
+
+
+def test_the_published_procedure_makes_the_same_lr(tiny_model: DegFlow, tmp_path: Path) -> None:
+    evaluations = published_patch(tiny_model, HR, LEVELS.t, tmp_path)
+    ours = to_picture(tiny_model.degrade(to_tensor(HR), LEVELS.t, "none")[0]).astype(int)
+    theirs = np.stack([read_photo(path).pixels for path in sorted(tmp_path.glob("*.png"))])
+    assert (np.abs(ours - theirs) <= 1).mean() > 0.999
+    assert evaluations > tiny_model.evaluations
+
+
+def test_flops_are_those_of_the_published_decoder() -> None:
+    """153 GFLOP for 256 x 256 pixels; the skips' halves of the fusions, 2 %, are not of a level."""
+    config = PRESETS["published"]
+    rae, velocity = RAE(config.rae), VelocityNet(PRESETS["compact"].velocity, config.rae)
+    model = DegFlow(rae, velocity, config)
+    assert decoder_flops(model, HR) == pytest.approx(153e9 / 16, rel=0.04)
+
+
+def test_a_level_takes_no_less_than_its_convolutions(tiny_model: DegFlow) -> None:
+    assert 0 < level_seconds(tiny_model, HR[None], 1) < 10
+
+
+@pytest.mark.parametrize("keep", ["none", "levels"])
+def test_figures_belong_together(
+    tiny_model: DegFlow, photo_folder: Path, tmp_path: Path, keep: str
+) -> None:
+    asked = Asked(patch=64, patches=20, compare=2, keep=keep, folder=str(photo_folder))
+    found = bench([str(photo_folder)], tiny_model, LEVELS, asked, workers=2)
+    assert (found["patches"], found["levels"], found["workers"]) == (20, 3, 2)
+    seconds = found["seconds"]
+    assert found["speedup"] == pytest.approx(seconds["published"] / seconds["ours"])
+    assert found["of_limit"] == pytest.approx(seconds["limit"] / seconds["ours"])
+    assert found["lr_a_second"] == pytest.approx(3 / seconds["ours"])
+    assert 1 < found["nfe"] < found["published_nfe"]
+    assert found["share_within_1"] >= 0.999
+    assert set(found["parts"]) == {"encode", "integrate", "decode", "noise", "code"}
+    assert found["folder_seconds"] == pytest.approx((12 + 6 + 9) * seconds["ours"])
+    assert math.isfinite(found["peak_mb"])
+
+
+def test_random_weights_are_said_to_be(tmp_path: Path) -> None:
+    path = random_checkpoint("compact", tmp_path)
+    info = read_info(path)
+    assert info.name == "random-compact"
+    assert info.model == PRESETS["compact"]
+    assert random_checkpoint("compact", tmp_path / "again").name == path.name
+    assert read_info(tmp_path / "again" / path.name).id == info.id
+    with pytest.raises(UsageError, match="--random must be one of"):
+        random_checkpoint("large", tmp_path)
+
+
+def test_what_cannot_be_measured_is_refused(tiny_model: DegFlow, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(PhotoError, match="no patch of 64 x 64 pixels"):
+        bench([str(tmp_path)], tiny_model, LEVELS, Asked(patch=64))
+    with pytest.raises(UsageError, match="--patch must be a multiple"):
+        bench([str(tmp_path)], tiny_model, LEVELS, Asked(patch=60))
+    with pytest.raises(UsageError, match="--patches"):
+        Asked(patches=0)

@@ -1,0 +1,60 @@
+"""checkpoint tune-solver: the cheapest solver whose 8-bit LR is as good as exact."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from degflow_pipe.checkpoint import read_info
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import PhotoError
+from degflow_pipe.levels import parse_t_grid
+from degflow_pipe.model.config import SolverConfig
+from degflow_pipe.photos import read_photo
+from degflow_pipe.pictures import middle, to_picture, to_tensor
+from degflow_pipe.training.tune_solver import tune_solver
+
+
+@pytest.fixture
+def checkpoint(tiny: str, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny, tmp_path / "tiny"))
+
+
+def least_share(model: DegFlow, photo: Path, solver: SolverConfig) -> float:
+    """Of pixels within one grey level of a solve at 1e-6, at the level where it is least."""
+    hr = np.ascontiguousarray(middle(read_photo(photo).pixels, 256))
+    z, skips = model.encode(to_tensor(hr))
+    t = parse_t_grid("0.05:1.0:0.05").t
+    made, wanted = (
+        to_picture(model.decode(model.trajectory(z, t, skips, s), skips))[0].astype(int)
+        for s in (solver, SolverConfig("dopri5", rtol=1e-6, atol=1e-6))
+    )
+    return float((np.abs(made - wanted) <= 1).mean((1, 2, 3)).min())
+
+
+def test_it_is_kept_and_good_enough_and_one_step_fewer_is_not(
+    checkpoint: Path, photo_folder: Path
+) -> None:
+    photo = sorted(photo_folder.iterdir())[0]
+    before = read_info(checkpoint)
+    found = tune_solver(str(checkpoint), [str(photo)], "cpu")
+    info = read_info(checkpoint)
+    assert info.model.solver == SolverConfig(**found.solver)
+    assert (info.id == before.id) == (info.model.solver == before.model.solver)
+    assert (info.weights_sha256, info.calibration) == (before.weights_sha256, before.calibration)
+    model = DegFlow.load(str(checkpoint), "cpu")
+    assert least_share(model, photo, info.model.solver) >= 0.999
+    assert 1 < found.evaluations < found.reference_evaluations
+    cheaper = SolverConfig("euler", steps=1)
+    assert info.model.solver == cheaper or least_share(model, photo, cheaper) < 0.999
+
+
+def test_photos_that_cannot_be_compared_are_named(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    before = (checkpoint / "config.json").read_bytes()
+    with pytest.raises(PhotoError, match=r"no photo to tune on: .*broken.png"):
+        tune_solver(str(checkpoint), [str(tmp_path / "broken.png")], "cpu")
+    assert (checkpoint / "config.json").read_bytes() == before
