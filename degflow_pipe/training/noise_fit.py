@@ -144,7 +144,10 @@ def _sharpened(power: np.ndarray, smoothing: np.ndarray) -> np.ndarray:
         wanted = row.reshape(shape)
         surface = np.maximum(wanted, LEAST)
         for _ in range(SHARPENING):
-            surface = surface * back(wanted / np.maximum(measured(surface), LEAST)) / counts
+            ratio = wanted / np.maximum(measured(surface), LEAST)
+            # Without the tile's mean this node is not measured: it follows its neighbours.
+            ratio[0, 0] = (ratio[0, 1] + ratio[1, 0]) / 2
+            surface = surface * back(ratio) / counts
         surface[0, 0] = (surface[0, 1] + surface[1, 0]) / 2
         found.append(surface.ravel())
     return np.stack(found)

@@ -169,6 +169,15 @@ def test_a_fit_finds_the_noise_that_was_added() -> None:
     assert steps[1][1] > 1.1 * steps[1][0], "the directions differ"
 
 
+def test_white_noise_is_found_white_down_to_the_lowest_frequency() -> None:
+    clean = cv2.GaussianBlur(np.tile(data.coffee(), (4, 4, 1)), (0, 0), 1.5)[:, ::-1].copy()
+    noisy = clean + 2 * np.random.default_rng(0).standard_normal(clean.shape)
+    fit = NoiseFit()
+    fit.add(clean.astype(np.float32), np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+    power = np.array(fit.fitted(1.0).flat).mean(0).reshape(len(NODES), -1)
+    np.testing.assert_allclose(power[:4, :4], 4.0, rtol=0.2)
+
+
 def test_noise_that_ends_at_a_frequency_is_not_smeared_beyond_it() -> None:
     """At edges, with power below 0.3 cycles a pixel and almost none above: a steep fall."""
     clean = cv2.GaussianBlur(np.tile(data.coffee(), (2, 2, 1)), (0, 0), 1.5)
