@@ -139,6 +139,12 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def renamed(path: Path, name: str) -> Path:
+    """Give a file or folder another name in the same place; returns the new path."""
+    with named(path, "rename"):
+        return path.rename(path.with_name(name))
+
+
 def remove(path: Path) -> None:
     """A file or a folder with all in it; nothing happens where there is none."""
     with named(path, "remove"):

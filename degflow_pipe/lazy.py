@@ -16,7 +16,7 @@ from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.reading.samples import Sample
 from degflow_pipe.stages.common import checkpoint_id, one_thread_each
-from degflow_pipe.store import Store
+from degflow_pipe.store import PatchRecord, Store
 
 
 class LazyPairs(Dataset[Sample]):
@@ -25,7 +25,8 @@ class LazyPairs(Dataset[Sample]):
     `pairs[i]` is `(LR, HR, info)` of the store's patch i: float32 RGB in [0, 1], (3, P, P) both,
     and a dict with the patch's source, y and x, t and scale. `pair(i, t)` is the same at a level of
     your own. The LR is, byte by byte, what `generate` makes of that patch at that level. Only
-    `ingest` has to be done: no level is read from the store.
+    `ingest` has to be done: no level is read from the store. For processes, not threads: on the CPU
+    it computes on one thread, which torch can only be told for all of a process.
 
     store: its folder. checkpoint: the one that made its latents. t or scales: (low, high) that the
     level, or its SR scale, is drawn from evenly; t from 0.1 to 1 by default. noise, seed: see
@@ -48,6 +49,7 @@ class LazyPairs(Dataset[Sample]):
     ) -> None:
         self._path, self._checkpoint, self._device = Path(store), checkpoint, device
         self._noise, self._seed = noise, seed
+        self._last: tuple[int, tuple[list[PatchRecord], np.ndarray, np.ndarray]] | None = None
         source = Store.open(self._path)
         if source.settings.checkpoint != checkpoint_id(self._model):
             raise StoreError(
@@ -60,6 +62,8 @@ class LazyPairs(Dataset[Sample]):
         self._ends = np.cumsum([len(source.record(unit).patches) for unit in self._units])
         if not self._units:
             raise StoreError(f"{store} holds no patches: run `degflow-pipe ingest PHOTOS` first")
+        if seed < 0:
+            raise UsageError(f"seed must be 0 or more, got {seed}")
         if t is not None and scales is not None:
             raise UsageError("give t or scales, not both")
         self._by_scale = scales is not None
@@ -74,7 +78,8 @@ class LazyPairs(Dataset[Sample]):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker needs; it loads the networks itself."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("_model", "_store")}
+        left_out = {"_model", "_store"}
+        return {k: v for k, v in self.__dict__.items() if k not in left_out} | {"_last": None}
 
     @cached_property
     def _model(self) -> DegFlow:
@@ -103,9 +108,10 @@ class LazyPairs(Dataset[Sample]):
         """Patch i at level t in [0, 1]."""
         i, t = self._index(i), _checked_level(t)
         place = int(np.searchsorted(self._ends, i, side="right"))
-        unit, first = self._units[place], int(self._ends[place - 1]) if place else 0
+        first = int(self._ends[place - 1]) if place else 0
+        records, unit_hr, unit_latents = self._unit(self._units[place])
         one = slice(i - first, i - first + 1)
-        hr, latents = self._store.hr(unit)[one], self._store.latents(unit)[one]
+        hr, latents = unit_hr[one], unit_latents[one]
         model = self._model
         with one_thread_each(model):
             _, skips = model.encode(to_tensor(hr))
@@ -113,7 +119,7 @@ class LazyPairs(Dataset[Sample]):
                 model.trajectory(torch.from_numpy(latents), [t], skips)[:, 0], skips
             )
             lr = noisy(expected, hr, t, model.noise_model(self._noise), self._seed)
-        record = self._store.record(unit).patches[i - first]
+        record = records[i - first]
         assert model.info is not None
         info = {
             "source": record.source,
@@ -123,6 +129,14 @@ class LazyPairs(Dataset[Sample]):
             "scale": model.info.scale_of_t(t),
         }
         return to_tensor(lr)[0], to_tensor(hr)[0], info
+
+    def _unit(self, unit: int) -> tuple[list[PatchRecord], np.ndarray, np.ndarray]:
+        """A unit's records, HR and latents; the last one is kept, for those who read in order."""
+        if self._last is None or self._last[0] != unit:
+            store = self._store
+            held = store.record(unit).patches, store.hr(unit), store.latents(unit)
+            self._last = unit, held
+        return self._last[1]
 
     def _index(self, i: int) -> int:
         if not -len(self) <= i < len(self):

@@ -11,9 +11,9 @@ TILE = 512
 OVERLAP = 64
 """Pixels, at least, that neighbouring tiles share."""
 RAMP = 32
-"""Pixels in the middle of an overlap over which one tile passes into the next. The 16 beside them
-are those that a tile's own border reaches: what is 16 pixels inside a tile of the shipped
-checkpoints differs from the untiled picture by one grey level at most."""
+"""Pixels in the middle of an overlap over which one tile passes into the next. The 16 on both sides
+are those that a tile's own border reaches: with `view: local`, as in `city100-compact`, what is 16
+pixels inside a tile differs from the untiled picture by one grey level at most."""
 
 
 @dataclass(frozen=True)

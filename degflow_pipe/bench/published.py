@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import DegflowError, UsageError
 from degflow_pipe.model.rae import Skips
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.shards.pictures import PictureFormat
@@ -27,8 +27,9 @@ PNG = PictureFormat("png", "png", ())
 def published_patch(model: DegFlow, hr: np.ndarray, levels: list[float], out: Path) -> int:
     """Write a patch's LR at rising levels as PNG; returns the evaluations of v.
 
-    hr: (P, P, 3) uint8, P a multiple of the model's strides. Raises UsageError where SciPy is not
-    installed.
+    hr: (P, P, 3) uint8, P a multiple of the model's strides. out: a folder that nothing else is in,
+    as the files are written plainly. Raises UsageError where SciPy is not installed, DegflowError
+    where it cannot solve.
     """
     try:
         from scipy.integrate import solve_ivp  # type: ignore[import-untyped, unused-ignore]
@@ -44,16 +45,20 @@ def published_patch(model: DegFlow, hr: np.ndarray, levels: list[float], out: Pa
         v = model.velocity(z, torch.full((1,), t, device=model.device), context)
         return np.asarray(v.flatten().cpu().double())
 
+    times = [max(t, T_START) for t in levels]
+    unique = sorted(set(times))
     found = solve_ivp(
         velocity,
-        (T_START, max(levels[-1], 2 * T_START)),
+        (T_START, max(unique[-1], 2 * T_START)),
         z0.flatten().cpu().double().numpy(),
         method="RK45",
-        t_eval=[max(t, T_START) for t in levels],
+        t_eval=unique,
         rtol=TOLERANCE,
         atol=TOLERANCE,
     )
-    for i, flat in enumerate(found.y.T):
+    if not found.success:
+        raise DegflowError(f"the published procedure failed: {found.message}")
+    for i, flat in enumerate(found.y.T[unique.index(t)] for t in times):
         z = torch.from_numpy(flat).float().to(model.device).view_as(z0)
         picture = model.rae.decoder(z, Skips(*skips.features)).clamp(-1, 1).add(1).mul(0.5)
         (out / f"{i:03d}.png").write_bytes(PNG.encode(to_picture(picture)[0]))

@@ -53,8 +53,11 @@ def bench(
     from degflow_pipe.bench.bench import bench as measure
     from degflow_pipe.checkpoint import find_checkpoint, read_info
     from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.errors import UsageError
     from degflow_pipe.stages.recipe import LevelSettings
 
+    if random is not None and against is not None:
+        raise UsageError("--random is for both procedures: leave --against out")
     asked = Asked(patch, patches, compare, noise, keep, format, folder)
     with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
         chosen = checkpoint if random is None else str(random_checkpoint(random, Path(temporary)))
@@ -69,4 +72,8 @@ def bench(
             workers=workers,
             progress=TerminalProgress(),
         )
-    show({"checkpoint": chosen, **result}, json, "bench")
+    show(
+        {"checkpoint": checkpoint if random is None else f"random {random}", **result},
+        json,
+        "bench",
+    )

@@ -144,8 +144,10 @@ class NoiseModel:
 def noise_rng(seed: int, hr: np.ndarray, t: float) -> np.random.Generator:
     """The generator of one patch's noise at one level: of its bytes, not of its place in a batch.
 
-    hr: (H, W, 3) uint8; t: told apart to nine decimals.
+    hr: (H, W, 3) uint8; t: told apart to nine decimals. Raises UsageError for a seed below 0.
     """
+    if seed < 0:
+        raise UsageError(f"--seed must be 0 or more, got {seed}")
     key = hashlib.blake2b(np.ascontiguousarray(hr).tobytes(), digest_size=16).digest()
     return np.random.default_rng([seed, int.from_bytes(key, "big"), round(t * 1e9)])
 

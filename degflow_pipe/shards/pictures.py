@@ -27,11 +27,18 @@ class PictureFormat:
     parameters: tuple[int, ...]
 
     def encode(self, picture: np.ndarray) -> bytes:
-        """(H, W, 3) uint8 RGB to the bytes of a file."""
-        ok, data = cv2.imencode(
-            f".{self.ending}", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), self.parameters
-        )
-        assert ok, f"OpenCV could not encode a {picture.shape} picture as {self.ending}"
+        """(H, W, 3) uint8 RGB to the bytes of a file. Raises UsageError where it is too large."""
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        try:
+            ok, data = cv2.imencode(f".{self.ending}", bgr, self.parameters)
+        except cv2.error:
+            ok = False
+        if not ok:
+            height, width = picture.shape[:2]
+            raise UsageError(
+                f"--format {self.name}: a picture of {width} x {height} pixels cannot be written "
+                f"so: choose another format"
+            )
         return data.tobytes()
 
 

@@ -31,8 +31,9 @@ from degflow_pipe.store import PatchRecord, Store
 
 
 class Maker(Protocol):
-    """Makes the levels of `batch` patches at once, where the store does not hold them."""
+    """Makes the levels of a grid, `batch` patches at once, where the store does not hold them."""
 
+    grid: Grid
     batch: int
 
     def levels(self, hr: np.ndarray, latents: np.ndarray) -> np.ndarray:
@@ -155,6 +156,7 @@ def _digest(plan: TarPlan, sources: Sources) -> str:
     store, grid = sources.store, sources.grid
     parts = [
         settings_json(sources.settings, store.settings, grid),
+        grid.scales,
         plan.rows,
         [
             [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import product
@@ -26,7 +27,7 @@ from degflow_pipe.tiles import Span, spans
 AT_ONCE = 4
 """Levels of one photo that are held in memory at once."""
 MARKS = ".degflow"
-"""Folder in the output with a file for each photo whose LR is complete."""
+"""Folder in the output with a mark for each photo."""
 
 
 @dataclass
@@ -66,20 +67,24 @@ def degrade(
     the CPU, 0 for one a core. A photo whose LR is complete is left as it is; memory grows with the
     largest photo, not with the number of levels or photos.
 
-    A photo that cannot be read is skipped and named. Raises UsageError for two photos of one
-    output name, FileError for LR of other settings in the way, PhotoError where no photo is left.
+    Photos below `out` are left out: they may be LR of an earlier run. A photo that cannot be read
+    is skipped and named. Raises UsageError for two photos of one output name or where all of them
+    lie below `out`, FileError for files in the way that are not this photo's LR of these settings,
+    PhotoError where no photo is left.
     """
     at_once = compute_workers(model, workers)
     noise_model = model.noise_model(noise)
     encoding = parse_format(picture_format)
     names = names or [level.name for level in grid.levels]
-    found = list(find_photos(photos))
-    _check_names(found)
+    if len(names) != len(grid):
+        raise UsageError(f"two of the scales stand for the same level: {', '.join(names)}")
+    found = _photos(photos, out)
     summary = DegradeSummary(str(out), grid.t, "none" if noise_model is None else "calibrated")
     key = {
         "checkpoint": checkpoint_id(model),
         "levels": dict(zip(names, grid.t, strict=True)),
         "noise": None if noise_model is None else [noise_model.digest, seed],
+        "ending": encoding.ending,
         "format": picture_format,
     }
     with files.one_writer(out), one_thread_each(model):
@@ -89,17 +94,19 @@ def degrade(
             except PhotoError as error:
                 summary.skipped[file.name] = str(error)
                 continue
-            mark, wanted = out / MARKS / f"{_stem(file)}.json", {**key, "sha256": photo.sha256}
-            if not overwrite and _is_there(mark, wanted):
+            outputs = _Outputs(out, _stem(file), {**key, "sha256": photo.sha256})
+            if outputs.are_there(overwrite):
                 summary.known += 1
                 continue
+            outputs.begin()
             tiled = _Tiled(photo.pixels, model, noise_model, seed)
             with (progress or Silent()).task(f"degrade {file.name}", tiled.tiles(grid)) as task:
-                for name, lr in zip(names, tiled.levels(grid, at_once, task), strict=True):
-                    path = out / f"{_stem(file)}_{name}.{encoding.ending}"
+                for path, lr in zip(
+                    outputs.paths(), tiled.levels(grid, at_once, task), strict=True
+                ):
                     files.write_bytes(path, encoding.encode(lr))
                     summary.pictures += 1
-            files.write_json(mark, wanted)
+            outputs.finish()
             summary.photos += 1
     if not summary.photos and not summary.known:
         reasons = "; ".join(list(summary.skipped.values())[:3])
@@ -107,32 +114,85 @@ def degrade(
     return summary
 
 
-def _stem(file: PhotoFile) -> str:
-    return PurePosixPath(file.name).with_suffix("").as_posix()
-
-
-def _check_names(found: list[PhotoFile]) -> None:
-    """Refuse two photos that would be written under one name."""
+def _photos(sources: list[str], out: Path) -> list[PhotoFile]:
+    """Photos to degrade, each once; refused where two would be written under one name."""
+    inside = out.resolve()
+    every = {file.path.resolve(): file for file in find_photos(sources)}
+    found = {path: file for path, file in every.items() if inside not in path.parents}
+    if not found:
+        raise UsageError(f"all photos lie in the folder to write to, {out}: give another --out")
     known: dict[str, PhotoFile] = {}
-    for file in found:
+    for file in found.values():
         other = known.setdefault(_stem(file), file)
         if other is not file:
             raise UsageError(
                 f"{other.path} and {file.path} would be written under the same name: give them "
                 f"one after the other, with another --out each"
             )
+    return list(found.values())
 
 
-def _is_there(mark: Path, wanted: dict[str, Any]) -> bool:
-    """Whether a photo's LR is complete. Raises FileError where it is that of something else."""
-    if not files.exists(mark):
+def _stem(file: PhotoFile) -> str:
+    return PurePosixPath(file.name).with_suffix("").as_posix()
+
+
+class _Outputs:
+    """The files of one photo's LR, and the mark that says what they are and whether all are there.
+
+    The mark is written before the first file, so that a run that was cut off knows its own.
+    """
+
+    def __init__(self, out: Path, stem: str, made: dict[str, Any]) -> None:
+        self.out, self.stem, self.made = out, stem, made
+        self.mark = out / MARKS / f"{stem}.json"
+
+    def paths(self, made: dict[str, Any] | None = None) -> list[Path]:
+        """Where the levels are written, of these settings or of those of another mark."""
+        made = made or self.made
+        return [self.out / f"{self.stem}_{name}.{made['ending']}" for name in made["levels"]]
+
+    def are_there(self, overwrite: bool) -> bool:
+        """Whether all is done. Raises FileError where other files are in the way."""
+        marked = self._marked()
+        if marked is None:
+            in_way = [path for path in self.paths() if files.exists(path)]
+        else:
+            same = marked["made"] == self.made
+            if same and marked["complete"] and all(files.exists(path) for path in self.paths()):
+                return True
+            in_way = [] if same else [self.mark]
+        if in_way and not overwrite:
+            raise FileError(
+                f"{in_way[0]} is there already, of another photo or other settings: give another "
+                f"folder with --out, or --overwrite"
+            )
         return False
-    if files.read_json(mark) != wanted:
-        raise FileError(
-            f"{mark}: the LR there is of another photo or other settings: give another folder with "
-            f"--out, or --overwrite"
-        )
-    return True
+
+    def begin(self) -> None:
+        """Take away what an earlier run of other settings left, and set the mark."""
+        marked = self._marked()
+        if marked is not None and marked["made"] != self.made:
+            for path in self.paths(marked["made"]):
+                files.remove(path)
+        files.write_json(self.mark, {"made": self.made, "complete": False})
+
+    def finish(self) -> None:
+        files.write_json(self.mark, {"made": self.made, "complete": True})
+
+    def _marked(self) -> dict[str, Any] | None:
+        """What the mark says; nothing of it is followed that could not be a level's name."""
+        if not files.exists(self.mark):
+            return None
+        found = files.read_json(self.mark)
+        try:
+            made = found["made"]
+            names = [*made["levels"], made["ending"]]
+            whole = all(re.fullmatch(r"[a-z0-9.]+", name) for name in names)
+        except (TypeError, KeyError):
+            whole = False
+        if not whole or not isinstance(found.get("complete"), bool):
+            raise FileError(f"{self.mark} is damaged: delete it")
+        return dict(found)
 
 
 class _Tiled:
@@ -149,13 +209,17 @@ class _Tiled:
 
     def levels(self, grid: Grid, workers: int, task: Task) -> Iterator[np.ndarray]:
         """The LR of each level, (H, W, 3) uint8."""
+        if self.model.model.velocity.view == "global" and self.tiles(grid) > 1:
+            task.note("this checkpoint sees whole pictures: tiles pass into each other, no more")
         for i in range(0, len(grid), AT_ONCE):
-            yield from self._whole(grid.t[i : i + AT_ONCE], workers, task)
+            made = self._whole(grid.t[i : i + AT_ONCE], workers, task)
+            while made:
+                yield made.pop(0)  # what is handed on is not held here
 
-    def _whole(self, levels: list[float], workers: int, task: Task) -> np.ndarray:
-        """Some levels, (T, H, W, 3) uint8. A row of tiles is summed up at a time."""
-        height, width = self.hr.shape[:2]
-        lr = np.empty((len(levels), height, width, 3), np.uint8)
+    def _whole(self, levels: list[float], workers: int, task: Task) -> list[np.ndarray]:
+        """Some levels, each (H, W, 3) uint8. A row of tiles is summed up at a time."""
+        width = self.hr.shape[1]
+        lr = [np.empty_like(self.hr) for _ in levels]
         places = product(self.rows, self.columns)
         tiles = in_order(lambda place: self._tile(levels, *place), places, workers)
         carried = np.zeros((len(levels), 0, width, 3), np.float32)
@@ -166,8 +230,8 @@ class _Tiled:
                 sums[:, :, column.slice] += next(tiles)
                 task.advance()
             below = self.rows[i + 1].start if i + 1 < len(self.rows) else row.end
-            ready = sums[:, : below - row.start]
-            lr[:, row.start : below] = np.rint(np.clip(ready, 0, 255))
+            for level, ready in zip(lr, sums[:, : below - row.start], strict=True):
+                level[row.start : below] = np.rint(np.clip(ready, 0, 255))
             carried = sums[:, below - row.start :]
         return lr
 

@@ -156,6 +156,8 @@ def generate_unit(unit: int, store: Store, maker: LevelMaker) -> int:
     Returns the evaluations of v.
     """
     hr, latents, size = store.hr(unit), store.latents(unit), maker.batch
-    made = [maker.levels(hr[i : i + size], latents[i : i + size]) for i in range(0, len(hr), size)]
-    store.write_levels(maker.grid, unit, np.concatenate(made))
+    lr = np.empty((len(hr), len(maker.grid), *hr.shape[1:]), np.uint8)
+    for i in range(0, len(hr), size):
+        lr[i : i + size] = maker.levels(hr[i : i + size], latents[i : i + size])
+    store.write_levels(maker.grid, unit, lr)
     return maker.model.evaluations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from degflow_pipe import defaults, files
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.photos import read_photo
 from degflow_pipe.pictures import middle, to_picture, to_tensor
@@ -20,12 +21,12 @@ from degflow_pipe.stages.common import one_thread_each
 from degflow_pipe.stages.generate import LevelMaker, generate
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
-from degflow_pipe.stages.shard import shard
+from degflow_pipe.stages.shard import check_folder, shard
 from degflow_pipe.store import Store
 
 DEMO_PHOTOS = ("astronaut", "chelsea", "coffee")
 WORK = ".degflow.zarr"
-"""The store in the output of a run that keeps none."""
+"""The store in the output of a run that keeps none; WORK.json says what it was begun with."""
 DEMO_GRID = "0.1:1.0:0.1"
 PREVIEW_SIDE = 256
 
@@ -49,7 +50,8 @@ def run(
     assert model.info is not None
     grid = recipe.generate.grid(model.info)
     out = Path(recipe.out)
-    store = out / WORK if recipe.keep == "none" else Path(recipe.store)
+    check_folder(out, recipe.shard)
+    store = _work_store(recipe, overwrite) if recipe.keep == "none" else Path(recipe.store)
     first = ingest(
         recipe.photos,
         store,
@@ -91,8 +93,37 @@ def run(
             progress=progress,
         )
     if recipe.keep == "none":
-        files.remove(store)
+        _remove(store)
     return {**summary, "shard": third.to_dict()}
+
+
+def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
+    """Where the store of a run that keeps none lies, empty unless this run was begun before.
+
+    Raises ShardError where the folder's data set is finished and was made of other photos.
+    """
+    out = Path(recipe.out)
+    store, mark = out / WORK, out / f"{WORK}.json"
+    _remove(store.with_name(store.name + files.PART))
+    begun = {"photos": recipe.photos, "ingest": asdict(recipe.ingest)}
+    if files.exists(mark) and files.read_json(mark) == begun:
+        return store
+    if files.exists(out / f"{recipe.shard.name}.json") and not overwrite:
+        raise ShardError(
+            f"{out} holds {recipe.shard.name} made of other photos or patches: give another folder "
+            f"with --out, or --overwrite"
+        )
+    _remove(store)
+    files.write_json(mark, begun)
+    return store
+
+
+def _remove(store: Path) -> None:
+    """Drop a store; one that is cut off in it does not look like a damaged one."""
+    if files.exists(store):
+        if not store.name.endswith(files.PART):
+            store = files.renamed(store, store.name + files.PART)
+        files.remove(store)
 
 
 def demo(

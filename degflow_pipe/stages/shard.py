@@ -20,8 +20,7 @@ from degflow_pipe.shards.layout import (
     settings_json,
 )
 from degflow_pipe.shards.summary import FORMAT, INDEX, VERSION
-from degflow_pipe.shards.tars import Sources, shard_unit
-from degflow_pipe.stages.generate import LevelMaker
+from degflow_pipe.shards.tars import Maker, Sources, shard_unit
 from degflow_pipe.store import Store
 
 
@@ -47,7 +46,7 @@ def shard(
     settings: ShardSettings | None = None,
     *,
     grid: str | None = None,
-    maker: LevelMaker | None = None,
+    maker: Maker | None = None,
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -56,8 +55,8 @@ def shard(
     """Write the pairs of one grid as tars; complete tars that still fit are left as they are.
 
     grid: its name in the store, needed where the store holds several. maker: makes the levels of
-    its own grid as they are wanted; the store needs none. The shards are the same. overwrite:
-    replace a data set of other settings in the same folder.
+    its own grid as they are wanted (call it within `one_thread_each`); the store needs none. The
+    shards are the same. overwrite: replace a data set of other settings in the same folder.
 
     Raises StoreError where levels are missing, ShardError where `out` holds another data set,
     UsageError where a size cannot be had.
@@ -143,14 +142,19 @@ def _complete_units(store: Store, grid: Grid) -> dict[int, int]:
     return counts
 
 
-def _clear_way(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> None:
-    """Take back the mark of a finished data set that is to change; refuse another data set."""
+def check_folder(out: Path, settings: ShardSettings) -> None:
+    """Raises ShardError where the folder holds a data set of another name."""
     for name in files.names(out):
         other = re.fullmatch(r"\.?([a-z0-9][a-z0-9_-]*?)(-\d{6}\.tar|\.index\.jsonl|\.json)", name)
         if other and other[1] != settings.name:
             raise ShardError(
                 f"{out} holds the data set {other[1]} ({name}): give another folder with --out"
             )
+
+
+def _clear_way(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> None:
+    """Take back the mark of a finished data set that is to change; refuse another data set."""
+    check_folder(out, settings)
     path = out / f"{settings.name}.json"
     if files.exists(path):
         found = files.read_json(path)

@@ -40,20 +40,23 @@ class NoiseFit:
     reals: list[np.ndarray] = field(default_factory=list)
     contrasts: list[np.ndarray] = field(default_factory=list)
     brightnesses: list[np.ndarray] = field(default_factory=list)
+    spread: np.ndarray = field(default_factory=lambda: np.zeros((TILE, TILE)))
+    """What the edge field's unevenness and the window spread a frequency to; see `_spread`."""
 
     def add(self, expected: np.ndarray, real: np.ndarray) -> None:
         """expected: (H, W, 3) float in [0, 255]; real: (H, W, 3) uint8, sides of 64 or more."""
         brightness, contrast = local(expected)
         self.residuals.append(_tiles(real.astype(np.float32) - expected))
         self.reals.append(_tiles(real))
-        self.contrasts.append(_tiles(contrast[..., None])[..., 0])
+        contrasts = _tiles(contrast[..., None])[..., 0]
+        self.contrasts.append(contrasts.mean((1, 2)))
+        self.spread += _spread(np.sqrt(contrasts))
         self.brightnesses.append(_tiles(brightness[..., None]).mean((1, 2, 3)))
 
     def fitted(self, t: float) -> KnotNoise:
         """The knot's noise, from all that was added."""
         residual = np.concatenate(self.residuals)
-        contrasts, brightness = np.concatenate(self.contrasts), np.concatenate(self.brightnesses)
-        contrast = contrasts.mean((1, 2))
+        contrast, brightness = np.concatenate(self.contrasts), np.concatenate(self.brightnesses)
         # A tile's own mean is exposure and white balance, which differ from shot to shot.
         residual -= residual.mean((1, 2), keepdims=True)
         axes = np.linalg.eigh(np.einsum("nhwc,nhwd->cd", residual, residual))[1].T
@@ -63,8 +66,8 @@ class NoiseFit:
         kept = _lacking(power.mean(0), *(_powers(p, axes).mean(0) for p in (real, real - residual)))
         flat, edge = (line * kept for line in _lines(power, contrast))
         gain = _gain(power * kept, contrast, brightness, flat, edge)
-        flat = _sharpened(flat, _smoothing(np.ones((1, TILE, TILE), np.float32)))
-        edge = _sharpened(edge, _smoothing(np.sqrt(contrasts)))
+        flat = _sharpened(flat, _spread(np.ones((1, TILE, TILE), np.float32)))
+        edge = _sharpened(edge, self.spread)
         return KnotNoise(
             t=t,
             axes=np.round(axes, 6).tolist(),
@@ -109,19 +112,21 @@ def _powers(tiles: np.ndarray, axes: np.ndarray) -> np.ndarray:
     return found.reshape(len(tiles), 3, -1)
 
 
-def _smoothing(amplitudes: np.ndarray) -> np.ndarray:
-    """What one frequency is spread to by the window and by fields' amplitudes, (64, 64), sum 1.
+def _spread(amplitudes: np.ndarray) -> np.ndarray:
+    """What one frequency is spread to by the window and by fields' amplitudes: powers, (64, 64).
 
     amplitudes: (N, 64, 64), which a field is multiplied with in each tile.
     """
     window = _window()
-    spread = sum(np.abs(np.fft.fft2(window * amplitude)) ** 2 for amplitude in amplitudes)
-    return np.asarray(spread / np.sum(spread))
+    total = np.zeros((TILE, TILE))
+    for amplitude in amplitudes:
+        total += np.abs(np.fft.fft2(window * amplitude)) ** 2
+    return total
 
 
-def _sharpened(power: np.ndarray, smoothing: np.ndarray) -> np.ndarray:
-    """The power at the nodes, (3, K²), that is measured as `power` when it is smoothed."""
-    between, spread = _lines_between(), np.fft.fft2(smoothing)
+def _sharpened(power: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """The power at the nodes, (3, K²), that is measured as `power` when it is spread so."""
+    between, smoothing = _lines_between(), np.fft.fft2(spread / max(float(spread.sum()), LEAST))
     share = between / between.sum(0)
     # A tile's mean is not measured.
     measured_bins = np.ones((TILE, TILE))
@@ -129,7 +134,7 @@ def _sharpened(power: np.ndarray, smoothing: np.ndarray) -> np.ndarray:
 
     def smoothed(plane: np.ndarray) -> np.ndarray:
         # Its own transpose, as the smoothing is even. Rounding must not make it negative.
-        return np.maximum(np.fft.ifft2(np.fft.fft2(plane) * spread).real, 0)
+        return np.maximum(np.fft.ifft2(np.fft.fft2(plane) * smoothing).real, 0)
 
     def measured(surface: np.ndarray) -> np.ndarray:
         return share.T @ smoothed(measured_bins * (between @ surface @ between.T)) @ share

@@ -163,7 +163,7 @@ def _try(
     solver: SolverConfig,
     wanted: list[np.ndarray],
 ) -> Tried:
-    """Compare; pictures after the first that fails are left out."""
+    """Compare; ends early where the pictures that are left cannot save it."""
     within = np.zeros(len(levels))
     most = evaluations = 0
     for i, (hr, reference) in enumerate(zip(pictures, wanted, strict=True)):
@@ -171,7 +171,8 @@ def _try(
         evaluations = max(evaluations, model.evaluations)
         difference = np.abs(made.astype(np.int16) - reference)
         most = max(most, int(difference.max()))
-        within += (difference <= 1).mean((1, 2, 3))
-        if within.min() / (i + 1) < SHARE:
+        within += (difference.max(-1) <= 1).mean((1, 2))
+        left = len(pictures) - i - 1
+        if (within.min() + left) / len(pictures) < SHARE:
             break
     return Tried(solver, evaluations, float(within.min() / (i + 1)), most)

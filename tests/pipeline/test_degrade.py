@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data
 
+from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.levels import parse_scales, parse_t
 from degflow_pipe.photos import read_photo
 from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.stages.degrade import degrade
 from degflow_pipe.tiles import spans
 
@@ -113,14 +116,88 @@ def test_a_folder_keeps_its_shape_and_what_is_done_is_left(
     assert (out / "a_x2.png").stat().st_mtime_ns == before
 
 
-def test_lr_of_other_settings_is_not_mixed_in(
+def test_lr_of_other_settings_is_replaced_when_asked(
     tiny_model: DegFlow, photo_folder: Path, tmp_path: Path
 ) -> None:
-    photo = str(sorted(photo_folder.iterdir())[0])
-    degrade([photo], tmp_path, tiny_model, parse_t("1"))
+    photo = sorted(photo_folder.iterdir())[0]
+    degrade([str(photo)], tmp_path, tiny_model, parse_t("1"))
     with pytest.raises(FileError, match="--overwrite"):
-        degrade([photo], tmp_path, tiny_model, parse_t("0.5"))
-    assert degrade([photo], tmp_path, tiny_model, parse_t("0.5"), overwrite=True).pictures == 1
+        degrade([str(photo)], tmp_path, tiny_model, parse_t("0.5"))
+    degrade([str(photo)], tmp_path, tiny_model, parse_t("0.5"), overwrite=True)
+    assert [path.name for path in tmp_path.glob("*.png")] == [f"{photo.stem}_t0500.png"]
+    again = degrade([str(photo)], tmp_path, tiny_model, parse_t("0.5"), overwrite=True)
+    assert (again.known, again.pictures) == (1, 0)
+
+
+def test_a_degrade_that_was_stopped_goes_on_and_never_mixes(
+    tiny_model: DegFlow,
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    photo = sorted(photo_folder.iterdir())[0]
+    grid = parse_t("0.5,1")
+    degrade([str(photo)], tmp_path / "whole", tiny_model, grid)
+    write = files.write_bytes
+
+    def stopping(path: Path, content: bytes) -> None:
+        if path.name.endswith("t1000.png"):
+            raise KeyboardInterrupt
+        write(path, content)
+
+    out = tmp_path / "lr"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(files, "write_bytes", stopping)
+        degrade([str(photo)], out, tiny_model, grid)
+    assert len(list(out.glob("*.png"))) == 1
+    with pytest.raises(FileError, match="--overwrite"):
+        degrade([str(photo)], out, tiny_model, parse_t("0.2"))
+    degrade([str(photo)], out, tiny_model, grid)
+    for name in (f"{photo.stem}_t0500.png", f"{photo.stem}_t1000.png"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    (out / f"{photo.stem}_t0500.png").unlink()
+    assert degrade([str(photo)], out, tiny_model, grid).pictures == 2
+
+
+def test_no_file_of_another_is_overwritten_and_no_output_is_an_input(
+    tiny_model: DegFlow, photo_folder: Path, tmp_path: Path
+) -> None:
+    photo = sorted(photo_folder.iterdir())[0]
+    (tmp_path / "a.png").write_bytes(photo.read_bytes())
+    out = tmp_path / "lr"
+    for _ in range(2):
+        degrade([str(tmp_path)], out, tiny_model, parse_t("1"))
+        assert [path.name for path in out.rglob("*.png")] == ["a_t1000.png"]
+    with pytest.raises(UsageError, match="all photos lie in the folder to write to"):
+        degrade([str(tmp_path)], tmp_path, tiny_model, parse_t("1"))
+    mine = tmp_path / "other" / "a_t1000.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    with pytest.raises(FileError, match="there already"):
+        degrade([str(tmp_path / "a.png")], mine.parent, tiny_model, parse_t("1"))
+    assert mine.read_bytes() == b"mine"
+
+
+def test_damaged_marks_and_impossible_wishes_are_told(
+    tiny_model: DegFlow, photo_folder: Path, tmp_path: Path
+) -> None:
+    photo = sorted(photo_folder.iterdir())[0]
+    grid = parse_t("1")
+    with pytest.raises(UsageError, match="same level"):
+        degrade([str(photo)], tmp_path, tiny_model, grid, names=["x2", "x2.0000000001"])
+    with pytest.raises(UsageError, match="--seed must be 0 or more"):
+        DegFlow.load("city100-compact", "cpu").degrade(torch.zeros(1, 3, 64, 64), [1.0], seed=-1)
+    degrade([str(photo), str(photo)], tmp_path, tiny_model, grid)
+    (mark,) = (tmp_path / ".degflow").glob("*.json")
+    for damage in ("[]", '{"made": {"levels": {"../x": 1}, "ending": "png"}, "complete": true}'):
+        mark.write_text(damage)
+        with pytest.raises(FileError, match="damaged: delete it"):
+            degrade([str(photo)], tmp_path, tiny_model, grid)
+
+
+def test_a_format_that_cannot_hold_the_picture_says_so() -> None:
+    with pytest.raises(UsageError, match="--format webp: a picture of 16400 x 8 pixels"):
+        parse_format("webp").encode(np.zeros((8, 16400, 3), np.uint8))
 
 
 def test_two_photos_of_one_output_name_are_refused(

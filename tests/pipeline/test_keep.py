@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages import run as stage
 from degflow_pipe.stages.generate import LevelMaker
@@ -97,3 +98,49 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_shards(
 def test_an_unknown_keep_is_refused(recipe: RunRecipe) -> None:
     with pytest.raises(UsageError, match="keep must be one of none, latents, levels"):
         replace(recipe, keep="some")
+
+
+def test_a_run_that_keeps_none_does_not_mix_photos(
+    recipe: RunRecipe, tiny_model: DegFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun with other photos and cut off, or finished with them."""
+    one = replace(recipe, keep="none")
+    other = replace(one, photos=[str(Path(recipe.photos[0]) / "astronaut.png")])
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(stage, "shard", interrupted)
+        stage.run(one, tiny_model)
+    stage.run(other, tiny_model)
+    mixed = shown(Path(recipe.out))
+    apart = replace(other, out=str(tmp_path / "apart"))
+    stage.run(apart, tiny_model)
+    assert mixed == shown(tmp_path / "apart")
+    with pytest.raises(ShardError, match="made of other photos"):
+        stage.run(one, tiny_model)
+    assert shown(Path(recipe.out)) == mixed
+    stage.run(one, tiny_model, overwrite=True)
+    assert shown(Path(recipe.out)) != mixed
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_store_that_was_cut_off_while_it_went_is_no_hindrance(
+    recipe: RunRecipe, tiny_model: DegFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = replace(recipe, keep="none")
+    remove = files.remove
+
+    def half(path: Path) -> None:
+        if path.name.endswith(".zarr.part"):
+            (path / "zarr.json").unlink()
+            raise KeyboardInterrupt
+        remove(path)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(files, "remove", half)
+        stage.run(one, tiny_model)
+    made = shown(Path(recipe.out))
+    stage.run(one, tiny_model)
+    assert shown(Path(recipe.out)) == made
+    assert not list(Path(recipe.out).glob(".degflow.zarr*/"))

@@ -55,6 +55,19 @@ def test_lr_is_the_one_that_generate_makes(
     assert (info["source"], info["y"], info["x"]) == (record.source, record.y, record.x)
 
 
+def test_noise_is_that_of_generate_too(photo_folder: Path, tmp_path: Path) -> None:
+    model = DegFlow.load("city100-compact", "cpu")
+    store = tmp_path / "degflow.zarr"
+    ingest([str(photo_folder / "chelsea.jpg")], store, model, patch=64)
+    made = generate(store, model, parse_t("0.5"), seed=3)
+    assert made.noise.startswith("calibrated-3-")
+    kept = Store.open(store).levels(made.grid, 0)
+    pairs = LazyPairs(store, "city100-compact", seed=3)
+    assert np.array_equal(to_picture(pairs.pair(1, 0.5)[0]), kept[1, 0])
+    other = LazyPairs(store, "city100-compact", seed=4)
+    assert not np.array_equal(to_picture(other.pair(1, 0.5)[0]), kept[1, 0])
+
+
 def test_every_epoch_draws_other_levels_and_the_same_ones_again(pairs: LazyPairs) -> None:
     def levels(epoch: int) -> list[float]:
         pairs.set_epoch(epoch)

@@ -32,7 +32,7 @@ def least_share(model: DegFlow, photo: Path, solver: SolverConfig) -> float:
         to_picture(model.decode(model.trajectory(z, t, skips, s), skips))[0].astype(int)
         for s in (solver, SolverConfig("dopri5", rtol=1e-6, atol=1e-6))
     )
-    return float((np.abs(made - wanted) <= 1).mean((1, 2, 3)).min())
+    return float((np.abs(made - wanted).max(-1) <= 1).mean((1, 2)).min())
 
 
 def test_it_is_kept_and_good_enough_and_one_step_fewer_is_not(
@@ -47,9 +47,15 @@ def test_it_is_kept_and_good_enough_and_one_step_fewer_is_not(
     assert (info.weights_sha256, info.calibration) == (before.weights_sha256, before.calibration)
     model = DegFlow.load(str(checkpoint), "cpu")
     assert least_share(model, photo, info.model.solver) >= 0.999
-    assert 1 < found.evaluations < found.reference_evaluations
-    cheaper = SolverConfig("euler", steps=1)
-    assert info.model.solver == cheaper or least_share(model, photo, cheaper) < 0.999
+    assert found.evaluations < found.reference_evaluations
+    tried = 0
+    for method, each in (("euler", 1), ("midpoint", 2), ("heun2", 2), ("heun3", 3), ("rk4", 4)):
+        for steps in range(1, 65):
+            cheaper = SolverConfig(method, steps=steps)
+            if each * steps + 1 < found.evaluations:
+                assert least_share(model, photo, cheaper) < 0.999, cheaper
+                tried += 1
+    assert tried or found.evaluations == 2
 
 
 def test_photos_that_cannot_be_compared_are_named(checkpoint: Path, tmp_path: Path) -> None:
