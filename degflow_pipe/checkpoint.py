@@ -96,6 +96,19 @@ def find_checkpoint(path_or_name: str) -> Path:
     return found
 
 
+def own_checkpoint(path_or_name: str) -> Path:
+    """A checkpoint folder that may be changed. Raises UsageError for a shipped one by name.
+
+    It belongs to the installation, and stores that were made with it would be locked out.
+    """
+    folder = find_checkpoint(path_or_name)
+    if folder != Path(path_or_name):
+        raise UsageError(
+            f"{path_or_name} is a shipped checkpoint: copy its folder, {folder}, and give the copy"
+        )
+    return folder
+
+
 def read_info(folder: Path) -> CheckpointInfo:
     """Read config.json. Raises CheckpointError where it is damaged, foreign or too new."""
     path = folder / CONFIG

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import resource
 import sys
 import tempfile
@@ -38,6 +39,8 @@ from degflow_pipe.stages.run import run
 A_PHOTO = 16
 """Patches in each of the photos that the run is fed with."""
 REPEATS = 3
+QUIET = 0.5
+"""Load of the machine above which times are disturbed, those of many threads most of all."""
 MEGABYTE = 1e6
 
 
@@ -80,7 +83,7 @@ def bench(
     """Measure everything in one run, in a temporary folder.
 
     against: the model of the published procedure; the same one by default. Returns device, workers,
-    patches, levels, and
+    patches, levels, load_before (the machine's, over a minute), and
 
     - seconds a patch of ours (end to end: photos to shards), published, and limit; patches_a_second
       and lr_a_second of ours; speedup = published / ours; of_limit = limit / ours
@@ -99,6 +102,10 @@ def bench(
     few = patches[: asked.compare]
     progress = progress or Silent()
     held = None if asked.folder is None else _patches_of_folder(asked.folder, asked.patch)
+    load = os.getloadavg()[0]
+    if load > QUIET:
+        with progress.task("bench", None) as task:
+            task.note(f"other work is running here (load {load:.1f}): the ratios tell little")
     model.degrade(to_tensor(patches[0]), grid.t, "none")  # so that nothing is loaded within a time
     with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
         folder = Path(temporary)
@@ -123,6 +130,7 @@ def bench(
     seconds = {"ours": ours, "published": float(np.mean(published)), "limit": level * len(grid)}
     result = {
         "device": _device(model),
+        "load_before": load,
         "workers": at_once,
         "patches": len(patches),
         "levels": len(grid),

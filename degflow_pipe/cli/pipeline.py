@@ -46,7 +46,10 @@ def ingest(
     patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = defaults.PATCH,
     stride: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(help="Pixels from patch to patch; the patch by default."),
+        typer.Option(
+            help="Pixels from patch to patch, the patch by default; the last of a row or column is "
+            "pulled in to the border."
+        ),
     ] = None,
     min_detail: Annotated[
         float,

@@ -160,11 +160,14 @@ class _Outputs:
             same = marked["made"] == self.made
             if same and marked["complete"] and all(files.exists(path) for path in self.paths()):
                 return True
-            in_way = [] if same else [self.mark]
+            in_way = [] if same else [self.out / self.stem]
         if in_way and not overwrite:
+            made = {} if marked is None else marked["made"]
+            other = [key for key in self.made if marked and made.get(key) != self.made[key]]
+            differs = f" of other {', '.join(other)}" if other else ""
             raise FileError(
-                f"{in_way[0]} is there already, of another photo or other settings: give another "
-                f"folder with --out, or --overwrite"
+                f"{in_way[0]}: LR{differs} is there already: give another folder with --out, or "
+                f"--overwrite"
             )
         return False
 

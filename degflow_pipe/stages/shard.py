@@ -136,10 +136,16 @@ def _complete_units(store: Store, grid: Grid) -> dict[int, int]:
     if missing:
         raise StoreError(
             f"{store.path}: {sum(counts[unit] for unit in missing)} of {sum(counts.values())} "
-            f"patches lack the levels of {grid.name}: run `degflow-pipe generate --t "
-            f"{','.join(str(level.exact) for level in grid.levels)}` again"
+            f"patches lack the levels of {grid.name}: run `degflow-pipe generate --store "
+            f"{store.path} --t {','.join(str(level.exact) for level in grid.levels)} "
+            f"{_noise_options(grid)}` again, with the same --checkpoint"
         )
     return counts
+
+
+def _noise_options(grid: Grid) -> str:
+    kind, _, rest = grid.noise.partition("-")
+    return f"--noise {kind}" + (f" --seed {rest.partition('-')[0]}" if rest else "")
 
 
 def check_folder(out: Path, settings: ShardSettings) -> None:

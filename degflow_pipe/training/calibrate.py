@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from degflow_pipe.checkpoint import CheckpointInfo, find_checkpoint, read_info, write_info
+from degflow_pipe.checkpoint import CheckpointInfo, own_checkpoint, read_info, write_info
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DataError
 from degflow_pipe.metrics import BLUR_SIDE, equivalent_blur
@@ -42,9 +42,10 @@ def calibrate(
     """Measure scales and noise on the training scenes and write them into the checkpoint.
 
     All levels with pairs serve as known scales, the knots for the noise. Raises DataError for wrong
-    pairs, and where the blur of real or generated LR does not grow with the level.
+    pairs, and where the blur of real or generated LR does not grow with the level, UsageError for a
+    shipped checkpoint by name.
     """
-    folder = find_checkpoint(checkpoint)
+    folder = own_checkpoint(checkpoint)
     model = DegFlow.load(checkpoint, device)
     pairs = Pairs(find_scenes(data, root)[0], data)
     every = max(len(pairs.scenes) // BLUR_SCENES, 1)

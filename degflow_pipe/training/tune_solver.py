@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from degflow_pipe.checkpoint import find_checkpoint, read_info, write_info
+from degflow_pipe.checkpoint import own_checkpoint, read_info, write_info
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.levels import parse_t_grid
@@ -66,10 +66,11 @@ def tune_solver(
 
     Good enough: at each of the levels 0.05, 0.1 ... 1, 99.9% of the decoded 8-bit pixels are within
     one grey level of the solve at rtol = atol = 1e-6. Candidates are tried by their number of
-    evaluations, fixed steps first. The checkpoint's id changes with its solver. Raises PhotoError
-    where no photo of 64 pixels or more can be read.
+    evaluations, fixed steps first. The checkpoint's id changes with its solver, so stores that were
+    made with it before are no longer its own. Raises PhotoError where no photo of 64 pixels or more
+    can be read, UsageError for a shipped checkpoint by name.
     """
-    folder = find_checkpoint(checkpoint)
+    folder = own_checkpoint(checkpoint)
     model = DegFlow.load(checkpoint, device)
     before = model.model.solver
     pictures = _pictures(photos)

@@ -435,7 +435,7 @@ def test_store_with_no_levels_or_other_ones(degflow: Run, tiny: str, store: Path
     (mark, *_) = (store / "done").glob("t1000*/*.json")
     mark.unlink()
     done = degflow("shard", "--grid", mark.parent.name, cwd=here, code=1)
-    assert "degflow-pipe generate --t 1" in done.error
+    assert "degflow-pipe generate --store degflow.zarr --t 1 --noise" in done.error
     assert sorted(path.name for path in here.iterdir()) == ["degflow.zarr"]
 
 

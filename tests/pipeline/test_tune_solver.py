@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from degflow_pipe.checkpoint import read_info
+from degflow_pipe.checkpoint import find_checkpoint, read_info
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.errors import PhotoError
+from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.levels import parse_t_grid
 from degflow_pipe.model.config import SolverConfig
 from degflow_pipe.photos import read_photo
 from degflow_pipe.pictures import middle, to_picture, to_tensor
+from degflow_pipe.training.calibrate import calibrate
+from degflow_pipe.training.data import DataSettings
 from degflow_pipe.training.tune_solver import tune_solver
 
 
@@ -64,3 +66,12 @@ def test_photos_that_cannot_be_compared_are_named(checkpoint: Path, tmp_path: Pa
     with pytest.raises(PhotoError, match=r"no photo to tune on: .*broken.png"):
         tune_solver(str(checkpoint), [str(tmp_path / "broken.png")], "cpu")
     assert (checkpoint / "config.json").read_bytes() == before
+
+
+def test_a_shipped_checkpoint_is_not_changed() -> None:
+    before = read_info(find_checkpoint("city100-compact"))
+    with pytest.raises(UsageError, match="copy its folder"):
+        tune_solver("city100-compact", ["photo.png"], "cpu")
+    with pytest.raises(UsageError, match="copy its folder"):
+        calibrate("city100-compact", DataSettings(s_max=2.9, source="", licence="", set="city100"), Path("pairs"))
+    assert read_info(find_checkpoint("city100-compact")) == before
