@@ -384,7 +384,9 @@ def test_a_store_of_several_grids_wants_one_named(
     with pytest.raises(StoreError, match="no grid t0500; it has"):
         shard(store, tmp_path / "out", grid="t0500")
     with pytest.raises(
-        StoreError, match=r"11 of 27 patches lack the levels.*generate --store .* --t 0.333333333,1 --noise none` again"
+        StoreError,
+        match=r"11 of 27 patches lack the levels.*generate --store .* "
+        r"--t 0.333333333,1 --noise none` again",
     ):
         shard(store, tmp_path / "out", grid=GRID.name)
     assert not (tmp_path / "out").exists()

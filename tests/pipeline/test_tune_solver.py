@@ -73,5 +73,6 @@ def test_a_shipped_checkpoint_is_not_changed() -> None:
     with pytest.raises(UsageError, match="copy its folder"):
         tune_solver("city100-compact", ["photo.png"], "cpu")
     with pytest.raises(UsageError, match="copy its folder"):
-        calibrate("city100-compact", DataSettings(s_max=2.9, source="", licence="", set="city100"), Path("pairs"))
+        settings = DataSettings(s_max=2.9, source="", licence="", set="city100")
+        calibrate("city100-compact", settings, Path("pairs"))
     assert read_info(find_checkpoint("city100-compact")) == before
