@@ -11,11 +11,12 @@ import torch
 from torch.utils.data import Dataset
 
 from degflow_pipe import defaults
-from degflow_pipe.degflow import DegFlow, noisy
-from degflow_pipe.errors import StoreError, UsageError
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import UsageError
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.reading.samples import Sample
-from degflow_pipe.stages.common import checkpoint_id, one_thread_each
+from degflow_pipe.stages.common import one_thread_each
+from degflow_pipe.stages.generate import check_store, made_levels
 from degflow_pipe.store import PatchRecord, Store
 
 
@@ -51,17 +52,11 @@ class LazyPairs(Dataset[Sample]):
         self._noise, self._seed = noise, seed
         self._last: tuple[int, tuple[list[PatchRecord], np.ndarray, np.ndarray]] | None = None
         source = Store.open(self._path)
-        if source.settings.checkpoint != checkpoint_id(self._model):
-            raise StoreError(
-                f"{store} holds latents of the checkpoint {source.settings.checkpoint}, not of "
-                f"{checkpoint_id(self._model)}: name that one"
-            )
+        check_store(source, self._model)
         self._model.noise_model(noise)
         # Where each unit ends; few numbers even for millions of patches.
         self._units = source.units()
         self._ends = np.cumsum([len(source.record(unit).patches) for unit in self._units])
-        if not self._units:
-            raise StoreError(f"{store} holds no patches: run `degflow-pipe ingest PHOTOS` first")
         if seed < 0:
             raise UsageError(f"seed must be 0 or more, got {seed}")
         if t is not None and scales is not None:
@@ -113,12 +108,9 @@ class LazyPairs(Dataset[Sample]):
         one = slice(i - first, i - first + 1)
         hr, latents = unit_hr[one], unit_latents[one]
         model = self._model
+        noise = model.noise_model(self._noise)
         with one_thread_each(model):
-            _, skips = model.encode(to_tensor(hr))
-            expected = model.decode(
-                model.trajectory(torch.from_numpy(latents), [t], skips)[:, 0], skips
-            )
-            lr = noisy(expected, hr, t, model.noise_model(self._noise), self._seed)
+            lr = made_levels(model, hr, latents, [t], noise, self._seed)[:, 0]
         record = records[i - first]
         assert model.info is not None
         info = {

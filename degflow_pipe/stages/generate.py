@@ -16,6 +16,7 @@ from degflow_pipe.degflow import DegFlow, noisy
 from degflow_pipe.engine import Engine, in_order
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import NO_NOISE, Grid
+from degflow_pipe.model.noise import NoiseModel
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.common import check_batch, checkpoint_id, compute_workers, one_thread_each
@@ -96,6 +97,38 @@ def generate(
     )
 
 
+def check_store(store: Store, model: DegFlow) -> None:
+    """Raises StoreError for a store that is empty or holds latents of another checkpoint."""
+    identity = checkpoint_id(model)
+    if store.settings.checkpoint != identity:
+        raise StoreError(
+            f"{store.path} holds latents of the checkpoint {store.settings.checkpoint}, not of "
+            f"{identity}: give that one with --checkpoint, or ingest into another --store"
+        )
+    if not store.units():
+        raise StoreError(f"{store.path} holds no patches: run `degflow-pipe ingest PHOTOS` first")
+
+
+def made_levels(
+    model: DegFlow,
+    hr: np.ndarray,
+    latents: np.ndarray,
+    t: list[float],
+    noise: NoiseModel | None,
+    seed: int,
+) -> np.ndarray:
+    """LR of patches at T levels, computed together.
+
+    hr: (B, P, P, 3) uint8; latents: (B, C, h, w) float32. Returns (B, T, P, P, 3) uint8.
+    """
+    lr = np.empty((len(hr), len(t), *hr.shape[1:]), np.uint8)
+    _, skips = model.encode(to_tensor(hr))
+    path = model.trajectory(torch.from_numpy(latents), t, skips)
+    for i, expected in enumerate(model.decode_levels(path, skips)):
+        lr[:, i] = noisy(expected, hr, t[i], noise, seed)
+    return lr
+
+
 class LevelMaker:
     """Makes the levels of a store's patches; `grid` has the scales and the noise beside the levels.
 
@@ -112,16 +145,7 @@ class LevelMaker:
         batch: int = defaults.BATCH,
     ) -> None:
         check_batch(batch)
-        identity = checkpoint_id(model)
-        if store.settings.checkpoint != identity:
-            raise StoreError(
-                f"{store.path} holds latents of the checkpoint {store.settings.checkpoint}, not of "
-                f"{identity}: give that one with --checkpoint, or ingest into another --store"
-            )
-        if not store.units():
-            raise StoreError(
-                f"{store.path} holds no patches: run `degflow-pipe ingest PHOTOS` first"
-            )
+        check_store(store, model)
         self.model, self.seed = model, seed
         self.noise = model.noise_model(noise)
         # On the CPU the patches go one by one, so that memory stays small: see `DegFlow` for why
@@ -137,17 +161,9 @@ class LevelMaker:
         )
 
     def levels(self, hr: np.ndarray, latents: np.ndarray) -> np.ndarray:
-        """LR of patches, computed together: hr (B, P, P, 3) uint8, latents (B, C, h, w) float32.
-
-        Returns (B, T, P, P, 3) uint8.
-        """
-        lr = np.empty((len(hr), len(self.grid), *hr.shape[1:]), np.uint8)
+        """LR of patches at the levels of the grid: see `made_levels`."""
         with self._turn:
-            _, skips = self.model.encode(to_tensor(hr))
-            path = self.model.trajectory(torch.from_numpy(latents), self.grid.t, skips)
-            for i, expected in enumerate(self.model.decode_levels(path, skips)):
-                lr[:, i] = noisy(expected, hr, self.grid.t[i], self.noise, self.seed)
-        return lr
+            return made_levels(self.model, hr, latents, self.grid.t, self.noise, self.seed)
 
 
 def generate_unit(unit: int, store: Store, maker: LevelMaker) -> int:
