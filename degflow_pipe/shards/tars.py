@@ -26,7 +26,7 @@ from degflow_pipe.shards.layout import (
     patch_key,
     settings_json,
 )
-from degflow_pipe.shards.pictures import parse_format
+from degflow_pipe.shards.pictures import PictureFormat, parse_format
 from degflow_pipe.store import PatchRecord, Store
 
 
@@ -55,6 +55,10 @@ class Sources:
     @cached_property
     def levels(self) -> list[PackedLevel]:
         return packed_levels(self.grid, self.store.settings, self.settings)
+
+    @cached_property
+    def format(self) -> PictureFormat:
+        return parse_format(self.settings.picture_format)
 
 
 class UnitReader:
@@ -174,11 +178,10 @@ def _samples(
     plan: TarPlan, sources: Sources, errors: np.ndarray, counts: np.ndarray
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Samples of a tar with their JSON; adds each pair's mean squared error to `errors`."""
-    held, coded = -1, -1
-    picture_format = parse_format(sources.settings.picture_format)
+    held = -1
     for unit, place, first, end in plan.rows:
         if unit != held:
-            held, coded, reader = unit, -1, UnitReader(sources, unit)
+            held, reader = unit, UnitReader(sources, unit)
         hr, lr_levels, record = reader.hr[place], reader.levels(place), reader.records[place]
         for i in range(first, end):
             errors[i] += np.mean((hr.astype(np.float64) - lr_levels[i]) ** 2)
@@ -187,22 +190,20 @@ def _samples(
         if sources.settings.layout == "grouped":
             yield _grouped(key, hr, lr_levels, record, sources)
             continue
-        if place != coded:
-            coded, hr_files = place, {}
+        hr_files: dict[int, bytes] = {}
         for i in range(first, end):
             packed_hr, packed_lr = sources.levels[i].packing.apply(hr, lr_levels[i])
             # Most levels pack the same HR: it is coded once.
             if len(packed_hr) not in hr_files:
-                hr_files[len(packed_hr)] = picture_format.encode(packed_hr)
+                hr_files[len(packed_hr)] = sources.format.encode(packed_hr)
             hr_file = hr_files[len(packed_hr)]
-            yield _pair(key, hr_file, picture_format.encode(packed_lr), i, record, sources)
+            yield _pair(key, hr_file, sources.format.encode(packed_lr), i, record, sources)
 
 
 def _pair(
     key: str, hr_file: bytes, lr_file: bytes, i: int, record: PatchRecord, sources: Sources
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    ending = parse_format(sources.settings.picture_format).ending
-    level = sources.levels[i]
+    ending, level = sources.format.ending, sources.levels[i]
     note = {**patch_json(record, sources.store.settings, sources.grid), **level.to_dict()}
     sample = {
         "__key__": f"{key}-{level.level.name}",
@@ -216,7 +217,7 @@ def _pair(
 def _grouped(
     key: str, hr: np.ndarray, lr_levels: np.ndarray, record: PatchRecord, sources: Sources
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    picture_format = parse_format(sources.settings.picture_format)
+    picture_format = sources.format
     note = {
         **patch_json(record, sources.store.settings, sources.grid),
         "levels": [level.to_dict() for level in sources.levels],

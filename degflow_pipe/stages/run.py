@@ -104,7 +104,7 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
     """
     out = Path(recipe.out)
     store, mark = out / WORK, out / f"{WORK}.json"
-    _remove(store.with_name(store.name + files.PART))
+    files.remove(store.with_name(WORK + files.PART))
     begun = {"photos": recipe.photos, "ingest": asdict(recipe.ingest)}
     if files.exists(mark) and files.read_json(mark) == begun:
         return store
@@ -121,9 +121,7 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
 def _remove(store: Path) -> None:
     """Drop a store; one that is cut off in it does not look like a damaged one."""
     if files.exists(store):
-        if not store.name.endswith(files.PART):
-            store = files.renamed(store, store.name + files.PART)
-        files.remove(store)
+        files.remove(files.renamed(store, store.name + files.PART))
 
 
 def demo(
