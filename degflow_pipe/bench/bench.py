@@ -19,22 +19,23 @@ import torch
 from degflow_pipe import defaults, files
 from degflow_pipe.bench.limit import decoder_flops, level_seconds
 from degflow_pipe.bench.published import published_patch
-from degflow_pipe.checkpoint import CARD, write_checkpoint
+from degflow_pipe.checkpoint import write_checkpoint
 from degflow_pipe.degflow import DegFlow, noisy
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.levels import Grid
-from degflow_pipe.model.config import PRESETS, SolverConfig
+from degflow_pipe.model.config import PRESETS
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.patches import check_grid, check_size, crop_patches, starts
 from degflow_pipe.photos import find_photos, picture_size, read_photo
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.stages.common import compute_workers, one_thread_each
 from degflow_pipe.stages.recipe import KEEP, IngestSettings, LevelSettings, RunRecipe
 from degflow_pipe.stages.run import run
+from degflow_pipe.training.tune_solver import converged, largest_difference, solved
 
 A_PHOTO = 16
 """Patches in each of the photos that the run is fed with."""
@@ -161,15 +162,13 @@ def random_checkpoint(preset: str, folder: Path) -> Path:
     config = PRESETS[preset]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        rae = RAE(config.rae)
-        parts = torch.nn.ModuleDict(
-            {"rae": rae, "velocity": VelocityNet(config.velocity, config.rae)}
-        )
+        networks = {"rae": RAE(config.rae), "velocity": VelocityNet(config.velocity, config.rae)}
+        parts = torch.nn.ModuleDict(networks)
     path = folder / f"random-{preset}"
     write_checkpoint(
         path,
         parts.state_dict(),
-        f"{CARD}: random weights.\n",
+        "Random weights, to measure speed on.\n",
         name=path.name,
         model=config,
         levels=[{"name": "HR", "t": 0.0}, {"name": "LR", "t": 1.0}],
@@ -237,15 +236,10 @@ def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: Asked) -> dict[str
 
 def _difference(model: DegFlow, patches: np.ndarray, grid: Grid) -> dict[str, float | int]:
     """LR without noise against a solve at 1e-6."""
-    exact = SolverConfig("dopri5", rtol=1e-6, atol=1e-6, t_start=model.model.solver.t_start)
     largest, within = 0, []
     for hr in patches:
-        z, skips = model.encode(to_tensor(hr))
-        made, wanted = (
-            to_picture(model.decode(model.trajectory(z, grid.t, skips, solver), skips))[0]
-            for solver in (None, exact)
-        )
-        difference = np.abs(made.astype(np.int16) - wanted).max(-1)
+        wanted = solved(model, hr, grid.t, converged(model))
+        difference = largest_difference(solved(model, hr, grid.t), wanted)
         largest = max(largest, int(difference.max()))
         within.append(float((difference <= 1).mean()))
     return {"max_diff": largest, "share_within_1": float(np.mean(within))}

@@ -32,6 +32,7 @@ def published_patch(model: DegFlow, hr: np.ndarray, levels: list[float], out: Pa
     where it cannot solve.
     """
     try:
+        # SciPy comes without types; with its stubs installed the mark is unused.
         from scipy.integrate import solve_ivp  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
         raise UsageError(

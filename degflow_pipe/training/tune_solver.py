@@ -77,9 +77,9 @@ def tune_solver(
     levels = parse_t_grid(GRID).t
     with one_thread_each(model), (progress or Silent()).task("tune solver", None) as task:
         wanted, needed = [], 0
-        reference = _adaptive(REFERENCE_TOLERANCE, before.t_start)
+        reference = converged(model)
         for hr in pictures:
-            wanted.append(_solved(model, hr, levels, reference))
+            wanted.append(solved(model, hr, levels, reference))
             needed = max(needed, model.evaluations)
         for solver in _candidates(before.t_start):
             tried = _try(model, pictures, levels, solver, wanted)
@@ -148,13 +148,23 @@ def _told(solver: SolverConfig) -> str:
     return f"{solver.method} {size}"
 
 
-def _solved(
-    model: DegFlow, hr: np.ndarray, levels: list[float], solver: SolverConfig
+def converged(model: DegFlow) -> SolverConfig:
+    """The solve that others are held against, rtol = atol = 1e-6."""
+    return _adaptive(REFERENCE_TOLERANCE, model.model.solver.t_start)
+
+
+def solved(
+    model: DegFlow, hr: np.ndarray, levels: list[float], solver: SolverConfig | None = None
 ) -> np.ndarray:
-    """Decoded levels, (T, H, W, 3) uint8."""
+    """Decoded levels without noise, (T, H, W, 3) uint8; solver: another than the checkpoint's."""
     z, skips = model.encode(to_tensor(hr))
     path = model.trajectory(z, levels, skips, solver)
     return np.stack([to_picture(lr)[0] for lr in model.decode_levels(path, skips)])
+
+
+def largest_difference(made: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Of each pixel's channels, in grey levels: (..., H, W, 3) uint8 to (..., H, W)."""
+    return np.abs(made.astype(np.int16) - wanted).max(-1)
 
 
 def _try(
@@ -168,11 +178,11 @@ def _try(
     within = np.zeros(len(levels))
     most = evaluations = 0
     for i, (hr, reference) in enumerate(zip(pictures, wanted, strict=True)):
-        made = _solved(model, hr, levels, solver)
+        made = solved(model, hr, levels, solver)
         evaluations = max(evaluations, model.evaluations)
-        difference = np.abs(made.astype(np.int16) - reference)
+        difference = largest_difference(made, reference)
         most = max(most, int(difference.max()))
-        within += (difference.max(-1) <= 1).mean((1, 2))
+        within += (difference <= 1).mean((1, 2))
         left = len(pictures) - i - 1
         if (within.min() + left) / len(pictures) < SHARE:
             break
