@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    photos: Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")],
+    photos: o.Photos,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     against: Annotated[
         Optional[str],  # noqa: UP045
@@ -28,7 +28,7 @@ def bench(
         Optional[str],  # noqa: UP045
         typer.Option(help="Random weights of this size, published or compact, for both."),
     ] = None,
-    patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = defaults.PATCH,
+    patch: o.Patch = defaults.PATCH,
     patches: Annotated[int, typer.Option(help="Patches that ours makes, at most.")] = 128,
     compare: Annotated[int, typer.Option(help="Patches that the published procedure makes.")] = 4,
     t_grid: o.TGrid = None,
@@ -38,7 +38,7 @@ def bench(
     keep: Annotated[
         str, typer.Option(help="What the run leaves in the store: levels, latents or none.")
     ] = "none",
-    format: Annotated[str, typer.Option(help="png, webp (lossless) or jpeg:QUALITY.")] = "png",
+    format: o.Format = "png",
     folder: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Also tell the time that these photos would take."),

@@ -17,6 +17,9 @@ StorePath = Annotated[Path, typer.Option("--store", help="The store, a zarr fold
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")]
 Batch = Annotated[int, typer.Option("--batch", help="Patches computed at once on a GPU.")]
 Workers = Annotated[int, typer.Option("--workers", help="Units of work at once; 0: one a core.")]
+Format = Annotated[str, typer.Option("--format", help="png, webp (lossless) or jpeg:QUALITY.")]
+Patch = Annotated[int, typer.Option("--patch", help="Side of a patch in pixels.")]
+Photos = Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 TGrid = Annotated[
     Optional[str],  # noqa: UP045  (typer reads it at run time)

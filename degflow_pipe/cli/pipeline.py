@@ -43,7 +43,7 @@ def ingest(
     ],
     store: o.StorePath = o.STORE,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
-    patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = defaults.PATCH,
+    patch: o.Patch = defaults.PATCH,
     stride: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(
@@ -134,7 +134,7 @@ def shard(
     uneven: Annotated[
         str, typer.Option(help="Where HR / scale is not whole: refuse, or crop HR.")
     ] = "refuse",
-    format: Annotated[str, typer.Option(help="png, webp (lossless) or jpeg:QUALITY.")] = "png",
+    format: o.Format = "png",
     overwrite: o.Overwrite = False,
     workers: o.Workers = 0,
     json: o.Json = False,
@@ -247,14 +247,14 @@ def preview(
 
 
 def degrade(
-    photos: Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")],
+    photos: o.Photos,
     out: o.Out = Path("lr"),
     t_grid: o.TGrid = None,
     t: o.T = None,
     scales: o.Scales = None,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
-    format: Annotated[str, typer.Option(help="png, webp (lossless) or jpeg:QUALITY.")] = "png",
+    format: o.Format = "png",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace LR that was made with other settings.")
     ] = False,
