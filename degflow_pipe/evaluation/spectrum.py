@@ -35,7 +35,7 @@ def power(picture: np.ndarray, bands: int = 32) -> np.ndarray:
     (B,) float64. White noise of variance v has power v in every band.
     """
     _check(picture, bands)
-    window = _window()
+    window = hann_window(TILE)
     total = np.zeros((TILE, TILE))
     tiles = 0
     for row in _spectra(picture, window):
@@ -54,7 +54,7 @@ def coherence(a: np.ndarray, b: np.ndarray, bands: int = 32) -> np.ndarray:
     if a.shape != b.shape:
         raise ValueError(f"pictures of one shape are needed, got {a.shape} and {b.shape}")
     _check(a, bands)
-    window = _window()
+    window = hann_window(TILE)
     cross = np.zeros((TILE, TILE), complex)
     power_a, power_b = np.zeros((TILE, TILE)), np.zeros((TILE, TILE))
     tiles = 0
@@ -90,9 +90,9 @@ def _check(picture: np.ndarray, bands: int) -> None:
         )
 
 
-def _window() -> np.ndarray:
-    """(128, 128) periodic Hann window: half-overlapping ones add up evenly."""
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(TILE) / TILE)
+def hann_window(side: int) -> np.ndarray:
+    """(side, side) periodic Hann window: half-overlapping ones add up evenly."""
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(side) / side)
     return np.outer(hann, hann)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from degflow_pipe.evaluation.spectrum import hann_window
 from degflow_pipe.model.noise import BRIGHTNESS, NODES, KnotNoise, hats, local
 
 TILE = 64
@@ -86,12 +87,6 @@ def _tiles(picture: np.ndarray) -> np.ndarray:
     return tiles[:: -(-len(tiles) // TILES)].copy()
 
 
-def _window() -> np.ndarray:
-    """(64, 64) periodic Hann window."""
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(TILE) / TILE)
-    return np.outer(hann, hann).astype(np.float32)
-
-
 def _lines_between() -> np.ndarray:
     """How much each node counts at the frequencies of a tile, (64, K)."""
     return hats(np.abs(np.fft.fftfreq(TILE)), NODES)
@@ -99,7 +94,7 @@ def _lines_between() -> np.ndarray:
 
 def _powers(tiles: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """(N, 64, 64, 3) to its power along each axis at the nodes, (N, 3, K²), under a Hann window."""
-    window, share = _window(), _lines_between()
+    window, share = hann_window(TILE).astype(np.float32), _lines_between()
     share /= share.sum(0)
     found = np.empty((len(tiles), 3, len(NODES), len(NODES)))
     for i, tile in enumerate(tiles):
@@ -117,7 +112,7 @@ def _spread(amplitudes: np.ndarray) -> np.ndarray:
 
     amplitudes: (N, 64, 64), which a field is multiplied with in each tile.
     """
-    window = _window()
+    window = hann_window(TILE).astype(np.float32)
     total = np.zeros((TILE, TILE))
     for amplitude in amplitudes:
         total += np.abs(np.fft.fft2(window * amplitude)) ** 2
