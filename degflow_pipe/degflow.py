@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +88,10 @@ class DegFlow:
         self.info: CheckpointInfo | None = None
         self.evaluations = 0
         """Evaluations of v in the last solve."""
+        self.turn: AbstractContextManager[object] = (
+            nullcontext() if self.device.type == "cpu" else Lock()
+        )
+        """Held by the thread that computes on a GPU: its memory is that of one batch."""
 
     @classmethod
     def load(cls, path_or_name: str, device: str = "auto") -> DegFlow:

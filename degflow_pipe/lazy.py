@@ -15,7 +15,7 @@ from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import UsageError
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.reading.samples import Sample
-from degflow_pipe.stages.common import one_thread_each
+from degflow_pipe.stages.common import Batches, one_thread_each
 from degflow_pipe.stages.generate import check_store, made_levels
 from degflow_pipe.store import PatchRecord, Store
 
@@ -110,7 +110,7 @@ class LazyPairs(Dataset[Sample]):
         model = self._model
         noise = model.noise_model(self._noise)
         with one_thread_each(model):
-            lr = made_levels(model, hr, latents, [t], noise, self._seed)[:, 0]
+            lr = made_levels(Batches(model, 1), hr, latents, [t], noise, self._seed)[:, 0]
         record = records[i - first]
         assert model.info is not None
         info = {

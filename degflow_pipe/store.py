@@ -91,11 +91,15 @@ class PhotoRecord:
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """What a unit holds. sha256: digests of the arrays' bytes, by array name."""
+    """What a unit holds. sha256: digests of the arrays' bytes, by array name.
+
+    computed: what the latents' last bits depend on, the kind of device and on a GPU the batch.
+    """
 
     patches: list[PatchRecord]
     finished: list[PhotoRecord]
     sha256: dict[str, str]
+    computed: dict[str, Any]
 
 
 def digest(array: np.ndarray) -> str:
@@ -165,6 +169,7 @@ class Store:
                 patches=[read(PatchRecord, p, "patch") for p in data["patches"]],
                 finished=[read(PhotoRecord, p, "photo") for p in data["finished"]],
                 sha256=dict(data["sha256"]),
+                computed=dict(data.get("computed", {})),
             )
         except (KeyError, TypeError, DegflowError) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
@@ -190,12 +195,13 @@ class Store:
         latents: np.ndarray,
         patches: list[PatchRecord],
         finished: list[PhotoRecord],
+        computed: dict[str, Any],
     ) -> None:
         """One unit's n <= UNIT patches: hr (n, P, P, 3) uint8, latents (n, C, h, w) float32."""
         self._write("hr", unit, hr)
         self._write("latents", unit, latents)
         sums = {"hr": digest(hr), "latents": digest(latents)}
-        record = UnitRecord(patches, finished, sums)
+        record = UnitRecord(patches, finished, sums, computed)
         files.write_json(self._mark(INGEST, unit), asdict(record))
 
     def hr(self, unit: int) -> np.ndarray:
@@ -261,11 +267,11 @@ class Store:
                 _create(self.path / name, (len(grid), p, p, 3), np.uint8, 2, attributes)
         self._grow(self._array(name), room)
 
-    def write_levels(self, grid: Grid, unit: int, lr: np.ndarray) -> None:
-        """One unit's LR of a grid: (n, T, P, P, 3) uint8."""
+    def write_levels(self, grid: Grid, unit: int, lr: np.ndarray, computed: dict[str, Any]) -> None:
+        """One unit's LR of a grid: (n, T, P, P, 3) uint8. computed: see `UnitRecord`."""
         self._write(f"levels/{grid.name}", unit, lr)
         sums = {"levels": digest(lr), "hr": self.record(unit).sha256["hr"]}
-        files.write_json(self._mark(grid.name, unit), {"sha256": sums})
+        files.write_json(self._mark(grid.name, unit), {"sha256": sums, "computed": computed})
 
     def level_sums(self, grid: str, unit: int) -> dict[str, str]:
         """The recorded SHA-256 of a unit's `levels`, and of the `hr` they were made from."""

@@ -21,6 +21,7 @@ from degflow_pipe.bench.limit import decoder_flops, level_seconds
 from degflow_pipe.bench.published import published_patch
 from degflow_pipe.checkpoint import write_checkpoint
 from degflow_pipe.degflow import DegFlow, noisy
+from degflow_pipe.engine import check_workers
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.config import PRESETS
@@ -32,7 +33,7 @@ from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.shards.pictures import parse_format
-from degflow_pipe.stages.common import compute_workers, one_thread_each
+from degflow_pipe.stages.common import one_thread_each
 from degflow_pipe.stages.recipe import KEEP, IngestSettings, LevelSettings, RunRecipe
 from degflow_pipe.stages.run import run
 from degflow_pipe.training.tune_solver import converged, largest_difference, solved
@@ -97,7 +98,7 @@ def bench(
 
     Raises PhotoError where no patch can be cut from the photos.
     """
-    at_once = compute_workers(model, workers)
+    at_once = check_workers(workers)
     check_grid(asked.patch, asked.patch, model.model.side_multiple)
     patches = np.stack(list(itertools.islice(_patches(photos, asked.patch), asked.patches)))
     few = patches[: asked.compare]
@@ -124,7 +125,9 @@ def bench(
                 published.append(time.perf_counter() - began)
                 task.advance()
     with one_thread_each(model):
-        level = level_seconds(model, patches[: 1 if model.device.type == "cpu" else batch], at_once)
+        on_cpu = model.device.type == "cpu"
+        together, threads = (1, at_once) if on_cpu else (batch, 1)
+        level = level_seconds(model, patches[:together], threads)
         parts = _parts(model, patches[0], grid, asked)
         nfe = model.evaluations
         difference = _difference(model, few, grid)

@@ -13,7 +13,7 @@ import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.engine import in_order
+from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.noise import NoiseModel, noise_rng
@@ -21,7 +21,7 @@ from degflow_pipe.photos import PhotoFile, find_photos, read_photo
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.shards.pictures import parse_format
-from degflow_pipe.stages.common import checkpoint_id, compute_workers, one_thread_each
+from degflow_pipe.stages.common import checkpoint_id, one_thread_each
 from degflow_pipe.tiles import Span, spans
 
 AT_ONCE = 4
@@ -63,16 +63,16 @@ def degrade(
     """Write the LR of whole photos at every level of the grid, as large as the photo.
 
     photos: files, folders and globs. names: of the levels in the files' names, `t0500` and so on by
-    default: PHOTO_t0500.png. noise, seed: see `DegFlow.degrade`. workers: tiles computed at once on
-    the CPU, 0 for one a core. A photo whose LR is complete is left as it is; memory grows with the
-    largest photo, not with the number of levels or photos.
+    default: PHOTO_t0500.png. noise, seed: see `DegFlow.degrade`. workers: tiles at once, 0 for
+    one a core; a GPU computes one of them. A photo whose LR is complete is left as it is; memory
+    grows with the largest photo, not with the number of levels or photos.
 
     Photos below `out` are left out: they may be LR of an earlier run. A photo that cannot be read
     is skipped and named. Raises UsageError for two photos of one output name or where all of them
     lie below `out`, FileError for files in the way that are not this photo's LR of these settings,
     PhotoError where no photo is left.
     """
-    at_once = compute_workers(model, workers)
+    at_once = check_workers(workers)
     noise_model = model.noise_model(noise)
     encoding = parse_format(picture_format)
     names = names or [level.name for level in grid.levels]
@@ -244,11 +244,13 @@ class _Tiled:
         Noise is another in each tile, so it is its power that passes from one to the next.
         """
         hr = np.ascontiguousarray(self.hr[row.slice, column.slice])
-        z, skips = self.model.encode(to_tensor(hr))
-        path = self.model.trajectory(z, levels, skips)
+        with self.model.turn:
+            z, skips = self.model.encode(to_tensor(hr))
+            path = self.model.trajectory(z, levels, skips)
+            pictures = list(self.model.decode_levels(path, skips))
         weight = (row.weight[:, None] * column.weight)[..., None]
         parts = []
-        for t, expected in zip(levels, self.model.decode_levels(path, skips), strict=True):
+        for t, expected in zip(levels, pictures, strict=True):
             picture = expected[0].mul(255).movedim(0, -1).cpu().numpy()
             part = picture * weight
             if self.noise is not None:

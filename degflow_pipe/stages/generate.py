@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from degflow_pipe import defaults, files
 from degflow_pipe.degflow import DegFlow, noisy
-from degflow_pipe.engine import Engine, in_order
+from degflow_pipe.engine import Engine, check_workers, in_order
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import NO_NOISE, Grid
 from degflow_pipe.model.noise import NoiseModel
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.stages.common import check_batch, checkpoint_id, compute_workers, one_thread_each
+from degflow_pipe.stages.common import Batches, checkpoint_id, one_thread_each
 from degflow_pipe.store import Store
 
 
@@ -28,7 +27,8 @@ class GenerateSummary:
     """What a generate did. pairs: LR pictures made now; known: those that were there.
 
     noise: what the LR carries, see `levels.Grid`. evaluations: of v for a patch, None where nothing
-    was left to make.
+    was left to make. batch: patches computed at once, the least where a GPU's memory did not do for
+    what was asked.
     """
 
     store: str
@@ -36,6 +36,7 @@ class GenerateSummary:
     t: list[float]
     noise: str
     evaluations: int | None
+    batch: int
     patches: int = 0
     pairs: int = 0
     known: int = 0
@@ -60,12 +61,12 @@ def generate(
 
     Units that are complete are left as they are; the others are made. noise, seed: see
     `DegFlow.degrade`; LR with other noise is another grid. batch: patches computed at
-    once on a GPU. workers: units computed at once on the CPU, 0 for one a core.
+    once on a GPU. workers: units of work at once, 0 for one a core.
 
     Raises StoreError where the store is missing, empty, or of another checkpoint, UsageError for
     noise that the checkpoint does not have.
     """
-    at_once = compute_workers(model, workers)
+    at_once = check_workers(workers)
     source = Store.open(store)
     maker = LevelMaker(source, model, grid, noise, seed, batch)
     grid = maker.grid
@@ -91,6 +92,7 @@ def generate(
         t=grid.t,
         noise=grid.noise,
         evaluations=evaluations,
+        batch=maker.batches.least,
         patches=sum(counts.values()),
         pairs=pairs,
         known=total - pairs,
@@ -110,23 +112,33 @@ def check_store(store: Store, model: DegFlow) -> None:
 
 
 def made_levels(
-    model: DegFlow,
+    batches: Batches,
     hr: np.ndarray,
     latents: np.ndarray,
     t: list[float],
     noise: NoiseModel | None,
     seed: int,
 ) -> np.ndarray:
-    """LR of patches at T levels, computed together.
+    """LR of up to `batches.size` patches at T levels.
 
     hr: (B, P, P, 3) uint8; latents: (B, C, h, w) float32. Returns (B, T, P, P, 3) uint8.
     """
-    lr = np.empty((len(hr), len(t), *hr.shape[1:]), np.uint8)
-    _, skips = model.encode(to_tensor(hr))
-    path = model.trajectory(torch.from_numpy(latents), t, skips)
-    for i, expected in enumerate(model.decode_levels(path, skips)):
-        lr[:, i] = noisy(expected, hr, t[i], noise, seed)
-    return lr
+    model = batches.model
+
+    def expected(hr: np.ndarray, latents: np.ndarray) -> Tensor:
+        """(B, T, 3, P, P) float32 in [0, 1]."""
+        x = to_tensor(hr)
+        lr = torch.empty((len(hr), len(t), *x.shape[1:]), device=model.device)
+        _, skips = model.encode(x)
+        path = model.trajectory(torch.from_numpy(latents), t, skips)
+        for i, level in enumerate(model.decode_levels(path, skips)):
+            lr[:, i] = level
+        return lr
+
+    pictures = batches.compute(expected, hr, latents)
+    # Drawn when the GPU's turn is another's.
+    levels = [noisy(pictures[:, i], hr, t_i, noise, seed) for i, t_i in enumerate(t)]
+    return np.stack(levels, axis=1)
 
 
 class LevelMaker:
@@ -144,15 +156,10 @@ class LevelMaker:
         seed: int = 0,
         batch: int = defaults.BATCH,
     ) -> None:
-        check_batch(batch)
         check_store(store, model)
-        self.model, self.seed = model, seed
+        self.batches, self.seed = Batches(model, batch), seed
+        self.batch = self.batches.size
         self.noise = model.noise_model(noise)
-        # On the CPU the patches go one by one, so that memory stays small: see `DegFlow` for why
-        # this gives the same bytes as any batch.
-        self.batch = 1 if model.device.type == "cpu" else batch
-        # A GPU serves one batch at a time, or memory would grow with the workers.
-        self._turn = nullcontext() if model.device.type == "cpu" else Lock()
         assert model.info is not None
         self.grid = replace(
             grid,
@@ -162,8 +169,7 @@ class LevelMaker:
 
     def levels(self, hr: np.ndarray, latents: np.ndarray) -> np.ndarray:
         """LR of patches at the levels of the grid: see `made_levels`."""
-        with self._turn:
-            return made_levels(self.model, hr, latents, self.grid.t, self.noise, self.seed)
+        return made_levels(self.batches, hr, latents, self.grid.t, self.noise, self.seed)
 
 
 def generate_unit(unit: int, store: Store, maker: LevelMaker) -> int:
@@ -175,5 +181,5 @@ def generate_unit(unit: int, store: Store, maker: LevelMaker) -> int:
     lr = np.empty((len(hr), len(maker.grid), *hr.shape[1:]), np.uint8)
     for i in range(0, len(hr), size):
         lr[i : i + size] = maker.levels(hr[i : i + size], latents[i : i + size])
-    store.write_levels(maker.grid, unit, lr)
-    return maker.model.evaluations
+    store.write_levels(maker.grid, unit, lr, maker.batches.used)
+    return maker.batches.model.evaluations

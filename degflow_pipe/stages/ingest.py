@@ -22,13 +22,16 @@ from degflow_pipe.patches import Patch, check_grid, check_size, crop_patches
 from degflow_pipe.photos import Photo, PhotoFile, decode_photo, find_photos, read_file
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent, Task
-from degflow_pipe.stages.common import check_batch, checkpoint_id, compute_workers, one_thread_each
+from degflow_pipe.stages.common import Batches, checkpoint_id, one_thread_each
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store, StoreSettings
 
 
 @dataclass
 class IngestSummary:
-    """What an ingest did. photos: newly ingested; known: already in the store."""
+    """What an ingest did. photos: newly ingested; known: already in the store.
+
+    batch: patches encoded at once, the least where a GPU's memory did not do for what was asked.
+    """
 
     store: str
     photos: int = 0
@@ -38,6 +41,7 @@ class IngestSummary:
     duplicate: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     patches_in_store: int = 0
+    batch: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,21 +86,22 @@ def ingest(
     check_grid(patch, stride, model.model.side_multiple)
     if not 0 <= min_detail < float("inf"):
         raise UsageError(f"--min-detail must be 0 or more, got {min_detail}")
-    check_batch(batch)
-    readers = check_workers(workers)
+    batches = Batches(model, batch)
+    workers = check_workers(workers)
     found = list(find_photos(photos))
     with files.one_writer(store), one_thread_each(model):
         target = _open(store, patch, model)
-        stream = _Stream(target, patch, stride, min_detail, strict, readers)
+        stream = _Stream(target, patch, stride, min_detail, strict, workers)
 
         def work(unit: PatchUnit) -> PatchUnit:
-            return ingest_unit(unit, target, model, batch)
+            return ingest_unit(unit, target, batches)
 
         with (progress or Silent()).task("ingest", len(found)) as task:
-            for _ in engine(work, stream.units(found, task), compute_workers(model, workers)):
+            for _ in engine(work, stream.units(found, task), workers):
                 pass
         target.note_skipped(stream.summary.skipped, stream.ingested)
     summary = stream.summary
+    summary.batch = batches.least
     summary.patches_in_store = sum(len(record.patches) for _, record in target.records())
     if not summary.patches_in_store:
         reasons = "; ".join(list(summary.skipped.values())[:3]) or "every patch was flat"
@@ -104,14 +109,15 @@ def ingest(
     return summary
 
 
-def ingest_unit(unit: PatchUnit, store: Store, model: DegFlow, batch: int) -> PatchUnit:
+def ingest_unit(unit: PatchUnit, store: Store, batches: Batches) -> PatchUnit:
     """Encode one unit's patches and write them, their latents and, last, the unit's mark."""
-    hr = np.stack(unit.pixels)
-    latents = [
-        model.encode(to_tensor(hr[i : i + batch]))[0].cpu().numpy()
-        for i in range(0, len(hr), batch)
+    hr, size = np.stack(unit.pixels), batches.size
+    parts = [
+        batches.compute(lambda x: batches.model.encode(to_tensor(x))[0], hr[i : i + size])
+        for i in range(0, len(hr), size)
     ]
-    store.write_patches(unit.number, hr, np.concatenate(latents), unit.records, unit.finished)
+    latents = np.concatenate([part.cpu().numpy() for part in parts])
+    store.write_patches(unit.number, hr, latents, unit.records, unit.finished, batches.used)
     return unit
 
 

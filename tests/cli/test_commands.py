@@ -22,8 +22,8 @@ PATCHES = 27
 """Of 64 pixels in the photo folder."""
 
 INGEST = {"store", "photos", "known", "patches", "flat", "duplicate", "skipped"}
-INGEST |= {"patches_in_store"}
-GENERATE = {"store", "grid", "t", "noise", "evaluations", "patches", "pairs", "known"}
+INGEST |= {"patches_in_store", "batch"}
+GENERATE = {"store", "grid", "t", "noise", "evaluations", "batch", "patches", "pairs", "known"}
 SHARD = {"out", "name", "tars", "samples", "pairs", "patches", "bytes"}
 
 

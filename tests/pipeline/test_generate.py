@@ -126,10 +126,10 @@ def test_a_generate_that_was_stopped_ends_in_the_same_store(
 ) -> None:
     write = Store.write_levels
 
-    def stop_at_1(self: Store, grid: Grid, unit: int, lr: np.ndarray) -> None:
+    def stop_at_1(self: Store, grid: Grid, unit: int, *rest: Any) -> None:
         if unit == 1:
             raise RuntimeError("power cut")
-        write(self, grid, unit, lr)
+        write(self, grid, unit, *rest)
 
     with monkeypatch.context() as patched:
         patched.setattr(Store, "write_levels", stop_at_1)

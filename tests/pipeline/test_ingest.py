@@ -77,6 +77,7 @@ def test_every_patch_is_there_with_where_it_came_from_and_its_latent(
         "duplicate": 0,
         "skipped": {},
         "patches_in_store": 27,
+        "batch": 1,
     }
     expected = []
     for name in PHOTOS:

@@ -24,6 +24,8 @@ COUNTS = (UNIT, 5)
 GRID = replace(parse_t("0.25,1"), scales=(1.75, 4.0))
 OTHER = replace(parse_t("0.5,0.75,1"), scales=(2.0, 3.1, 4.0), noise="calibrated-0-0123456789ab")
 
+CPU = {"device": "cpu"}
+
 Tree = Callable[[Path], dict[str, bytes]]
 
 
@@ -54,10 +56,10 @@ def filled(tmp_path: Path) -> Path:
     store = Store.create(path, SETTINGS)
     store.make_room(2)
     for unit in range(2):
-        store.write_patches(unit, *content(unit), *records(unit))
+        store.write_patches(unit, *content(unit), *records(unit), CPU)
     store.make_grid(GRID)
     for unit in range(2):
-        store.write_levels(GRID, unit, level_content(GRID, unit))
+        store.write_levels(GRID, unit, level_content(GRID, unit), CPU)
     return path
 
 
@@ -114,7 +116,7 @@ def test_a_store_grows_without_touching_what_is_there(filled: Path, tree: Tree) 
     before = tree(filled)
     store.make_room(3)
     hr, latents = content(1)
-    store.write_patches(2, hr[::-1], latents[::-1], *records(1))
+    store.write_patches(2, hr[::-1], latents[::-1], *records(1), CPU)
     after = tree(filled)
     changed = {name for name in before if after[name] != before[name]}
     assert changed == {"hr/zarr.json", "latents/zarr.json"}  # the arrays' new shapes
@@ -134,7 +136,7 @@ def test_grids_live_side_by_side(filled: Path, tree: Tree) -> None:
     before = tree(filled)
     store.make_grid(OTHER)
     assert store.units(OTHER.name) == []
-    store.write_levels(OTHER, 1, level_content(OTHER, 1))
+    store.write_levels(OTHER, 1, level_content(OTHER, 1), CPU)
     assert store.grids() == sorted([GRID.name, OTHER.name])
     assert (store.grid(GRID.name), store.grid(OTHER.name)) == (GRID, OTHER)
     assert (store.units(GRID.name), store.units(OTHER.name)) == ([0, 1], [1])
@@ -180,9 +182,9 @@ def test_levels_count_only_where_they_were_made_from_the_patches_that_are_there(
     assert store.units_with_levels(GRID.name) == [0, 1]
     assert store.units_with_levels(OTHER.name) == []
     hr, latents = content(0)
-    store.write_patches(0, hr[::-1], latents, *records(0))
+    store.write_patches(0, hr[::-1], latents, *records(0), CPU)
     assert store.units_with_levels(GRID.name) == [1]
-    store.write_levels(GRID, 0, level_content(GRID, 0))
+    store.write_levels(GRID, 0, level_content(GRID, 0), CPU)
     assert store.units_with_levels(GRID.name) == [0, 1]
 
 
