@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Protocol, TypeVar
 
 from degflow_pipe.errors import UsageError
@@ -39,19 +39,25 @@ def check_workers(workers: int) -> int:
 
 
 def in_order(
-    function: Callable[[Unit], Result], units: Iterable[Unit], workers: int
+    function: Callable[[Unit], Result],
+    units: Iterable[Unit],
+    workers: int,
+    pool: ThreadPoolExecutor | None = None,
 ) -> Iterator[Result]:
     """Apply function to units, `workers` at a time, and yield the results in the units' order.
 
     Units are drawn only as workers come free, so memory does not grow with their number. The first
-    error stops the rest and is raised when the units in flight have ended.
+    error stops the rest and is raised when the units in flight have ended. pool: threads that are
+    shared with others, in place of `workers` of its own; the function must not wait for them.
     """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="degflow")
+    own = ThreadPoolExecutor(workers, thread_name_prefix="degflow") if pool is None else None
+    threads = own or pool
+    assert threads is not None
     running: deque[Future[Result]] = deque()
     in_hurry = False
     try:
         for unit in units:
-            running.append(pool.submit(function, unit))
+            running.append(threads.submit(function, unit))
             if len(running) > workers:
                 yield running.popleft().result()
         while running:
@@ -62,4 +68,9 @@ def in_order(
         in_hurry = True
         raise
     finally:
-        pool.shutdown(wait=not in_hurry, cancel_futures=True)
+        for future in running:
+            future.cancel()
+        if own is not None:
+            own.shutdown(wait=not in_hurry)
+        elif not in_hurry:
+            wait(running)

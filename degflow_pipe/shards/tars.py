@@ -6,16 +6,19 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from webdataset import TarWriter
 
 from degflow_pipe import files
+from degflow_pipe.engine import in_order
 from degflow_pipe.levels import Grid
 from degflow_pipe.shards.layout import (
     PackedLevel,
@@ -62,36 +65,39 @@ class Sources:
 
 
 class UnitReader:
-    """HR and levels of one unit's patches, for one thread."""
+    """HR and levels of one unit's patches."""
 
     def __init__(self, sources: Sources, unit: int) -> None:
         store, self.maker = sources.store, sources.maker
+        self.size = 1 if self.maker is None else self.maker.batch
+        """Patches in a batch; those of a unit are cut into batches from its first one on."""
         self.records = store.record(unit).patches
         self.hr = store.hr(unit)
-        self.made, self.first = np.empty(0), -1
         if self.maker is None:
             self.lr = store.levels(sources.grid.name, unit)
         else:
             self.latents = store.latents(unit)
 
+    def batch(self, number: int) -> np.ndarray:
+        """LR of a batch, (B, T, P, P, 3) uint8: whole, as on a GPU a part may have other bytes."""
+        batch = slice(number * self.size, (number + 1) * self.size)
+        if self.maker is None:
+            return self.lr[batch]
+        return self.maker.levels(self.hr[batch], self.latents[batch])
+
     def levels(self, place: int) -> np.ndarray:
         """LR of the patch at that place in the unit, (T, P, P, 3) uint8."""
-        if self.maker is None:
-            return self.lr[place]
-        # Whole batches of the unit, whatever part of it is wanted: see `DegFlow` for why.
-        size = self.maker.batch
-        first = place // size * size
-        if first != self.first:
-            batch = slice(first, first + size)
-            self.made = self.maker.levels(self.hr[batch], self.latents[batch])
-            self.first = first
-        return self.made[place - first]
+        return self.batch(place // self.size)[place % self.size]
 
 
-def shard_unit(plan: TarPlan, sources: Sources, out: Path) -> dict[str, Any]:
+def shard_unit(
+    plan: TarPlan, sources: Sources, out: Path, workers: int, pool: ThreadPoolExecutor | None = None
+) -> dict[str, Any]:
     """Write one tar and, last, its mark; a tar whose mark still fits is left as it is.
 
-    Returns the mark: digest, tar, sha256, bytes, samples, pairs, squared error by level, index.
+    workers: batches that are made and coded at once, in the threads of `pool`, which several tars
+    may share. Returns the mark: digest, tar, sha256, bytes, samples, pairs, squared error by level,
+    index.
     """
     tar = out / sources.settings.tar(plan.number)
     mark_path = out / sources.settings.marks / f"{plan.number:06d}.json"
@@ -108,9 +114,12 @@ def shard_unit(plan: TarPlan, sources: Sources, out: Path) -> dict[str, Any]:
         # Fixed owner, mode and time: the same samples give the same bytes.
         writer = TarWriter(file, encoder=False, user="degflow", group="degflow", mtime=0)
         try:
-            for sample, note in _samples(plan, sources, errors, counts):
-                writer.write(sample)
-                notes[sample["__key__"]] = note
+            for batch in in_order(_samples, _batches(plan, sources), workers, pool):
+                for sample, note, squares in batch:
+                    writer.write(sample)
+                    notes[sample["__key__"]] = note
+                    for i, error in squares.items():
+                        errors[i], counts[i] = errors[i] + error, counts[i] + 1
             writer.close()
         except BaseException:
             with suppress(OSError):  # else it tries to write its end when it is collected
@@ -174,30 +183,60 @@ def _digest(plan: TarPlan, sources: Sources) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _samples(
-    plan: TarPlan, sources: Sources, errors: np.ndarray, counts: np.ndarray
-) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Samples of a tar with their JSON; adds each pair's mean squared error to `errors`."""
+@dataclass(frozen=True)
+class _Batch:
+    """A part of a tar: its rows of patches that are made together."""
+
+    sources: Sources
+    reader: UnitReader
+    number: int
+    rows: list[tuple[int, int, int, int]]
+
+
+class _Made(NamedTuple):
+    """A sample, its JSON, and the mean squared error of each of its levels, by index."""
+
+    sample: dict[str, Any]
+    note: dict[str, Any]
+    errors: dict[int, float]
+
+
+def _batches(plan: TarPlan, sources: Sources) -> Iterator[_Batch]:
+    """A tar's rows, cut where the maker's batches end; single patches where levels are stored."""
     held = -1
-    for unit, place, first, end in plan.rows:
+    size = 1 if sources.maker is None else sources.maker.batch
+    for (unit, number), rows in groupby(plan.rows, lambda row: (row[0], row[1] // size)):
         if unit != held:
             held, reader = unit, UnitReader(sources, unit)
-        hr, lr_levels, record = reader.hr[place], reader.levels(place), reader.records[place]
-        for i in range(first, end):
-            errors[i] += np.mean((hr.astype(np.float64) - lr_levels[i]) ** 2)
-            counts[i] += 1
+        yield _Batch(sources, reader, number, list(rows))
+
+
+def _samples(batch: _Batch) -> list[_Made]:
+    """Samples of a batch, coded."""
+    made: list[_Made] = []
+    sources = batch.sources
+    lr = batch.reader.batch(batch.number)
+    for unit, place, first, end in batch.rows:
+        hr, record = batch.reader.hr[place], batch.reader.records[place]
+        lr_levels = lr[place % batch.reader.size]
+        squares = {
+            i: float(np.mean((hr.astype(np.float64) - lr_levels[i]) ** 2))
+            for i in range(first, end)
+        }
         key = patch_key(unit, place, record)
         if sources.settings.layout == "grouped":
-            yield _grouped(key, hr, lr_levels, record, sources)
+            made.append(_Made(*_grouped(key, hr, lr_levels, record, sources), squares))
             continue
         hr_files: dict[int, bytes] = {}
-        for i in range(first, end):
+        for i, error in squares.items():
             packed_hr, packed_lr = sources.levels[i].packing.apply(hr, lr_levels[i])
             # Most levels pack the same HR: it is coded once.
             if len(packed_hr) not in hr_files:
                 hr_files[len(packed_hr)] = sources.format.encode(packed_hr)
             hr_file = hr_files[len(packed_hr)]
-            yield _pair(key, hr_file, sources.format.encode(packed_lr), i, record, sources)
+            lr_file = sources.format.encode(packed_lr)
+            made.append(_Made(*_pair(key, hr_file, lr_file, i, record, sources), {i: error}))
+    return made
 
 
 def _pair(

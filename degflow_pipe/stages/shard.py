@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,16 @@ from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.card import contact_sheet, write_card
 from degflow_pipe.shards.layout import (
     ShardSettings,
+    TarPlan,
     plan_tars,
     settings_json,
 )
 from degflow_pipe.shards.summary import FORMAT, INDEX, VERSION
 from degflow_pipe.shards.tars import Maker, Sources, shard_unit
 from degflow_pipe.store import Store
+
+TARS_AT_ONCE = 4
+"""Tars that share the workers, so that none of them waits where a tar begins or ends."""
 
 
 @dataclass
@@ -76,14 +81,18 @@ def shard(
     with files.one_writer(out):
         _clear_way(out, settings, wanted, overwrite)
         plans = plan_tars(counts, len(chosen), settings)
-        marks = engine(lambda plan: shard_unit(plan, sources, out), plans, workers)
         totals = _Totals()
         tars = sum(1 for _ in plan_tars(counts, len(chosen), settings))
         with (
             (progress or Silent()).task("shard", tars) as task,
             files.writing(out / f"{settings.name}{INDEX}") as index,
+            ThreadPoolExecutor(workers, thread_name_prefix="degflow") as pool,
         ):
-            for mark in marks:
+
+            def work(plan: TarPlan) -> dict[str, Any]:
+                return shard_unit(plan, sources, out, workers, pool)
+
+            for mark in engine(work, plans, min(workers, TARS_AT_ONCE)):
                 totals.add(mark)
                 for line in mark["index"]:
                     index.write(json.dumps(line, sort_keys=True).encode() + b"\n")

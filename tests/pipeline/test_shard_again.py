@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,10 @@ def out(whole: Path, tmp_path: Path) -> Path:
 def stop_after(count: int) -> Callable[..., Any]:
     """A `shard_unit` that fails from the unit `count` on."""
 
-    def work(plan: Any, sources: Any, out: Path) -> dict[str, Any]:
+    def work(plan: Any, sources: Any, out: Path, *threads: Any) -> dict[str, Any]:
         if plan.number >= count:
             raise RuntimeError("power cut")
-        return shard_unit(plan, sources, out)
+        return shard_unit(plan, sources, out, *threads)
 
     return work
 
@@ -126,13 +127,12 @@ def test_a_stopped_run_over_a_finished_folder_takes_its_mark_back_and_keeps_the_
 def test_a_tar_that_was_cut_off_while_it_was_written_never_has_its_name(
     ready_store: Path, tmp_path: Path, whole: Path, tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = tars._samples
+    made, calls = tars._samples, count()
 
-    def cut_off(*arguments: Any) -> Any:
-        for n, sample in enumerate(made(*arguments)):
-            if n == 3:
-                raise OSError(28, "No space left on device")
-            yield sample
+    def cut_off(batch: Any) -> Any:
+        if next(calls) >= 3:
+            raise OSError(28, "No space left on device")
+        return made(batch)
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
