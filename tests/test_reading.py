@@ -9,19 +9,23 @@ import pickle
 import random
 import tarfile
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import cv2
+import fsspec
 import numpy as np
 import pytest
 import torch
 import webdataset as wds
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.files import FileError
 from degflow_pipe.reading import PairStream, SRPairs, sr_pairs
+from degflow_pipe.reading.samples import Queries
 
 SIDE = 16
 LEVELS = (0.1, 0.35, 1.0)
@@ -207,6 +211,65 @@ def test_native_lr_stays_aligned(native: Path, crop: int | None) -> None:
         assert torch.equal(lr.repeat_interleave(2, 1).repeat_interleave(2, 2), hr)
 
 
+@pytest.mark.parametrize(("ratio", "side"), [(2.0, 3), (1.6, 5), (1.0, 7)])
+def test_crops_by_the_side_of_the_lr(tmp_path: Path, ratio: float, side: int) -> None:
+    """Each pair's LR, enlarged to the pixel, has its HR at the place of its crop."""
+    stored = write_shards(tmp_path, native=ratio)
+    whole = {name_of(i): (lr, hr) for lr, hr, i in sr_pairs(stored, flips=False)}
+    places = set()
+    for lr, hr, info in sr_pairs(stored, lr_crop=side, flips=False):
+        assert lr.shape == (3, side, side)
+        assert hr.shape == (3, round(side * ratio), round(side * ratio))
+        large, step = whole[name_of(info)], round(side * ratio)
+        for y in range(large[0].shape[1] - side + 1):
+            for x in range(large[0].shape[2] - side + 1):
+                if torch.equal(large[0][:, y : y + side, x : x + side], lr):
+                    top, left = y * ratio, x * ratio
+                    assert top == int(top) and left == int(left)
+                    part = large[1][:, int(top) : int(top) + step, int(left) : int(left) + step]
+                    assert torch.equal(part, hr)
+                    places.add((y, x))
+    assert len(places) > 1
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_queries_are_pixels_of_the_hr(native: Path, batch: int | None) -> None:
+    """Read back by nearest neighbour, as networks of local implicit functions are trained."""
+    ask: dict[str, Any] = {"crop": 8, "batch": batch, "seed": 5}
+    for (lr, hr, info), (same, queries, _) in zip(
+        sr_pairs(native, **ask), sr_pairs(native, queries=20, **ask), strict=True
+    ):
+        assert torch.equal(lr, same) and isinstance(queries, Queries)
+        if batch is None:
+            hr, queries = hr[None], Queries(*(part[None] for part in queries))
+        n = len(hr)
+        assert queries.coord.shape == queries.cell.shape == (n, 20, 2)
+        assert queries.rgb.shape == (n, 20, 3) and queries.rgb.dtype == torch.float32
+        assert (queries.cell == 2 / 8).all() and len(info if batch else [info]) == n
+        grid = queries.coord.flip(-1)[:, None]  # grid_sample wants x first
+        found = torch.nn.functional.grid_sample(hr, grid, mode="nearest", align_corners=False)
+        torch.testing.assert_close(found[:, :, 0].movedim(1, 2), queries.rgb)
+        assert all(len({tuple(c.tolist()) for c in one}) == 20 for one in queries.coord)
+
+
+def test_balance_makes_scales_alike_and_draws_anew_each_epoch(tmp_path: Path) -> None:
+    """All pairs but those of 6 of 40 patches lack the level 1.0."""
+    stored = write_shards(tmp_path, patches=40)
+    kept = []
+    for line in (stored / "degflow.index.jsonl").read_text().splitlines():
+        info = json.loads(line)["json"]
+        if info["t"] < 1 or info["x"] < 6 * 16:
+            kept.append(line)
+    (stored / "degflow.index.jsonl").write_text("\n".join(kept) + "\n")
+    edit(stored / "degflow.json", samples=len(kept), pairs=len(kept))
+    stream = sr_pairs(stored, balance=True)
+    epochs = [Counter(info["t"] for _, _, info in stream) for _ in range(30)]
+    means = {t: sum(epoch[t] for epoch in epochs) / 30 for t in LEVELS[:2]}
+    # 40 pairs, each kept with 6 / 40: the mean of 30 epochs is 6, its spread 0.4.
+    assert all(4.5 < mean < 7.5 for mean in means.values())
+    assert len({tuple(sorted(epoch.items())) for epoch in epochs}) > 1
+
+
 def test_all_eight_turns_and_many_places_are_drawn(tmp_path: Path) -> None:
     stored = write_shards(tmp_path, patches=1, side=8)
     kept = {i["t"]: pixels(hr) for _, hr, i in sr_pairs(stored, flips=False)}
@@ -362,7 +425,85 @@ def test_started_workers_count_epochs_and_read_by_number(pairs: Path) -> None:
     assert numbered == EVERY
 
 
+def taken(loader: Any, count: int | None = None) -> list[tuple[Any, bytes]]:
+    found = []
+    for _, hr, info in islice(loader, count):
+        for one, i in zip(hr, info, strict=True) if isinstance(info, list) else [(hr, info)]:
+            found.append((name_of(i), pixels(one.contiguous()).tobytes()))
+    return found
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+@pytest.mark.parametrize("stop", [0, 1, 3, 5])
+def test_a_stopped_epoch_goes_on_where_it_was_left(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, batch: int | None, stop: int
+) -> None:
+    """Two ranks of two workers each: what comes before and after the stop is one whole epoch."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found: list[tuple[Any, bytes]] = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+
+        def loader() -> Any:
+            stream = sr_pairs(folder, crop=6, batch=batch, shuffle=5)
+            stream.set_epoch(3)
+            return StatefulDataLoader(stream, batch_size=None, num_workers=2)
+
+        whole = taken(loader())
+        first = loader()
+        before = taken(iter(first), stop)
+        second = loader()
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        after = taken(second)
+        assert before + after == whole
+        found += whole
+        next_epoch = taken(second)
+        assert sorted(n for n, _ in next_epoch) == sorted(n for n, _ in whole)
+        assert next_epoch != whole
+    assert sorted(name for name, _ in found) == EVERY
+
+
+def test_four_workers_and_two_ranks_see_every_pair_once(
+    pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        found += taken(DataLoader(sr_pairs(pairs), batch_size=None, num_workers=4))
+    assert sorted(name for name, _ in found) == EVERY
+
+
+def test_pairs_of_an_epoch_do_not_depend_on_who_reads_them(
+    pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = dict(taken(sr_pairs(pairs, crop=6)))
+    assert dict(taken(DataLoader(sr_pairs(pairs, crop=6), batch_size=None, num_workers=2))) == alone
+
+
+def test_states_of_something_else_are_refused(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    iterator = iter(sr_pairs(pairs))
+    next(iterator)
+    state = iterator.state_dict()
+    with pytest.raises(UsageError, match="of other shards, or of sr_pairs with other arguments"):
+        iter(sr_pairs(pairs, crop=4)).load_state_dict(state)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UsageError, match="worker 0 of 1, rank 0 of 1: go on with as many"):
+        iter(sr_pairs(pairs)).load_state_dict(state)
+
+
 # Where shards come from
+
+
+def test_tars_by_fsspec(pairs: Path) -> None:
+    for tar in pairs.glob("*.tar"):
+        with fsspec.open(f"memory://shards/{tar.name}", "wb") as file:
+            file.write(tar.read_bytes())
+    urls = "memory://shards/degflow-{000000..000007}.tar"
+    assert sorted(name_of(info) for _, _, info in sr_pairs(urls)) == EVERY
+    with pytest.raises(ShardError, match=r"nosuch://a\.tar: cannot be read as a tar"):
+        list(sr_pairs("nosuch://a.tar"))
 
 
 def test_tars_by_pattern_list_and_file_url(pairs: Path) -> None:
@@ -422,7 +563,7 @@ def test_native_pairs_by_number(native: Path) -> None:
 @pytest.mark.parametrize(
     "ask",
     [
-        *({"crop": 0}, {"batch": 0}, {"shuffle": -1}, {"seed": -1}),
+        *({"crop": 0}, {"batch": 0}, {"shuffle": -1}, {"seed": -1}, {"lr_crop": 0}, {"queries": 0}),
         *({"t": (0.5, 0.1)}, {"scales": (1, 2, 3)}, {"t": (float("nan"), 1)}),
     ],
 )
@@ -436,6 +577,12 @@ def test_other_wrong_uses(pairs: Path) -> None:
         sr_pairs([])
     with pytest.raises(UsageError, match="epoch must be 0"):
         sr_pairs(pairs).set_epoch(-1)
+    with pytest.raises(UsageError, match="give crop or lr_crop, not both"):
+        sr_pairs(pairs, crop=4, lr_crop=4)
+    with pytest.raises(UsageError, match="balance counts pairs by the index"):
+        sr_pairs(str(pairs / "degflow-000000.tar"), balance=True)
+    with pytest.raises(UsageError, match=r"queries=17: .* has 16 HR pixels"):
+        list(sr_pairs(pairs, crop=4, queries=17))
 
 
 @pytest.mark.parametrize("ask", [{"t": (0.4, 0.9)}, {"levels": [0.2]}, {"levels": []}])
@@ -451,8 +598,12 @@ def test_crops_that_do_not_fit(pairs: Path, native: Path, tmp_path: Path) -> Non
         list(sr_pairs(native, crop=5))
     odd = write_shards(tmp_path / "odd", native=1.6)
     assert len(list(sr_pairs(odd))) == 24
-    with pytest.raises(UsageError, match="crop=8 needs an HR that is a whole number of times"):
-        list(sr_pairs(odd, crop=8))
+    with pytest.raises(UsageError, match=r"crop=6 must be a multiple of 8 .*HR 16 x 16, LR 10"):
+        list(sr_pairs(odd, crop=6))
+    with pytest.raises(UsageError, match="lr_crop=3 must be a multiple of 5"):
+        list(sr_pairs(odd, lr_crop=3))
+    with pytest.raises(UsageError, match=r"lr_crop=9 must be .* no larger than the patch"):
+        list(sr_pairs(native, lr_crop=9))
     loader = DataLoader(sr_pairs(pairs, crop=17), batch_size=None, num_workers=1)
     with pytest.raises(UsageError, match="crop=17"):
         list(loader)

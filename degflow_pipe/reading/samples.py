@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from torch import Tensor
 
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.shards.summary import AGAIN
 
 Info = dict[str, Any]
-Sample = tuple[Tensor, Tensor, Any]
+Sample = tuple[Tensor, Any, Any]
+"""LR, HR (or `Queries` of it) and info, of a pair or of a batch."""
 
 
 def pairs_of(key: str, info: Info) -> list[tuple[str, str, Info]]:
@@ -42,25 +45,56 @@ def member(members: dict[str, Any], stem: str, where: str) -> Any:
 
 
 def cropped(
-    lr: np.ndarray, hr: np.ndarray, crop: int, where: str, rng: np.random.Generator
+    lr: np.ndarray, hr: np.ndarray, side: int, of: str, where: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same random part of both, HR (crop, crop, 3), cut where the LR has whole pixels."""
+    """The same random part of both, cut where LR and HR both have whole pixels.
+
+    side: of the square in pixels of HR (of: `crop`) or of LR (`lr_crop`).
+    """
     (h, w), (height, width) = lr.shape[:2], hr.shape[:2]
-    scale = height // h
+    ratio = Fraction(height, h)
     sizes = f"{where} has HR {height} x {width}, LR {h} x {w}"
-    if (h * scale, w * scale) != (height, width):
+    if ratio != Fraction(width, w):
         raise UsageError(
-            f"crop={crop} needs an HR that is a whole number of times the LR; {sizes}: leave crop "
-            f"out, select other scales, or make the shards with LR of the HR's size"
+            f"{of}={side} needs an HR that is as many times as high as the LR as it is wide; "
+            f"{sizes}: leave {of} out, or select other scales"
         )
-    if crop % scale or crop > min(height, width):
+    # A square of `step` LR pixels is the smallest that is whole in HR too.
+    step = ratio.denominator
+    unit, most = (ratio.numerator, height) if of == "crop" else (step, h)
+    if side % unit or side > min(most, width if of == "crop" else w):
         raise UsageError(
-            f"crop={crop} must be a multiple of {scale} and no larger than the patch; {sizes}"
+            f"{of}={side} must be a multiple of {unit} and no larger than the patch; {sizes}"
         )
-    side = crop // scale
-    y, x = int(rng.integers(h - side + 1)), int(rng.integers(w - side + 1))
-    top, left = y * scale, x * scale
-    return lr[y : y + side, x : x + side], hr[top : top + crop, left : left + crop]
+    small = side // unit * step
+    y, x = (int(rng.integers((length - small) // step + 1)) * step for length in (h, w))
+    top, left, large = (int(length * ratio) for length in (y, x, small))
+    return lr[y : y + small, x : x + small], hr[top : top + large, left : left + large]
+
+
+class Queries(NamedTuple):
+    """Pixels of an HR picture, for networks that are asked for one place at a time.
+
+    Chen, Liu, Wang: Learning Continuous Image Representation with Local Implicit Image Function,
+    CVPR 2021. coord: (n, 2) float32, y and x of the pixels' middles in [-1, 1]; cell: (n, 2)
+    float32, a pixel's height and width in the same unit; rgb: (n, 3) float32 in [0, 1].
+    """
+
+    coord: Tensor
+    cell: Tensor
+    rgb: Tensor
+
+
+def queried(hr: np.ndarray, n: int, where: str, rng: np.random.Generator) -> Queries:
+    """n different pixels of an HR picture (H, W, 3) uint8, at random."""
+    height, width = hr.shape[:2]
+    if n > height * width:
+        raise UsageError(f"queries={n}: {where} has {height * width} HR pixels: ask for fewer")
+    y, x = np.divmod(rng.choice(height * width, n, replace=False), width)
+    coord = np.stack([(2 * y + 1) / height - 1, (2 * x + 1) / width - 1], axis=1)
+    cell = np.broadcast_to([2 / height, 2 / width], (n, 2))
+    values = (coord, cell, hr[y, x] / np.float32(255))
+    return Queries(*(torch.from_numpy(value.astype(np.float32)) for value in values))
 
 
 def picture(data: bytes, where: str) -> np.ndarray:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
+from urllib.parse import urlparse
 
+import fsspec
 import numpy as np
 import torch
 import webdataset as wds
@@ -26,11 +31,13 @@ from degflow_pipe.pictures import to_tensor
 from degflow_pipe.reading.index import read_line, whole_shards
 from degflow_pipe.reading.samples import (
     Info,
+    Queries,
     Sample,
     cropped,
     member,
     pairs_of,
     picture,
+    queried,
 )
 from degflow_pipe.shards.summary import AGAIN, Summary
 
@@ -43,11 +50,14 @@ def sr_pairs(
     shards: str | Path | Sequence[str],
     *,
     crop: int | None = None,
+    lr_crop: int | None = None,
+    queries: int | None = None,
     batch: int | None = None,
     drop_last: bool = False,
     levels: Sequence[float] | None = None,
     t: tuple[float, float] | None = None,
     scales: tuple[float, float] | None = None,
+    balance: bool = False,
     flips: bool = True,
     shuffle: int = 1000,
     seed: int = 0,
@@ -56,15 +66,22 @@ def sr_pairs(
 
     LR (3, h, w) and HR (3, H, W) are float32 RGB in [0, 1], info is the pair's JSON as a dict; with
     `batch`, LR is (n, 3, h, w), HR (n, 3, H, W) and info a list of n. A second iteration is the
-    next epoch, with other crops in another order, through a DataLoader too.
+    next epoch, with other crops in another order, through a DataLoader too. Every pair comes once
+    an epoch. `iter(...)` has state_dict and load_state_dict, which torchdata's StatefulDataLoader
+    uses: a training that is stopped within an epoch goes on with the next pair.
 
     shards: a folder of finished shards, or a tar URL, a brace pattern or a list of URLs as
-        webdataset takes them.
+        webdataset takes them; other URLs are opened by fsspec.
     crop: side of a random HR crop in pixels, a multiple of HR size / LR size; None: all of it.
+    lr_crop: the same by the side of the LR crop, which is alike at all scales; where HR size / LR
+        size is not whole, a multiple of its denominator (2 for 2.5).
+    queries: in place of HR, give so many of its pixels as `Queries`, for local implicit functions.
     batch: pairs in a batch, all of one LR size and one scale; what is left over at the end of an
         epoch makes smaller batches unless `drop_last`.
     levels, t, scales: only pairs whose t is listed; whose t, or scale, is in (low, high), ends
         included. All that are given must hold.
+    balance: leave out, in each epoch others, so many pairs at random that every scale is as
+        frequent as the rarest one; for a folder of shards.
     flips: flip and turn LR and HR alike, at random; what is not square is turned by 180 degrees.
     shuffle: how many coded pairs wait to be drawn at random; 0 keeps the order of the tars.
     seed: with the epoch, the rank and the worker it settles every random choice.
@@ -77,11 +94,16 @@ def sr_pairs(
     crop that does not fit a pair, ShardError for a damaged tar or picture.
     """
     chosen = None if levels is None else tuple(levels)
-    ask = _Ask(crop, batch, drop_last, chosen, t, scales, flips, shuffle, seed)
+    cut = _Cut(crop, lr_crop, queries, flips)
+    ask = _Ask(cut, batch, drop_last, chosen, t, scales, shuffle, seed)
     if isinstance(shards, Path) or (isinstance(shards, str) and _is_folder(shards)):
         found = whole_shards(Path(shards))
         _require_some(found, ask)
+        if balance:
+            ask = replace(ask, shares=_shares(found, ask))
         return PairStream([str(found.folder.absolute() / tar) for tar in found.tars], True, ask)
+    if balance:
+        raise UsageError("balance counts pairs by the index: it needs a folder of finished shards")
     urls = wds.shardlists.expand_source(shards if isinstance(shards, str) else list(shards))
     if not urls:
         raise UsageError(f"shards must name one tar at least, got {shards!r}")
@@ -103,52 +125,146 @@ class PairStream(IterableDataset[Sample]):
             raise UsageError(f"epoch must be 0 or more, got {epoch}")
         self._epochs.fill_(epoch)
 
-    def __iter__(self) -> Iterator[Sample]:
-        rank, _, worker, _ = pytorch_worker_info()
-        epoch = int(self._epochs[worker])
-        self._epochs[worker] += 1
-        return iter(self._pipeline([self._ask.seed, epoch, rank, worker]))
+    def __iter__(self) -> PairIterator:
+        part = Part(*pytorch_worker_info())
+        epoch = int(self._epochs[part.worker])
+        self._epochs[part.worker] += 1
+        return PairIterator(self, part, epoch)
 
-    def _pipeline(self, seeds: list[int]) -> Iterable[Sample]:
+    def goes_on(self, part: Part, epoch: int) -> None:
+        """Make the next iteration of a worker the epoch after this one."""
+        self._epochs[part.worker] = epoch + 1
+
+    def read(self, part: Part, epoch: int, skip: int) -> Iterator[Sample]:
+        """What a worker yields in an epoch, without the first `skip`, which are not decoded."""
         ask, count = self._ask, len(self._urls)
-        for_tars, for_pairs, for_crops = np.random.SeedSequence(seeds).spawn(3)
-        crops = np.random.default_rng(for_crops)
-        pipeline: Iterable[Sample] = wds.DataPipeline(
+        seeds = np.random.SeedSequence([ask.seed, epoch, part.rank, part.worker])
+        for_tars, for_pairs = seeds.spawn(2)
+        coded: Iterable[list[_Coded]] = wds.DataPipeline(
             wds.SimpleShardList(self._urls),
             wds.split_by_node,
             wds.split_by_worker,
             wds.shuffle(count, initial=count, rng=_order(for_tars)) if ask.shuffle else None,
             partial(_tar_samples, local=self._local),
-            partial(_coded_pairs, ask=ask),
+            partial(_coded_pairs, ask=ask, epoch=epoch),
             wds.shuffle(ask.shuffle, rng=_order(for_pairs)) if ask.shuffle else None,
-            wds.map(partial(_decoded, ask=ask, rng=crops)),
-            partial(_batches, size=ask.batch, drop_last=ask.drop_last) if ask.batch else None,
+            partial(_batches, size=ask.batch or 1, drop_last=ask.drop_last),
         )
-        return pipeline
+        for batch in islice(coded, skip, None):
+            samples = [_decoded(pair, ask, epoch) for pair in batch]
+            yield _stacked(samples) if ask.batch else samples[0]
+
+    @property
+    def identity(self) -> str:
+        """Changes whenever the same epoch would yield something else."""
+        return hashlib.sha256(repr((self._urls, self._ask)).encode()).hexdigest()[:16]
+
+
+class Part(NamedTuple):
+    """Which worker of which rank reads."""
+
+    rank: int
+    ranks: int
+    worker: int
+    workers: int
+
+
+class PairIterator(Iterator[Sample]):
+    """One worker's epoch, which can be left and gone on with."""
+
+    def __init__(self, stream: PairStream, part: Part, epoch: int) -> None:
+        self._stream, self._part, self._epoch = stream, part, epoch
+        self._yielded = 0
+        self._samples = stream.read(part, epoch, 0)
+
+    def __next__(self) -> Sample:
+        sample = next(self._samples)
+        self._yielded += 1
+        return sample
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is; plain numbers and strings."""
+        return {
+            "stream": self._stream.identity,
+            "part": list(self._part),
+            "epoch": self._epoch,
+            "yielded": self._yielded,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state: what was yielded before is read over, not decoded.
+
+        Raises UsageError for a state of other shards or arguments, or of another number of ranks
+        or workers.
+        """
+        if state["stream"] != self._stream.identity:
+            raise UsageError(
+                "this state is of other shards, or of sr_pairs with other arguments: go on with "
+                "the same ones, or begin the epoch again"
+            )
+        if state["part"] != list(self._part):
+            rank, ranks, worker, workers = state["part"]
+            raise UsageError(
+                f"this state is of worker {worker} of {workers}, rank {rank} of {ranks}: go on "
+                f"with as many, or begin the epoch again"
+            )
+        self._epoch, self._yielded = state["epoch"], state["yielded"]
+        self._samples = self._stream.read(self._part, self._epoch, self._yielded)
+        self._stream.goes_on(self._part, self._epoch)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What is made of the two pictures of a pair."""
+
+    crop: int | None
+    lr_crop: int | None
+    queries: int | None
+    flips: bool
+
+    def __post_init__(self) -> None:
+        for label in ("crop", "lr_crop", "queries"):
+            value = getattr(self, label)
+            if value is not None and value < 1:
+                raise UsageError(f"{label} must be 1 or more, got {value}")
+        if self.crop is not None and self.lr_crop is not None:
+            raise UsageError("give crop or lr_crop, not both")
 
 
 @dataclass(frozen=True)
 class _Ask:
-    """The arguments of `sr_pairs`, checked."""
+    """The arguments of `sr_pairs`, checked.
 
-    crop: int | None
+    shares: by scale, the share of its pairs that is kept; all of those that are not named.
+    """
+
+    cut: _Cut
     batch: int | None
     drop_last: bool
     levels: tuple[float, ...] | None
     t: tuple[float, float] | None
     scales: tuple[float, float] | None
-    flips: bool
     shuffle: int
     seed: int
+    shares: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        for label, least in (("crop", 1), ("batch", 1), ("shuffle", 0), ("seed", 0)):
+        for label, least in (("batch", 1), ("shuffle", 0), ("seed", 0)):
             value = getattr(self, label)
             if value is not None and value < least:
                 raise UsageError(f"{label} must be {least} or more, got {value}")
         for label, span in (("t", self.t), ("scales", self.scales)):
             if span is not None and not (len(span) == 2 and span[0] <= span[1]):
                 raise UsageError(f"{label} must be (low, high) with low <= high, got {span!r}")
+
+    def rng(self, key: str, epoch: int) -> np.random.Generator:
+        """What is drawn for a pair in an epoch, whoever reads it."""
+        digest = hashlib.sha256(key.encode()).digest()
+        return np.random.default_rng([self.seed, epoch, int.from_bytes(digest[:8], "big")])
+
+    def keeps(self, info: Info, rng: np.random.Generator) -> bool:
+        """Whether a wanted pair is drawn in this epoch."""
+        return not self.shares or rng.random() < dict(self.shares)[info["scale"]]
 
     def wants(self, info: Info) -> bool:
         """Whether the pair is one of those asked for."""
@@ -185,12 +301,28 @@ def _require_some(shards: Summary, ask: _Ask) -> None:
     )
 
 
+def _shares(shards: Summary, ask: _Ask) -> tuple[tuple[float, float], ...]:
+    """The share of each wanted scale's pairs that makes all as frequent as the rarest."""
+    counts: Counter[float] = Counter()
+    with files.reading(shards.index) as file:
+        for line in file:
+            infos = [info for _, _, info in read_line(shards, line)[2]]
+            counts.update(info["scale"] for info in infos if ask.wants(info))
+    rarest = min(counts.values())
+    return tuple((scale, rarest / count) for scale, count in sorted(counts.items()))
+
+
 def _order(seeds: np.random.SeedSequence) -> random.Random:
     return random.Random(int(seeds.generate_state(1, np.uint64)[0]))
 
 
 def _open(url: str, local: bool) -> AbstractContextManager[IO[bytes]]:
-    return files.reading(Path(url)) if local else wds.gopen(url)
+    if local:
+        return files.reading(Path(url))
+    if urlparse(url).scheme in ("", "file", *wds.gopen_schemes):
+        return wds.gopen(url)
+    found: AbstractContextManager[IO[bytes]] = fsspec.open(url, "rb")
+    return found
 
 
 def _tar_samples(sources: Iterable[dict[str, str]], local: bool) -> Iterator[dict[str, Any]]:
@@ -203,52 +335,69 @@ def _tar_samples(sources: Iterable[dict[str, str]], local: bool) -> Iterator[dic
                 yield from wds.tariterators.group_by_keys(members, lcase=False)
         except DegflowError:
             raise
-        except (OSError, ValueError, EOFError, tarfile.TarError, zlib.error) as error:
+        except (OSError, ValueError, EOFError, ImportError, tarfile.TarError, zlib.error) as error:
             why = next((text for text in error.args if isinstance(text, str)), repr(error))
             raise ShardError(f"{url}: cannot be read as a tar: {why}; {AGAIN}") from error
 
 
-def _coded_pairs(
-    samples: Iterable[dict[str, Any]], ask: _Ask
-) -> Iterator[tuple[str, bytes, bytes, Info]]:
-    """The wanted pairs of each sample: tar and key, LR and HR still coded, info."""
+class _Coded(NamedTuple):
+    """A pair as it lies in a tar. where: the tar and the key."""
+
+    key: str
+    where: str
+    lr: bytes
+    hr: bytes
+    info: Info
+
+
+def _coded_pairs(samples: Iterable[dict[str, Any]], ask: _Ask, epoch: int) -> Iterator[_Coded]:
+    """The pairs of each sample that are wanted, and drawn in this epoch."""
     for sample in samples:
         where = f"{sample['__url__']}: {sample['__key__']}"
         try:
-            pairs = pairs_of(where, json.loads(sample["json"]))
+            pairs = pairs_of(sample["__key__"], json.loads(sample["json"]))
         except (ValueError, TypeError, KeyError) as error:
             raise ShardError(f"{where} has no JSON of a training pair; {AGAIN}") from error
         for key, lr_name, info in pairs:
-            if ask.wants(info):
-                yield key, member(sample, lr_name, key), member(sample, "hr", key), info
+            if ask.wants(info) and (not ask.shares or ask.keeps(info, ask.rng(key, epoch))):
+                where = f"{sample['__url__']}: {key}"
+                lr, hr = (member(sample, name, where) for name in (lr_name, "hr"))
+                yield _Coded(key, where, lr, hr, info)
 
 
-def _decoded(pair: tuple[str, bytes, bytes, Info], ask: _Ask, rng: np.random.Generator) -> Sample:
+def _decoded(pair: _Coded, ask: _Ask, epoch: int) -> Sample:
     """The two pictures of a pair, cropped, flipped and turned alike."""
-    where, coded_lr, coded_hr, info = pair
-    lr, hr = picture(coded_lr, where), picture(coded_hr, where)
-    if ask.crop is not None:
-        lr, hr = cropped(lr, hr, ask.crop, where, rng)
-    if ask.flips:
+    cut, where, rng = ask.cut, pair.where, ask.rng(pair.key, epoch)
+    lr, hr = picture(pair.lr, where), picture(pair.hr, where)
+    for of, side in (("crop", cut.crop), ("lr_crop", cut.lr_crop)):
+        if side is not None:
+            lr, hr = cropped(lr, hr, side, of, where, rng)
+    if cut.flips:
         square = lr.shape[0] == lr.shape[1] and hr.shape[0] == hr.shape[1]
         turns = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
         step = 1 - 2 * int(rng.integers(2))
         lr, hr = np.rot90(lr[:, ::step], turns), np.rot90(hr[:, ::step], turns)
-    return to_tensor(lr)[0], to_tensor(hr)[0], info
+    if cut.queries is not None:
+        return to_tensor(lr)[0], queried(hr, cut.queries, where, rng), pair.info
+    return to_tensor(lr)[0], to_tensor(hr)[0], pair.info
 
 
-def _batches(samples: Iterable[Sample], size: int, drop_last: bool) -> Iterator[Sample]:
+def _batches(pairs: Iterable[_Coded], size: int, drop_last: bool) -> Iterator[list[_Coded]]:
     """Batches of one LR size, one HR size and one scale; the incomplete ones come last."""
-    waiting: dict[tuple[Any, ...], list[Sample]] = {}
-    for sample in samples:
-        kind = (sample[0].shape, sample[1].shape, sample[2]["scale"])
-        waiting.setdefault(kind, []).append(sample)
+    waiting: dict[tuple[Any, ...], list[_Coded]] = {}
+    for pair in pairs:
+        kind = tuple(str(pair.info.get(field)) for field in ("lr_size", "hr_size", "scale"))
+        waiting.setdefault(kind, []).append(pair)
         if len(waiting[kind]) == size:
-            yield _stacked(waiting.pop(kind))
+            yield waiting.pop(kind)
     if not drop_last:
-        yield from map(_stacked, waiting.values())
+        yield from waiting.values()
 
 
 def _stacked(samples: list[Sample]) -> Sample:
     lrs, hrs, infos = zip(*samples, strict=True)
+    if len({lr.shape for lr in lrs}) > 1:
+        raise ShardError(f"pairs of {infos[0].get('source')} lie about their sizes; {AGAIN}")
+    if isinstance(hrs[0], Queries):
+        return torch.stack(lrs), Queries(*map(torch.stack, zip(*hrs, strict=True))), list(infos)
     return torch.stack(lrs), torch.stack(hrs), list(infos)
