@@ -169,14 +169,20 @@ def _bands(name: str, level: dict[str, Any]) -> Table:
 
 
 def show_proxy(result: dict[str, Any], as_json: bool, title: str) -> None:
-    """What `proxy` returned: a row for each source and added noise."""
+    """What `proxy` returned: a row for each source and added noise, a table for each level."""
     if as_json:
         print(json.dumps(result, indent=1))
         return
-    heading = (
-        f"{title}: SR of real {result['level']} by source of LR, {result['steps']} steps, "
-        f"{len(result['scenes'])} held-out scenes"
-    )
+    for name, level in result.get("levels", {result.get("level"): result}).items():
+        held_out = ", no knot" if level.get("held_out") else ""
+        heading = (
+            f"{title}: SR of real {name}{held_out} by source of LR, {result['steps']} steps, "
+            f"{len(result['scenes'])} held-out scenes"
+        )
+        _show_sources(heading, level)
+
+
+def _show_sources(heading: str, result: dict[str, Any]) -> None:
     console = Console()
     console = Console(width=max(console.width, WIDTH))
     caption = "mean (spread) over seeds; *: the best of its source by PSNR"
@@ -193,7 +199,7 @@ def show_proxy(result: dict[str, Any], as_json: bool, title: str) -> None:
         cells = [f"{row['mean'][f]:.4g} ({row['std'][f]:.2g})" for f in figures]
         shares = [row["recovered"].get(figure) for figure in judged]
         cells += ["-" if share is None else f"{100 * share:.0f}%" for share in shares]
-        best = result["best"][row["source"]] == row["added_noise"]
+        best = result.get("best", {}).get(row["source"]) == row["added_noise"]
         table.add_row(row["source"], f"{row['added_noise']:g}{' *' if best else ''}", *cells)
     console.print(table)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -11,6 +11,7 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, show_proxy
 
 GRID = "0.5:1.0:0.1"
+NETWORKS = ("same-size", "implicit")
 
 
 def register(app: typer.Typer) -> None:
@@ -28,8 +29,17 @@ def proxy(
         Optional[str],  # noqa: UP045
         typer.Option(help="Some of the sources, by commas; all by default."),
     ] = None,
+    network: Annotated[
+        str, typer.Option(help="same-size, or implicit: one network for any scale.")
+    ] = "same-size",
     level: Annotated[str, typer.Option(help="The real level; the last knot by default.")] = "",
     t_grid: Annotated[str, typer.Option("--t-grid", help="Levels of ours_grid.")] = GRID,
+    scales: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="SR scales that implicit is trained at; every half from 1.5 up by default."
+        ),
+    ] = None,
     added_noise: Annotated[
         str, typer.Option(help="White noise, grey levels, that every source is tried with.")
     ] = "0,4",
@@ -43,27 +53,39 @@ def proxy(
     json: o.Json = False,
 ) -> None:
     """Train a small SR network on each source of LR and test it on held-out real pairs."""
+    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.errors import UsageError
+    from degflow_pipe.evaluation.evaluate import data_of
     from degflow_pipe.levels import parse_t_grid
     from degflow_pipe.proxy.network import Budget
-    from degflow_pipe.proxy.proxy import Asked, parse_noise
-
-    asked = Asked(
-        grid=parse_t_grid(t_grid),
-        out=out,
-        sources=tuple(sources.split(",")) if sources else (),
-        level=level,
-        added_noise=parse_noise(added_noise),
-        seeds=seeds,
-        perceptual=perceptual,
-        budget=Budget(steps=steps),
-    )
-    from degflow_pipe.degflow import DegFlow
-    from degflow_pipe.evaluation.evaluate import data_of
-    from degflow_pipe.proxy.proxy import proxy as stage
+    from degflow_pipe.proxy.proxy import Asked, parse_numbers
+    from degflow_pipe.proxy.proxy import proxy as same_size
+    from degflow_pipe.proxy.scales import AskedScales, default_scales, proxy_scales
     from degflow_pipe.stages.recipe import load_recipe
     from degflow_pipe.training.recipe import train_recipe
 
+    shared: dict[str, Any] = {
+        "out": out,
+        "sources": tuple(sources.split(",")) if sources else (),
+        "added_noise": parse_numbers(added_noise, "--added-noise"),
+        "seeds": seeds,
+        "perceptual": perceptual,
+        "budget": Budget(steps=steps),
+    }
+    if network not in NETWORKS:
+        raise UsageError(f"--network must be one of {', '.join(NETWORKS)}, got {network!r}")
+    if network == "implicit" and level:
+        raise UsageError("--level is for --network same-size: implicit is tested at every level")
+    if network == "same-size" and scales:
+        raise UsageError("--scales is for --network implicit: give --t-grid")
+    asked = Asked(grid=parse_t_grid(t_grid), level=level, **shared)
+    wanted = parse_numbers(scales, "--scales") if scales else None
     settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
     model = DegFlow.load(checkpoint, device)
-    result = stage(model, settings or data_of(model), pairs, asked, TerminalProgress())
+    data = settings or data_of(model)
+    if network == "same-size":
+        result = same_size(model, data, pairs, asked, TerminalProgress())
+    else:
+        every = AskedScales(scales=wanted or default_scales(data.s_max), **shared)
+        result = proxy_scales(model, data, pairs, every, TerminalProgress())
     show_proxy(result, json, checkpoint)

@@ -32,6 +32,18 @@ class Budget:
             raise UsageError(f"--steps must be 1 at least, got {self.steps}")
 
 
+def residual_blocks(width: int, count: int) -> nn.ModuleList:
+    """What is added to the features, block by block."""
+    return nn.ModuleList(
+        nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+        for _ in range(count)
+    )
+
+
 class SmallSR(nn.Module):
     """LR to HR of one pixel size: what is missing is computed at half size and added.
 
@@ -41,14 +53,7 @@ class SmallSR(nn.Module):
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(12, width, 3, padding=1)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(width, width, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(width, width, 3, padding=1),
-            )
-            for _ in range(blocks)
-        )
+        self.blocks = residual_blocks(width, blocks)
         self.out = nn.Conv2d(width, 12, 3, padding=1)
         self.to(memory_format=torch.channels_last)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,8 +21,9 @@ from degflow_pipe.evaluation import plots
 from degflow_pipe.evaluation.fidelity import WINDOW, fidelity
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.levels import Grid
-from degflow_pipe.pictures import middle, to_picture, to_tensor
+from degflow_pipe.pictures import middle
 from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.network import Budget, SmallSR, restored, train
 from degflow_pipe.proxy.sources import Place, Source, by_hand, held
 from degflow_pipe.training.data import DataSettings, PairLevel
@@ -38,8 +38,6 @@ SOURCES = (*BY_HAND, *OURS, "real")
 PATCH = 192
 PATCHES = 480
 """HR patches that all sources share, and their side in pixels."""
-BLOCK = 16
-"""Patches whose generated LR is kept in one file."""
 SHOWN = 4
 CROP = 160
 
@@ -80,12 +78,12 @@ class Asked:
             raise UsageError(f"--seeds must be 1 at least, got {self.seeds}")
 
 
-def parse_noise(text: str) -> tuple[float, ...]:
+def parse_numbers(text: str, option: str) -> tuple[float, ...]:
     """`0,4` to numbers, without repeats. Raises UsageError for anything else."""
     try:
         return tuple(dict.fromkeys(float(part) for part in text.split(",")))
     except ValueError as error:
-        raise UsageError(f"--added-noise wants numbers such as 0,4; got {text!r}") from error
+        raise UsageError(f"{option} wants numbers such as 0,4; got {text!r}") from error
 
 
 def proxy(
@@ -175,7 +173,7 @@ class _Work:
         self.place = data.pair_levels.index(self.level)
         self.train, self.held_out = (
             Pairs(
-                _having(scenes, self.place, f"{split} scenes, level {self.level.name}", root), data
+                having(scenes, self.place, f"{split} scenes, level {self.level.name}", root), data
             )
             for split, scenes in zip(("training", "held-out"), find_scenes(data, root), strict=True)
         )
@@ -299,29 +297,12 @@ class _Work:
         return self.asked.grid.t if "grid" in name else [self.level.t]
 
     def _generated(self, t: list[float]) -> np.ndarray:
-        """Generated LR of all patches, (N, T, P, P, 3) uint8, kept in the folder by blocks."""
-        assert self.model.info is not None
-        if tuple(t) in self._made:
-            return self._made[tuple(t)]
-        text = json.dumps([self.model.info.id, t, hashlib.sha256(self.hr.tobytes()).hexdigest()])
-        folder = self.asked.out / "lr" / hashlib.sha256(text.encode()).hexdigest()[:16]
-        blocks = []
-        with self.progress.task(f"generate {len(t)} levels", len(self.hr)) as task:
-            for start in range(0, len(self.hr), BLOCK):
-                hr = self.hr[start : start + BLOCK]
-                blocks.append(self._block(folder / f"{start:06d}.npy", hr, t))
-                task.advance(len(hr))
-        return self._made.setdefault(tuple(t), np.concatenate(blocks))
-
-    def _block(self, path: Path, hr: np.ndarray, t: list[float]) -> np.ndarray:
-        """Generated LR of some patches, from its file where it was made before."""
-        if files.exists(path):
-            return np.asarray(np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False))
-        lr = np.stack([to_picture(self.model.degrade(to_tensor(p), t, "none")[0]) for p in hr])
-        buffer = io.BytesIO()
-        np.save(buffer, lr, allow_pickle=False)
-        files.write_bytes(path, buffer.getvalue())
-        return lr
+        """Generated LR of all patches without noise, (N, T, P, P, 3) uint8."""
+        if tuple(t) not in self._made:
+            self._made[tuple(t)] = generated(
+                self.model, self.hr, t, "none", self.asked.out / "lr", self.progress
+            )
+        return self._made[tuple(t)]
 
     def _pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Held-out (HR, real LR), one scene at a time: whole sets would not fit."""
@@ -374,7 +355,7 @@ def _level(levels: list[PairLevel], name: str) -> PairLevel:
     raise UsageError(f"--level: the pairs have no level {name!r}, only {known}")
 
 
-def _having(scenes: list[Scene], place: int, wanted: str, root: Path) -> list[Scene]:
+def having(scenes: list[Scene], place: int, wanted: str, root: Path) -> list[Scene]:
     """Scenes that have a file for the level at `place`. Raises DataError where there is none."""
     found = [scene for scene in scenes if scene.files[place] is not None]
     if not found:

@@ -70,15 +70,15 @@ class Packing:
         """Crop both to the HR side (top left), then shrink the LR with antialiasing."""
         hr, lr = hr[: self.hr, : self.hr], lr[: self.hr, : self.hr]
         if self.lr != self.hr:
-            lr = _shrink(lr, self.lr)
+            lr = shrunk(lr, (self.lr, self.lr))
         return hr, lr
 
 
-def _shrink(picture: np.ndarray, side: int) -> np.ndarray:
-    """Antialiased bicubic reduction of (H, H, 3) uint8 to (side, side, 3)."""
+def shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Antialiased bicubic reduction of (H, W, 3) uint8 to (height, width, 3)."""
     from PIL import Image
 
-    small = Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)
+    small = Image.fromarray(picture).resize(size[::-1], Image.Resampling.BICUBIC)
     return np.asarray(small)
 
 

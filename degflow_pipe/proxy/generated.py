@@ -1,0 +1,51 @@
+"""Generated LR of many patches, kept in blocks, so that it is made once and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+from degflow_pipe import files
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.progress import Progress
+
+BLOCK = 16
+"""Patches whose LR is kept in one file."""
+
+
+def generated(
+    model: DegFlow, hr: np.ndarray, t: list[float], noise: str, out: Path, progress: Progress
+) -> np.ndarray:
+    """LR of patches hr (N, P, P, 3) uint8 at T levels, (N, T, P, P, 3) uint8.
+
+    noise: `none` or `calibrated`, one draw for each patch and level. out: folder that holds the
+    blocks of all that was asked for.
+    """
+    assert model.info is not None
+    drawn = model.noise_model(noise)
+    parts = [model.info.id, t, hashlib.sha256(hr.tobytes()).hexdigest()]
+    parts += [] if drawn is None else [drawn.digest]
+    folder = out / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    blocks = []
+    with progress.task(f"generate {len(t)} levels", len(hr)) as task:
+        for start in range(0, len(hr), BLOCK):
+            few = hr[start : start + BLOCK]
+            blocks.append(_block(folder / f"{start:06d}.npy", model, few, t, noise))
+            task.advance(len(few))
+    return np.concatenate(blocks)
+
+
+def _block(path: Path, model: DegFlow, hr: np.ndarray, t: list[float], noise: str) -> np.ndarray:
+    """From its file where it was made before."""
+    if files.exists(path):
+        return np.asarray(np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False))
+    lr = np.stack([to_picture(model.degrade(to_tensor(p), t, noise)[0]) for p in hr])
+    buffer = io.BytesIO()
+    np.save(buffer, lr, allow_pickle=False)
+    files.write_bytes(path, buffer.getvalue())
+    return lr

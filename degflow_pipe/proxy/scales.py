@@ -1,0 +1,378 @@
+"""proxy for any scale: one network for all of them, tested at every level that real pairs have.
+
+LR is as large as its scale says, H/s, as arbitrary-scale networks take it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from degflow_pipe import files
+from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import UsageError
+from degflow_pipe.evaluation import plots
+from degflow_pipe.evaluation.fidelity import WINDOW, fidelity
+from degflow_pipe.evaluation.perceptual import Perceptual
+from degflow_pipe.pictures import middle
+from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.proxy.generated import generated
+from degflow_pipe.proxy.implicit import Crops, ImplicitSR, enlarged, train_implicit
+from degflow_pipe.proxy.network import Budget
+from degflow_pipe.proxy.proxy import CROP, PATCH, PATCHES, Figures, having, rows
+from degflow_pipe.proxy.sources import best_sigma
+from degflow_pipe.shards.pictures import shrunk
+from degflow_pipe.training.data import DataSettings, PairLevel
+from degflow_pipe.training.loop import step_rng
+from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
+
+SOURCES = ("bicubic", "gaussian", "ours_clean", "ours", "real")
+"""`gaussian` blurs HR by a sigma on lines between those that are best at the knots, before it is
+shrunk; `real` has the scales of the knots alone."""
+SIDE = 24
+"""Side of an LR crop in pixels, at every scale."""
+QUERIES = 576
+"""HR pixels that are asked for in each crop."""
+
+Held = list[tuple[float, np.ndarray]]
+"""By scale the LR of all patches, (N, h, h, 3) uint8."""
+
+
+@dataclass(frozen=True)
+class AskedScales:
+    """What to compare.
+
+    scales: those that every source but `real` is trained at. sources: some of SOURCES, none for
+    all that the checkpoint can make; `bicubic` and `real` are always there. added_noise: white
+    noise in grey levels on the small LR. seeds: trainings of each. patches: about how many of HR
+    all share. out: folder for what was made.
+    """
+
+    scales: tuple[float, ...]
+    out: Path
+    sources: tuple[str, ...] = ()
+    added_noise: tuple[float, ...] = (0.0,)
+    seeds: int = 1
+    perceptual: str = "none"
+    patches: int = PATCHES
+    budget: Budget = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.sources if name not in SOURCES]
+        if unknown:
+            raise UsageError(
+                f"--sources: {unknown[0]!r} is not one of {', '.join(SOURCES)}, those of "
+                f"--network implicit"
+            )
+        if not all(0 <= noise <= 100 for noise in self.added_noise):
+            raise UsageError(
+                f"--added-noise must be grey levels from 0 to 100, got {list(self.added_noise)}"
+            )
+        if not self.scales or not all(1 <= s <= PATCH / SIDE for s in self.scales):
+            raise UsageError(
+                f"--scales must be from 1 to {PATCH // SIDE} here, got {list(self.scales)}"
+            )
+        if self.seeds < 1:
+            raise UsageError(f"--seeds must be 1 at least, got {self.seeds}")
+
+
+def default_scales(s_max: float) -> tuple[float, ...]:
+    """Every half from 1.5 up to s_max, which is the last."""
+    return (*(s for s in np.arange(1.5, s_max, 0.5).tolist()), s_max)
+
+
+def proxy_scales(
+    model: DegFlow,
+    data: DataSettings,
+    root: Path,
+    asked: AskedScales,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train on each source at asked.scales; test at every level that held-out scenes have.
+
+    Returns checkpoint, network, scales, seeds, steps, perceptual, scenes, and levels: by name s,
+    held_out and rows (see `proxy.rows`). Finished trainings are kept in asked.out and not done
+    again. Raises UsageError for scales or a noise model that the checkpoint does not have,
+    DataError for wrong pairs.
+    """
+    work = _Work(model, data, root, asked, progress or Silent())
+    found: dict[str, dict[tuple[str, float], list[Figures]]] = {}
+    for name in work.names:
+        for noise in asked.added_noise:
+            for seed in range(asked.seeds):
+                for level, figures in work.run(name, noise, seed).items():
+                    found.setdefault(level, {}).setdefault((name, noise), []).append(figures)
+    assert model.info is not None
+    result = {
+        "checkpoint": model.info.id,
+        "network": "implicit",
+        "scales": list(asked.scales),
+        "seeds": asked.seeds,
+        "steps": asked.budget.steps,
+        "perceptual": asked.perceptual,
+        "scenes": [scene.name for scene in work.held_out],
+        "levels": {
+            level.name: {
+                "s": work.scale(level),
+                "held_out": level.held_out,
+                "rows": rows(found[level.name]),
+            }
+            for level in work.levels
+        },
+    }
+    files.write_json(asked.out / "figures-implicit.json", result)
+    work.draw()
+    return result
+
+
+class _Work:
+    """Patches, sources and trainings of one comparison."""
+
+    def __init__(
+        self, model: DegFlow, data: DataSettings, root: Path, asked: AskedScales, progress: Progress
+    ) -> None:
+        self.model, self.data, self.asked, self.progress = model, data, asked, progress
+        self.t = [model.t_of_scale(s) for s in asked.scales]
+        train, held_out = find_scenes(data, root)
+        self.train = having(train, 0, "training scenes", root)
+        self.held_out = having(held_out, 0, "held-out scenes", root)
+        self.pairs = Pairs([*self.train, *self.held_out], data)
+        self.levels = [
+            level
+            for i, level in enumerate(data.pair_levels)
+            if i and any(scene.files[i] for scene in self.held_out)
+        ]
+        possible = [s for s in SOURCES if s != "ours" or model.noise_model("auto")]
+        wanted = {*(asked.sources or possible), "bicubic", "real"}
+        self.names = [name for name in SOURCES if name in wanted]
+        if "ours" in wanted:
+            model.noise_model("calibrated")  # says what is missing before anything is trained
+        self.perceptual = Perceptual(asked.perceptual, model.device)
+        self.hr, self.real = self._patches()
+        self._sources: dict[str, Held] = {}
+
+    def scale(self, level: PairLevel) -> float:
+        return round(1 + level.t * (self.data.s_max - 1), 6)
+
+    def _patches(self) -> tuple[np.ndarray, dict[float, tuple[np.ndarray, np.ndarray]]]:
+        """The same HR patches for all sources, (N, P, P, 3) uint8; by the scale of each knot, which
+        of them have real LR, and that LR.
+        """
+        rng = np.random.default_rng(0)
+        knots = [i for i, level in enumerate(self.data.pair_levels) if i and not level.held_out]
+        each = -(-self.asked.patches // len(self.train))
+        hr: list[np.ndarray] = []
+        real: dict[int, tuple[list[int], list[np.ndarray]]] = {i: ([], []) for i in knots}
+        with self.progress.task("read pairs", len(self.pairs.scenes)) as task:
+            for scene in self.held_out:
+                self.pairs.check(scene, WINDOW)
+                task.advance()
+            for scene in self.train:
+                self.pairs.check(scene, PATCH)
+                pictures = self.pairs.pictures(scene)
+                assert pictures[0] is not None
+                for _ in range(each):
+                    y, x = (int(rng.integers(n - PATCH + 1)) for n in pictures[0].shape[:2])
+                    for i in knots:
+                        if (picture := pictures[i]) is not None:
+                            real[i][0].append(len(hr))
+                            real[i][1].append(picture[y : y + PATCH, x : x + PATCH])
+                    hr.append(pictures[0][y : y + PATCH, x : x + PATCH])
+                task.advance()
+        kept = {
+            self.scale(self.data.pair_levels[i]): (np.array(places), np.stack(patches))
+            for i, (places, patches) in real.items()
+            if patches
+        }
+        return np.stack(hr), kept
+
+    def source(self, name: str) -> Held:
+        if name not in self._sources:
+            self._sources[name] = self._make(name)
+        return self._sources[name]
+
+    def _make(self, name: str) -> Held:
+        scales = self.asked.scales
+        if name == "real":
+            return [(s, _small(lr, s)) for s, (_, lr) in sorted(self.real.items())]
+        if name == "bicubic":
+            return [(s, _small(self.hr, s)) for s in scales]
+        if name == "gaussian":
+            knots = sorted(self.real.items())
+            sigmas = [best_sigma(self.hr[places], lr) for _, (places, lr) in knots]
+            line = partial(np.interp, xp=[1.0, *(s for s, _ in knots)], fp=[0.0, *sigmas])
+            return [(s, _small(_blurred(self.hr, float(line(s))), s)) for s in scales]
+        noise = "none" if name == "ours_clean" else "calibrated"
+        lr = generated(self.model, self.hr, self.t, noise, self.asked.out / "lr", self.progress)
+        return [(s, _small(lr[:, i], s)) for i, s in enumerate(scales)]
+
+    def _key(self, name: str, noise: float, seed: int) -> tuple[dict[str, Any], Path]:
+        """What decides one training, and where it is kept."""
+        held = self.source(name)
+        digest = hashlib.sha256(self.hr.tobytes())
+        for _, lr in held:
+            digest.update(lr.tobytes())
+        key = {
+            "network": "implicit",
+            "source": name,
+            "added_noise": noise,
+            "seed": seed,
+            "perceptual": self.asked.perceptual,
+            "budget": asdict(self.asked.budget),
+            "crops": [SIDE, QUERIES],
+            "scales": [s for s, _ in held],
+            "patches": digest.hexdigest(),
+            "levels": [[level.name, self.scale(level)] for level in self.levels],
+            "scenes": Pairs(self.held_out, self.data).fingerprint(),
+        }
+        text = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+        stem = f"implicit-{name}-{noise:g}-{seed}-{text}"
+        return key, self.asked.out / "runs" / f"{stem}.json"
+
+    def run(self, name: str, noise: float, seed: int) -> dict[str, Figures]:
+        """Figures of one training by level, from the folder where it was done before."""
+        key, path = self._key(name, noise, seed)
+        if files.exists(path):
+            return dict(files.read_json(path)["figures"])
+        title = f"implicit, {name}, noise {noise:g}, seed {seed}"
+        places = self._places(name)
+        with self.progress.task(title, self.asked.budget.steps) as task:
+            draw = partial(self._draw, self.source(name), places, noise, seed)
+            network = train_implicit(draw, self.asked.budget, seed, self.model.device, task)
+            figures = self._test(partial(enlarged, network))
+            told = ", ".join(f"{level} {f['psnr']:.2f}" for level, f in figures.items())
+            task.note(f"{title}: PSNR {told} dB")
+        weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
+        files.write_bytes(path.with_suffix(".safetensors"), save(weights))
+        files.write_json(path, {**key, "figures": figures})
+        return figures
+
+    def _places(self, name: str) -> list[np.ndarray]:
+        """By scale, which HR patches the LR of a source belongs to."""
+        if name == "real":
+            return [places for _, (places, _) in sorted(self.real.items())]
+        return [np.arange(len(self.hr))] * len(self.asked.scales)
+
+    def _draw(
+        self, held: Held, places: list[np.ndarray], noise: float, seed: int, step: int
+    ) -> Crops:
+        """The crops of one step, each of a scale of its own."""
+        rng = step_rng(seed, step)
+        lrs, asked = [], []
+        for _ in range(self.asked.budget.batch):
+            i = int(rng.integers(len(held)))
+            n = int(rng.integers(len(places[i])))
+            flip, turns = 1 - 2 * int(rng.integers(2)), int(rng.integers(4))
+            lr, hr = (
+                np.rot90(patch[:, ::flip], turns)
+                for patch in (held[i][1][n], self.hr[places[i][n]])
+            )
+            y, x = (int(v) for v in rng.integers(len(lr) - SIDE + 1, size=2))
+            crop = lr[y : y + SIDE, x : x + SIDE]
+            crop = np.rint(crop + noise * rng.standard_normal(crop.shape, np.float32))
+            lrs.append(np.clip(crop, 0, 255).astype(np.uint8))
+            asked.append(_asked(hr, len(lr), y, x, rng))
+        coord, cell, rgb = (torch.from_numpy(np.stack(part)) for part in zip(*asked, strict=True))
+        return np.stack(lrs), coord, cell, rgb
+
+    def _each(self, scene: Scene) -> list[tuple[PairLevel, np.ndarray, np.ndarray]]:
+        """Level, HR and small real LR of a scene."""
+        pictures = self.pairs.pictures(scene)
+        hr = pictures[0]
+        assert hr is not None
+        return [
+            (level, hr, shrunk(lr, _size(hr, self.scale(level))))
+            for level, lr in zip(self.data.pair_levels, pictures, strict=True)
+            if level in self.levels and lr is not None
+        ]
+
+    def _test(
+        self, sr_of: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+    ) -> dict[str, Figures]:
+        found: dict[str, list[Figures]] = {}
+        for scene in self.held_out:
+            for level, hr, lr in self._each(scene):
+                sr = sr_of(lr, (hr.shape[0], hr.shape[1]))
+                figures = fidelity(sr, hr)
+                if self.perceptual.kind != "none":
+                    figures["perceptual"] = self.perceptual(sr, hr)
+                found.setdefault(level.name, []).append(figures)
+        return {
+            level.name: {
+                key: float(np.mean([one[key] for one in found[level.name]]))
+                for key in found[level.name][0]
+            }
+            for level in self.levels
+        }
+
+    def draw(self) -> None:
+        """A page of crops of one scene: a row for each level, first seed and first added noise.
+
+        Without matplotlib there is a note in its place, as the figures are complete.
+        """
+        networks = []
+        for name in self.names:
+            _, path = self._key(name, self.asked.added_noise[0], 0)
+            network = ImplicitSR(self.asked.budget.width, self.asked.budget.blocks)
+            network.load_state_dict(load(files.read_bytes(path.with_suffix(".safetensors"))))
+            networks.append((name, network.eval()))
+        page = []
+        path = self.asked.out / "pictures-implicit.png"
+        with self.progress.task("draw", len(self.levels)) as task:
+            for level, hr, lr in self._each(self.held_out[0]):
+                size = (hr.shape[0], hr.shape[1])
+                large = cv2.resize(lr, size[::-1], interpolation=cv2.INTER_NEAREST)
+                row = [("HR", middle(hr, CROP)), (f"real {level.name}", middle(large, CROP))]
+                row += [(name, middle(enlarged(one, lr, size), CROP)) for name, one in networks]
+                page.append(row)
+                task.advance()
+            try:
+                plots.picture_page(path, page, "SR of real LR at any scale, by source")
+            except UsageError as error:
+                task.note(f"{path} is left out: {error}")
+
+
+def _size(picture: np.ndarray, s: float) -> tuple[int, int]:
+    """Height and width of the LR of a picture at scale s."""
+    height, width = picture.shape[:2]
+    return max(round(height / s), 1), max(round(width / s), 1)
+
+
+def _small(pictures: np.ndarray, s: float) -> np.ndarray:
+    """(N, P, P, 3) uint8 to (N, P/s, P/s, 3)."""
+    return np.stack([shrunk(picture, _size(picture, s)) for picture in pictures])
+
+
+def _blurred(pictures: np.ndarray, sigma: float) -> np.ndarray:
+    if sigma == 0:
+        return pictures
+    return np.stack([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in pictures])
+
+
+def _asked(
+    hr: np.ndarray, side: int, y: int, x: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """coord, cell and rgb of some HR pixels within an LR crop at (y, x) of a patch.
+
+    hr: (P, P, 3) uint8; side: of the patch's LR. coord and cell are in units of the crop.
+    """
+    ratio = len(hr) / side
+    places = []
+    for low in (y, x):
+        first, end = np.ceil(low * ratio - 0.5), np.floor((low + SIDE) * ratio - 0.5)
+        places.append(rng.integers(int(first), int(min(end, len(hr) - 1)) + 1, QUERIES))
+    rows, columns = places
+    middles = (np.stack(places, axis=1) + 0.5) / ratio - [y, x]
+    coord = (2 * middles / SIDE - 1).astype(np.float32)
+    cell = np.full((QUERIES, 2), 2 / (ratio * SIDE), np.float32)
+    return coord, cell, hr[rows, columns] / np.float32(255)
