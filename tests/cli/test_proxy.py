@@ -95,3 +95,29 @@ def test_small_pictures_are_data_that_fails(
         Image.open(path).crop((0, 0, 150, 180)).save(tmp_path / path.name)
     done = degflow("proxy", tiny, tmp_path, cwd=tmp_path, code=1)
     assert "150 x 180: 192 pixels on a side are needed" in done.error
+
+
+def test_implicit_has_a_table_for_each_level(
+    degflow: Run, ask: tuple[object, ...], folder: Path
+) -> None:
+    implicit = (*ask, "--network", "implicit", "--scales", "2,4", "--added-noise", "0")
+    table = degflow(*implicit, cwd=folder).out
+    assert "SR of real LR2 by source" in table and "SR of real LR4 by source" in table
+    found = degflow(*implicit, "--json", cwd=folder).json
+    assert found == json.loads((folder / "proxy" / "figures-implicit.json").read_text())
+    assert list(found["levels"]) == ["LR2", "LR4"]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--network", "large"), "--network must be one of same-size, implicit, got 'large'"),
+        (("--network", "implicit", "--level", "LR4"), "--level is for --network same-size"),
+        (("--scales", "2"), "--scales is for --network implicit"),
+        (("--network", "implicit", "--scales", "two"), "--scales wants numbers"),
+    ],
+)
+def test_options_of_the_other_network_are_refused(
+    degflow: Run, ask: tuple[object, ...], folder: Path, options: tuple[str, ...], why: str
+) -> None:
+    assert why in degflow(*ask, *options, cwd=folder, code=2).error
