@@ -343,11 +343,11 @@ def test_wrong_requests_are_refused(asked: Asked, changes: dict[str, Any], messa
 @pytest.mark.parametrize("text", ["0,x", "", "0,,4"])
 def test_noise_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=f"--added-noise wants numbers such as 0,4; got '{text}'"):
-        parse_numbers(text)
+        parse_numbers(text, "--added-noise")
 
 
 def test_noise_named_twice_is_tried_once() -> None:
-    assert parse_numbers("4, 0,4.0") == (4.0, 0.0)
+    assert parse_numbers("4, 0,4.0", "--added-noise") == (4.0, 0.0)
 
 
 def test_a_level_that_is_not_there_is_refused(
