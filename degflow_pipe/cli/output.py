@@ -205,12 +205,9 @@ def _show_residual(console: Console, level: str, found: dict[str, Any]) -> None:
         "tone of tiles R, G, B, deviation": tone["tile_std"],
         **{f"fit {name}": found["fit"][name] for name in sides},
         **{f"{p} {n}": noise[n][p] for p in ("calm", "busy") for n in sides},
-        **{
-            f"blocks of 8, strongest {name}": max(max(ways.values(), key=max))
-            for name, ways in grid["blocks"].items()
-        },
-        **{f"enlarged blocks {name}": value for name, value in grid["enlarged"].items()},
-        **{f"mosaic 2 x 2 {name}": value for name, value in grid["mosaic"].items()},
+        **{f"blocks of 8, strongest, {n}": v for n, v in grid["strongest_block"].items()},
+        **{f"enlarged blocks, {n}": v for n, v in grid["enlarged"].items()},
+        **{f"mosaic of 2 x 2, deviation, {n}": v for n, v in grid["mosaic_std"].items()},
     }
     show(figures, False, heading)
 

@@ -140,8 +140,17 @@ def noise_figures(expected: np.ndarray, left: np.ndarray, bands: int) -> dict[st
         "power": noise_power(left, bands).tolist(),
         "count": (3.0 * np.bincount(place, minlength=places)).tolist(),
         "squares": np.bincount(place, squares, places).tolist(),
-        "calm": {"square": float(np.mean(left[calm] ** 2)), "kurtosis": kurtosis(left[calm])},
-        "busy": {"square": float(np.mean(left[busy] ** 2)), "kurtosis": kurtosis(left[busy])},
+        "calm": _place_figures(left[calm]),
+        "busy": _place_figures(left[busy]),
+    }
+
+
+def _place_figures(left: np.ndarray) -> dict[str, float]:
+    """(P, 3): mean square, kurtosis, and the mean square of what the three channels share."""
+    return {
+        "square": float(np.mean(left**2)),
+        "kurtosis": kurtosis(left),
+        "grey_square": float(np.mean(left.mean(-1) ** 2)),
     }
 
 
@@ -231,7 +240,6 @@ def of_scene(
         apart["drawn"] = taken_apart(generated, noisy)
         fine["drawn"] = taken_apart(generated, noisy, FINE_TILE)
     difference = tiles(real.astype(np.float64) - generated, TILE).mean((1, 2))
-    grids = {**lrs, "hr": hr}
     return {
         "bands": {name: _band_figures(hr, lr, bands) for name, lr in lrs.items()},
         "parts": {name: found.energies.tolist() for name, found in apart.items()},
@@ -243,11 +251,7 @@ def of_scene(
         },
         "fit": {name: _fit_figures(found, fine[name]) for name, found in apart.items()},
         "noise": {n: noise_figures(generated, found.left, bands) for n, found in apart.items()},
-        "grid": {
-            "blocks": {name: blockiness(picture) for name, picture in grids.items()},
-            "enlarged": {n: grid_line(picture, BLOCK * scale) for n, picture in grids.items()},
-            "mosaic": {name: mosaic(picture) for name, picture in grids.items()},
-        },
+        "grid": _grid_figures({**lrs, "hr": hr}, scale),
     }
 
 
@@ -259,6 +263,19 @@ def _band_figures(hr: np.ndarray, lr: np.ndarray, bands: int) -> dict[str, list[
         "coherent": found.coherent.tolist(),
         "power": spectrum.power(lr, bands).tolist(),
         "coherence": spectrum.coherence(hr, lr, bands).tolist(),
+    }
+
+
+def _grid_figures(pictures: dict[str, np.ndarray], scale: float) -> dict[str, Any]:
+    blocks = {name: blockiness(picture) for name, picture in pictures.items()}
+    places = {name: mosaic(picture) for name, picture in pictures.items()}
+    return {
+        "blocks": blocks,
+        # Of each scene alone, as a grid may begin elsewhere in the next.
+        "strongest_block": {name: max(map(max, ways.values())) for name, ways in blocks.items()},
+        "enlarged": {name: grid_line(p, BLOCK * scale) for name, p in pictures.items()},
+        "mosaic": places,
+        "mosaic_std": {name: float(np.std(powers)) for name, powers in places.items()},
     }
 
 
@@ -283,9 +300,10 @@ def over_scenes(scenes: list[dict[str, Any]], bands: int) -> dict[str, Any]:
     and 16 pixels: {real, drawn: {left: 6 mean squares, shares: by name of PARTS}}; `tone`:
     `difference` by channel, its root mean square over scenes, and `tile_std`; `fit`: {real, drawn:
     {contrast, down, right, blur, shift, fine_shift}} as in `Apart`; `noise`: {real, drawn: {power,
-    std: by `brightness`, calm, busy: {std, kurtosis}}}, `ratio` (B,) of drawn to real power;
-    `grid`: `blocks`, `enlarged` and `mosaic` as `blockiness`, `grid_line` and `mosaic` give them.
-    `drawn` and `noisy` are there where the checkpoint has noise.
+    std: by `brightness`, calm, busy: {std, kurtosis, grey: share that is alike in R, G and B}}},
+    `ratio` (B,) of drawn to real power; `grid`: `blocks`, `enlarged` and `mosaic` as `blockiness`,
+    `grid_line` and `mosaic` give them, `strongest_block`, and `mosaic_std` over the 4 places, both
+    of each scene alone. `drawn` and `noisy` are there where the checkpoint has noise.
     """
     mean = _mean(scenes)
     real, made = mean["bands"]["real"], mean["bands"]["generated"]
@@ -343,15 +361,17 @@ def _noise(mean: dict[str, Any]) -> dict[str, Any]:
                 math.sqrt(square / count) if count >= LEAST_PIXELS else None
                 for square, count in zip(figures["squares"], figures["count"], strict=True)
             ],
-            **{
-                place: {
-                    "std": math.sqrt(figures[place]["square"]),
-                    "kurtosis": figures[place]["kurtosis"],
-                }
-                for place in ("calm", "busy")
-            },
+            **{place: _place(figures[place]) for place in ("calm", "busy")},
         }
     if "drawn" in mean:
         power = np.maximum(mean["real"]["power"], 1e-9)
         found["ratio"] = (np.array(mean["drawn"]["power"]) / power).tolist()
     return found
+
+
+def _place(mean: dict[str, float]) -> dict[str, float]:
+    return {
+        "std": math.sqrt(mean["square"]),
+        "kurtosis": mean["kurtosis"],
+        "grey": mean["grey_square"] / max(mean["square"], 1e-9),
+    }

@@ -61,9 +61,19 @@ def _transfer(found: dict[str, Any]) -> list[Panel]:
     ratio, leak = {"generated / real": found["ratio"]}, {"generated": found["leak"]}
     return [
         Panel("transfer, in phase with HR", BANDS, "LR / HR", x, filters, level=0),
-        Panel("ratio of transfers", BANDS, "generated / real", x, ratio, level=1),
-        Panel("coherence with HR", BANDS, "coherence", x, of("coherence"), limits=(0, 1)),
-        Panel("coherent beyond real LR", BANDS, "share of power", x, leak, level=0),
+        Panel(
+            "ratio of transfers", BANDS, "generated / real", x, ratio, level=1, at_least=(0.8, 1.2)
+        ),
+        Panel("coherence with HR", BANDS, "coherence", x, of("coherence"), at_least=(0, 1)),
+        Panel(
+            "coherent beyond real LR",
+            BANDS,
+            "share of power",
+            x,
+            leak,
+            level=0,
+            at_least=(-0.2, 0.2),
+        ),
     ]
 
 
@@ -96,13 +106,13 @@ def _parts(found: dict[str, Any]) -> list[Panel]:
             "",
             "share",
             [part.replace(" tone", "\ntone") for part in PARTS],
-            {"tiles of 64": _in_order(left), "tiles of 16": _in_order(fine)},
+            {
+                f"tiles of {side}, {name}": [figures["shares"][part] for part in PARTS]
+                for side, figures_of in ((64, left), (16, fine))
+                for name, figures in figures_of.items()
+            },
         ),
     ]
-
-
-def _in_order(parts: dict[str, Any]) -> list[float]:
-    return [parts["real"]["shares"][part] for part in PARTS]
 
 
 def _noise(found: dict[str, Any]) -> list[Panel]:
@@ -112,6 +122,7 @@ def _noise(found: dict[str, Any]) -> list[Panel]:
     std = {name: figures["std"] for name, figures in sides.items()}
     places = ["calm", "busy"]
     tails = {name: [figures[p]["kurtosis"] for p in places] for name, figures in sides.items()}
+    grey = {name: [figures[p]["grey"] for p in places] for name, figures in sides.items()}
     up = "power, grey levels²"
     panels = [
         Panel("power of the rest, green", BANDS, up, x, power, logarithmic=True),
@@ -119,6 +130,7 @@ def _noise(found: dict[str, Any]) -> list[Panel]:
             "deviation by brightness, calm", "brightness", "grey levels", noise["brightness"], std
         ),
         Panel("kurtosis (Gaussian: 3)", "", "kurtosis", places, tails, level=3),
+        Panel("alike in R, G and B (independent: 1/3)", "", "share", places, grey, level=1 / 3),
     ]
     if "ratio" in noise:
         ratio = {"drawn / real": noise["ratio"]}
@@ -136,6 +148,7 @@ def _grid(grid: dict[str, Any]) -> list[Panel]:
             PLACES,
             {name: [v - 1 for v in grid["blocks"][name][way]] for name in names},
             level=0,
+            at_least=(-0.05, 0.05),
         )
         for way in ("horizontal", "vertical")
     ]
@@ -148,6 +161,7 @@ def _grid(grid: dict[str, Any]) -> list[Panel]:
             ["0, 0", "0, 1", "1, 0", "1, 1"],
             {name: [v - 1 for v in grid["mosaic"][name]] for name in names},
             level=0,
+            at_least=(-0.05, 0.05),
         ),
         Panel(
             "period of an enlarged block of 8",

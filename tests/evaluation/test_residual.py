@@ -184,6 +184,14 @@ def test_gaussian_noise_is_found_with_its_deviation_and_form() -> None:
         assert found[place]["kurtosis"] == pytest.approx(3, abs=0.15)
 
 
+def test_noise_that_is_alike_in_all_channels_is_grey() -> None:
+    own = noise(4)
+    for added, grey in ((own, 1 / 3), (np.repeat(own[..., :1], 3, axis=2), 1.0)):
+        scene = r.of_scene(TAME, to_bytes(TAME + added), TAME, None, 2.0, BANDS)
+        found = r.over_scenes([scene], BANDS)["noise"]["real"]
+        assert [found[p]["grey"] for p in ("calm", "busy")] == pytest.approx([grey] * 2, rel=0.05)
+
+
 def test_heavy_tails_are_no_gaussian() -> None:
     wild = np.random.default_rng(0).laplace(0, 3, PHOTO.shape)
     found = r.noise_figures(SMOOTH, r.taken_apart(SMOOTH, SMOOTH + wild).left, BANDS)
