@@ -205,6 +205,7 @@ def _show_residual(console: Console, level: str, found: dict[str, Any]) -> None:
         "tone of tiles R, G, B, deviation": tone["tile_std"],
         **{f"fit {name}": found["fit"][name] for name in sides},
         **{f"{p} {n}": noise[n][p] for p in ("calm", "busy") for n in sides},
+        **{f"along edges {n}": value for n, value in found["along_edges"].items()},
         **{f"blocks of 8, strongest, {n}": v for n, v in grid["strongest_block"].items()},
         **{f"enlarged blocks, {n}": v for n, v in grid["enlarged"].items()},
         **{f"mosaic of 2 x 2, deviation, {n}": v for n, v in grid["mosaic_std"].items()},

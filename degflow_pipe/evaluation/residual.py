@@ -4,7 +4,8 @@
 - parts: how much of the difference a tone of the picture, a tone, a contrast, a shift and a blur of
   each tile would mend, one after the other, by least squares over the three channels of the tile;
 - noise: what is left after these, beside the same of LR with the drawn noise, as a fit takes a
-  little of any noise: power by band, deviation by brightness, kurtosis;
+  little of any noise: power by band, deviation by brightness, kurtosis, and whether it runs along
+  edges;
 - grid: traces of JPEG blocks and of demosaicing, real beside generated and HR.
 
 Grey levels, 0 to 255, RGB. Figures of a scene are means that go on as means over scenes, so powers
@@ -21,6 +22,7 @@ import cv2
 import numpy as np
 
 from degflow_pipe.evaluation import spectrum
+from degflow_pipe.evaluation.grids import BLOCK, blockiness, grid_line, mosaic
 from degflow_pipe.model.noise import local
 from degflow_pipe.pictures import tiles
 
@@ -36,8 +38,6 @@ LEAST_PIXELS = 1000
 """Values of a scene, on the average, that a deviation is given for; None for fewer."""
 LEAST_COHERENCE = 0.05
 """Of real LR with HR, below which a ratio of transfers is chance, and given as None."""
-BLOCK = 8
-"""Side of a JPEG block in pixels."""
 AMPLIFIED = 8
 """How many times a difference is enlarged to be seen."""
 
@@ -154,60 +154,24 @@ def _place_figures(left: np.ndarray) -> dict[str, float]:
     }
 
 
-# Grids
+def along_edges(expected: np.ndarray, difference: np.ndarray) -> float:
+    """How fast a difference changes along edges over how fast it does across them, in mean squares.
 
-
-def blockiness(picture: np.ndarray) -> dict[str, list[float]]:
-    """Steps of luma at each of the 8 places that a grid of 8 pixels may have, over those elsewhere.
-
-    picture: (H, W, 3) uint8, sides of 16 or more. Returns 8 ratios `horizontal` (steps from column
-    x - 1 to x, by x modulo 8) and 8 `vertical`; JPEG blocks from the corner show at place 0, and
-    a picture without blocks has about 1 everywhere.
+    expected: (H, W, 3) uint8, whose edges are meant: the tenth of the places with the most
+    gradient; difference: (H, W, 3) float. About 1 for noise that knows nothing of edges, less for
+    lines along them, as a shift, a blur or a sharpening leaves.
     """
-    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float64)
-    found = {}
-    for name, plane in (("horizontal", luma), ("vertical", luma.T)):
-        steps = _steps(plane)
-        at = [float(np.mean(steps[(k - 1) % BLOCK :: BLOCK])) for k in range(BLOCK)]
-        others = [(sum(at) - own) / (BLOCK - 1) for own in at]
-        found[name] = [own / max(rest, 1e-9) for own, rest in zip(at, others, strict=True)]
-    return found
-
-
-def grid_line(picture: np.ndarray, period: float) -> float:
-    """How strongly the steps of luma come and go with a period, as the grid of an enlarged JPEG.
-
-    picture: (H, W, 3) uint8; period: pixels. The strongest amplitude within 5 % of the period,
-    horizontally or vertically, over the mean step. Never 0: compare it with that of HR.
-    """
-    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float64)
-    strongest = 0.0
-    for plane in (luma, luma.T):
-        # The logarithm keeps a few strong edges from hiding the grid.
-        steps = np.log(_steps(plane) + 0.1)
-        slow = cv2.GaussianBlur(steps[None], (0, 0), period, borderType=cv2.BORDER_REFLECT)[0]
-        place = np.arange(len(steps))
-        for tried in np.linspace(0.95, 1.05, 101) * period:
-            wave = np.exp(-2j * np.pi * place / tried)
-            strongest = max(strongest, float(2 * abs(np.mean((steps - slow) * wave))))
-    return strongest
-
-
-def _steps(plane: np.ndarray) -> np.ndarray:
-    """(H, W) to the mean size of the step from each column to the next, (W - 1,)."""
-    return np.mean(np.abs(np.diff(plane, axis=1)), axis=0)
-
-
-def mosaic(picture: np.ndarray) -> list[float]:
-    """Power of the finest detail of green at each of the 4 places of a 2 x 2 grid, over their mean.
-
-    picture: (H, W, 3) uint8. In the order of rows; all are about 1 where no mosaic shows.
-    """
-    green = picture[..., 1].astype(np.float64)
-    fine = (green - cv2.blur(green, (3, 3)))[1:-1, 1:-1] ** 2
-    # The first row and column are gone, so that place (0, 0) begins at 1.
-    at = [float(np.mean(fine[1 - y :: 2, 1 - x :: 2])) for y in (0, 1) for x in (0, 1)]
-    return [power / max(float(np.mean(at)), 1e-9) for power in at]
+    luma = cv2.cvtColor(expected, cv2.COLOR_RGB2GRAY).astype(np.float64)
+    right, down = cv2.Sobel(luma, -1, 1, 0), cv2.Sobel(luma, -1, 0, 1)
+    # The direction in which squared gradients around a place are largest lies across its edge.
+    products = (right**2, down**2, right * down)
+    rr, dd, rd = (cv2.GaussianBlur(product, (0, 0), 1.5) for product in products)
+    angle = np.arctan2(2 * rd, rr - dd)[..., None] / 2
+    x, y = cv2.Sobel(difference, -1, 1, 0), cv2.Sobel(difference, -1, 0, 1)
+    across = (x * np.cos(angle) + y * np.sin(angle)) ** 2
+    along = (y * np.cos(angle) - x * np.sin(angle)) ** 2
+    edges = rr + dd >= np.quantile(rr + dd, 0.9)
+    return float(np.mean(along[edges]) / max(float(np.mean(across[edges])), 1e-9))
 
 
 # Scenes
@@ -251,6 +215,11 @@ def of_scene(
         },
         "fit": {name: _fit_figures(found, fine[name]) for name, found in apart.items()},
         "noise": {n: noise_figures(generated, found.left, bands) for n, found in apart.items()},
+        "along_edges": {
+            name: along_edges(generated, picture.astype(np.float64) - generated)
+            for name, picture in (("real", real), ("drawn", noisy))
+            if picture is not None
+        },
         "grid": _grid_figures({**lrs, "hr": hr}, scale),
     }
 
@@ -301,9 +270,9 @@ def over_scenes(scenes: list[dict[str, Any]], bands: int) -> dict[str, Any]:
     `difference` by channel, its root mean square over scenes, and `tile_std`; `fit`: {real, drawn:
     {contrast, down, right, blur, shift, fine_shift}} as in `Apart`; `noise`: {real, drawn: {power,
     std: by `brightness`, calm, busy: {std, kurtosis, grey: share that is alike in R, G and B}}},
-    `ratio` (B,) of drawn to real power; `grid`: `blocks`, `enlarged` and `mosaic` as `blockiness`,
-    `grid_line` and `mosaic` give them, `strongest_block`, and `mosaic_std` over the 4 places, both
-    of each scene alone. `drawn` and `noisy` are there where the checkpoint has noise.
+    `ratio` (B,) of drawn to real power; `along_edges`: {real, drawn}; `grid`:
+    `blocks`, `enlarged` and `mosaic` as the functions of `grids` give them, `strongest_block`, and
+    `mosaic_std` over the 4 places, both of each scene alone. `drawn` and `noisy` are there where the checkpoint has noise.
     """
     mean = _mean(scenes)
     real, made = mean["bands"]["real"], mean["bands"]["generated"]
@@ -328,6 +297,7 @@ def over_scenes(scenes: list[dict[str, Any]], bands: int) -> dict[str, Any]:
         },
         "fit": {name: _rooted(found) for name, found in mean["fit"].items()},
         "noise": _noise(mean["noise"]),
+        "along_edges": mean["along_edges"],
         "grid": mean["grid"],
     }
 

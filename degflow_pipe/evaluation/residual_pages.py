@@ -132,6 +132,9 @@ def _noise(found: dict[str, Any]) -> list[Panel]:
         Panel("kurtosis (Gaussian: 3)", "", "kurtosis", places, tails, level=3),
         Panel("alike in R, G and B (independent: 1/3)", "", "share", places, grey, level=1 / 3),
     ]
+    edges = {name: [value] for name, value in found["along_edges"].items()}
+    title = "change along edges over across (knows none: 1)"
+    panels.append(Panel(title, "", "ratio of squares", ["real - generated"], edges, level=1))
     if "ratio" in noise:
         ratio = {"drawn / real": noise["ratio"]}
         panels.insert(1, Panel("ratio of powers", BANDS, "drawn / real", x, ratio, level=1))

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from degflow_pipe.evaluation import grids, spectrum
 from degflow_pipe.evaluation import residual as r
-from degflow_pipe.evaluation import spectrum
 
 BANDS = 10
 PHOTO = np.ascontiguousarray(data.astronaut())
@@ -192,6 +192,13 @@ def test_noise_that_is_alike_in_all_channels_is_grey() -> None:
         assert [found[p]["grey"] for p in ("calm", "busy")] == pytest.approx([grey] * 2, rel=0.05)
 
 
+def test_a_shift_runs_along_edges_and_noise_does_not() -> None:
+    expected = TAME[INNER, INNER]
+    shift = moved(TAME, 0.3, 0.3)[INNER, INNER] - expected
+    assert r.along_edges(expected, shift) < 0.3
+    assert r.along_edges(expected, noise(4)[INNER, INNER]) == pytest.approx(1, abs=0.05)
+
+
 def test_heavy_tails_are_no_gaussian() -> None:
     wild = np.random.default_rng(0).laplace(0, 3, PHOTO.shape)
     found = r.noise_figures(SMOOTH, r.taken_apart(SMOOTH, SMOOTH + wild).left, BANDS)
@@ -220,15 +227,15 @@ def test_noise_that_goes_with_brightness_and_one_that_goes_with_edges() -> None:
 def test_jpeg_blocks_show_at_their_place_and_nowhere_else() -> None:
     coded = jpeg(SMOOTH, 60)
     for place, picture in ((0, coded), (5, coded[3:, 3:])):
-        for ratios in r.blockiness(picture).values():
+        for ratios in grids.blockiness(picture).values():
             assert int(np.argmax(ratios)) == place and ratios[place] > 1.2
-    for ratios in r.blockiness(SMOOTH).values():
+    for ratios in grids.blockiness(SMOOTH).values():
         np.testing.assert_allclose(ratios, 1, atol=0.06)
 
 
 def test_enlarged_blocks_show_at_their_period() -> None:
     scale = 1200 / 512
-    found = [r.grid_line(enlarged(p, 1200), 8 * scale) for p in (jpeg(PHOTO, 40), PHOTO)]
+    found = [grids.grid_line(enlarged(p, 1200), 8 * scale) for p in (jpeg(PHOTO, 40), PHOTO)]
     assert found[0] > 1.7 * found[1]
 
 
@@ -236,12 +243,12 @@ def test_a_mosaic_shows() -> None:
     noisy = to_bytes(128 + noise(10))
     raw = noisy[..., 1]
     demosaiced = cv2.cvtColor(raw, cv2.COLOR_BAYER_RGGB2RGB)
-    np.testing.assert_allclose(r.mosaic(noisy), 1, atol=0.05)
-    found = np.array(r.mosaic(demosaiced))
+    np.testing.assert_allclose(grids.mosaic(noisy), 1, atol=0.05)
+    found = np.array(grids.mosaic(demosaiced))
     assert np.max(found) > 1.3 and np.min(found) < 0.7
     assert np.mean(found) == pytest.approx(1)
     # One pixel further the places change over.
-    np.testing.assert_allclose(r.mosaic(demosaiced[:, 1:]), found[[1, 0, 3, 2]], atol=0.02)
+    np.testing.assert_allclose(grids.mosaic(demosaiced[:, 1:]), found[[1, 0, 3, 2]], atol=0.02)
 
 
 # Scenes
