@@ -270,9 +270,9 @@ def over_scenes(scenes: list[dict[str, Any]], bands: int) -> dict[str, Any]:
     `difference` by channel, its root mean square over scenes, and `tile_std`; `fit`: {real, drawn:
     {contrast, down, right, blur, shift, fine_shift}} as in `Apart`; `noise`: {real, drawn: {power,
     std: by `brightness`, calm, busy: {std, kurtosis, grey: share that is alike in R, G and B}}},
-    `ratio` (B,) of drawn to real power; `along_edges`: {real, drawn}; `grid`:
-    `blocks`, `enlarged` and `mosaic` as the functions of `grids` give them, `strongest_block`, and
-    `mosaic_std` over the 4 places, both of each scene alone. `drawn` and `noisy` are there where the checkpoint has noise.
+    `ratio` (B,) of drawn to real power; `along_edges`: {real, drawn}; `grid`: `blocks`, `enlarged`
+    and `mosaic` as the functions of `grids` give them, `strongest_block`, and `mosaic_std` over the
+    4 places, both of each scene alone. `drawn` and `noisy`: where the checkpoint has noise.
     """
     mean = _mean(scenes)
     real, made = mean["bands"]["real"], mean["bands"]["generated"]
