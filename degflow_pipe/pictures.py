@@ -25,3 +25,11 @@ def middle(picture: np.ndarray, side: int) -> np.ndarray:
     """The middle `side` pixels, both ways, of a picture (H, W, 3), or what there is of them."""
     y, x = (max(length - side, 0) // 2 for length in picture.shape[:2])
     return picture[y : y + side, x : x + side]
+
+
+def tiles(picture: np.ndarray, side: int) -> np.ndarray:
+    """(H, W, C) to its (N, side, side, C) tiles, row by row; a rest at the edges is left out."""
+    rows, columns = picture.shape[0] // side, picture.shape[1] // side
+    cut = picture[: rows * side, : columns * side]
+    shaped = cut.reshape(rows, side, columns, side, -1).transpose(0, 2, 1, 3, 4)
+    return shaped.reshape(rows * columns, side, side, -1)

@@ -132,6 +132,8 @@ def show_evaluation(result: dict[str, Any], as_json: bool, title: str) -> None:
         print(
             ", ".join(f"{k.removeprefix('psnr_to_hr ')} {v:.2f} dB to HR" for k, v in to_hr.items())
         )
+        if name in result["residual"]:
+            _show_residual(console, name, result["residual"][name])
     curve = result["curve"]
     show(
         {f"{t:g}": value for t, value in zip(curve["t"], curve["psnr_to_hr"], strict=True)},
@@ -166,6 +168,62 @@ def _bands(name: str, level: dict[str, Any]) -> Table:
         if key.startswith(("power ", "coherence ")):
             table.add_row(key, *(f"{value:.3g}" for value in level[key]))
     return table
+
+
+def _show_residual(console: Console, level: str, found: dict[str, Any]) -> None:
+    """What is left between real and generated LR: by band, in parts, and the rest."""
+    noise, tone = found["noise"], found["tone"]
+    rows = {
+        **{f"transfer {n}": found["bands"][n]["transfer"] for n in ("real", "generated")},
+        "transfer generated / real": found["ratio"],
+        "coherent beyond real, share": found["leak"],
+        **{f"rest {n}, power": noise[n]["power"] for n in ("real", "drawn") if n in noise},
+        **({"rest drawn / real": noise["ratio"]} if "ratio" in noise else {}),
+    }
+    heading = f"{level}: what is left, real minus generated"
+    caption = "transfer from HR; the rest is what no tone, contrast, shift or blur mends"
+    _number_table(console, f"{heading}, by cycles a pixel, green", caption, found["centres"], rows)
+    parts = {
+        f"tiles of {side}, {name}": [shares["left"][0], *shares["shares"].values()]
+        for side, key in ((64, "parts"), (16, "fine_parts"))
+        for name, shares in found[key].items()
+    }
+    caption = "mean square in grey levels squared; share of it that each part takes"
+    _number_table(console, heading, caption, ["all", *found["parts"]["real"]["shares"]], parts)
+    _number_table(
+        console,
+        f"{level}: the rest, deviation by brightness in calm places",
+        "grey levels",
+        noise["brightness"],
+        {n: noise[n]["std"] for n in ("real", "drawn") if n in noise},
+    )
+    sides = [name for name in ("real", "drawn") if name in noise]
+    grid = found["grid"]
+    figures: dict[str, Any] = {
+        "tone R, G, B, mean": tone["difference"],
+        "tone R, G, B, rms over scenes": tone["scene_rms"],
+        "tone of tiles R, G, B, deviation": tone["tile_std"],
+        **{f"fit {name}": found["fit"][name] for name in sides},
+        **{f"{p} {n}": noise[n][p] for p in ("calm", "busy") for n in sides},
+        **{f"along edges {n}": value for n, value in found["along_edges"].items()},
+        **{f"blocks of 8, strongest, {n}": v for n, v in grid["strongest_block"].items()},
+        **{f"enlarged blocks, {n}": v for n, v in grid["enlarged"].items()},
+        **{f"mosaic of 2 x 2, deviation, {n}": v for n, v in grid["mosaic_std"].items()},
+    }
+    show(figures, False, heading)
+
+
+def _number_table(
+    console: Console, title: str, caption: str, columns: list[Any], rows: dict[str, list[Any]]
+) -> None:
+    table = Table(title=Text(title), title_justify="left", caption=caption)
+    table.add_column("", style="bold", no_wrap=True)
+    for column in columns:
+        name = column if isinstance(column, str) else f"{column:g}"
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, values in rows.items():
+        table.add_row(Text(name), *("-" if v is None else f"{v:.3g}" for v in values))
+    console.print(table)
 
 
 def show_proxy(result: dict[str, Any], as_json: bool, title: str) -> None:

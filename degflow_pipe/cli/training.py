@@ -106,6 +106,9 @@ def evaluate(
         str, typer.Option(help="none, or lpips- or stlpips- and the net: stlpips-vgg.")
     ] = "none",
     sweep: Annotated[bool, typer.Option("--sweep", help="Each figure against t.")] = False,
+    residual: Annotated[
+        bool, typer.Option("--residual", help="What is left: real minus generated LR, taken apart.")
+    ] = False,
     t_grid: o.TGrid = defaults.T_GRID,
     out: Annotated[
         Optional[Path],  # noqa: UP045
@@ -136,7 +139,7 @@ def evaluate(
     others = {
         name: DegFlow.load(path, device) for name, path in zip(names, beside or [], strict=True)
     }
-    asked = Asked(grid, perceptual, sweep, others, out)
+    asked = Asked(grid, perceptual, sweep, residual, others, out)
     result = stage(model, settings or data_of(model), pairs, asked, TerminalProgress())
     show_evaluation(result, json, checkpoint)
 

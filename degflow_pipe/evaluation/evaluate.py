@@ -20,7 +20,7 @@ import torch
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow, Skips, noisy
 from degflow_pipe.errors import CheckpointError, DataError, UsageError
-from degflow_pipe.evaluation import baselines, plots, spectrum
+from degflow_pipe.evaluation import baselines, plots, residual, residual_pages, spectrum
 from degflow_pipe.evaluation.fidelity import EQUAL, fidelity
 from degflow_pipe.evaluation.noise import noise_kl
 from degflow_pipe.evaluation.perceptual import Perceptual
@@ -58,12 +58,14 @@ class Asked:
 
     perceptual: one of `perceptual.KINDS`. grid: levels of the curve against HR, and of the sweep.
     sweep: draw each figure against t for the levels that are no knots, or for all where all are.
-    beside: further models by name. out: folder for figures.json and the pages; None for none.
+    residual: take apart what is left between real and generated LR. beside: further models by name.
+    out: folder for figures.json and the pages; None for none.
     """
 
     grid: Grid
     perceptual: str = "none"
     sweep: bool = False
+    residual: bool = False
     beside: dict[str, DegFlow] = field(default_factory=dict)
     out: Path | None = None
 
@@ -96,7 +98,8 @@ def evaluate(
     max}}}, and of `real`, `generated` and `noisy` against HR: power and coherence by band,
     psnr_to_hr}}, over scenes; curve: PSNR of generated pictures to HR over the grid; blur: their
     equivalent blur (sigma, pixels) at STEPS equal steps of the scale s; sweep: {level: {figure: {t,
-    values, best}}}; evaluations of v a picture. Candidates: `generated`;
+    values, best}}}; residual: {level: what `residual.over_scenes` gives}; evaluations of v a
+    picture. Candidates: `generated`;
     `noisy`, the same with the camera's noise, where the checkpoint was calibrated; the names of
     `beside`; `hr`, `bicubic`, `gaussian` (oracle), `esrgan_style`, `bsrgan_style`; at levels
     between two knots the mean of their generated pictures (`blend`) and of their latents (`line`,
@@ -139,6 +142,8 @@ class _Work:
         self.blurs: list[list[float]] = []
         self.sweeps: dict[str, list[list[Figures]]] = {}
         self.rows: list[list[tuple[str, np.ndarray]]] = []
+        self.residuals: dict[str, list[dict[str, Any]]] = {}
+        self.residual_rows: dict[str, list[list[tuple[str, np.ndarray]]]] = {}
         self.evaluations = 0
 
     def add(self, scene: Scene) -> None:
@@ -169,6 +174,8 @@ class _Work:
             if len(self.rows) < 4:
                 shown = {"HR": hr, f"real {level.name}": real, **candidates}
                 self.rows.append([(name, middle(picture, CROP)) for name, picture in shown.items()])
+            if self.asked.residual:
+                self._add_residual(level, hr, real, candidates)
         self._add_path(hr, pictures)
 
     def _latent(self, picture: np.ndarray) -> torch.Tensor:
@@ -250,6 +257,18 @@ class _Work:
             to_hr = np.array(min(psnr(pictures[name], hr), EQUAL))
             rows.setdefault(f"psnr_to_hr {name}", []).append(to_hr)
 
+    def _add_residual(
+        self, level: PairLevel, hr: np.ndarray, real: np.ndarray, candidates: dict[str, np.ndarray]
+    ) -> None:
+        made, with_noise = candidates["generated"], candidates.get("noisy")
+        scale = 1 + level.t * (self.pairs.data.s_max - 1)
+        rows = self.residuals.setdefault(level.name, [])
+        rows.append(residual.of_scene(hr, real, made, with_noise, scale, BANDS))
+        pages = self.residual_rows.setdefault(level.name, [])
+        if len(pages) < 4:
+            shown = residual_pages.row(hr, real, made, with_noise)
+            pages.append([(name, middle(picture, CROP)) for name, picture in shown.items()])
+
     def _add_path(self, hr: np.ndarray, pictures: list[np.ndarray | None]) -> None:
         """The curve against HR, and the figures against t of the swept levels."""
         held_out = [i for i, level in enumerate(self.levels) if level.held_out]
@@ -289,6 +308,7 @@ class _Work:
             "curve": {"t": t, "psnr_to_hr": np.mean(self.curves, axis=0).tolist()},
             "blur": {"s": self.scales, "sigma": np.mean(self.blurs, axis=0).tolist()},
             "sweep": {name: _best(t, rows) for name, rows in self.sweeps.items()},
+            "residual": {n: residual.over_scenes(r, BANDS) for n, r in self.residuals.items()},
         }
 
     def draw(self, out: Path, result: dict[str, Any]) -> None:
@@ -307,6 +327,8 @@ class _Work:
                 {figure: found["best"] for figure, found in figures.items()},
                 f"{name}: figures of the generated picture against the real one",
             )
+        for name, figures in result["residual"].items():
+            residual_pages.draw(out, name, figures, self.residual_rows[name])
 
 
 def _generated(model: DegFlow, hr: np.ndarray, t: list[float]) -> Iterator[np.ndarray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,61 @@ def spectrum_page(
     axes.set_yscale("log")
     _finish(axes)
     _write(path, figure)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot of a page: lines over numbers, or bars beside each other over names.
+
+    values: by label, a value for each of x; None is left out. level: a grey line across, at what
+    would be perfect. at_least: what the axis spans, so that small things look small; more where
+    values lie outside.
+    """
+
+    title: str
+    across: str
+    up: str
+    x: Sequence[float] | Sequence[str]
+    values: Mapping[str, Sequence[float | None]]
+    logarithmic: bool = False
+    level: float | None = None
+    at_least: tuple[float, float] | None = None
+
+
+def panel_page(path: Path, panels: Sequence[Panel], title: str) -> None:
+    """Panels, two beside each other. Raises UsageError where matplotlib is not installed."""
+    down = -(-len(panels) // 2)
+    figure = _figure(title, 12.0, 3.8 * down + 0.5)
+    for i, panel in enumerate(panels):
+        axes = figure.add_subplot(
+            down, 2, i + 1, title=panel.title, xlabel=panel.across, ylabel=panel.up
+        )
+        _draw(axes, panel)
+        _finish(axes)
+    _write(path, figure)
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    named = isinstance(panel.x[0], str)
+    width = 0.8 / max(len(panel.values), 1)
+    for i, (label, values) in enumerate(panel.values.items()):
+        kept = np.array([np.nan if value is None else value for value in values], float)
+        if named:
+            place = np.arange(len(panel.x)) + (i - (len(panel.values) - 1) / 2) * width
+            axes.bar(place, kept, width, label=label)
+        else:
+            axes.plot(np.asarray(panel.x), kept, marker=".", label=label)
+            axes.update_datalim([(x, 0) for x in np.asarray(panel.x)], updatey=False)
+    if named:
+        axes.set_xticks(np.arange(len(panel.x)), [str(x) for x in panel.x])
+        axes.margins(y=0.25)  # room for the legend
+    if panel.level is not None:
+        axes.axhline(panel.level, color="grey", linewidth=0.8)
+    if panel.logarithmic:
+        axes.set_yscale("log")
+    if panel.at_least is not None:
+        axes.update_datalim([(0, y) for y in panel.at_least], updatex=False)
+        axes.autoscale_view()
 
 
 def picture_page(path: Path, rows: list[list[tuple[str, np.ndarray]]], title: str) -> None:

@@ -8,6 +8,7 @@ split 0 to 0.5 cycles a pixel evenly by distance from zero; the constant part be
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def power(picture: np.ndarray, bands: int = 32) -> np.ndarray:
     for row in _spectra(picture, window):
         total += np.sum(np.abs(row) ** 2, axis=0)
         tiles += len(row)
-    return _by_band(total / (tiles * np.sum(window**2)), bands)
+    return by_band(total / (tiles * np.sum(window**2)), bands)
 
 
 def coherence(a: np.ndarray, b: np.ndarray, bands: int = 32) -> np.ndarray:
@@ -51,25 +52,33 @@ def coherence(a: np.ndarray, b: np.ndarray, bands: int = 32) -> np.ndarray:
     32. Returns (B,) float64 in [0, 1], the mean over a band's frequencies. Unrelated pictures have
     about 1 / tiles, not 0; a frequency at which either has no power counts as 0.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"pictures of one shape are needed, got {a.shape} and {b.shape}")
-    _check(a, bands)
-    window = hann_window(TILE)
-    cross = np.zeros((TILE, TILE), complex)
-    power_a, power_b = np.zeros((TILE, TILE)), np.zeros((TILE, TILE))
-    tiles = 0
-    for row_a, row_b in zip(_spectra(a, window), _spectra(b, window), strict=True):
-        cross += np.sum(row_a * row_b.conj(), axis=0)
-        power_a += np.sum(np.abs(row_a) ** 2, axis=0)
-        power_b += np.sum(np.abs(row_b) ** 2, axis=0)
-        tiles += len(row_a)
-    if tiles < LEAST_TILES:
-        raise DataError(
-            f"a coherence needs {LEAST_TILES} tiles, as 256 x 256 pixels have, got {a.shape[:2]}"
-        )
-    both = power_a * power_b
-    shared = np.divide(np.abs(cross) ** 2, both, out=np.zeros_like(both), where=both > 0)
-    return _by_band(shared, bands)
+    cross, power_a, power_b = _cross(a, b, bands)
+    return by_band(_divided(np.abs(cross) ** 2, power_a * power_b), bands)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How HR went over into LR, by band, each (B,) float64.
+
+    real: the filter that best makes LR of HR, its part in phase; 1 where LR has what HR has, less
+    than the magnitude where LR lies beside HR. magnitude: of the same filter; where coherence is
+    low it is chance. coherent: power in grey levels squared of that which the filter gives.
+    """
+
+    real: np.ndarray
+    magnitude: np.ndarray
+    coherent: np.ndarray
+
+
+def transfer(hr: np.ndarray, lr: np.ndarray, bands: int = 32) -> Transfer:
+    """Cross spectrum of HR and LR over the power of HR, the mean over a band's frequencies.
+
+    hr, lr and bands as `coherence` takes them. A frequency that HR lacks counts as 0.
+    """
+    cross, power, _ = _cross(hr, lr, bands)
+    found = _divided(cross, power)
+    planes = (found.real, np.abs(found), _divided(np.abs(cross) ** 2, power))
+    return Transfer(*(by_band(plane, bands) for plane in planes))
 
 
 def spectrum_distance(generated: np.ndarray, real: np.ndarray, bands: int = 32) -> float:
@@ -88,6 +97,33 @@ def _check(picture: np.ndarray, bands: int) -> None:
         raise DataError(
             f"a spectrum needs pictures of {TILE} x {TILE} pixels or more, got {picture.shape[:2]}"
         )
+
+
+def _cross(a: np.ndarray, b: np.ndarray, bands: int) -> tuple[np.ndarray, ...]:
+    """Cross spectrum of two pictures and the power of each, (128, 128), means over the tiles."""
+    if a.shape != b.shape:
+        raise ValueError(f"pictures of one shape are needed, got {a.shape} and {b.shape}")
+    _check(a, bands)
+    window = hann_window(TILE)
+    cross = np.zeros((TILE, TILE), complex)
+    power_a, power_b = np.zeros((TILE, TILE)), np.zeros((TILE, TILE))
+    tiles = 0
+    for row_a, row_b in zip(_spectra(a, window), _spectra(b, window), strict=True):
+        cross += np.sum(row_a.conj() * row_b, axis=0)
+        power_a += np.sum(np.abs(row_a) ** 2, axis=0)
+        power_b += np.sum(np.abs(row_b) ** 2, axis=0)
+        tiles += len(row_a)
+    if tiles < LEAST_TILES:
+        raise DataError(
+            f"a coherence needs {LEAST_TILES} tiles, as 256 x 256 pixels have, got {a.shape[:2]}"
+        )
+    scale = tiles * np.sum(window**2)
+    return cross / scale, power_a / scale, power_b / scale
+
+
+def _divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """The quotient, 0 where there is nothing below."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def hann_window(side: int) -> np.ndarray:
@@ -109,9 +145,9 @@ def _spectra(picture: np.ndarray, window: np.ndarray) -> Iterator[np.ndarray]:
         yield np.fft.fft2(tiles * window)
 
 
-def _by_band(plane: np.ndarray, bands: int) -> np.ndarray:
-    """(128, 128) by frequency to its (B,) means over rings; corners beyond 0.5 are left out."""
-    axis = np.fft.fftfreq(TILE)
+def by_band(plane: np.ndarray, bands: int) -> np.ndarray:
+    """(N, N) by frequency to its (B,) means over rings; corners beyond 0.5 are left out."""
+    axis = np.fft.fftfreq(len(plane))
     radius = np.hypot(axis[:, None], axis[None, :])
     inside = (radius > 0) & (radius <= 0.5)
     band = np.minimum((radius[inside] * 2 * bands).astype(int), bands - 1)

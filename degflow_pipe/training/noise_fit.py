@@ -19,6 +19,7 @@ import numpy as np
 
 from degflow_pipe.evaluation.spectrum import hann_window
 from degflow_pipe.model.noise import BRIGHTNESS, NODES, KnotNoise, hats, local
+from degflow_pipe.pictures import tiles
 
 TILE = 64
 TILES = 96
@@ -80,11 +81,8 @@ class NoiseFit:
 
 def _tiles(picture: np.ndarray) -> np.ndarray:
     """(H, W, C) to (N, 64, 64, C), N at most TILES; a rest at the right and bottom is left out."""
-    rows, columns = picture.shape[0] // TILE, picture.shape[1] // TILE
-    cut = picture[: rows * TILE, : columns * TILE]
-    shaped = cut.reshape(rows, TILE, columns, TILE, -1).transpose(0, 2, 1, 3, 4)
-    tiles = shaped.reshape(rows * columns, TILE, TILE, -1)
-    return tiles[:: -(-len(tiles) // TILES)].copy()
+    found = tiles(picture, TILE)
+    return found[:: -(-len(found) // TILES)].copy()
 
 
 def _lines_between() -> np.ndarray:

@@ -127,6 +127,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--beside": "str",
         "--perceptual": "str = none",
         "--sweep": "flag",
+        "--residual": "flag",
         "--t-grid": "str = 0.1:1.0:0.05",
         "--out -o": "Path",
         "--device": "str = auto",

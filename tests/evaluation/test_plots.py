@@ -15,7 +15,7 @@ from degflow_pipe.errors import UsageError
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: degflow-pipe[plots]")
 
-from degflow_pipe.evaluation.plots import picture_page, spectrum_page, sweep_page
+from degflow_pipe.evaluation.plots import Panel, panel_page, picture_page, spectrum_page, sweep_page
 
 CROP = np.ascontiguousarray(data.astronaut()[60:124, 150:230])
 T = [0.0, 0.5, 1.0]
@@ -35,7 +35,13 @@ def pictures(path: Path, title: str = "scene") -> None:
     picture_page(path, [[("HR", CROP), ("real", CROP // 2)], [("generated", CROP)]], title)
 
 
-PAGES = [sweep, spectrum, pictures]
+def panels(path: Path, title: str = "scene", last: float | None = 3.0) -> None:
+    line = Panel("a line", "x", "y", [0.1, 0.2, 0.3], {"real": [1.0, None, last]}, level=1)
+    bars = Panel("bars", "", "y", ["calm", "busy"], {"real": [3.0, 4.0], "drawn": [3.0, 3.1]})
+    panel_page(path, [line, bars], title)
+
+
+PAGES = [sweep, spectrum, pictures, panels]
 
 
 def read(path: Path) -> np.ndarray:
@@ -62,6 +68,13 @@ def test_the_best_t_is_drawn(tmp_path: Path) -> None:
     sweep(tmp_path / "a.png", best=0.5)
     sweep(tmp_path / "b.png", best=0.75)
     assert not np.array_equal(read(tmp_path / "a.png"), read(tmp_path / "b.png"))
+
+
+def test_a_panel_shows_its_values_and_leaves_out_what_is_none(tmp_path: Path) -> None:
+    for name, last in (("a", 3.0), ("b", 2.5), ("c", None)):
+        panels(tmp_path / f"{name}.png", last=last)
+    made = [read(tmp_path / f"{name}.png") for name in "abc"]
+    assert not np.array_equal(made[0], made[1]) and not np.array_equal(made[0], made[2])
 
 
 def test_pictures_are_shown_in_their_own_colours(tmp_path: Path) -> None:
