@@ -8,7 +8,7 @@ must be exactly `scale` times the LR.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from degflow_pipe.exports.findings import (
     Found,
     Picture,
     Report,
-    file_picture,
+    file_pair,
     same_names,
     text_lines,
     visible_files,
@@ -70,18 +70,17 @@ class BasicSR(Trainer):
                 path = gone[0].relative_to(folder).as_posix()
                 report.add("list", f"{META}, line {number}: {path} is not there")
             else:
-                yield Found(file_picture(folder, hr), file_picture(folder, lr))
+                yield file_pair(folder, f"gt/{name}", f"lq/{lr.name}")
 
     def _by_folder(self, folder: Path, report: Report) -> Iterator[Found]:
-        found = [visible_files(folder / side, folder, report) for side in self.places]
-        hr, lr = ({p.name for p in paths or [] if p.parent.name in self.places} for paths in found)
-        if None in found:
+        hr, lr = (visible_files(folder / place, folder, report) for place in self.places)
+        if hr is None or lr is None:
             return
-        for name in same_names(hr, lr, report, "gt lq"):
-            yield Found(
-                file_picture(folder, folder / "gt" / name),
-                file_picture(folder, folder / "lq" / name),
-            )
+        # No deeper: BasicSR looks into the two folders alone.
+        hr_names = [path.name for path in hr if path.parent == folder / "gt"]
+        lr_names = [path.name for path in lr if path.parent == folder / "lq"]
+        for name in same_names(hr_names, lr_names, report, "gt lq"):
+            yield file_pair(folder, f"gt/{name}", f"lq/{name}")
 
 
 class BasicSRLmdb(Trainer):
@@ -103,20 +102,16 @@ class BasicSRLmdb(Trainer):
         return _environments(out, self.places)
 
     def pair_up(self, folder: Path, report: Report) -> Iterator[Found]:
-        opened = [_keys(folder / place, folder, report) for place in self.places]
-        if None in opened:
+        hr, lr = (_keys(folder / place, folder, report) for place in self.places)
+        if hr is None or lr is None:
             return
-        (hr_keys, hr), (lr_keys, lr) = (side for side in opened if side is not None)
-        for key in same_names(hr_keys, lr_keys, report, "gt.lmdb lq.lmdb"):
-            pair = [
-                Picture(f"{place}/{key}", _reader(env, key, place))
-                for place, env in zip(self.places, (hr, lr), strict=True)
-            ]
-            gone = [picture for picture in pair if not _has(picture)]
+        for key in same_names(hr[0], lr[0], report, "gt.lmdb lq.lmdb"):
+            pair = Found(_value(hr[1], key, "gt.lmdb"), _value(lr[1], key, "lq.lmdb"))
+            gone = [picture.name for picture in (pair.hr, pair.lr) if not _has(picture)]
             if gone:
-                report.add("list", f"{gone[0].name}: in {META}, but no key of the data base")
+                report.add("list", f"{gone[0]}: in {META}, but no key of the data base")
             else:
-                yield Found(*pair)
+                yield pair
 
 
 def _lmdb() -> Any:
@@ -217,7 +212,9 @@ def _keys(path: Path, root: Path, report: Report) -> tuple[list[str], Any] | Non
     return [line.split(".")[0] for line in lines], env
 
 
-def _reader(env: Any, key: str, place: str) -> Callable[[], bytes]:
+def _value(env: Any, key: str, place: str) -> Picture:
+    """The picture that a data base holds under a key."""
+
     def read() -> bytes:
         with env.begin() as transaction:
             data = transaction.get(key.encode()) if key else None
@@ -225,7 +222,7 @@ def _reader(env: Any, key: str, place: str) -> Callable[[], bytes]:
             raise PhotoError(f"{place}/{key}: no such key")
         return bytes(data)
 
-    return read
+    return Picture(f"{place}/{key}", read)
 
 
 def _has(picture: Picture) -> bool:

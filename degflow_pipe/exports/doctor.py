@@ -17,7 +17,7 @@ from degflow_pipe.errors import DataError, PhotoError, UsageError
 from degflow_pipe.exports.findings import Found, Report
 from degflow_pipe.exports.trainer import Trainer
 from degflow_pipe.exports.trainers import find_trainer
-from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.progress import Progress, Silent, Task
 
 SAMPLE = 2000
 """Pairs whose pixels are read, by default."""
@@ -43,13 +43,13 @@ def doctor(
 ) -> dict[str, Any]:
     """Pair up a folder as the trainer `to` does, and say what is wrong with that.
 
-    Names, lists, numbers and sizes are looked at in all pairs; the pixels of `sample` of them (0: of
-    all) are read, and their content compared: an LR must look more like its own HR than like the
-    neighbours'. The folder need not be an export of ours.
+    Names, lists, numbers and sizes are looked at in all pairs; the pixels of `sample` of them (0:
+    of all) are read, and their content compared: an LR must look more like its own HR than like
+    the neighbours'. The folder need not be an export of ours.
 
     Returns trainer, folder, pairs, compared, ratios (HR over LR, and how many pairs have it) and
-    findings: for each kind their count and the first few. Raises DataError where there is no folder,
-    UsageError for a wrong argument.
+    findings: for each kind their count and the first few. Raises DataError where there is no
+    folder, UsageError for a wrong argument.
     """
     trainer = find_trainer(to)
     at_once = check_workers(workers)
@@ -61,13 +61,14 @@ def doctor(
     found = list(trainer.pair_up(folder, report))
     if not found:
         report.add("pairs", f"{folder}: {to} finds no pairs here")
-    runs = list(_runs(found, sample))
-    compared = sum(map(len, runs))
-    with (progress or Silent()).task(f"doctor {to}", len(found) + compared) as task:
-        ratios = _sizes(trainer, found, report, at_once, task.advance)
+    with (progress or Silent()).task(f"doctor {to}", len(found)) as task:
+        ratios, readable = _sizes(trainer, found, report, at_once, task)
+    runs = list(_runs(readable, sample))
+    compared = sum(min(len(run), RUN) for run in runs)
+    with (progress or Silent()).task(f"compare {to}", compared) as task:
         for looks in in_order(_look, runs, at_once):
             _compare(looks, report)
-            task.advance(len(looks))
+            task.advance(min(len(looks), RUN))
     return {
         "trainer": to,
         "folder": str(folder),
@@ -79,10 +80,13 @@ def doctor(
 
 
 def _sizes(
-    trainer: Trainer, found: Sequence[Found], report: Report, workers: int, advance: Any
-) -> Counter[float]:
-    """Sizes of all pairs against the trainer's rule; how many pairs have which ratio."""
+    trainer: Trainer, found: Sequence[Found], report: Report, workers: int, task: Task
+) -> tuple[Counter[float], list[Found]]:
+    """Sizes of all pairs against the trainer's rule: how many pairs have which ratio, and the pairs
+    whose headers can be read.
+    """
     ratios: Counter[float] = Counter()
+    readable = []
     of: dict[float, list[str]] = {}
 
     def measure(pair: Found) -> Any:
@@ -92,10 +96,11 @@ def _sizes(
             return error
 
     for pair, sizes in zip(found, in_order(measure, found, workers), strict=True):
-        advance()
+        task.advance()
         if isinstance(sizes, PhotoError):
             report.add("unreadable", str(sizes))
             continue
+        readable.append(pair)
         hr, lr = sizes
         ratio = trainer.ratio(hr, lr)
         said = f"{pair.lr.name} of {lr[0]} x {lr[1]} for {pair.hr.name} of {hr[0]} x {hr[1]}"
@@ -111,7 +116,7 @@ def _sizes(
             if ratio != most:
                 text = f"ratio {ratio:g}, where most pairs have {most:g}"
                 report.add("mixed scales", *(f"{said}: {text}" for said in pairs))
-    return ratios
+    return ratios, readable
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,9 @@ class _Look:
 
 
 def _runs(found: Sequence[Found], sample: int) -> Iterator[list[Found]]:
-    """The pairs to compare, in runs of neighbours spread evenly over all of them."""
+    """The pairs to compare, in runs of RUN neighbours spread evenly over all of them, and the one
+    after each run.
+    """
     starts = list(range(0, len(found), RUN))
     if sample and len(found) > sample:
         count = max(sample // RUN, 1)
@@ -140,11 +147,8 @@ def _look(run: Sequence[Found]) -> list[_Look]:
     looks = []
     for pair in run:
         try:
-            looks.append(
-                _Look(
-                    pair.hr.name, pair.lr.name, _small(pair.hr.pixels()), _small(pair.lr.pixels())
-                )
-            )
+            hr, lr = _small(pair.hr.pixels()), _small(pair.lr.pixels())
+            looks.append(_Look(pair.hr.name, pair.lr.name, hr, lr))
         except PhotoError as error:
             looks.append(_Look(pair.hr.name, pair.lr.name, problem=str(error)))
     return looks
@@ -159,7 +163,7 @@ def _small(picture: np.ndarray) -> np.ndarray:
 
 def _compare(looks: Sequence[_Look], report: Report) -> None:
     """Findings for pictures that cannot be read, and for LR that are of another HR."""
-    for i, look in enumerate(looks):
+    for i, look in enumerate(looks[:RUN]):
         if look.hr is None or look.lr is None:
             report.add("unreadable", look.problem)
             continue
@@ -185,6 +189,7 @@ def _compare(looks: Sequence[_Look], report: Report) -> None:
 def _others(looks: Sequence[_Look], i: int) -> Iterator[_Look]:
     """The nearest pair on each side whose HR is another picture."""
     own = looks[i].hr
+    assert own is not None
     for side in (reversed(looks[:i]), looks[i + 1 :]):
         for other in side:
             if other.hr is not None and not np.array_equal(own, other.hr):

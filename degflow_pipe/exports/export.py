@@ -61,8 +61,8 @@ def export(
 ) -> ExportSummary:
     """Write finished shards as the trainer `to` reads them; whole pictures are left as they are.
 
-    scale: HR over LR for a trainer of one scale, by default that of the shards' pictures. t, scales:
-    only these levels. overwrite: replace an export of other settings in the same folder.
+    scale: HR over LR for a trainer of one scale, by default that of the shards' pictures. t,
+    scales: only these levels. overwrite: replace an export of other settings in the same folder.
 
     All pictures are PNG: those of the shards byte for byte where neither sizes nor format change.
     The option file is written once; what you change in it stays.
@@ -196,8 +196,8 @@ def _json_line(row: Row) -> str:
 
 @dataclass
 class _Unit:
-    """Some pairs: their lines, pictures still to be put (path, PNG, side), and how many pictures are
-    new, and were there already.
+    """Some pairs: their lines, pictures still to be put (path, PNG, side), and how many pictures
+    are new, and were there already.
     """
 
     rows: list[Row] = field(default_factory=list)

@@ -60,6 +60,11 @@ class Found:
     wanted: float | None = None
 
 
+def file_pair(folder: Path, hr: str, lr: str, wanted: float | None = None) -> Found:
+    """A pair of files, given by their paths below the folder."""
+    return Found(file_picture(folder, folder / hr), file_picture(folder, folder / lr), wanted)
+
+
 @dataclass
 class Report:
     """Findings by kind, with their number and the first few."""

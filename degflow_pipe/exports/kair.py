@@ -1,7 +1,7 @@
 """KAIR's DatasetSR: the pictures below both roots, sorted by path, are paired by their place.
 
-Only the endings below count; unequal numbers are refused, other names are not noticed. HR is cropped
-to a multiple of `scale`; an LR of another size than that over `scale` is not noticed either.
+Only the endings below count; unequal numbers are refused, other names are not noticed. HR is
+cropped to a multiple of `scale`; that an LR is not of that size over `scale` is not noticed.
 """
 
 from __future__ import annotations
@@ -80,19 +80,21 @@ class Kair(Trainer):
 
     def ratio(self, hr: Size, lr: Size) -> float | None:
         scale = hr[0] // lr[0]
-        return (
-            scale if scale and all(h // scale == x for h, x in zip(hr, lr, strict=True)) else None
-        )
+        fits = scale and (hr[0] // scale, hr[1] // scale) == lr
+        return scale if fits else None
 
     def pair_up(self, folder: Path, report: Report) -> Iterator[Found]:
         hr, lr = (visible_files(folder / place, folder, report) for place in self.places)
         if hr is None or lr is None:
             return
-        sides = [[path for path in side if path.name.endswith(ENDINGS)] for side in (hr, lr)]
-        skipped = len(hr) + len(lr) - sum(map(len, sides))
+        hr_read, lr_read = (
+            sorted((path for path in side if path.name.endswith(ENDINGS)), key=str)
+            for side in (hr, lr)
+        )
+        skipped = len(hr) + len(lr) - len(hr_read) - len(lr_read)
         if skipped:
             report.add("names", f"{skipped} files are of no ending that KAIR reads")
-        yield from by_place(folder, *(sorted(side, key=str) for side in sides), report)
+        yield from by_place(folder, hr_read, lr_read, report)
 
 
 _TRAIN = {

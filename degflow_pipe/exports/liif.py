@@ -1,9 +1,9 @@
 """LIIF's paired-image-folders, and DDIR, which reads six such pairs of folders.
 
-Everything in a folder, hidden files included, is sorted by name and paired by place; unequal numbers
-are not noticed. LIIF's scale is H // h: what a ratio has beyond a whole number shifts HR against LR
-without a word. DDIR has the six scales of RealArbiSR, all needed, and cuts HR at `scale` times the
-place in the LR; each folder must hold as many pictures as HR2.
+Everything in a folder, hidden files included, is sorted by name and paired by place; unequal
+numbers are not noticed. LIIF's scale is H // h: what a ratio has beyond a whole number shifts HR
+against LR without a word. DDIR has the six scales of RealArbiSR, all needed, and cuts HR at `scale`
+times the place in the LR; each folder must hold as many pictures as HR2.
 """
 
 from __future__ import annotations

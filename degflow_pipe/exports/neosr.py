@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from degflow_pipe.exports.findings import Found, Report, file_picture, same_names, visible_files
+from degflow_pipe.exports.findings import Found, Report, file_pair, same_names, visible_files
 from degflow_pipe.exports.options import RELATIVE, crop_side, yaml_text
 from degflow_pipe.exports.source import ShardLevel, ShardPair
 from degflow_pipe.exports.trainer import Plan, Trainer, fixed_scale
@@ -71,15 +71,10 @@ use_tb_logger = true
         hr, lr = (visible_files(folder / place, folder, report) for place in self.places)
         if hr is None or lr is None:
             return
-        names = [
-            [path.relative_to(folder / place).as_posix() for path in paths]
-            for place, paths in zip(self.places, (hr, lr), strict=True)
-        ]
-        for name in same_names(*names, report, "gt lq"):
-            yield Found(
-                file_picture(folder, folder / "gt" / name),
-                file_picture(folder, folder / "lq" / name),
-            )
+        hr_names = [path.relative_to(folder / "gt").as_posix() for path in hr]
+        lr_names = [path.relative_to(folder / "lq").as_posix() for path in lr]
+        for name in same_names(hr_names, lr_names, report, "gt lq"):
+            yield file_pair(folder, f"gt/{name}", f"lq/{name}")
 
 
 class TrainnerRedux(Neosr):
@@ -116,7 +111,7 @@ class TrainnerRedux(Neosr):
                 "scheduler": {"type": "MultiStepLR", "milestones": [200000], "gamma": 0.5},
                 "total_iter": 300000,
                 "warmup_iter": -1,
-                "losses": [{"type": "L1Loss", "loss_weight": 1.0}],
+                "losses": [{"type": "l1loss", "loss_weight": 1.0}],
             },
             "val": {"val_enabled": False, "save_img": False},
             "logger": {"print_freq": 100, "save_checkpoint_freq": 5000, "use_tb_logger": True},

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from degflow_pipe import files
-from degflow_pipe.exports.findings import Found, Report, file_picture, text_lines
+from degflow_pipe.exports.findings import Found, Report, file_pair, text_lines
 from degflow_pipe.exports.options import crop_side, yaml_text
 from degflow_pipe.exports.source import ShardLevel, ShardPair
 from degflow_pipe.exports.trainer import Plan, Trainer, fixed_scale
@@ -109,7 +109,7 @@ class RealESRGAN(Trainer):
             if gone:
                 report.add("list", f"{META}, line {number}: {gone[0]} is not there")
             else:
-                yield Found(*(file_picture(folder, path) for path in paths))
+                yield file_pair(folder, names[0], names[1])
 
 
 def _is_file(path: Path) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from degflow_pipe import files
-from degflow_pipe.exports.findings import Found, Report, file_picture
+from degflow_pipe.exports.findings import Found, Report, file_pair
 from degflow_pipe.exports.options import RELATIVE
 from degflow_pipe.exports.source import ShardLevel, ShardPair
 from degflow_pipe.exports.trainer import (
@@ -77,10 +77,10 @@ class _Numbered(Trainer):
     def numbered(self, folder: Path, place: str, report: Report) -> Iterator[tuple[int, list[str]]]:
         """The numbers a reader asks for, each with the pictures of that number beside its HR."""
         names = [name for name in files.names(folder / place) if name.endswith(".png")]
-        hr = [name for name in names if name.endswith("HR.png")]
+        hr = {name for name in names if name.endswith("HR.png")}
         asked = {f"{CAMERA}_{number:03d}_HR.png": number for number in range(1, len(hr) + 1)}
-        odd = [name for name in hr if name not in asked]
-        gaps = sorted(set(asked) - set(hr))
+        odd = sorted(hr - asked.keys())
+        gaps = sorted(asked.keys() - hr)
         report.add(
             "numbering",
             *(f"{place}/{n} is asked for, as {len(hr)} HR are there, and missing" for n in gaps),
@@ -91,11 +91,11 @@ class _Numbered(Trainer):
             found = re.match(rf"{CAMERA}_(\d{{3,}})_", name)
             if found and "HR" not in name:
                 beside.setdefault(int(found[1]), []).append(name)
-        for number in sorted(beside.keys() - {asked[n] for n in asked if n in set(hr)}):
+        paired = {number for name, number in asked.items() if name in hr}
+        for number in sorted(beside.keys() - paired):
             report.add("no HR", f"{place}/{beside[number][0]} has no HR")
-        for name, number in asked.items():
-            if name not in gaps:
-                yield number, beside.get(number, [])
+        for number in sorted(paired):
+            yield number, beside.get(number, [])
 
 
 class InterFlow(_Numbered):
@@ -112,19 +112,12 @@ class InterFlow(_Numbered):
     def pair_up(self, folder: Path, report: Report) -> Iterator[Found]:
         places = [n for n in files.names(folder) if files.is_folder(folder / n)]
         scales = [name for name in places if re.fullmatch(r"scale_\d+\.\d", name)]
-        report.add(
-            "structure",
-            *(
-                f"{n} is not named as scale_2.1 is"
-                for n in places
-                if "scale" in n and n not in scales
-            ),
-            *(["no folder such as scale_2.1"] if not scales else []),
-        )
+        odd = [name for name in places if "scale" in name and name not in scales]
+        report.add("structure", *(f"{name} is not named as scale_2.1 is" for name in odd))
+        if not scales:
+            report.add("structure", "no folder such as scale_2.1")
         if "HR" in str(folder.absolute()):
-            report.add(
-                "structure", f"{folder.absolute()}: no LR is found below a path with HR in it"
-            )
+            report.add("structure", f"{folder.absolute()}: below a path with HR no LR is found")
         for place in scales:
             for number, beside in self.numbered(folder, place, report):
                 hr = f"{place}/{CAMERA}_{number:03d}_HR.png"
@@ -133,8 +126,7 @@ class InterFlow(_Numbered):
                 elif len(beside) > 1:
                     report.add("names", f"{hr} has {len(beside)} LR beside it, one is allowed")
                 else:
-                    lr = folder / place / beside[0]
-                    yield Found(file_picture(folder, folder / hr), file_picture(folder, lr))
+                    yield file_pair(folder, hr, f"{place}/{beside[0]}")
 
 
 class RealSR(_Numbered):
@@ -161,5 +153,4 @@ class RealSR(_Numbered):
                 if lr not in beside:
                     report.add("no LR", f"{hr} has no {lr} beside it")
                 else:
-                    paths = (folder / hr, folder / place / lr)
-                    yield Found(*(file_picture(folder, path) for path in paths))
+                    yield file_pair(folder, hr, f"{place}/{lr}")

@@ -1,4 +1,4 @@
-"""What a trainer is to an export and to the doctor: where its pictures go, and how it pairs them."""
+"""What a trainer is to an export and to the doctor: where pictures go, and how it pairs them."""
 
 from __future__ import annotations
 
