@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from degflow_pipe.exports.findings import Found, Report, by_place, visible_files
-from degflow_pipe.exports.options import crop_side
+from degflow_pipe.exports.options import RELATIVE, crop_side
 from degflow_pipe.exports.source import ShardLevel, ShardPair
 from degflow_pipe.exports.trainer import Plan, Size, Trainer, fixed_scale
 
@@ -52,7 +52,7 @@ class Kair(Trainer):
                     "dataloader_batch_size": 16,
                 },
                 "test": {
-                    "name": "PUT YOUR TEST PICTURES HERE",
+                    "name": "replace_by_test_pictures",
                     "dataset_type": "sr",
                     "dataroot_H": "H",
                     "dataroot_L": "L",
@@ -76,7 +76,7 @@ class Kair(Trainer):
             },
             "train": _TRAIN,
         }
-        return json.dumps(settings, indent=2) + "\n"
+        return f"// {RELATIVE}\n{json.dumps(settings, indent=2)}\n"
 
     def ratio(self, hr: Size, lr: Size) -> float | None:
         scale = hr[0] // lr[0]

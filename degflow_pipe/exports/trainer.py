@@ -141,9 +141,11 @@ def packing_at(trainer: str, level: ShardLevel, ratio: float) -> Packing:
     if level.lr != level.hr:
         if level.hr == round(level.lr * ratio, 9):
             return Packing(level.hr, level.lr)
+        wanted = "as large as the HR" if ratio == 1 else f"of 1/{ratio:g} of the HR"
         raise UsageError(
-            f"{trainer} wants LR of 1/{ratio:g} of the HR, and level {level} of these shards has "
-            f"{level.lr} of {level.hr} pixels: make shards with --lr-size same and export those"
+            f"{trainer} wants LR {wanted}, and level {level} of these shards has {level.lr} of "
+            f"{level.hr} pixels: leave the level out with --scales, or export shards that were "
+            f"made with --lr-size same"
         )
     if ratio == 1:
         return Packing(level.hr, level.hr)
