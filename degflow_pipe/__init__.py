@@ -23,6 +23,8 @@ from degflow_pipe.version import __version__
 
 if TYPE_CHECKING:
     from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.exports.doctor import doctor
+    from degflow_pipe.exports.export import export
     from degflow_pipe.lazy import LazyPairs
     from degflow_pipe.levels import Grid, Level, parse_scales, parse_t, parse_t_grid
     from degflow_pipe.reading import SRPairs, sr_pairs
@@ -40,6 +42,8 @@ _HOMES = {
     "SRPairs": "reading",
     "ShardSettings": "shards.layout",
     "degrade": "stages.degrade",
+    "doctor": "exports.doctor",
+    "export": "exports.export",
     "generate": "stages.generate",
     "ingest": "stages.ingest",
     "parse_scales": "levels",
@@ -66,6 +70,8 @@ __all__ = [
     "UsageError",
     "__version__",
     "degrade",
+    "doctor",
+    "export",
     "generate",
     "ingest",
     "parse_scales",

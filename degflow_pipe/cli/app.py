@@ -14,6 +14,7 @@ import typer
 from degflow_pipe.cli import (
     bench,
     checkpoints,
+    exports,
     inspection,
     pipeline,
     proxy,
@@ -32,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 pipeline.register(app)
+exports.register(app)
 inspection.register(app)
 training.register(app)
 proxy.register(app)

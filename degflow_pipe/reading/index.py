@@ -57,7 +57,7 @@ class SRPairs(Dataset[Sample]):
         where = f"{tar}: {key}"
         spans = [member(members, stem, where) for stem in (lr_name, "hr")]
         with files.reading(tar) as file:
-            lr, hr = (picture(_cut(file, span, where), where) for span in spans)
+            lr, hr = (picture(cut(file, span, where), where) for span in spans)
         return to_tensor(lr)[0], to_tensor(hr)[0], info
 
     def keys(self) -> Iterator[str]:
@@ -96,7 +96,7 @@ def read_line(shards: Summary, line: bytes) -> Entry:
     return tar, members, pairs
 
 
-def _cut(file: IO[bytes], span: Any, where: str) -> bytes:
+def cut(file: IO[bytes], span: Any, where: str) -> bytes:
     """The bytes of a member; raises ShardError where [offset, size] is not within the tar."""
     end = file.seek(0, 2)
     if not (

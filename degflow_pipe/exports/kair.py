@@ -1,0 +1,119 @@
+"""KAIR's DatasetSR: the pictures below both roots, sorted by path, are paired by their place.
+
+Only the endings below count; unequal numbers are refused, other names are not noticed. HR is
+cropped to a multiple of `scale`; that an LR is not of that size over `scale` is not noticed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from degflow_pipe.exports.findings import Found, Report, by_place, visible_files
+from degflow_pipe.exports.options import RELATIVE, crop_side
+from degflow_pipe.exports.source import ShardLevel, ShardPair
+from degflow_pipe.exports.trainer import Plan, Size, Trainer, fixed_scale
+
+ENDINGS = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".ppm", ".PPM", ".bmp", ".BMP", ".tif")
+
+
+class Kair(Trainer):
+    name = "kair"
+    places = ("H", "L")
+    options = "train_kair.json"
+
+    def plans(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
+        return fixed_scale(self.name, levels, scale)
+
+    def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
+        return f"H/{pair.key}.png", f"L/{pair.key}.png"
+
+    def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
+        settings = {
+            "task": f"msrresnet_x{int(plans[0].told)}_degflow",
+            "model": "plain",
+            "gpu_ids": [0],
+            "dist": False,
+            "scale": int(plans[0].told),
+            "n_channels": 3,
+            "merge_bn": False,
+            "merge_bn_startpoint": 400000,
+            "path": {"root": "superresolution", "pretrained_netG": None},
+            "datasets": {
+                "train": {
+                    "name": "degflow",
+                    "dataset_type": "sr",
+                    "dataroot_H": "H",
+                    "dataroot_L": "L",
+                    "H_size": crop_side(plans, 96),
+                    "dataloader_shuffle": True,
+                    "dataloader_num_workers": 4,
+                    "dataloader_batch_size": 16,
+                },
+                "test": {
+                    "name": "replace_by_test_pictures",
+                    "dataset_type": "sr",
+                    "dataroot_H": "H",
+                    "dataroot_L": "L",
+                },
+            },
+            "netG": {
+                "net_type": "msrresnet0",
+                "in_nc": 3,
+                "out_nc": 3,
+                "nc": 64,
+                "nb": 16,
+                "gc": 32,
+                "ng": 2,
+                "reduction": 16,
+                "act_mode": "R",
+                "upsample_mode": "upconv",
+                "downsample_mode": "strideconv",
+                "init_type": "orthogonal",
+                "init_bn_type": "uniform",
+                "init_gain": 0.2,
+            },
+            "train": _TRAIN,
+        }
+        return f"// {RELATIVE}\n{json.dumps(settings, indent=2)}\n"
+
+    def ratio(self, hr: Size, lr: Size) -> float | None:
+        scale = hr[0] // lr[0]
+        fits = scale and (hr[0] // scale, hr[1] // scale) == lr
+        return scale if fits else None
+
+    def pair_up(self, folder: Path, report: Report) -> Iterator[Found]:
+        hr, lr = (visible_files(folder / place, folder, report) for place in self.places)
+        if hr is None or lr is None:
+            return
+        hr_read, lr_read = (
+            sorted((path for path in side if path.name.endswith(ENDINGS)), key=str)
+            for side in (hr, lr)
+        )
+        skipped = len(hr) + len(lr) - len(hr_read) - len(lr_read)
+        if skipped:
+            report.add("names", f"{skipped} files are of no ending that KAIR reads")
+        yield from by_place(folder, hr_read, lr_read, report)
+
+
+_TRAIN = {
+    "G_lossfn_type": "l1",
+    "G_lossfn_weight": 1.0,
+    "G_optimizer_type": "adam",
+    "G_optimizer_lr": 1e-4,
+    "G_optimizer_wd": 0,
+    "G_optimizer_clipgrad": None,
+    "G_optimizer_reuse": False,
+    "G_scheduler_type": "MultiStepLR",
+    "G_scheduler_milestones": [200000, 400000],
+    "G_scheduler_gamma": 0.5,
+    "G_regularizer_orthstep": None,
+    "G_regularizer_clipstep": None,
+    "G_param_strict": True,
+    "E_param_strict": True,
+    "E_decay": 0,
+    "checkpoint_test": 5000,
+    "checkpoint_save": 5000,
+    "checkpoint_print": 200,
+}

@@ -1,0 +1,82 @@
+"""Option files that several trainers share the form of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from degflow_pipe.exports.trainer import Plan
+
+RELATIVE = "Paths are relative to this folder: put the folder's path before them."
+
+
+def yaml_text(settings: dict[str, Any], *notes: str) -> str:
+    """YAML in the order of the settings, with a comment a line above it."""
+    body = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=100)
+    return "".join(f"# {note}\n" for note in (RELATIVE, *notes)) + body
+
+
+def crop_side(plans: Sequence[Plan], most: int) -> int:
+    """Side of the HR that training crops: at most `most`, a multiple of the scale that fits."""
+    scale = int(plans[0].told)
+    side = min([most, *(plan.packing.hr for plan in plans)])
+    return max(side // (8 * scale) * 8 * scale, side // scale * scale)
+
+
+def training_yaml(
+    plans: Sequence[Plan],
+    data: dict[str, Any],
+    places: Sequence[str] = ("gt", "lq"),
+) -> str:
+    """A whole run of BasicSR: MSRResNet, L1. data: further settings of the training set."""
+    scale = int(plans[0].told)
+    settings = {
+        "name": f"MSRResNet_x{scale}_degflow",
+        "model_type": "SRModel",
+        "scale": scale,
+        "num_gpu": 1,
+        "manual_seed": 0,
+        "datasets": {
+            "train": {
+                "name": "degflow",
+                "type": "PairedImageDataset",
+                "dataroot_gt": places[0],
+                "dataroot_lq": places[1],
+                **data,
+                "gt_size": crop_side(plans, 128),
+                "use_hflip": True,
+                "use_rot": True,
+                "num_worker_per_gpu": 4,
+                "batch_size_per_gpu": 16,
+                "dataset_enlarge_ratio": 1,
+                "prefetch_mode": None,
+            }
+        },
+        "network_g": {
+            "type": "MSRResNet",
+            "num_in_ch": 3,
+            "num_out_ch": 3,
+            "num_feat": 64,
+            "num_block": 16,
+            "upscale": scale,
+        },
+        "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
+        "train": {
+            "ema_decay": 0.999,
+            "optim_g": {"type": "Adam", "lr": 0.0002, "weight_decay": 0, "betas": [0.9, 0.99]},
+            "scheduler": {"type": "MultiStepLR", "milestones": [200000], "gamma": 0.5},
+            "total_iter": 300000,
+            "warmup_iter": -1,
+            "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
+        },
+        "logger": {
+            "print_freq": 100,
+            "save_checkpoint_freq": 5000,
+            "use_tb_logger": True,
+            "wandb": {"project": None, "resume_id": None},
+        },
+        "dist_params": {"backend": "nccl", "port": 29500},
+    }
+    return yaml_text(settings, "MSRResNet has scales 1 to 4; take another network beyond.")

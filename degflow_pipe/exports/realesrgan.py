@@ -1,0 +1,153 @@
+"""Real-ESRGAN's RealESRGANPairedDataset: each line of meta_info is `HR, LR`, below the two roots.
+
+A line that is not two paths with a comma and a space between them is refused. In training HR must
+be exactly `scale` times the LR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from degflow_pipe import files
+from degflow_pipe.exports.findings import Found, Report, file_pair, text_lines
+from degflow_pipe.exports.options import crop_side, yaml_text
+from degflow_pipe.exports.source import ShardLevel, ShardPair
+from degflow_pipe.exports.trainer import Plan, Trainer, fixed_scale
+
+META = "meta_info.txt"
+
+
+class RealESRGAN(Trainer):
+    """A list may name an HR as often as it has LR, so each is written once."""
+
+    name = "realesrgan"
+    places = ("gt", "lq")
+    options = "finetune_realesrgan.yml"
+    lists = {META: "{hr}, {lr}".format_map}  # noqa: RUF012
+
+    def plans(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
+        return fixed_scale(self.name, levels, scale)
+
+    def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
+        return f"gt/{pair.patch}-{plan.packing.hr}.png", f"lq/{pair.key}.png"
+
+    def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
+        scale = int(plans[0].told)
+        settings = {
+            "name": f"finetune_RealESRGAN_x{scale}_degflow",
+            "model_type": "RealESRGANModel",
+            "scale": scale,
+            "num_gpu": "auto",
+            "manual_seed": 0,
+            "l1_gt_usm": False,
+            "percep_gt_usm": False,
+            "gan_gt_usm": False,
+            "high_order_degradation": False,
+            "datasets": {
+                "train": {
+                    "name": "degflow",
+                    "type": "RealESRGANPairedDataset",
+                    "dataroot_gt": ".",
+                    "dataroot_lq": ".",
+                    "meta_info": META,
+                    "io_backend": {"type": "disk"},
+                    "gt_size": crop_side(plans, 256),
+                    "use_hflip": True,
+                    "use_rot": False,
+                    "use_shuffle": True,
+                    "num_worker_per_gpu": 4,
+                    "batch_size_per_gpu": 8,
+                    "dataset_enlarge_ratio": 1,
+                    "prefetch_mode": None,
+                }
+            },
+            "network_g": {
+                "type": "RRDBNet",
+                "num_in_ch": 3,
+                "num_out_ch": 3,
+                "scale": scale,
+                "num_feat": 64,
+                "num_block": 23,
+                "num_grow_ch": 32,
+            },
+            "network_d": {
+                "type": "UNetDiscriminatorSN",
+                "num_in_ch": 3,
+                "num_feat": 64,
+                "skip_connection": True,
+            },
+            "path": {
+                "pretrain_network_g": None,
+                "param_key_g": "params_ema",
+                "strict_load_g": True,
+                "resume_state": None,
+            },
+            "train": _TRAIN,
+            "logger": {
+                "print_freq": 100,
+                "save_checkpoint_freq": 5000,
+                "use_tb_logger": True,
+                "wandb": {"project": None, "resume_id": None},
+            },
+            "dist_params": {"backend": "nccl", "port": 29500},
+        }
+        return yaml_text(
+            settings,
+            "pretrain_network_g: the weights to begin with, RealESRGAN_x4plus.pth for scale 4.",
+            "RRDBNet has scales 1, 2 and 4.",
+        )
+
+    def pair_up(self, folder: Path, report: Report) -> Iterator[Found]:
+        for number, line in enumerate(text_lines(folder / META, folder, report) or [], 1):
+            names = line.strip().split(", ")
+            if len(names) != 2:
+                report.add("list", f"{META}, line {number}: not `HR, LR` but {line[:60]!r}")
+                continue
+            paths = [folder / name for name in names]
+            gone = [name for name, path in zip(names, paths, strict=True) if not _is_file(path)]
+            if gone:
+                report.add("list", f"{META}, line {number}: {gone[0]} is not there")
+            else:
+                yield file_pair(folder, names[0], names[1])
+
+
+def _is_file(path: Path) -> bool:
+    return files.exists(path) and not files.is_folder(path)
+
+
+_ADAM = {"type": "Adam", "lr": 0.0001, "weight_decay": 0, "betas": [0.9, 0.99]}
+_TRAIN = {
+    "ema_decay": 0.999,
+    "optim_g": _ADAM,
+    "optim_d": dict(_ADAM),
+    "scheduler": {"type": "MultiStepLR", "milestones": [400000], "gamma": 0.5},
+    "total_iter": 400000,
+    "warmup_iter": -1,
+    "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
+    "perceptual_opt": {
+        "type": "PerceptualLoss",
+        "layer_weights": {
+            "conv1_2": 0.1,
+            "conv2_2": 0.1,
+            "conv3_4": 1,
+            "conv4_4": 1,
+            "conv5_4": 1,
+        },
+        "vgg_type": "vgg19",
+        "use_input_norm": True,
+        "perceptual_weight": 1.0,
+        "style_weight": 0,
+        "range_norm": False,
+        "criterion": "l1",
+    },
+    "gan_opt": {
+        "type": "GANLoss",
+        "gan_type": "vanilla",
+        "real_label_val": 1.0,
+        "fake_label_val": 0.0,
+        "loss_weight": 0.1,
+    },
+    "net_d_iters": 1,
+    "net_d_init_iters": 0,
+}

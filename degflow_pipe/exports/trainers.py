@@ -1,0 +1,35 @@
+"""The trainers that --to takes."""
+
+from __future__ import annotations
+
+from degflow_pipe.errors import UsageError
+from degflow_pipe.exports.basicsr import BasicSR, BasicSRLmdb
+from degflow_pipe.exports.kair import Kair
+from degflow_pipe.exports.liif import Ddir, Liif
+from degflow_pipe.exports.neosr import Neosr, TrainnerRedux
+from degflow_pipe.exports.realesrgan import RealESRGAN
+from degflow_pipe.exports.realsr import InterFlow, RealSR
+from degflow_pipe.exports.trainer import Trainer
+
+TRAINERS: dict[str, type[Trainer]] = {
+    trainer.name: trainer
+    for trainer in (
+        BasicSR,
+        BasicSRLmdb,
+        Neosr,
+        TrainnerRedux,
+        RealESRGAN,
+        Kair,
+        Liif,
+        Ddir,
+        InterFlow,
+        RealSR,
+    )
+}
+
+
+def find_trainer(name: str) -> Trainer:
+    """Raises UsageError for a name that is none of TRAINERS."""
+    if name not in TRAINERS:
+        raise UsageError(f"--to must be one of {', '.join(TRAINERS)}; got {name!r}")
+    return TRAINERS[name]()
