@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# The tests have a process for each core already; read by torch when it is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 from collections.abc import Callable
 from pathlib import Path
