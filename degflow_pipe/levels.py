@@ -96,6 +96,14 @@ def _number(text: str, option: str) -> Decimal:
     return value
 
 
+def parse_numbers(text: str, option: str, example: str) -> tuple[float, ...]:
+    """`0,4` to numbers in their order, without repeats. Raises UsageError for anything else."""
+    try:
+        return tuple(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError as error:
+        raise UsageError(f"{option} wants numbers such as {example}; got {text!r}") from error
+
+
 def _level(value: Decimal, option: str) -> Level:
     if not 0 <= value <= 1:
         raise UsageError(f"{option}: t must be in [0, 1], got {value}")

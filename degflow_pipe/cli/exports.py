@@ -52,15 +52,15 @@ def export(
 ) -> None:
     """Write finished shards as an SR trainer reads them, with an option file for it."""
     from degflow_pipe.exports.export import export as stage
-    from degflow_pipe.exports.source import parse_numbers
+    from degflow_pipe.levels import parse_numbers
 
     summary = stage(
         shards,
         to,
         out,
         scale=scale,
-        t=parse_numbers(t, "--t"),
-        scales=parse_numbers(scales, "--scales"),
+        t=None if t is None else parse_numbers(t, "--t", "0.2,0.55"),
+        scales=None if scales is None else parse_numbers(scales, "--scales", "2,3,4"),
         workers=workers,
         overwrite=overwrite,
         progress=TerminalProgress(),

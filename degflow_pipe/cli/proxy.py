@@ -56,9 +56,9 @@ def proxy(
     from degflow_pipe.degflow import DegFlow
     from degflow_pipe.errors import UsageError
     from degflow_pipe.evaluation.evaluate import data_of
-    from degflow_pipe.levels import parse_t_grid
+    from degflow_pipe.levels import parse_numbers, parse_t_grid
     from degflow_pipe.proxy.network import Budget
-    from degflow_pipe.proxy.proxy import Asked, parse_numbers
+    from degflow_pipe.proxy.proxy import Asked
     from degflow_pipe.proxy.proxy import proxy as same_size
     from degflow_pipe.proxy.scales import AskedScales, default_scales, proxy_scales
     from degflow_pipe.stages.recipe import load_recipe
@@ -67,7 +67,7 @@ def proxy(
     shared: dict[str, Any] = {
         "out": out,
         "sources": tuple(sources.split(",")) if sources else (),
-        "added_noise": parse_numbers(added_noise, "--added-noise"),
+        "added_noise": parse_numbers(added_noise, "--added-noise", "0,4"),
         "seeds": seeds,
         "perceptual": perceptual,
         "budget": Budget(steps=steps),
@@ -79,7 +79,7 @@ def proxy(
     if network == "same-size" and scales:
         raise UsageError("--scales is for --network implicit: give --t-grid")
     asked = Asked(grid=parse_t_grid(t_grid), level=level, **shared)
-    wanted = parse_numbers(scales, "--scales") if scales else None
+    wanted = parse_numbers(scales, "--scales", "1.5,2") if scales else None
     settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
     model = DegFlow.load(checkpoint, device)
     data = settings or data_of(model)

@@ -157,13 +157,3 @@ def chosen_levels(
     if not chosen:
         raise UsageError(f"{option}: choose one level at least; the shards have t {there}")
     return [level for level in levels if level.name in chosen]
-
-
-def parse_numbers(text: str | None, option: str) -> list[float] | None:
-    """A list of numbers, `2,3,4`; None stays None. Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"{option} wants numbers such as 2,3,4, got {text!r}") from error

@@ -78,14 +78,6 @@ class Asked:
             raise UsageError(f"--seeds must be 1 at least, got {self.seeds}")
 
 
-def parse_numbers(text: str, option: str) -> tuple[float, ...]:
-    """`0,4` to numbers, without repeats. Raises UsageError for anything else."""
-    try:
-        return tuple(dict.fromkeys(float(part) for part in text.split(",")))
-    except ValueError as error:
-        raise UsageError(f"{option} wants numbers such as 0,4; got {text!r}") from error
-
-
 def proxy(
     model: DegFlow, data: DataSettings, root: Path, asked: Asked, progress: Progress | None = None
 ) -> dict[str, Any]:

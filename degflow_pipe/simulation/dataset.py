@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 from degflow_pipe import files
 from degflow_pipe.engine import Engine, check_workers, in_order
 from degflow_pipe.errors import DataError, PhotoError, UsageError
+from degflow_pipe.levels import parse_numbers
 from degflow_pipe.photos import PhotoFile, find_photos, read_file, read_photo
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.simulation.camera import MIN_SENSOR, VERSION, ZoomCamera, check_scale
@@ -120,10 +121,7 @@ class _Made:
 
 def parse_scales(text: str, option: str = "--scales") -> tuple[float, ...]:
     """A list of scales, `1.5,2,4`, in rising order, without repeats. Raises UsageError."""
-    try:
-        return tuple(sorted({float(part) for part in text.split(",")}))
-    except ValueError as error:
-        raise UsageError(f"{option} wants numbers such as 1.5,2,4, got {text!r}") from error
+    return tuple(sorted(parse_numbers(text, option, "1.5,2,4")))
 
 
 def simulate(

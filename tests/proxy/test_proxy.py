@@ -21,11 +21,11 @@ from skimage import data
 
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DataError, UsageError
-from degflow_pipe.levels import parse_t
+from degflow_pipe.levels import parse_numbers, parse_t
 from degflow_pipe.metrics import psnr
 from degflow_pipe.progress import Silent, Task
 from degflow_pipe.proxy.network import Budget, restored, train
-from degflow_pipe.proxy.proxy import Asked, best_noise, parse_numbers, proxy, rows
+from degflow_pipe.proxy.proxy import Asked, best_noise, proxy, rows
 from degflow_pipe.proxy.sources import Place, best_sigma, by_hand, held
 from degflow_pipe.training.data import DataSettings
 
@@ -343,11 +343,11 @@ def test_wrong_requests_are_refused(asked: Asked, changes: dict[str, Any], messa
 @pytest.mark.parametrize("text", ["0,x", "", "0,,4"])
 def test_noise_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=f"--added-noise wants numbers such as 0,4; got '{text}'"):
-        parse_numbers(text, "--added-noise")
+        parse_numbers(text, "--added-noise", "0,4")
 
 
 def test_noise_named_twice_is_tried_once() -> None:
-    assert parse_numbers("4, 0,4.0", "--added-noise") == (4.0, 0.0)
+    assert parse_numbers("4, 0,4.0", "--added-noise", "0,4") == (4.0, 0.0)
 
 
 def test_a_level_that_is_not_there_is_refused(
