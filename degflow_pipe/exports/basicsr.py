@@ -8,10 +8,10 @@ must be exactly `scale` times the LR.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError, PhotoError, UsageError
@@ -25,8 +25,8 @@ from degflow_pipe.exports.findings import (
     visible_files,
 )
 from degflow_pipe.exports.options import training_yaml
-from degflow_pipe.exports.source import ShardLevel, ShardPair
-from degflow_pipe.exports.trainer import Plan, Row, Sink, Trainer, fixed_scale
+from degflow_pipe.exports.source import ShardLevel
+from degflow_pipe.exports.trainer import Plan, Row, Sink, Trainer
 
 META = "meta_info.txt"
 MAP_SIZE = 2**40
@@ -44,13 +44,7 @@ class BasicSR(Trainer):
     name = "basicsr"
     places = ("gt", "lq")
     options = "train_basicsr.yml"
-    lists = {META: _meta_line}  # noqa: RUF012
-
-    def plans(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
-        return fixed_scale(self.name, levels, scale)
-
-    def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
-        return f"gt/{pair.key}.png", f"lq/{pair.key}.png"
+    lists: ClassVar[Mapping[str, Callable[[Row], str]]] = {META: _meta_line}
 
     def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
         return training_yaml(
@@ -90,10 +84,7 @@ class BasicSRLmdb(Trainer):
 
     def plans(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
         _lmdb()
-        return fixed_scale(self.name, levels, scale)
-
-    def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
-        return f"gt.lmdb/{pair.key}.png", f"lq.lmdb/{pair.key}.png"
+        return super().plans(levels, scale)
 
     def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
         return training_yaml(plans, {"io_backend": {"type": "lmdb"}}, self.places)
@@ -106,12 +97,15 @@ class BasicSRLmdb(Trainer):
         if hr is None or lr is None:
             return
         for key in same_names(hr[0], lr[0], report, "gt.lmdb lq.lmdb"):
-            pair = Found(_value(hr[1], key, "gt.lmdb"), _value(lr[1], key, "lq.lmdb"))
-            gone = [picture.name for picture in (pair.hr, pair.lr) if not _has(picture)]
+            gone = [
+                place
+                for place, (_, env) in zip(self.places, (hr, lr), strict=True)
+                if not _holds(env, key)
+            ]
             if gone:
-                report.add("list", f"{gone[0]}: in {META}, but no key of the data base")
+                report.add("list", f"{gone[0]}/{key}: in {META}, but no key of the data base")
             else:
-                yield pair
+                yield Found(_value(hr[1], key, "gt.lmdb"), _value(lr[1], key, "lq.lmdb"))
 
 
 def _lmdb() -> Any:
@@ -217,7 +211,7 @@ def _value(env: Any, key: str, place: str) -> Picture:
 
     def read() -> bytes:
         with env.begin() as transaction:
-            data = transaction.get(key.encode()) if key else None
+            data = transaction.get(key.encode())
         if data is None:
             raise PhotoError(f"{place}/{key}: no such key")
         return bytes(data)
@@ -225,9 +219,7 @@ def _value(env: Any, key: str, place: str) -> Picture:
     return Picture(f"{place}/{key}", read)
 
 
-def _has(picture: Picture) -> bool:
-    try:
-        picture.read()
-    except PhotoError:
-        return False
-    return True
+def _holds(env: Any, key: str) -> bool:
+    """Whether a data base has the key; the picture is not copied."""
+    with env.begin(buffers=True) as transaction:
+        return bool(key) and transaction.get(key.encode()) is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -13,8 +12,8 @@ from typing import IO, Any
 from degflow_pipe import files
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import FileError, ShardError
-from degflow_pipe.exports.findings import PNG_MARK
-from degflow_pipe.exports.source import ShardPair, Source, Span, chosen_levels
+from degflow_pipe.exports.findings import png_size
+from degflow_pipe.exports.source import ShardPair, Source, chosen_levels
 from degflow_pipe.exports.trainer import Plan, Row, Sink, Trainer
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
 from degflow_pipe.progress import Progress, Silent
@@ -254,7 +253,10 @@ def _picture(pair: ShardPair, plan: Plan, is_hr: bool) -> tuple[bytes, int]:
     side = plan.packing.hr if is_hr else plan.packing.lr
     data = span.read()
     if span.is_png and stored == side:
-        _check_png(data, side, span)
+        if png_size(data) != (side, side):
+            raise ShardError(
+                f"{span.where}: not a PNG of {side} x {side} pixels, as the index says"
+            )
         return data, side
     pixels = picture(data, span.where)
     if pixels.shape[:2] != (stored, stored):
@@ -263,9 +265,3 @@ def _picture(pair: ShardPair, plan: Plan, is_hr: bool) -> tuple[bytes, int]:
         # An LR is cropped and reduced as `shard --lr-size native` does it.
         pixels = pixels[:side, :side] if is_hr else plan.packing.apply(pixels, pixels)[1]
     return parse_format("png").encode(pixels), side
-
-
-def _check_png(data: bytes, side: int, span: Span) -> None:
-    """Raises ShardError for bytes that are no PNG of side x side pixels."""
-    if data[:8] != PNG_MARK or data[16:24] != struct.pack(">II", side, side):
-        raise ShardError(f"{span.where}: not a PNG of {side} x {side} pixels, as the index says")

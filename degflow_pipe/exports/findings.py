@@ -19,6 +19,14 @@ EXAMPLES = 10
 """Findings of a kind that are told; all are counted."""
 
 
+def png_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width that a PNG's header says; None for bytes that are no PNG."""
+    if data[:8] != PNG_MARK or len(data) < 24:
+        return None
+    width, height = struct.unpack(">II", data[16:24])
+    return height, width
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture that a trainer would read: its name, and how to have its bytes."""
@@ -31,11 +39,10 @@ class Picture:
         """Height and width in pixels by the header. Raises PhotoError."""
         if self.path is not None:
             return picture_size(self.path)
-        data = self.read()
-        if data[:8] != PNG_MARK or len(data) < 24:
+        found = png_size(self.read())
+        if found is None:
             raise PhotoError(f"{self.name}: not a PNG picture")
-        width, height = struct.unpack(">II", data[16:24])
-        return height, width
+        return found
 
     def pixels(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB. Raises PhotoError."""

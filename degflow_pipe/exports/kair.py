@@ -12,8 +12,7 @@ from pathlib import Path
 
 from degflow_pipe.exports.findings import Found, Report, by_place, visible_files
 from degflow_pipe.exports.options import RELATIVE, crop_side
-from degflow_pipe.exports.source import ShardLevel, ShardPair
-from degflow_pipe.exports.trainer import Plan, Size, Trainer, fixed_scale
+from degflow_pipe.exports.trainer import Plan, Size, Trainer
 
 ENDINGS = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".ppm", ".PPM", ".bmp", ".BMP", ".tif")
 
@@ -22,12 +21,6 @@ class Kair(Trainer):
     name = "kair"
     places = ("H", "L")
     options = "train_kair.json"
-
-    def plans(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
-        return fixed_scale(self.name, levels, scale)
-
-    def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
-        return f"H/{pair.key}.png", f"L/{pair.key}.png"
 
     def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
         settings = {

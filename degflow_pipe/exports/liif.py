@@ -8,7 +8,7 @@ times the place in the LR; each folder must hold as many pictures as HR2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from degflow_pipe import files
@@ -45,21 +45,11 @@ class Liif(Trainer):
         told = own_scales(self.name, levels, lambda s: max(round(s), 1), shared=True)
         return [Plan(level, scale, packing_at(self.name, level, scale)) for level, scale in told]
 
-    def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
-        return f"HR/{pair.key}.png", f"LR/{pair.key}.png"
-
     def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
         side = min(48, *(plan.packing.lr for plan in plans))
         folders = {"root_path_1": "LR", "root_path_2": "HR"}
         wrapper = {"inp_size": side, "augment": True, "sample_q": min(2304, side * side)}
-        train = {
-            "dataset": {
-                "name": "paired-image-folders",
-                "args": {**folders, "repeat": 1, "cache": "none"},
-            },
-            "wrapper": {"name": "sr-implicit-paired", "args": wrapper},
-            "batch_size": 16,
-        }
+        train = _train("paired-image-folders", folders, "sr-implicit-paired", wrapper)
         return _liif_yaml(train, {"name": "liif", "args": _nets("encoder", "imnet")})
 
     def pair_up(self, folder: Path, report: Report) -> Iterator[Found]:
@@ -105,14 +95,7 @@ class Ddir(Trainer):
             "augment": True,
             "sample_q": min(2304, int(1.5 * side) ** 2),
         }
-        train = {
-            "dataset": {
-                "name": "realsrarbi-image-folders",
-                "args": {**roots, "repeat": 1, "cache": "none"},
-            },
-            "wrapper": {"name": "realsrarbi-deform-paired", "args": wrapper},
-            "batch_size": 16,
-        }
+        train = _train("realsrarbi-image-folders", roots, "realsrarbi-deform-paired", wrapper)
         nets = _nets("encoder", "deformencoder", "imnet", "deformnet")
         return _liif_yaml(train, {"name": "liif-globaldeform", "args": nets}, "diff_rgb")
 
@@ -141,6 +124,16 @@ def _listed(folder: Path, place: str, report: Report) -> list[Path]:
     if not names:
         report.add("structure", f"{place}: no such folder, or nothing in it")
     return [folder / place / name for name in names]
+
+
+def _train(
+    dataset: str, roots: Mapping[str, str], wrapper: str, args: Mapping[str, object]
+) -> dict[str, object]:
+    return {
+        "dataset": {"name": dataset, "args": {**roots, "repeat": 1, "cache": "none"}},
+        "wrapper": {"name": wrapper, "args": dict(args)},
+        "batch_size": 16,
+    }
 
 
 def _nets(*names: str) -> dict[str, object]:

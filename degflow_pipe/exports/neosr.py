@@ -11,20 +11,13 @@ from pathlib import Path
 
 from degflow_pipe.exports.findings import Found, Report, file_pair, same_names, visible_files
 from degflow_pipe.exports.options import RELATIVE, crop_side, yaml_text
-from degflow_pipe.exports.source import ShardLevel, ShardPair
-from degflow_pipe.exports.trainer import Plan, Trainer, fixed_scale
+from degflow_pipe.exports.trainer import Plan, Trainer
 
 
 class Neosr(Trainer):
     name = "neosr"
     places = ("gt", "lq")
     options = "train_neosr.toml"
-
-    def plans(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
-        return fixed_scale(self.name, levels, scale)
-
-    def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
-        return f"gt/{pair.key}.png", f"lq/{pair.key}.png"
 
     def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
         scale = int(plans[0].told)

@@ -25,6 +25,19 @@ def crop_side(plans: Sequence[Plan], most: int) -> int:
     return max(side // (8 * scale) * 8 * scale, side // scale * scale)
 
 
+def basicsr_end() -> dict[str, Any]:
+    """What a run of BasicSR, and of what is built on it, ends with."""
+    return {
+        "logger": {
+            "print_freq": 100,
+            "save_checkpoint_freq": 5000,
+            "use_tb_logger": True,
+            "wandb": {"project": None, "resume_id": None},
+        },
+        "dist_params": {"backend": "nccl", "port": 29500},
+    }
+
+
 def training_yaml(
     plans: Sequence[Plan],
     data: dict[str, Any],
@@ -71,12 +84,6 @@ def training_yaml(
             "warmup_iter": -1,
             "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
         },
-        "logger": {
-            "print_freq": 100,
-            "save_checkpoint_freq": 5000,
-            "use_tb_logger": True,
-            "wandb": {"project": None, "resume_id": None},
-        },
-        "dist_params": {"backend": "nccl", "port": 29500},
+        **basicsr_end(),
     }
     return yaml_text(settings, "MSRResNet has scales 1 to 4; take another network beyond.")

@@ -6,14 +6,15 @@ be exactly `scale` times the LR.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from degflow_pipe import files
 from degflow_pipe.exports.findings import Found, Report, file_pair, text_lines
-from degflow_pipe.exports.options import crop_side, yaml_text
-from degflow_pipe.exports.source import ShardLevel, ShardPair
-from degflow_pipe.exports.trainer import Plan, Trainer, fixed_scale
+from degflow_pipe.exports.options import basicsr_end, crop_side, yaml_text
+from degflow_pipe.exports.source import ShardPair
+from degflow_pipe.exports.trainer import Plan, Row, Trainer
 
 META = "meta_info.txt"
 
@@ -24,10 +25,7 @@ class RealESRGAN(Trainer):
     name = "realesrgan"
     places = ("gt", "lq")
     options = "finetune_realesrgan.yml"
-    lists = {META: "{hr}, {lr}".format_map}  # noqa: RUF012
-
-    def plans(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
-        return fixed_scale(self.name, levels, scale)
+    lists: ClassVar[Mapping[str, Callable[[Row], str]]] = {META: "{hr}, {lr}".format_map}
 
     def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
         return f"gt/{pair.patch}-{plan.packing.hr}.png", f"lq/{pair.key}.png"
@@ -84,13 +82,7 @@ class RealESRGAN(Trainer):
                 "resume_state": None,
             },
             "train": _TRAIN,
-            "logger": {
-                "print_freq": 100,
-                "save_checkpoint_freq": 5000,
-                "use_tb_logger": True,
-                "wandb": {"project": None, "resume_id": None},
-            },
-            "dist_params": {"backend": "nccl", "port": 29500},
+            **basicsr_end(),
         }
         return yaml_text(
             settings,

@@ -73,16 +73,17 @@ class Trainer(ABC):
     lists: ClassVar[Mapping[str, Callable[[Row], str]]] = {}
     one_scale: ClassVar[bool] = True
 
-    @abstractmethod
     def plans(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
-        """What becomes of each level. scale: the SR scale asked for.
+        """What becomes of each level: all go at one scale. scale: the SR scale asked for.
 
         Raises UsageError for levels or a scale that this trainer cannot take.
         """
+        return fixed_scale(self.name, levels, scale)
 
-    @abstractmethod
     def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
-        """Paths of a pair's HR and LR below the export's folder."""
+        """Paths of a pair's HR and LR below the export's folder: one name in both places."""
+        hr, lr = self.places
+        return f"{hr}/{pair.key}.png", f"{lr}/{pair.key}.png"
 
     @abstractmethod
     def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
