@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
 from typing import Protocol, TypeVar
 
 from degflow_pipe.errors import UsageError
@@ -38,6 +39,26 @@ def check_workers(workers: int) -> int:
     return workers or default_workers()
 
 
+@contextmanager
+def threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for `in_order`, for those that share them.
+
+    They have ended afterwards, but for Ctrl-C: whoever asked for the end will not wait for whole
+    units.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="degflow")
+    in_hurry = False
+    try:
+        yield pool
+    except Exception:
+        raise
+    except BaseException:
+        in_hurry = True
+        raise
+    finally:
+        pool.shutdown(wait=not in_hurry, cancel_futures=True)
+
+
 def in_order(
     function: Callable[[Unit], Result],
     units: Iterable[Unit],
@@ -47,30 +68,22 @@ def in_order(
     """Apply function to units, `workers` at a time, and yield the results in the units' order.
 
     Units are drawn only as workers come free, so memory does not grow with their number. The first
-    error stops the rest and is raised when the units in flight have ended. pool: threads that are
-    shared with others, in place of `workers` of its own; the function must not wait for them.
+    error stops the rest and is raised when the units in flight have ended. pool: `threads` that are
+    shared with others; the function must not wait for them.
     """
-    own = ThreadPoolExecutor(workers, thread_name_prefix="degflow") if pool is None else None
-    threads = own or pool
-    assert threads is not None
-    running: deque[Future[Result]] = deque()
-    in_hurry = False
-    try:
-        for unit in units:
-            running.append(threads.submit(function, unit))
-            if len(running) > workers:
+    with threads(workers) if pool is None else nullcontext(pool) as used:
+        running: deque[Future[Result]] = deque()
+        try:
+            for unit in units:
+                running.append(used.submit(function, unit))
+                if len(running) > workers:
+                    yield running.popleft().result()
+            while running:
                 yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    except Exception:
-        raise
-    except BaseException:  # Ctrl-C: whoever asked for the end will not wait for whole units
-        in_hurry = True
-        raise
-    finally:
-        for future in running:
-            future.cancel()
-        if own is not None:
-            own.shutdown(wait=not in_hurry)
-        elif not in_hurry:
-            wait(running)
+        except Exception:
+            wait([future for future in running if not future.cancel()])
+            raise
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise

@@ -59,6 +59,11 @@ class Sources:
     def levels(self) -> list[PackedLevel]:
         return packed_levels(self.grid, self.store.settings, self.settings)
 
+    @property
+    def batch(self) -> int:
+        """Patches that are made together; those of a unit are cut so from its first one on."""
+        return 1 if self.maker is None else self.maker.batch
+
     @cached_property
     def format(self) -> PictureFormat:
         return parse_format(self.settings.picture_format)
@@ -69,8 +74,7 @@ class UnitReader:
 
     def __init__(self, sources: Sources, unit: int) -> None:
         store, self.maker = sources.store, sources.maker
-        self.size = 1 if self.maker is None else self.maker.batch
-        """Patches in a batch; those of a unit are cut into batches from its first one on."""
+        self.size = sources.batch
         self.records = store.record(unit).patches
         self.hr = store.hr(unit)
         if self.maker is None:
@@ -91,7 +95,7 @@ class UnitReader:
 
 
 def shard_unit(
-    plan: TarPlan, sources: Sources, out: Path, workers: int, pool: ThreadPoolExecutor | None = None
+    plan: TarPlan, sources: Sources, out: Path, workers: int, pool: ThreadPoolExecutor
 ) -> dict[str, Any]:
     """Write one tar and, last, its mark; a tar whose mark still fits is left as it is.
 
@@ -204,8 +208,7 @@ class _Made(NamedTuple):
 def _batches(plan: TarPlan, sources: Sources) -> Iterator[_Batch]:
     """A tar's rows, cut where the maker's batches end; single patches where levels are stored."""
     held = -1
-    size = 1 if sources.maker is None else sources.maker.batch
-    for (unit, number), rows in groupby(plan.rows, lambda row: (row[0], row[1] // size)):
+    for (unit, number), rows in groupby(plan.rows, lambda row: (row[0], row[1] // sources.batch)):
         if unit != held:
             held, reader = unit, UnitReader(sources, unit)
         yield _Batch(sources, reader, number, list(rows))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from degflow_pipe import files
-from degflow_pipe.engine import Engine, check_workers, in_order
+from degflow_pipe.engine import Engine, check_workers, in_order, threads
 from degflow_pipe.errors import ShardError, StoreError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.progress import Progress, Silent
@@ -86,7 +85,7 @@ def shard(
         with (
             (progress or Silent()).task("shard", tars) as task,
             files.writing(out / f"{settings.name}{INDEX}") as index,
-            ThreadPoolExecutor(workers, thread_name_prefix="degflow") as pool,
+            threads(workers) as pool,
         ):
 
             def work(plan: TarPlan) -> dict[str, Any]:
