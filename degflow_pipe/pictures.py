@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,3 +35,19 @@ def tiles(picture: np.ndarray, side: int) -> np.ndarray:
     cut = picture[: rows * side, : columns * side]
     shaped = cut.reshape(rows, side, columns, side, -1).transpose(0, 2, 1, 3, 4)
     return shaped.reshape(rows * columns, side, side, -1)
+
+
+def shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Antialiased bicubic reduction of (H, W, 3) uint8 to (height, width, 3)."""
+    from PIL import Image
+
+    small = Image.fromarray(picture).resize(size[::-1], Image.Resampling.BICUBIC)
+    return np.asarray(small)
+
+
+def size_at(picture: np.ndarray, scale: float) -> tuple[int, int]:
+    """Height and width, one pixel at least, of the LR of a picture at an SR scale of 1 or more."""
+    if not 1 <= scale < math.inf:
+        raise ValueError(f"scale must be 1 or more, got {scale}")
+    height, width = picture.shape[:2]
+    return max(round(height / scale), 1), max(round(width / scale), 1)

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from degflow_pipe import metrics
+from degflow_pipe.pictures import shrunk, size_at
 
 Baseline = Callable[[np.ndarray, np.ndarray | None, float, np.random.Generator], np.ndarray]
 """(hr, real, scale, rng) to LR. hr, real and LR: (H, W, 3) uint8; real: the real LR, which only
@@ -35,9 +36,7 @@ def bicubic(
     hr: np.ndarray, real: np.ndarray | None, scale: float, rng: np.random.Generator
 ) -> np.ndarray:
     """HR shrunk by s with antialiasing and enlarged again, both bicubic; nothing is random."""
-    height, width = _shrunk(hr, scale)
-    small = Image.fromarray(hr).resize((width, height), Image.Resampling.BICUBIC)
-    return _enlarged(np.asarray(small), hr)
+    return _enlarged(shrunk(hr, size_at(hr, scale)), hr)
 
 
 def best_gaussian(
@@ -80,7 +79,7 @@ def real_esrgan_style(
     small LR and a last sinc filter. Ranges are the paper's and, for resizing, its release's. HR is
     not sharpened beforehand, since the pairs' HR is given.
     """
-    small = _shrunk(hr, scale)
+    small = size_at(hr, scale)
     x = hr.astype(np.float32) / 255
     x = _jpeg(_round_of(x, hr.shape[:2], _FIRST, rng), rng)
     x = _round_of(x, small, _SECOND, rng)
@@ -105,7 +104,7 @@ def bsrgan_style(
     s = 2 and 4 and go linearly with s here. Ours: camera noise (see `_camera`), and no shrinking by
     2 beforehand, which is for s = 4.
     """
-    small = _shrunk(hr, scale)
+    small = size_at(hr, scale)
     steps: list[Callable[[np.ndarray], np.ndarray]] = [
         lambda x: _filtered(x, _gaussian(rng, (0.1, 2.0 + 0.2 * scale))),
         lambda x: _filtered(x, _two_axes(rng, (0.5, 4.0 + scale))),
@@ -131,13 +130,6 @@ BASELINES: dict[str, Baseline] = {
 
 
 # Sizes
-
-
-def _shrunk(hr: np.ndarray, scale: float) -> tuple[int, int]:
-    """Sides of the small LR."""
-    if not 1 <= scale < math.inf:
-        raise ValueError(f"scale must be 1 or more, got {scale}")
-    return max(round(hr.shape[0] / scale), 1), max(round(hr.shape[1] / scale), 1)
 
 
 def _enlarged(small: np.ndarray, hr: np.ndarray) -> np.ndarray:

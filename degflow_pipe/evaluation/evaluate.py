@@ -196,7 +196,7 @@ class _Work:
         self, scene: Scene, level: PairLevel, hr: np.ndarray, real: np.ndarray
     ) -> dict[str, np.ndarray]:
         """What needs no model; random ones are seeded by scene and level."""
-        scale = 1 + level.t * (self.pairs.data.s_max - 1)
+        scale = self.pairs.data.scale_of_t(level.t)
         ways: dict[str, baselines.Baseline] = {
             "bicubic": baselines.bicubic,
             "gaussian": baselines.best_gaussian,
@@ -231,7 +231,7 @@ class _Work:
         }
         hr, first, last = pictures[0], pictures[a], pictures[b]
         if hr is not None and first is not None and last is not None:
-            s, s_a, s_b = (1 + t[j] * (self.pairs.data.s_max - 1) for j in (i, a, b))
+            s, s_a, s_b = (self.pairs.data.scale_of_t(t[j]) for j in (i, a, b))
             found |= _gaussians_between(hr, (first, last), (s, s_a, s_b))
             found["blend_real"] = _blend(first, last, weight)
             line = torch.lerp(self._latent(first), self._latent(last), weight)
@@ -261,7 +261,7 @@ class _Work:
         self, level: PairLevel, hr: np.ndarray, real: np.ndarray, candidates: dict[str, np.ndarray]
     ) -> None:
         made, with_noise = candidates["generated"], candidates.get("noisy")
-        scale = 1 + level.t * (self.pairs.data.s_max - 1)
+        scale = self.pairs.data.scale_of_t(level.t)
         rows = self.residuals.setdefault(level.name, [])
         rows.append(residual.of_scene(hr, real, made, with_noise, scale, BANDS))
         pages = self.residual_rows.setdefault(level.name, [])

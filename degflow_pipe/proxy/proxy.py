@@ -169,7 +169,7 @@ class _Work:
             )
             for split, scenes in zip(("training", "held-out"), find_scenes(data, root), strict=True)
         )
-        self.scale = 1 + self.level.t * (data.s_max - 1)
+        self.scale = data.scale_of_t(self.level.t)
         possible = [s for s in SOURCES if s not in NOISY or model.noise_model("auto")]
         wanted = {*(asked.sources or possible), "bicubic", "real"}
         self.names = [name for name in SOURCES if name in wanted]

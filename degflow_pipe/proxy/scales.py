@@ -24,14 +24,13 @@ from degflow_pipe.errors import UsageError
 from degflow_pipe.evaluation import plots
 from degflow_pipe.evaluation.fidelity import WINDOW, fidelity
 from degflow_pipe.evaluation.perceptual import Perceptual
-from degflow_pipe.pictures import middle
+from degflow_pipe.pictures import middle, shrunk, size_at
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.implicit import Crops, ImplicitSR, enlarged, train_implicit
 from degflow_pipe.proxy.network import Budget
 from degflow_pipe.proxy.proxy import CROP, PATCH, PATCHES, Figures, having, rows
 from degflow_pipe.proxy.sources import best_sigma
-from degflow_pipe.shards.pictures import shrunk
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
 from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
@@ -162,7 +161,7 @@ class _Work:
         self._sources: dict[str, Held] = {}
 
     def scale(self, level: PairLevel) -> float:
-        return round(1 + level.t * (self.data.s_max - 1), 6)
+        return round(self.data.scale_of_t(level.t), 6)
 
     def _patches(self) -> tuple[np.ndarray, dict[float, tuple[np.ndarray, np.ndarray]]]:
         """The same HR patches for all sources, (N, P, P, 3) uint8; by the scale of each knot, which
@@ -291,7 +290,7 @@ class _Work:
         hr = pictures[0]
         assert hr is not None
         return [
-            (level, hr, shrunk(lr, _size(hr, self.scale(level))))
+            (level, hr, shrunk(lr, size_at(hr, self.scale(level))))
             for level, lr in zip(self.data.pair_levels, pictures, strict=True)
             if level in self.levels and lr is not None
         ]
@@ -342,15 +341,9 @@ class _Work:
                 task.note(f"{path} is left out: {error}")
 
 
-def _size(picture: np.ndarray, s: float) -> tuple[int, int]:
-    """Height and width of the LR of a picture at scale s."""
-    height, width = picture.shape[:2]
-    return max(round(height / s), 1), max(round(width / s), 1)
-
-
 def _small(pictures: np.ndarray, s: float) -> np.ndarray:
     """(N, P, P, 3) uint8 to (N, P/s, P/s, 3)."""
-    return np.stack([shrunk(picture, _size(picture, s)) for picture in pictures])
+    return np.stack([shrunk(picture, size_at(picture, s)) for picture in pictures])
 
 
 def _blurred(pictures: np.ndarray, sigma: float) -> np.ndarray:

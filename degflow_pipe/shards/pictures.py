@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.pictures import shrunk
 
 PNG = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
@@ -72,14 +73,6 @@ class Packing:
         if self.lr != self.hr:
             lr = shrunk(lr, (self.lr, self.lr))
         return hr, lr
-
-
-def shrunk(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Antialiased bicubic reduction of (H, W, 3) uint8 to (height, width, 3)."""
-    from PIL import Image
-
-    small = Image.fromarray(picture).resize(size[::-1], Image.Resampling.BICUBIC)
-    return np.asarray(small)
 
 
 def pack(patch: int, scale: float, lr_size: str, uneven: str) -> Packing:

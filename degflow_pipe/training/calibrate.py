@@ -63,7 +63,7 @@ def calibrate(
                 real.append(_real_blurs(pictures))
             task.advance()
     blurs = np.column_stack([levels, np.mean(made, axis=0)])
-    s_of_pairs = [1 + level.t * (data.s_max - 1) for level in data.pair_levels]
+    s_of_pairs = [data.scale_of_t(level.t) for level in data.pair_levels]
     found = Calibration(
         scales=_scales(s_of_pairs, np.nanmean(real, axis=0), blurs),
         blurs=np.round(blurs, 4).tolist(),

@@ -108,6 +108,10 @@ class DataSettings:
         if len(set(names)) < len(names):
             raise UsageError(f"data.levels must have different names, got {', '.join(names)}")
 
+    def scale_of_t(self, t: float) -> float:
+        """The SR scale that a level of these pairs was shot at: 1 + t (s_max - 1)."""
+        return 1 + t * (self.s_max - 1)
+
     def _check_keys(self) -> None:
         """Each kind of set has its own keys; the others' are refused, not passed over."""
         generic, known = self.set == "generic", self.set not in ("generic", "city100")

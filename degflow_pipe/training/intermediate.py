@@ -53,7 +53,7 @@ def between_knots(knots: Tensor, t: float, data: DataSettings) -> Tensor:
     """
     levels = data.knots
     right = next(i for i, knot in enumerate(levels) if i and t <= knot.t)
-    s, s_a, s_b = (1 + x * (data.s_max - 1) for x in (t, levels[right - 1].t, levels[right].t))
+    s, s_a, s_b = (data.scale_of_t(x) for x in (t, levels[right - 1].t, levels[right].t))
     a, b = (to_picture(x.add(1).mul(0.5)) for x in (knots[right - 1], knots[right]))
     picture = intermediate(a, b, variance_share(s, s_a, s_b))
     return torch.from_numpy(picture).permute(2, 0, 1).to(knots.device).div(127.5).sub(1)

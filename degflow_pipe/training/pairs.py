@@ -179,7 +179,7 @@ class Pairs:
         ratio = height / h
         if ratio < 1 or abs(width - ratio * w) > max(ratio, 1):
             raise DataError(f"{sizes}: their shapes differ")
-        scale = 1 + level.t * (self.data.s_max - 1)
+        scale = self.data.scale_of_t(level.t)
         if self.data.set != "generic" and abs(height - scale * h) > scale:
             raise DataError(f"{sizes}: not the scale {scale:g} of its level {level.name}")
         large = Image.fromarray(picture).resize((width, height), KERNELS[kernel])

@@ -16,7 +16,7 @@ from skimage import data
 
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import UsageError
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.pictures import shrunk, to_picture, to_tensor
 from degflow_pipe.progress import Silent
 from degflow_pipe.proxy.implicit import ImplicitSR, enlarged, train_implicit
 from degflow_pipe.proxy.network import Budget
@@ -28,7 +28,6 @@ from degflow_pipe.proxy.scales import (
     default_scales,
     proxy_scales,
 )
-from degflow_pipe.shards.pictures import shrunk
 from degflow_pipe.training.data import DataSettings
 
 SETTINGS = DataSettings(
