@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.progress import Task
-from degflow_pipe.proxy.network import Budget, residual_blocks
+from degflow_pipe.proxy.network import Budget, fit, residual_blocks
 
 HIDDEN = 64
 """Width of the implicit function."""
@@ -85,21 +85,16 @@ class ImplicitSR(nn.Module):
 def train_implicit(
     draw: Callable[[int], Crops], budget: Budget, seed: int, device: torch.device, task: Task
 ) -> ImplicitSR:
-    """L1 loss and Adam, budget.steps steps from weights that `seed` draws."""
+    """L1 loss, from weights that `seed` draws."""
     torch.manual_seed(seed)
     network = ImplicitSR(budget.width, budget.blocks).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=budget.lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.steps)
-    for step in range(budget.steps):
+
+    def loss_of(step: int) -> Tensor:
         lr, *asked = draw(step)
         coord, cell, rgb = (part.to(device) for part in asked)
-        loss = F.l1_loss(network(to_tensor(lr).to(device), coord, cell), rgb)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        task.advance()
-    return network.eval()
+        return F.l1_loss(network(to_tensor(lr).to(device), coord, cell), rgb)
+
+    return fit(network, loss_of, budget, task)
 
 
 @torch.inference_mode()

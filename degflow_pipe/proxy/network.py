@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -68,21 +69,33 @@ Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
 """A step to its LR and HR crops, both (B, H, W, 3) uint8."""
 
 
-def train(draw: Draw, budget: Budget, seed: int, device: torch.device, task: Task) -> SmallSR:
-    """L1 loss and Adam, budget.steps steps from weights that `seed` draws."""
-    torch.manual_seed(seed)
-    network = SmallSR(budget.width, budget.blocks).to(device)
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def fit(network: Network, loss_of: Callable[[int], Tensor], budget: Budget, task: Task) -> Network:
+    """Adam on the loss of each of budget.steps steps; what is returned is for use."""
     optimizer = torch.optim.Adam(network.parameters(), lr=budget.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, budget.steps)
     for step in range(budget.steps):
-        lr, hr = (to_tensor(crops).to(device) for crops in draw(step))
-        loss = F.l1_loss(network(lr), hr)
+        loss = loss_of(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         schedule.step()
         task.advance()
     return network.eval()
+
+
+def train(draw: Draw, budget: Budget, seed: int, device: torch.device, task: Task) -> SmallSR:
+    """L1 loss, from weights that `seed` draws."""
+    torch.manual_seed(seed)
+    network = SmallSR(budget.width, budget.blocks).to(device)
+
+    def loss_of(step: int) -> Tensor:
+        lr, hr = (to_tensor(crops).to(device) for crops in draw(step))
+        return F.l1_loss(network(lr), hr)
+
+    return fit(network, loss_of, budget, task)
 
 
 @torch.inference_mode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,17 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load, save
 
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DataError, UsageError
-from degflow_pipe.evaluation import plots
-from degflow_pipe.evaluation.fidelity import WINDOW, fidelity
+from degflow_pipe.evaluation.fidelity import WINDOW
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.levels import Grid
 from degflow_pipe.pictures import middle
 from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.proxy.comparison import (
+    CROP,
+    PATCH,
+    PATCHES,
+    Figures,
+    Run,
+    check_asked,
+    chosen_sources,
+    draw_page,
+    judged,
+    means,
+)
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.network import Budget, SmallSR, restored, train
 from degflow_pipe.proxy.sources import Place, Source, by_hand, held
@@ -35,13 +44,7 @@ OURS = ("ours_clean", "ours", "ours_grid_clean", "ours_grid")
 NOISY = ("ours", "ours_grid")
 SOURCES = (*BY_HAND, *OURS, "real")
 """`ours` are generated with the checkpoint's noise, `_clean` without; `_grid` at many levels."""
-PATCH = 192
-PATCHES = 480
-"""HR patches that all sources share, and their side in pixels."""
 SHOWN = 4
-CROP = 160
-
-Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,7 @@ class Asked:
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.sources if name not in SOURCES]
-        if unknown:
-            raise UsageError(f"--sources: {unknown[0]!r} is not one of {', '.join(SOURCES)}")
-        # Not by min and max, which let nan through.
-        if not self.added_noise or not all(0 <= noise <= 100 for noise in self.added_noise):
-            raise UsageError(
-                f"--added-noise must be grey levels from 0 to 100, got {list(self.added_noise)}"
-            )
-        if self.seeds < 1:
-            raise UsageError(f"--seeds must be 1 at least, got {self.seeds}")
+        check_asked(self.sources, SOURCES, self.added_noise, self.seeds)
 
 
 def proxy(
@@ -170,11 +164,7 @@ class _Work:
             for split, scenes in zip(("training", "held-out"), find_scenes(data, root), strict=True)
         )
         self.scale = data.scale_of_t(self.level.t)
-        possible = [s for s in SOURCES if s not in NOISY or model.noise_model("auto")]
-        wanted = {*(asked.sources or possible), "bicubic", "real"}
-        self.names = [name for name in SOURCES if name in wanted]
-        if wanted & set(NOISY):
-            model.noise_model("calibrated")  # says what is missing before anything is trained
+        self.names = chosen_sources(asked.sources, SOURCES, NOISY, model)
         self.perceptual = Perceptual(asked.perceptual, model.device)
         self.hr, self.real = self._patches()
         self._sources: dict[str, Source] = {}
@@ -210,8 +200,7 @@ class _Work:
         assert hr is not None and lr is not None
         return hr, lr
 
-    def _key(self, name: str, noise: float, seed: int) -> tuple[dict[str, Any], Path]:
-        """What decides one training, and where it is kept."""
+    def _run(self, name: str, noise: float, seed: int) -> Run:
         assert self.model.info is not None
         key = {
             "source": name,
@@ -227,15 +216,13 @@ class _Work:
         if name in OURS:
             key |= {"checkpoint": self.model.info.id, "noise": _noise_digest(self.model, name)}
             key |= {"grid": self._levels(name)}
-        text = json.dumps(key, sort_keys=True)
-        stem = f"{name}-{noise:g}-{seed}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        return key, self.asked.out / "runs" / f"{stem}.json"
+        return Run(self.asked.out, f"{name}-{noise:g}-{seed}", key)
 
     def run(self, name: str, noise: float, seed: int) -> Figures:
         """Figures of one training, from the folder where it was done before."""
-        key, path = self._key(name, noise, seed)
-        if files.exists(path):
-            return dict(files.read_json(path)["figures"])
+        run = self._run(name, noise, seed)
+        if (known := run.figures()) is not None:
+            return dict(known)
         source = self._source(name)
         title = f"{name}, noise {noise:g}, seed {seed}"
         with self.progress.task(title, self.asked.budget.steps) as task:
@@ -243,9 +230,7 @@ class _Work:
             network = train(draw, self.asked.budget, seed, self.model.device, task)
             figures = self._test(network)
             task.note(f"{title}: PSNR {figures['psnr']:.2f} dB")
-        weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
-        files.write_bytes(path.with_suffix(".safetensors"), save(weights))
-        files.write_json(path, {**key, "figures": figures})
+        run.keep(network, figures)
         return figures
 
     def _draw(
@@ -302,26 +287,16 @@ class _Work:
             yield self._pair(self.held_out, scene)
 
     def _test(self, network: SmallSR) -> Figures:
-        found = []
-        for hr, lr in self._pairs():
-            sr = restored(network, lr)
-            figures = fidelity(sr, hr)
-            if self.perceptual.kind != "none":
-                figures["perceptual"] = self.perceptual(sr, hr)
-            found.append(figures)
-        return {key: float(np.mean([one[key] for one in found])) for key in found[0]}
+        return means(
+            [judged(restored(network, lr), hr, self.perceptual) for hr, lr in self._pairs()]
+        )
 
     def draw(self, result: dict[str, Any]) -> None:
-        """A page of crops: each source at its best added noise, first seed.
-
-        Without matplotlib there is a note in its place, as the figures are complete.
-        """
+        """A page of crops: each source at its best added noise, first seed."""
         shown = []
         for name, noise in result["best"].items():
-            _, path = self._key(name, noise, 0)
             network = SmallSR(self.asked.budget.width, self.asked.budget.blocks)
-            network.load_state_dict(load(files.read_bytes(path.with_suffix(".safetensors"))))
-            shown.append((f"{name}, noise {noise:g}", network.eval()))
+            shown.append((f"{name}, noise {noise:g}", self._run(name, noise, 0).loaded(network)))
         page = []
         with self.progress.task("draw", min(SHOWN, len(self.held_out.scenes))) as task:
             for hr, lr in islice(self._pairs(), SHOWN):
@@ -329,11 +304,7 @@ class _Work:
                 row += [(label, middle(restored(network, lr), CROP)) for label, network in shown]
                 page.append(row)
                 task.advance()
-            path = self.asked.out / "pictures.png"
-            try:
-                plots.picture_page(path, page, "SR of real LR, by source")
-            except UsageError as error:
-                task.note(f"{path} is left out: {error}")
+            draw_page(self.asked.out / "pictures.png", page, "SR of real LR, by source", task)
 
 
 def _level(levels: list[PairLevel], name: str) -> PairLevel:

@@ -6,30 +6,39 @@ LR is as large as its scale says, H/s, as arbitrary-scale networks take it.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load, save
 
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import UsageError
-from degflow_pipe.evaluation import plots
-from degflow_pipe.evaluation.fidelity import WINDOW, fidelity
+from degflow_pipe.evaluation.fidelity import WINDOW
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.pictures import middle, shrunk, size_at
 from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.proxy.comparison import (
+    CROP,
+    PATCH,
+    PATCHES,
+    Figures,
+    Run,
+    check_asked,
+    chosen_sources,
+    draw_page,
+    judged,
+    means,
+)
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.implicit import Crops, ImplicitSR, enlarged, train_implicit
 from degflow_pipe.proxy.network import Budget
-from degflow_pipe.proxy.proxy import CROP, PATCH, PATCHES, Figures, having, rows
+from degflow_pipe.proxy.proxy import having, rows
 from degflow_pipe.proxy.sources import best_sigma
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
@@ -43,8 +52,13 @@ SIDE = 24
 QUERIES = 576
 """HR pixels that are asked for in each crop."""
 
-Held = list[tuple[float, np.ndarray]]
-"""By scale the LR of all patches, (N, h, h, 3) uint8."""
+
+class Held(NamedTuple):
+    """LR of a source at one scale: lr (N, h, h, 3) uint8, of the HR patches numbered `places`."""
+
+    scale: float
+    places: np.ndarray
+    lr: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -67,22 +81,13 @@ class AskedScales:
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.sources if name not in SOURCES]
-        if unknown:
-            raise UsageError(
-                f"--sources: {unknown[0]!r} is not one of {', '.join(SOURCES)}, those of "
-                f"--network implicit"
-            )
-        if not all(0 <= noise <= 100 for noise in self.added_noise):
-            raise UsageError(
-                f"--added-noise must be grey levels from 0 to 100, got {list(self.added_noise)}"
-            )
+        check_asked(
+            self.sources, SOURCES, self.added_noise, self.seeds, ", those of --network implicit"
+        )
         if not self.scales or not all(1 <= s <= PATCH / SIDE for s in self.scales):
             raise UsageError(
                 f"--scales must be from 1 to {PATCH // SIDE} here, got {list(self.scales)}"
             )
-        if self.seeds < 1:
-            raise UsageError(f"--seeds must be 1 at least, got {self.seeds}")
 
 
 def default_scales(s_max: float) -> tuple[float, ...]:
@@ -151,14 +156,10 @@ class _Work:
             for i, level in enumerate(data.pair_levels)
             if i and any(scene.files[i] for scene in self.held_out)
         ]
-        possible = [s for s in SOURCES if s != "ours" or model.noise_model("auto")]
-        wanted = {*(asked.sources or possible), "bicubic", "real"}
-        self.names = [name for name in SOURCES if name in wanted]
-        if "ours" in wanted:
-            model.noise_model("calibrated")  # says what is missing before anything is trained
+        self.names = chosen_sources(asked.sources, SOURCES, ("ours",), model)
         self.perceptual = Perceptual(asked.perceptual, model.device)
         self.hr, self.real = self._patches()
-        self._sources: dict[str, Held] = {}
+        self._sources: dict[str, list[Held]] = {}
 
     def scale(self, level: PairLevel) -> float:
         return round(self.data.scale_of_t(level.t), 6)
@@ -195,32 +196,39 @@ class _Work:
         }
         return np.stack(hr), kept
 
-    def source(self, name: str) -> Held:
+    def source(self, name: str) -> list[Held]:
         if name not in self._sources:
             self._sources[name] = self._make(name)
         return self._sources[name]
 
-    def _make(self, name: str) -> Held:
-        scales = self.asked.scales
+    def _make(self, name: str) -> list[Held]:
         if name == "real":
-            return [(s, _small(lr, s)) for s, (_, lr) in sorted(self.real.items())]
+            return [Held(s, places, _small(lr, s)) for s, (places, lr) in sorted(self.real.items())]
+        every = np.arange(len(self.hr))
+        return [
+            Held(s, every, _small(lr, s))
+            for s, lr in zip(self.asked.scales, self._large(name), strict=True)
+        ]
+
+    def _large(self, name: str) -> Iterable[np.ndarray]:
+        """LR of all patches at each of the scales, as large as HR, before it is shrunk."""
+        scales = self.asked.scales
         if name == "bicubic":
-            return [(s, _small(self.hr, s)) for s in scales]
+            return [self.hr] * len(scales)
         if name == "gaussian":
             knots = sorted(self.real.items())
             sigmas = [best_sigma(self.hr[places], lr) for _, (places, lr) in knots]
-            line = partial(np.interp, xp=[1.0, *(s for s, _ in knots)], fp=[0.0, *sigmas])
-            return [(s, _small(_blurred(self.hr, float(line(s))), s)) for s in scales]
+            line = np.interp(scales, [1.0, *(s for s, _ in knots)], [0.0, *sigmas])
+            return (_blurred(self.hr, sigma) for sigma in line.tolist())
         noise = "none" if name == "ours_clean" else "calibrated"
         lr = generated(self.model, self.hr, self.t, noise, self.asked.out / "lr", self.progress)
-        return [(s, _small(lr[:, i], s)) for i, s in enumerate(scales)]
+        return lr.swapaxes(0, 1)
 
-    def _key(self, name: str, noise: float, seed: int) -> tuple[dict[str, Any], Path]:
-        """What decides one training, and where it is kept."""
+    def _run(self, name: str, noise: float, seed: int) -> Run:
         held = self.source(name)
         digest = hashlib.sha256(self.hr.tobytes())
-        for _, lr in held:
-            digest.update(lr.tobytes())
+        for one in held:
+            digest.update(one.lr.tobytes())
         key = {
             "network": "implicit",
             "source": name,
@@ -229,52 +237,38 @@ class _Work:
             "perceptual": self.asked.perceptual,
             "budget": asdict(self.asked.budget),
             "crops": [SIDE, QUERIES],
-            "scales": [s for s, _ in held],
+            "scales": [one.scale for one in held],
             "patches": digest.hexdigest(),
             "levels": [[level.name, self.scale(level)] for level in self.levels],
             "scenes": Pairs(self.held_out, self.data).fingerprint(),
         }
-        text = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-        stem = f"implicit-{name}-{noise:g}-{seed}-{text}"
-        return key, self.asked.out / "runs" / f"{stem}.json"
+        return Run(self.asked.out, f"implicit-{name}-{noise:g}-{seed}", key)
 
     def run(self, name: str, noise: float, seed: int) -> dict[str, Figures]:
         """Figures of one training by level, from the folder where it was done before."""
-        key, path = self._key(name, noise, seed)
-        if files.exists(path):
-            return dict(files.read_json(path)["figures"])
+        run = self._run(name, noise, seed)
+        if (known := run.figures()) is not None:
+            return dict(known)
         title = f"implicit, {name}, noise {noise:g}, seed {seed}"
-        places = self._places(name)
         with self.progress.task(title, self.asked.budget.steps) as task:
-            draw = partial(self._draw, self.source(name), places, noise, seed)
+            draw = partial(self._draw, self.source(name), noise, seed)
             network = train_implicit(draw, self.asked.budget, seed, self.model.device, task)
-            figures = self._test(partial(enlarged, network))
+            figures = self._test(network)
             told = ", ".join(f"{level} {f['psnr']:.2f}" for level, f in figures.items())
             task.note(f"{title}: PSNR {told} dB")
-        weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
-        files.write_bytes(path.with_suffix(".safetensors"), save(weights))
-        files.write_json(path, {**key, "figures": figures})
+        run.keep(network, figures)
         return figures
 
-    def _places(self, name: str) -> list[np.ndarray]:
-        """By scale, which HR patches the LR of a source belongs to."""
-        if name == "real":
-            return [places for _, (places, _) in sorted(self.real.items())]
-        return [np.arange(len(self.hr))] * len(self.asked.scales)
-
-    def _draw(
-        self, held: Held, places: list[np.ndarray], noise: float, seed: int, step: int
-    ) -> Crops:
+    def _draw(self, held: list[Held], noise: float, seed: int, step: int) -> Crops:
         """The crops of one step, each of a scale of its own."""
         rng = step_rng(seed, step)
         lrs, asked = [], []
         for _ in range(self.asked.budget.batch):
-            i = int(rng.integers(len(held)))
-            n = int(rng.integers(len(places[i])))
+            one = held[int(rng.integers(len(held)))]
+            n = int(rng.integers(len(one.places)))
             flip, turns = 1 - 2 * int(rng.integers(2)), int(rng.integers(4))
             lr, hr = (
-                np.rot90(patch[:, ::flip], turns)
-                for patch in (held[i][1][n], self.hr[places[i][n]])
+                np.rot90(patch[:, ::flip], turns) for patch in (one.lr[n], self.hr[one.places[n]])
             )
             y, x = (int(v) for v in rng.integers(len(lr) - SIDE + 1, size=2))
             crop = lr[y : y + SIDE, x : x + SIDE]
@@ -295,36 +289,21 @@ class _Work:
             if level in self.levels and lr is not None
         ]
 
-    def _test(
-        self, sr_of: Callable[[np.ndarray, tuple[int, int]], np.ndarray]
-    ) -> dict[str, Figures]:
+    def _test(self, network: ImplicitSR) -> dict[str, Figures]:
         found: dict[str, list[Figures]] = {}
         for scene in self.held_out:
             for level, hr, lr in self._each(scene):
-                sr = sr_of(lr, (hr.shape[0], hr.shape[1]))
-                figures = fidelity(sr, hr)
-                if self.perceptual.kind != "none":
-                    figures["perceptual"] = self.perceptual(sr, hr)
-                found.setdefault(level.name, []).append(figures)
-        return {
-            level.name: {
-                key: float(np.mean([one[key] for one in found[level.name]]))
-                for key in found[level.name][0]
-            }
-            for level in self.levels
-        }
+                sr = enlarged(network, lr, (hr.shape[0], hr.shape[1]))
+                found.setdefault(level.name, []).append(judged(sr, hr, self.perceptual))
+        return {level.name: means(found[level.name]) for level in self.levels}
 
     def draw(self) -> None:
-        """A page of crops of one scene: a row for each level, first seed and first added noise.
-
-        Without matplotlib there is a note in its place, as the figures are complete.
-        """
+        """A page of crops of one scene: a row for each level, first seed and first added noise."""
         networks = []
         for name in self.names:
-            _, path = self._key(name, self.asked.added_noise[0], 0)
             network = ImplicitSR(self.asked.budget.width, self.asked.budget.blocks)
-            network.load_state_dict(load(files.read_bytes(path.with_suffix(".safetensors"))))
-            networks.append((name, network.eval()))
+            run = self._run(name, self.asked.added_noise[0], 0)
+            networks.append((name, run.loaded(network)))
         page = []
         path = self.asked.out / "pictures-implicit.png"
         with self.progress.task("draw", len(self.levels)) as task:
@@ -335,10 +314,7 @@ class _Work:
                 row += [(name, middle(enlarged(one, lr, size), CROP)) for name, one in networks]
                 page.append(row)
                 task.advance()
-            try:
-                plots.picture_page(path, page, "SR of real LR at any scale, by source")
-            except UsageError as error:
-                task.note(f"{path} is left out: {error}")
+            draw_page(path, page, "SR of real LR at any scale, by source", task)
 
 
 def _small(pictures: np.ndarray, s: float) -> np.ndarray:

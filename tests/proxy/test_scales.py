@@ -106,25 +106,25 @@ def test_files_lie_in_the_folder_and_nothing_is_done_again(
 def test_sources_hold_lr_of_their_scales(work: _Work) -> None:
     for name in ("bicubic", "gaussian", "ours_clean"):
         held = work.source(name)
-        assert [s for s, _ in held] == [1.5, 2.5, 4.0]
-        assert [lr.shape[1:] for _, lr in held] == [(128, 128, 3), (77, 77, 3), (48, 48, 3)]
-    ((s, lr),) = work.source("real")
+        assert [one.scale for one in held] == [1.5, 2.5, 4.0]
+        assert [one.lr.shape[1:] for one in held] == [(128, 128, 3), (77, 77, 3), (48, 48, 3)]
+    ((s, _, lr),) = work.source("real")
     assert s == 4.0 and lr.shape == (len(work.hr), 48, 48, 3), "knots alone"
     wanted = np.stack([shrunk(patch, (48, 48)) for patch in work.real[4.0][1]])
     np.testing.assert_array_equal(lr, wanted)
-    np.testing.assert_array_equal(work.source("bicubic")[2][1][0], shrunk(work.hr[0], (48, 48)))
+    np.testing.assert_array_equal(work.source("bicubic")[2].lr[0], shrunk(work.hr[0], (48, 48)))
 
 
 def test_ours_is_what_the_checkpoint_makes_of_a_scale(work: _Work, tiny_model: DegFlow) -> None:
     t = [tiny_model.t_of_scale(s) for s in (1.5, 2.5, 4.0)]
     made = to_picture(tiny_model.degrade(to_tensor(work.hr[0]), t, "none")[0])
-    for (s, lr), picture in zip(work.source("ours_clean"), made, strict=True):
+    for (s, _, lr), picture in zip(work.source("ours_clean"), made, strict=True):
         side = round(192 / s)
         np.testing.assert_array_equal(lr[0], shrunk(picture, (side, side)))
 
 
 def test_the_gaussian_of_a_knot_is_the_one_that_was_blurred_with(work: _Work) -> None:
-    (_, _), (_, _), (_, at_knot) = work.source("gaussian")
+    at_knot = work.source("gaussian")[2].lr
     blurred = cv2.GaussianBlur(work.hr[0], (0, 0), 2.0)
     error = np.abs(at_knot[0].astype(int) - shrunk(blurred, (48, 48)))
     assert error.mean() < 0.5, "sigma is found to 2 %"
