@@ -230,8 +230,8 @@ def _band_figures(hr: np.ndarray, lr: np.ndarray, bands: int) -> dict[str, list[
         "transfer": found.real.tolist(),
         "magnitude": found.magnitude.tolist(),
         "coherent": found.coherent.tolist(),
-        "power": spectrum.power(lr, bands).tolist(),
-        "coherence": spectrum.coherence(hr, lr, bands).tolist(),
+        "power": found.power.tolist(),
+        "coherence": found.coherence.tolist(),
     }
 
 

@@ -52,8 +52,7 @@ def coherence(a: np.ndarray, b: np.ndarray, bands: int = 32) -> np.ndarray:
     32. Returns (B,) float64 in [0, 1], the mean over a band's frequencies. Unrelated pictures have
     about 1 / tiles, not 0; a frequency at which either has no power counts as 0.
     """
-    cross, power_a, power_b = _cross(a, b, bands)
-    return by_band(_divided(np.abs(cross) ** 2, power_a * power_b), bands)
+    return transfer(a, b, bands).coherence
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,14 @@ class Transfer:
     real: the filter that best makes LR of HR, its part in phase; 1 where LR has what HR has, less
     than the magnitude where LR lies beside HR. magnitude: of the same filter; where coherence is
     low it is chance. coherent: power in grey levels squared of that which the filter gives.
+    power: of the LR; coherence: see there.
     """
 
     real: np.ndarray
     magnitude: np.ndarray
     coherent: np.ndarray
+    power: np.ndarray
+    coherence: np.ndarray
 
 
 def transfer(hr: np.ndarray, lr: np.ndarray, bands: int = 32) -> Transfer:
@@ -75,9 +77,15 @@ def transfer(hr: np.ndarray, lr: np.ndarray, bands: int = 32) -> Transfer:
 
     hr, lr and bands as `coherence` takes them. A frequency that HR lacks counts as 0.
     """
-    cross, power, _ = _cross(hr, lr, bands)
-    found = _divided(cross, power)
-    planes = (found.real, np.abs(found), _divided(np.abs(cross) ** 2, power))
+    cross, of_hr, of_lr = _cross(hr, lr, bands)
+    found, shared = _divided(cross, of_hr), np.abs(cross) ** 2
+    planes = (
+        found.real,
+        np.abs(found),
+        _divided(shared, of_hr),
+        of_lr,
+        _divided(shared, of_hr * of_lr),
+    )
     return Transfer(*(by_band(plane, bands) for plane in planes))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError, ShardError, UsageError
-from degflow_pipe.reading.index import cut, read_line, whole_shards
+from degflow_pipe.reading.index import cut, read_index, whole_shards
 from degflow_pipe.reading.samples import Info, member
 from degflow_pipe.shards.summary import AGAIN, Summary
 
@@ -85,7 +85,7 @@ class Source:
         """The levels in rising order, and the number of patches; every patch has all levels."""
         found: dict[str, ShardLevel] = {}
         counts: dict[str, int] = {}
-        for _, _, pairs in self._lines():
+        for _, _, pairs in read_index(self.shards):
             for key, _, info in pairs:
                 level = self._level(key, info)
                 if found.setdefault(level.name, level) != level:
@@ -104,11 +104,6 @@ class Source:
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError(f"{self.shards.index}: {key}: damaged: {error!r}; {AGAIN}") from error
 
-    def _lines(self) -> Iterator[tuple[str, dict[str, Any], list[tuple[str, str, Info]]]]:
-        with files.reading(self.shards.index) as index:
-            for line in index:
-                yield read_line(self.shards, line)
-
     def units(self, at_once: int) -> Iterator[list[ShardPair]]:
         """All pairs in the order of keys, those of `at_once` patches at a time."""
         for _, unit in groupby(self._pairs(), key=lambda pair: (pair.number - 1) // at_once):
@@ -116,7 +111,7 @@ class Source:
 
     def _pairs(self) -> Iterator[ShardPair]:
         number, held = 0, ""
-        for name, members, pairs in self._lines():
+        for name, members, pairs in read_index(self.shards):
             tar = self.shards.folder / name
             hr = self._span(tar, members, "hr", pairs[0][0])
             for key, lr_name, info in pairs:

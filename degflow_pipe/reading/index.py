@@ -62,9 +62,8 @@ class SRPairs(Dataset[Sample]):
 
     def keys(self) -> Iterator[str]:
         """The key of each pair in order, read from the index one line at a time."""
-        with files.reading(self._shards.index) as file:
-            for line in file:
-                yield from (key for key, _, _ in read_line(self._shards, line)[2])
+        for _, _, pairs in read_index(self._shards):
+            yield from (key for key, _, _ in pairs)
 
 
 def whole_shards(folder: Path) -> Summary:
@@ -77,6 +76,13 @@ def whole_shards(folder: Path) -> Summary:
 
 
 Entry = tuple[str, dict[str, Any], list[tuple[str, str, Info]]]
+
+
+def read_index(shards: Summary) -> Iterator[Entry]:
+    """Every line of the index, one at a time: see `read_line`."""
+    with files.reading(shards.index) as file:
+        for line in file:
+            yield read_line(shards, line)
 
 
 def read_line(shards: Summary, line: bytes) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from degflow_pipe.errors import ShardError, UsageError
+from degflow_pipe.pictures import to_tensor
 from degflow_pipe.shards.summary import AGAIN
 
 Info = dict[str, Any]
@@ -95,6 +97,40 @@ def queried(hr: np.ndarray, n: int, where: str, rng: np.random.Generator) -> Que
     cell = np.broadcast_to([2 / height, 2 / width], (n, 2))
     values = (coord, cell, hr[y, x] / np.float32(255))
     return Queries(*(torch.from_numpy(value.astype(np.float32)) for value in values))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is made of the two pictures of a pair: see `sr_pairs` for its arguments."""
+
+    crop: int | None
+    lr_crop: int | None
+    queries: int | None
+    flips: bool
+
+    def __post_init__(self) -> None:
+        for label in ("crop", "lr_crop", "queries"):
+            value = getattr(self, label)
+            if value is not None and value < 1:
+                raise UsageError(f"{label} must be 1 or more, got {value}")
+        if self.crop is not None and self.lr_crop is not None:
+            raise UsageError("give crop or lr_crop, not both")
+
+    def apply(
+        self, lr: np.ndarray, hr: np.ndarray, where: str, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor | Queries]:
+        """Both pictures, (h, w, 3) and (H, W, 3) uint8, cropped, flipped and turned alike."""
+        for of, side in (("crop", self.crop), ("lr_crop", self.lr_crop)):
+            if side is not None:
+                lr, hr = cropped(lr, hr, side, of, where, rng)
+        if self.flips:
+            square = lr.shape[0] == lr.shape[1] and hr.shape[0] == hr.shape[1]
+            turns = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
+            step = 1 - 2 * int(rng.integers(2))
+            lr, hr = np.rot90(lr[:, ::step], turns), np.rot90(hr[:, ::step], turns)
+        if self.queries is not None:
+            return to_tensor(lr)[0], queried(hr, self.queries, where, rng)
+        return to_tensor(lr)[0], to_tensor(hr)[0]
 
 
 def picture(data: bytes, where: str) -> np.ndarray:

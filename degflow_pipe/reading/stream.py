@@ -27,17 +27,15 @@ from webdataset.utils import pytorch_worker_info
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
-from degflow_pipe.pictures import to_tensor
-from degflow_pipe.reading.index import read_line, whole_shards
+from degflow_pipe.reading.index import read_index, whole_shards
 from degflow_pipe.reading.samples import (
+    Cut,
     Info,
     Queries,
     Sample,
-    cropped,
     member,
     pairs_of,
     picture,
-    queried,
 )
 from degflow_pipe.shards.summary import AGAIN, Summary
 
@@ -94,7 +92,7 @@ def sr_pairs(
     crop that does not fit a pair, ShardError for a damaged tar or picture.
     """
     chosen = None if levels is None else tuple(levels)
-    cut = _Cut(crop, lr_crop, queries, flips)
+    cut = Cut(crop, lr_crop, queries, flips)
     ask = _Ask(cut, batch, drop_last, chosen, t, scales, shuffle, seed)
     if isinstance(shards, Path) or (isinstance(shards, str) and _is_folder(shards)):
         found = whole_shards(Path(shards))
@@ -214,31 +212,13 @@ class PairIterator(Iterator[Sample]):
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """What is made of the two pictures of a pair."""
-
-    crop: int | None
-    lr_crop: int | None
-    queries: int | None
-    flips: bool
-
-    def __post_init__(self) -> None:
-        for label in ("crop", "lr_crop", "queries"):
-            value = getattr(self, label)
-            if value is not None and value < 1:
-                raise UsageError(f"{label} must be 1 or more, got {value}")
-        if self.crop is not None and self.lr_crop is not None:
-            raise UsageError("give crop or lr_crop, not both")
-
-
-@dataclass(frozen=True)
 class _Ask:
     """The arguments of `sr_pairs`, checked.
 
     shares: by scale, the share of its pairs that is kept; all of those that are not named.
     """
 
-    cut: _Cut
+    cut: Cut
     batch: int | None
     drop_last: bool
     levels: tuple[float, ...] | None
@@ -262,9 +242,11 @@ class _Ask:
         digest = hashlib.sha256(key.encode()).digest()
         return np.random.default_rng([self.seed, epoch, int.from_bytes(digest[:8], "big")])
 
-    def keeps(self, info: Info, rng: np.random.Generator) -> bool:
+    def keeps(self, key: str, info: Info, epoch: int) -> bool:
         """Whether a wanted pair is drawn in this epoch."""
-        return not self.shares or rng.random() < dict(self.shares)[info["scale"]]
+        if not self.shares:
+            return True
+        return self.rng(key, epoch).random() < dict(self.shares)[info["scale"]]
 
     def wants(self, info: Info) -> bool:
         """Whether the pair is one of those asked for."""
@@ -286,13 +268,12 @@ def _is_folder(shards: str) -> bool:
 def _require_some(shards: Summary, ask: _Ask) -> None:
     """Raises UsageError where no pair of the index is wanted; reads up to the first that is."""
     seen: set[tuple[float, float]] = set()
-    with files.reading(shards.index) as file:
-        for line in file:
-            infos = [info for _, _, info in read_line(shards, line)[2]]
-            if any(map(ask.wants, infos)):
-                return
-            seen |= {(info["t"], info["scale"]) for info in infos}
-            seen = {min(seen), max(seen)}
+    for _, _, pairs in read_index(shards):
+        infos = [info for _, _, info in pairs]
+        if any(map(ask.wants, infos)):
+            return
+        seen |= {(info["t"], info["scale"]) for info in infos}
+        seen = {min(seen), max(seen)}
     if not seen:
         raise ShardError(f"{shards.index}: empty; {AGAIN}")
     raise UsageError(
@@ -304,10 +285,8 @@ def _require_some(shards: Summary, ask: _Ask) -> None:
 def _shares(shards: Summary, ask: _Ask) -> tuple[tuple[float, float], ...]:
     """The share of each wanted scale's pairs that makes all as frequent as the rarest."""
     counts: Counter[float] = Counter()
-    with files.reading(shards.index) as file:
-        for line in file:
-            infos = [info for _, _, info in read_line(shards, line)[2]]
-            counts.update(info["scale"] for info in infos if ask.wants(info))
+    for _, _, pairs in read_index(shards):
+        counts.update(info["scale"] for _, _, info in pairs if ask.wants(info))
     rarest = min(counts.values())
     return tuple((scale, rarest / count) for scale, count in sorted(counts.items()))
 
@@ -359,27 +338,15 @@ def _coded_pairs(samples: Iterable[dict[str, Any]], ask: _Ask, epoch: int) -> It
         except (ValueError, TypeError, KeyError) as error:
             raise ShardError(f"{where} has no JSON of a training pair; {AGAIN}") from error
         for key, lr_name, info in pairs:
-            if ask.wants(info) and (not ask.shares or ask.keeps(info, ask.rng(key, epoch))):
+            if ask.wants(info) and ask.keeps(key, info, epoch):
                 where = f"{sample['__url__']}: {key}"
                 lr, hr = (member(sample, name, where) for name in (lr_name, "hr"))
                 yield _Coded(key, where, lr, hr, info)
 
 
 def _decoded(pair: _Coded, ask: _Ask, epoch: int) -> Sample:
-    """The two pictures of a pair, cropped, flipped and turned alike."""
-    cut, where, rng = ask.cut, pair.where, ask.rng(pair.key, epoch)
-    lr, hr = picture(pair.lr, where), picture(pair.hr, where)
-    for of, side in (("crop", cut.crop), ("lr_crop", cut.lr_crop)):
-        if side is not None:
-            lr, hr = cropped(lr, hr, side, of, where, rng)
-    if cut.flips:
-        square = lr.shape[0] == lr.shape[1] and hr.shape[0] == hr.shape[1]
-        turns = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
-        step = 1 - 2 * int(rng.integers(2))
-        lr, hr = np.rot90(lr[:, ::step], turns), np.rot90(hr[:, ::step], turns)
-    if cut.queries is not None:
-        return to_tensor(lr)[0], queried(hr, cut.queries, where, rng), pair.info
-    return to_tensor(lr)[0], to_tensor(hr)[0], pair.info
+    lr, hr = picture(pair.lr, pair.where), picture(pair.hr, pair.where)
+    return *ask.cut.apply(lr, hr, pair.where, ask.rng(pair.key, epoch)), pair.info
 
 
 def _batches(pairs: Iterable[_Coded], size: int, drop_last: bool) -> Iterator[list[_Coded]]:
