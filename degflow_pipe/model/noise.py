@@ -1,11 +1,12 @@
 """What a mean cannot draw: the noise of a camera's LR, fitted on real pairs and drawn anew.
 
 The networks give the LR that is expected of an HR photo; a real LR differs from it by sensor noise,
-compression, and what could not be told at edges. A knot's noise is two Gaussian fields, one that is
-everywhere, its variance a function of brightness, and one whose variance is proportional to the
-local contrast of the LR; each with its own spectrum and colours. A spectrum is a surface over
-vertical and horizontal frequency, as pixels and enlarging favour the directions of rows and
-columns. Pictures are (H, W, 3) RGB in grey levels, 0 to 255; spectra are in grey levels squared.
+compression, alignment and sharpening. A knot's noise is a random kernel at each place (`kernels`),
+which moves and sharpens edges, and two Gaussian fields: a flat one that is everywhere, its variance
+a function of brightness, and an edge field whose variance is proportional to the local contrast of
+the LR; each with its own spectrum and colours. A spectrum is a surface over vertical and horizontal
+frequency, as pixels and enlarging favour the directions of rows and columns. Pictures are
+(H, W, 3) RGB in grey levels, 0 to 255; spectra are in grey levels squared.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.model import kernels
 from degflow_pipe.settings import read
 
 NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
@@ -30,33 +32,40 @@ MOST = 1e9
 """No power and no gain is larger."""
 CONTRAST_SIGMA = 2.0
 """Pixels; width of the Gaussian window of a local standard deviation."""
+KERNELS = len(kernels.DERIVATIVES) * len(kernels.LENGTHS)
 
 
 @dataclass(frozen=True)
 class KnotNoise:
     """The noise at one level.
 
-    t: the level. axes: 3 rows, unit colours (R, G, B) that the fields are independent in. flat:
-    (3, K²), power of the flat field along each axis at the K NODES of vertical frequency and, for
-    each of these, the K of horizontal frequency. edge: (3, K²), that of the other field at a
-    contrast of one grey level. gain: (9,), relative variance of the flat field at BRIGHTNESS.
+    t: the level. flat_axes, edge_axes: 3 rows, unit colours (R, G, B) along which a field's parts
+    are independent. flat: (3, K²), power of the flat field along each axis at the K NODES of
+    vertical frequency and, for each of these, the K of horizontal frequency. edge: (3, K²), that of
+    the edge field at a contrast of one grey level. gain: (9,), relative variance of the flat field
+    at BRIGHTNESS. kernels: (15, 9), covariance of the weights of R, G and B, row by row, for each
+    derivative and, for each of these, each length of `kernels`.
     """
 
     t: float
-    axes: list[list[float]]
+    flat_axes: list[list[float]]
+    edge_axes: list[list[float]]
     flat: list[list[float]]
     edge: list[list[float]]
     gain: list[float]
+    kernels: list[list[float]]
 
     def __post_init__(self) -> None:
         nodes = len(NODES) ** 2
         if not 0 < self.t <= 1:
             raise UsageError(f"noise.knots.t must be in (0, 1], got {self.t}")
         for name, rows, wanted, least in (
-            ("axes", self.axes, [3] * 3, -1.0),
+            ("flat_axes", self.flat_axes, [3] * 3, -1.0),
+            ("edge_axes", self.edge_axes, [3] * 3, -1.0),
             ("flat", self.flat, [nodes] * 3, 0.0),
             ("edge", self.edge, [nodes] * 3, 0.0),
             ("gain", [self.gain], [len(BRIGHTNESS)], 0.0),
+            ("kernels", self.kernels, [9] * KERNELS, -MOST),
         ):
             found = [len(row) for row in rows]
             # Not by min and max, which let nan through.
@@ -110,15 +119,21 @@ class NoiseModel:
         left, right, weight = self._around(t)
         brightness, contrast = local(picture)
         noise = torch.zeros(3, *picture.shape[:2])
+        kernels_drawn = np.zeros(picture.shape, np.float32)
         for knot, share in ((left, 1 - weight), (right, weight)):
             if knot is None or share <= 0:
                 continue
             gain = np.interp(brightness, BRIGHTNESS, knot.gain).astype(np.float32)
-            for power, variance in ((knot.flat, gain), (knot.edge, contrast)):
+            for axes, power, variance in (
+                (knot.flat_axes, knot.flat, gain),
+                (knot.edge_axes, knot.edge, contrast),
+            ):
                 fields = _fields(np.asarray(power) * share, picture.shape[:2], rng)
-                colours = torch.tensordot(torch.tensor(knot.axes).T, fields, 1)
+                colours = torch.tensordot(torch.tensor(axes).T, fields, 1)
                 noise += torch.from_numpy(np.sqrt(variance)) * colours
-        return np.asarray(noise.permute(1, 2, 0))
+            variances = np.reshape(knot.kernels, (-1, len(kernels.LENGTHS), 3, 3)) * share
+            kernels_drawn += kernels.drawn(variances, picture, rng)
+        return np.asarray(noise.permute(1, 2, 0)) + kernels_drawn
 
     def _around(self, t: float) -> tuple[KnotNoise | None, KnotNoise, float]:
         """The knots on both sides of t, and the share of the right one's power."""

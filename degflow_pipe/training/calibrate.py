@@ -30,6 +30,8 @@ STEPS = 20
 """Equal steps of t that the blur of generated LR is measured at."""
 BLUR_SCENES = 12
 """Scenes that blurs are measured on: their mean varies little from scene to scene."""
+NOISE_SCENES = 60
+"""Scenes, at most, that noise is measured on, evenly spread: their tiles take about a gigabyte."""
 
 
 def calibrate(
@@ -56,7 +58,8 @@ def calibrate(
     with (progress or Silent()).task("calibrate", len(pairs.scenes)) as task:
         for i, scene in enumerate(pairs.scenes):
             pictures = pairs.pictures(scene)
-            _add_noise(model, pairs, pictures, fits)
+            if i % -(-len(pairs.scenes) // NOISE_SCENES) == 0:
+                _add_noise(model, pairs, pictures, fits)
             if i % every == 0:
                 assert pictures[0] is not None
                 made.append(generated_blurs(model, pictures[0], levels.tolist()))

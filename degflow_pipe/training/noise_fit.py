@@ -1,9 +1,11 @@
 """Fits `NoiseModel`: what is left between real LR and the expected one, on training pairs.
 
-Tiles of 64 pixels: the power of the residual at each node of frequency, along each of its colour
-axes, is a straight line in the tile's contrast. Its height at no contrast is the flat field, its
-slope the edge field. What the expected LR has too much of, HR's detail that leaked into it, is in
-the residual too; so each node is brought down to the power that the expected LR lacks.
+First the kernels that differ from place to place (`kernel_fit`). Then, in tiles of 64 pixels: the
+power that the residual has beyond what these draw, at each node of frequency and along each of a
+field's colour axes, is a straight line in the tile's contrast. Its height at no contrast is the
+flat field, its slope the edge field. What the expected LR has too much of, HR's detail that leaked
+into it, is in the residual too; so each node is brought down to the power that the expected LR
+lacks.
 
 What is measured is the field's power smoothed, by the window of a tile, by the unevenness that the
 field is multiplied with, and by the straight lines between nodes; drawing smooths it once more. So
@@ -18,12 +20,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from degflow_pipe.evaluation.spectrum import hann_window
+from degflow_pipe.model import kernels
 from degflow_pipe.model.noise import BRIGHTNESS, NODES, KnotNoise, hats, local
 from degflow_pipe.pictures import tiles
+from degflow_pipe.training.kernel_fit import KernelFit
 
 TILE = 64
 TILES = 96
 """Tiles of a picture that are looked at, evenly spread."""
+CALM = 0.25
+"""Share of the tiles, those of the least contrast, that tell the flat field's colours."""
 LEAST_SHARE = 0.1
 """Of a node's power that the residual must have to be compared with what is lacking."""
 SHARPENING = 10
@@ -42,12 +48,14 @@ class NoiseFit:
     reals: list[np.ndarray] = field(default_factory=list)
     contrasts: list[np.ndarray] = field(default_factory=list)
     brightnesses: list[np.ndarray] = field(default_factory=list)
+    kernels: KernelFit = field(default_factory=KernelFit)
     spread: np.ndarray = field(default_factory=lambda: np.zeros((TILE, TILE)))
     """What the edge field's unevenness and the window spread a frequency to; see `_spread`."""
 
     def add(self, expected: np.ndarray, real: np.ndarray) -> None:
         """expected: (H, W, 3) float in [0, 255]; real: (H, W, 3) uint8, sides of 64 or more."""
         brightness, contrast = local(expected)
+        self.kernels.add(expected, real)
         self.residuals.append(_tiles(real.astype(np.float32) - expected))
         self.reals.append(_tiles(real))
         contrasts = _tiles(contrast[..., None])[..., 0]
@@ -59,24 +67,55 @@ class NoiseFit:
         """The knot's noise, from all that was added."""
         residual = np.concatenate(self.residuals)
         contrast, brightness = np.concatenate(self.contrasts), np.concatenate(self.brightnesses)
+        real = np.concatenate(self.reals).astype(np.float32)
+        expected = real - residual
         # A tile's own mean is exposure and white balance, which differ from shot to shot.
         residual -= residual.mean((1, 2), keepdims=True)
-        axes = np.linalg.eigh(np.einsum("nhwc,nhwd->cd", residual, residual))[1].T
-        axes = axes.astype(np.float32)
-        power = _powers(residual, axes)
-        real = np.concatenate(self.reals).astype(np.float32)
-        kept = _lacking(power.mean(0), *(_powers(p, axes).mean(0) for p in (real, real - residual)))
-        flat, edge = (line * kept for line in _lines(power, contrast))
-        gain = _gain(power * kept, contrast, brightness, flat, edge)
+        variances = self.kernels.fitted()
+        rng = np.random.default_rng(0)
+        moved = np.stack([kernels.drawn(variances, tile, rng) for tile in expected])
+
+        def lines(axes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            power, whole, wanted, drawn = (
+                _powers(planes, axes) for planes in (residual, expected, real, moved)
+            )
+            power *= _lacking(*(part.mean(0) for part in (power, wanted, whole)))
+            return power - drawn, *_lines(power, drawn, contrast)
+
+        flat_axes, edge_axes = _axes(residual, moved, contrast)
+        left, flat, edge_of_flat = lines(flat_axes)
+        gain = _gain(left, contrast, brightness, flat, edge_of_flat)
+        edge = lines(edge_axes)[2]
         flat = _sharpened(flat, _spread(np.ones((1, TILE, TILE), np.float32)))
         edge = _sharpened(edge, self.spread)
         return KnotNoise(
             t=t,
-            axes=np.round(axes, 6).tolist(),
+            flat_axes=np.round(flat_axes, 6).tolist(),
+            edge_axes=np.round(edge_axes, 6).tolist(),
             flat=np.round(np.maximum(flat - ROUNDING, 0), 6).tolist(),
             edge=np.round(edge, 6).tolist(),
             gain=np.round(gain, 4).tolist(),
+            kernels=np.round(variances, 6).reshape(-1, 9).tolist(),
         )
+
+
+def _axes(
+    residual: np.ndarray, moved: np.ndarray, contrast: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colours along which the flat and the edge field are independent, rows of (3, 3) float32 each.
+
+    residual, moved: (N, 64, 64, 3), what is left of real LR and what the kernels draw of it.
+    """
+    left = sum(
+        sign * np.einsum("nhwc,nhwd->ncd", part, part) / part[0, ..., 0].size
+        for part, sign in ((residual, 1), (moved, -1))
+    )
+    calm = contrast <= np.quantile(contrast, CALM)
+    # Of the calm tiles, and of what the others have beyond them.
+    flat = left[calm].mean(0)
+    edge = left[~calm].mean(0) - flat if not calm.all() else flat
+    of_flat, of_edge = (np.linalg.eigh(part)[1].T.astype(np.float32) for part in (flat, edge))
+    return of_flat, of_edge
 
 
 def _tiles(picture: np.ndarray) -> np.ndarray:
@@ -160,24 +199,31 @@ def _lacking(residual: np.ndarray, real: np.ndarray, expected: np.ndarray) -> np
     return np.where(residual > LEAST_SHARE * real, share, 1.0)
 
 
-def _lines(power: np.ndarray, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Height and slope of the power against contrast, both (3, K²) and never below 0.
+def _lines(
+    power: np.ndarray, drawn: np.ndarray, contrast: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Height and slope of power minus drawn against contrast, both (3, K²) and never below 0.
 
     A power spreads in proportion to itself, so a tile counts by its inverse square; twice over, as
     the expected power has to be known for that.
     """
     x = np.stack([np.ones_like(contrast), contrast], axis=1)
-    expected = np.broadcast_to((1 + contrast)[:, None, None], power.shape)
+    # What the kernels draw goes with the derivatives' squares.
+    squares = contrast**2 / max(float(np.mean(contrast**2)), LEAST)
+    moved = drawn.mean(0) * squares[:, None, None]
+    expected = (1 + contrast)[:, None, None] + moved
     flat = edge = np.zeros(power.shape[1:])
     for _ in range(3):
         weight = 1 / np.maximum(expected, 1e-6) ** 2
         normal = np.einsum("nab,ni,nj->abij", weight, x, x)
-        moment = np.einsum("nab,nab,ni->abi", weight, power, x)
+        moment = np.einsum("nab,nab,ni->abi", weight, power - drawn, x)
         line = np.linalg.solve(normal, moment[..., None])[..., 0]
         flat, edge = np.maximum(line[..., 0], 0), np.maximum(line[..., 1], 0)
-        expected = flat + edge * contrast[:, None, None]
+        fields = flat + edge * contrast[:, None, None]
+        expected = fields + moved
     # Where the power is no straight line the weights bend it; its mean is to stay.
-    right = power.mean(0) / np.maximum(expected.mean(0), LEAST)
+    lacking = np.maximum((power - drawn).mean(0), 0)
+    right = lacking / np.maximum(fields.mean(0), LEAST)
     return flat * right, edge * right
 
 

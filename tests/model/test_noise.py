@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.evaluation import spectrum
-from degflow_pipe.model.noise import BRIGHTNESS, NODES, KnotNoise, NoiseModel, noise_rng
+from degflow_pipe.model.kernels import DERIVATIVES, LENGTHS, correlation, drawn
+from degflow_pipe.model.noise import BRIGHTNESS, KERNELS, NODES, KnotNoise, NoiseModel, noise_rng
 
 AXES = np.eye(3).tolist()
 SURFACE = len(NODES) ** 2
@@ -21,10 +22,12 @@ def knot(t: float = 1.0, power: float = 9.0, edge: float = 0.0) -> KnotNoise:
     """Grey levels squared, white in every channel."""
     return KnotNoise(
         t=t,
-        axes=AXES,
+        flat_axes=AXES,
+        edge_axes=AXES,
         flat=[[power] * SURFACE] * 3,
         edge=[[edge] * SURFACE] * 3,
         gain=[1.0] * len(BRIGHTNESS),
+        kernels=[[0.0] * 9] * KERNELS,
     )
 
 
@@ -68,10 +71,61 @@ def test_rows_and_columns_have_spectra_of_their_own(turned: bool) -> None:
 def test_colours_follow_the_axes() -> None:
     axes = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])
     flat = [[12.0] * SURFACE, [0.0] * SURFACE, [0.0] * SURFACE]
-    model = NoiseModel([replace(knot(), axes=axes.tolist(), flat=flat)], [[0.0, 0.0], [1.0, 1.0]])
+    coloured = replace(knot(), flat_axes=axes.tolist(), flat=flat)
+    model = NoiseModel([coloured], [[0.0, 0.0], [1.0, 1.0]])
     noise = added(model, GREY).reshape(-1, 3)
     assert np.corrcoef(noise.T).min() > 0.9
     np.testing.assert_allclose(noise.var(0), 4.0, rtol=0.1)
+
+
+def of_kernels(derivative: str, covariance: np.ndarray) -> NoiseModel:
+    """Nothing but one derivative times a weight that is nearly the same everywhere."""
+    rows = np.zeros((len(DERIVATIVES), len(LENGTHS), 9))
+    rows[DERIVATIVES.index(derivative), 0] = covariance.ravel()
+    moved = replace(knot(power=0.0), kernels=rows.reshape(KERNELS, 9).tolist())
+    return NoiseModel([moved], [[0.0, 0.0], [1.0, 1.0]])
+
+
+RAMP = np.repeat(np.linspace(30, 220, 256, dtype=np.float32)[None, :, None], 256, 0).repeat(3, 2)
+
+
+def test_a_random_shift_moves_slopes_and_leaves_flat_ground() -> None:
+    """190 grey levels over 255 pixels: a shift by N(0, 2 pixels) has 1.49 grey levels."""
+    model = of_kernels("dx", np.full((3, 3), 4.0))
+    drawn = [model.drawn(RAMP, 1.0, np.random.default_rng(seed)) for seed in range(200)]
+    inside = np.stack(drawn)[:, 1:-1, 1:-1]
+    assert inside.std() == pytest.approx(2 * 190 / 255, rel=0.1)
+    # One shift of all colours, which hardly changes over a few pixels, and nothing along the slope.
+    np.testing.assert_allclose(inside[..., 0], inside[..., 2], atol=1e-4)
+    assert np.diff(inside, axis=1).std() < 0.05 * inside.std()
+    assert np.abs(model.drawn(GREY, 1.0, np.random.default_rng(0))).max() == 0
+    turned = np.ascontiguousarray(RAMP.transpose(1, 0, 2))
+    assert np.abs(model.drawn(turned, 1.0, np.random.default_rng(0))[1:-1, 1:-1]).max() < 1e-4
+
+
+def test_colours_may_shift_apart() -> None:
+    model = of_kernels("dx", np.diag([4.0, 0.0, 1.0]))
+    drawn = np.stack(
+        [model.drawn(RAMP, 1.0, np.random.default_rng(seed))[1:-1, 1:-1] for seed in range(200)]
+    )
+    red, green, blue = (drawn[..., i] for i in range(3))
+    assert np.abs(green).max() == 0
+    assert red.std() / blue.std() == pytest.approx(2, rel=0.15)
+    assert abs(np.corrcoef(red.ravel(), blue.ravel())[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("length", range(len(LENGTHS)))
+def test_a_kernels_weight_has_the_variance_and_length_it_says(length: int) -> None:
+    variances = np.zeros((len(DERIVATIVES), len(LENGTHS), 3, 3))
+    variances[0, length] = np.eye(3)
+    slope = np.repeat(np.arange(256, dtype=np.float32)[None, :, None], 256, 0).repeat(3, 2)
+    weights = np.stack(
+        [drawn(variances, slope, np.random.default_rng(seed))[:, 1:-1] for seed in range(150)]
+    )
+    distance = LENGTHS[length]
+    together = (weights[:, distance:] * weights[:, :-distance]).mean() / np.square(weights).mean()
+    assert np.square(weights).mean() == pytest.approx(1, rel=0.1)
+    assert together == pytest.approx(correlation(distance, distance), abs=0.06)
 
 
 def test_the_flat_field_follows_brightness() -> None:
@@ -135,7 +189,7 @@ def test_a_damaged_model_is_refused_by_name() -> None:
         NoiseModel.from_dict(data)
 
 
-@pytest.mark.parametrize("name", ["axes", "flat", "edge", "gain"])
+@pytest.mark.parametrize("name", ["flat_axes", "edge_axes", "flat", "edge", "gain", "kernels"])
 def test_a_model_of_another_size_is_refused_by_name(name: str) -> None:
     data = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
     rows = data["knots"][0][name]
@@ -145,7 +199,7 @@ def test_a_model_of_another_size_is_refused_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1.5, float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["axes", "flat", "edge", "gain"])
+@pytest.mark.parametrize("name", ["flat_axes", "edge_axes", "flat", "edge", "gain"])
 def test_numbers_that_no_noise_has_are_refused_by_name(name: str, wrong: float) -> None:
     data = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
     rows = data["knots"][0][name]

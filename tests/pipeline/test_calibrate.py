@@ -18,7 +18,8 @@ from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation import spectrum
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.model.calibration import Calibration
-from degflow_pipe.model.noise import NODES, KnotNoise, NoiseModel, noise_rng
+from degflow_pipe.model.kernels import DERIVATIVES, LENGTHS, drawn
+from degflow_pipe.model.noise import KERNELS, NODES, KnotNoise, NoiseModel, noise_rng
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
@@ -142,10 +143,12 @@ def test_a_fit_finds_the_noise_that_was_added() -> None:
             "knots": [
                 {
                     "t": 1.0,
-                    "axes": axes,
+                    "flat_axes": axes,
+                    "edge_axes": axes,
                     "flat": [(2 * flat).tolist(), flat.tolist(), [0.5] * len(flat)],
                     "edge": [[0.4] * len(flat), [0.2] * len(flat), [0.0] * len(flat)],
                     "gain": [1.0] * 9,
+                    "kernels": [[0.0] * 9] * KERNELS,
                 }
             ],
             "onset": [[0.0, 0.0], [1.0, 1.0]],
@@ -178,16 +181,38 @@ def test_white_noise_is_found_white_down_to_the_lowest_frequency() -> None:
     np.testing.assert_allclose(power[:4, :4], 4.0, rtol=0.2)
 
 
+def test_a_fit_finds_the_kernels_that_were_drawn() -> None:
+    """Shifts of 0.3 pixels and sharpening that the colours share, and white noise over it."""
+    true = np.zeros((len(DERIVATIVES), len(LENGTHS), 3, 3))
+    true[:2, 1] = 0.09
+    true[2:4, 1] = 0.16
+    rng = np.random.default_rng(0)
+    fit = NoiseFit()
+    for photo in (data.coffee(), data.astronaut(), data.chelsea()):
+        photo = (photo * 0.6 + 50).astype(np.uint8)
+        clean = cv2.GaussianBlur(np.tile(photo, (2, 2, 1)), (0, 0), 1.5)
+        real = clean + drawn(true, clean, rng) + rng.normal(0, 2, clean.shape)
+        fit.add(clean.astype(np.float32), np.clip(np.rint(real), 0, 255).astype(np.uint8))
+    knot = fit.fitted(1.0)
+    found = np.reshape(knot.kernels, true.shape).sum(1).mean((1, 2))
+    np.testing.assert_allclose(found, [0.09, 0.09, 0.16, 0.16, 0], atol=0.04)
+    # What the kernels draw is no noise of the fields: together they have the power of the real LR's.
+    again = NoiseModel([knot], [[0.0, 0.0], [1.0, 1.0]]).drawn(clean, 1.0, rng)
+    np.testing.assert_allclose(again.var((0, 1)), (real - clean).var((0, 1)), rtol=0.25)
+
+
 def test_noise_that_ends_at_a_frequency_is_not_smeared_beyond_it() -> None:
     """At edges, with power below 0.3 cycles a pixel and almost none above: a steep fall."""
     clean = cv2.GaussianBlur(np.tile(data.coffee(), (2, 2, 1)), (0, 0), 1.5)
     steep = 8 * np.clip((0.3 - np.hypot(NODES[:, None], NODES)) / 0.05, 0, 1).ravel()
     knot = KnotNoise(
         t=1.0,
-        axes=np.eye(3).tolist(),
+        flat_axes=np.eye(3).tolist(),
+        edge_axes=np.eye(3).tolist(),
         flat=[[0.3] * len(steep)] * 3,
         edge=[steep.tolist()] * 3,
         gain=[1.0] * 9,
+        kernels=[[0.0] * 9] * KERNELS,
     )
     true = NoiseModel([knot], [[0.0, 0.0], [1.0, 1.0]])
     fit = NoiseFit()
