@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -128,9 +129,9 @@ class NoiseModel:
                 (knot.flat_axes, knot.flat, gain),
                 (knot.edge_axes, knot.edge, contrast),
             ):
-                fields = _fields(np.asarray(power) * share, picture.shape[:2], rng)
+                fields = _fields(np.asarray(power), picture.shape[:2], rng)
                 colours = torch.tensordot(torch.tensor(axes).T, fields, 1)
-                noise += torch.from_numpy(np.sqrt(variance)) * colours
+                noise += torch.from_numpy(np.sqrt(variance * share)) * colours
             variances = np.reshape(knot.kernels, (-1, len(kernels.LENGTHS), 3, 3)) * share
             kernels_drawn += kernels.drawn(variances, picture, rng)
         return np.asarray(noise.permute(1, 2, 0)) + kernels_drawn
@@ -187,12 +188,17 @@ def _fields(power: np.ndarray, sides: tuple[int, int], rng: np.random.Generator)
     They are periodic, which no picture shows. By torch, which keeps to its one thread where many
     workers share the cores; numpy's products would not.
     """
+    white = torch.from_numpy(rng.standard_normal((3, *sides), np.float32))
+    return torch.fft.irfft2(torch.fft.rfft2(white) * _amplitude(power.tobytes(), sides), s=sides)
+
+
+@lru_cache(maxsize=16)
+def _amplitude(power: bytes, sides: tuple[int, int]) -> torch.Tensor:
+    """(3, H, W // 2 + 1) float32; kept, as patches of one size have many levels in common."""
     height, width = sides
     vertical, horizontal = (
         torch.from_numpy(hats(np.abs(frequency), NODES))
         for frequency in (np.fft.fftfreq(height), np.fft.rfftfreq(width))
     )
-    surfaces = torch.from_numpy(power).unflatten(1, (len(NODES), len(NODES)))
-    amplitude = (vertical @ surfaces @ horizontal.T).sqrt().float()
-    white = torch.from_numpy(rng.standard_normal((3, *sides), np.float32))
-    return torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=sides)
+    surfaces = torch.from_numpy(np.frombuffer(power).reshape(3, len(NODES), len(NODES)).copy())
+    return (vertical @ surfaces @ horizontal.T).sqrt().float()
