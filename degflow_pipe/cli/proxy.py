@@ -40,6 +40,13 @@ def proxy(
             help="SR scales that implicit is trained at; every half from 1.5 up by default."
         ),
     ] = None,
+    more_hr: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--more-hr",
+            help="Folder of HR photos without real LR: adds ours_more, generated of both.",
+        ),
+    ] = None,
     added_noise: Annotated[
         str, typer.Option(help="White noise, grey levels, that every source is tried with.")
     ] = "0,4",
@@ -78,7 +85,9 @@ def proxy(
         raise UsageError("--level is for --network same-size: implicit is tested at every level")
     if network == "same-size" and scales:
         raise UsageError("--scales is for --network implicit: give --t-grid")
-    asked = Asked(grid=parse_t_grid(t_grid), level=level, **shared)
+    if network == "implicit" and more_hr:
+        raise UsageError("--more-hr is for --network same-size")
+    asked = Asked(grid=parse_t_grid(t_grid), level=level, more=more_hr, **shared)
     wanted = parse_numbers(scales, "--scales", "1.5,2") if scales else None
     settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
     model = DegFlow.load(checkpoint, device)

@@ -73,8 +73,7 @@ class KnotNoise:
             if found != wanted or not all(least <= v <= MOST for row in rows for v in row):
                 raise UsageError(
                     f"noise.knots.{name} must hold {len(wanted)} x {wanted[0]} numbers from "
-                    f"{least:g}, got {found}: delete calibration from config.json and run "
-                    f"`degflow-pipe calibrate` again"
+                    f"{least:g}, got {found}"
                 )
 
 
@@ -153,7 +152,13 @@ class NoiseModel:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> NoiseModel:
         """Raises UsageError naming the key that is wrong."""
-        knots = [read(KnotNoise, knot, "noise.knots") for knot in data.get("knots", [])]
+        try:
+            knots = [read(KnotNoise, knot, "noise.knots") for knot in data.get("knots", [])]
+        except UsageError as error:
+            raise UsageError(
+                f"{error}: delete calibration from config.json and run `degflow-pipe calibrate` "
+                "again"
+            ) from error
         return read(cls, {**data, "knots": knots}, "noise")
 
 

@@ -18,6 +18,8 @@ from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation.fidelity import WINDOW
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.levels import Grid
+from degflow_pipe.patches import check_size
+from degflow_pipe.photos import find_photos, read_photo
 from degflow_pipe.pictures import middle
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.comparison import (
@@ -40,10 +42,11 @@ from degflow_pipe.training.loop import step_rng
 from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
 
 BY_HAND = ("bicubic", "gaussian", "esrgan_style", "bsrgan_style")
-OURS = ("ours_clean", "ours", "ours_grid_clean", "ours_grid")
-NOISY = ("ours", "ours_grid")
+OURS = ("ours_clean", "ours", "ours_grid_clean", "ours_grid", "ours_more")
+NOISY = ("ours", "ours_grid", "ours_more")
 SOURCES = (*BY_HAND, *OURS, "real")
-"""`ours` are generated with the checkpoint's noise, `_clean` without; `_grid` at many levels."""
+"""`ours` are generated with the checkpoint's noise, `_clean` without; `_grid` at many levels;
+`_more` of other HR patches too, which have no real LR."""
 SHOWN = 4
 
 
@@ -54,8 +57,8 @@ class Asked:
     sources: some of SOURCES, none for all that the checkpoint can make; `bicubic` and `real` are
     always there. level: name of the real LR, the last knot by default. grid: levels of `ours_grid`.
     added_noise: white noise in grey levels that every source is tried with. seeds: trainings of
-    each. patches: about how many of HR all share, one of each scene at least. out: folder for what
-    was made.
+    each. patches: about how many of HR all share, one of each scene at least. more: folder of HR
+    photos, of which `ours_more` has as many patches again. out: folder for what was made.
     """
 
     grid: Grid
@@ -66,10 +69,13 @@ class Asked:
     seeds: int = 1
     perceptual: str = "none"
     patches: int = PATCHES
+    more: Path | None = None
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
         check_asked(self.sources, SOURCES, self.added_noise, self.seeds)
+        if "ours_more" in self.sources and self.more is None:
+            raise UsageError("--sources ours_more: say with --more-hr where the other photos are")
 
 
 def proxy(
@@ -164,9 +170,11 @@ class _Work:
             for split, scenes in zip(("training", "held-out"), find_scenes(data, root), strict=True)
         )
         self.scale = data.scale_of_t(self.level.t)
-        self.names = chosen_sources(asked.sources, SOURCES, NOISY, model)
+        known = [name for name in SOURCES if name != "ours_more" or asked.more]
+        self.names = chosen_sources(asked.sources, known, NOISY, model)
         self.perceptual = Perceptual(asked.perceptual, model.device)
         self.hr, self.real = self._patches()
+        self.more = self._more() if "ours_more" in self.names else self.hr[:0]
         self._sources: dict[str, Source] = {}
         self._made: dict[tuple[float, ...], np.ndarray] = {}
 
@@ -193,6 +201,25 @@ class _Work:
                 task.advance()
         return np.stack(hr), np.stack(real)
 
+    def _more(self) -> np.ndarray:
+        """As many patches as `hr` has, of other photos, evenly: (N, P, P, 3) uint8."""
+        assert self.asked.more is not None
+        found = list(find_photos([str(self.asked.more)]))
+        rng = np.random.default_rng(1)
+        patches: list[np.ndarray] = []
+        with self.progress.task("read photos", len(found)) as task:
+            for i, photo in enumerate(found):
+                pixels = read_photo(photo.path).pixels
+                check_size(pixels, PATCH, str(photo.path))
+                for _ in range(len(self.hr) * (i + 1) // len(found) - len(patches)):
+                    y, x = (int(rng.integers(side - PATCH + 1)) for side in pixels.shape[:2])
+                    patches.append(pixels[y : y + PATCH, x : x + PATCH])
+                task.advance()
+        return np.stack(patches)
+
+    def _hr_of(self, name: str) -> np.ndarray:
+        return np.concatenate([self.hr, self.more]) if name == "ours_more" else self.hr
+
     def _pair(self, pairs: Pairs, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         """HR and real LR of a scene, whole pictures."""
         pictures = pairs.pictures(scene)
@@ -216,6 +243,8 @@ class _Work:
         if name in OURS:
             key |= {"checkpoint": self.model.info.id, "noise": _noise_digest(self.model, name)}
             key |= {"grid": self._levels(name)}
+        if name == "ours_more":
+            key |= {"more": hashlib.sha256(self.more.tobytes()).hexdigest()}
         return Run(self.asked.out, f"{name}-{noise:g}-{seed}", key)
 
     def run(self, name: str, noise: float, seed: int) -> Figures:
@@ -226,7 +255,7 @@ class _Work:
         source = self._source(name)
         title = f"{name}, noise {noise:g}, seed {seed}"
         with self.progress.task(title, self.asked.budget.steps) as task:
-            draw = partial(self._draw, source, noise, seed)
+            draw = partial(self._draw, source, self._hr_of(name), noise, seed)
             network = train(draw, self.asked.budget, seed, self.model.device, task)
             figures = self._test(network)
             task.note(f"{title}: PSNR {figures['psnr']:.2f} dB")
@@ -234,7 +263,7 @@ class _Work:
         return figures
 
     def _draw(
-        self, source: Source, noise: float, seed: int, step: int
+        self, source: Source, hr_patches: np.ndarray, noise: float, seed: int, step: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """The crops of one step: where they lie depends on (seed, step), not on the source."""
         rng = step_rng(seed, step)
@@ -242,14 +271,14 @@ class _Work:
         lr, hr = [], []
         for i in range(self.asked.budget.batch):
             y, x = (int(v) for v in rng.integers(PATCH - side + 1, size=2))
-            place = Place(int(rng.integers(len(self.hr))), y, x, side)
+            place = Place(int(rng.integers(len(hr_patches))), y, x, side)
             flip, turns = bool(rng.integers(2)), int(rng.integers(4))
             # From 1: numpy takes [seed, step, 0] for [seed, step], the generator of the places.
             own = np.random.default_rng([seed, step, i + 1])
             made = source(place, own)
             made = np.rint(made + noise * own.standard_normal(made.shape, np.float32))
             pair = np.stack(
-                [np.clip(made, 0, 255).astype(np.uint8), place.cut(self.hr[place.patch])]
+                [np.clip(made, 0, 255).astype(np.uint8), place.cut(hr_patches[place.patch])]
             )
             pair = np.rot90(pair[:, :, ::-1] if flip else pair, turns, axes=(1, 2))
             lr.append(pair[0])
@@ -268,7 +297,10 @@ class _Work:
             return by_hand(name, self.hr, self.real, self.scale)
         t = self._levels(name)
         noise = None if name.endswith("clean") else self.model.noise_model("calibrated")
-        return partial(held, self._generated(t), t, noise)
+        lr = self._generated(t)
+        if name == "ours_more":
+            lr = np.concatenate([lr, self._of_patches(self.more, t)])
+        return partial(held, lr, t, noise)
 
     def _levels(self, name: str) -> list[float]:
         return self.asked.grid.t if "grid" in name else [self.level.t]
@@ -276,10 +308,11 @@ class _Work:
     def _generated(self, t: list[float]) -> np.ndarray:
         """Generated LR of all patches without noise, (N, T, P, P, 3) uint8."""
         if tuple(t) not in self._made:
-            self._made[tuple(t)] = generated(
-                self.model, self.hr, t, "none", self.asked.out / "lr", self.progress
-            )
+            self._made[tuple(t)] = self._of_patches(self.hr, t)
         return self._made[tuple(t)]
+
+    def _of_patches(self, hr: np.ndarray, t: list[float]) -> np.ndarray:
+        return generated(self.model, hr, t, "none", self.asked.out / "lr", self.progress)
 
     def _pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Held-out (HR, real LR), one scene at a time: whole sets would not fit."""

@@ -189,6 +189,13 @@ def test_a_damaged_model_is_refused_by_name() -> None:
         NoiseModel.from_dict(data)
 
 
+def test_a_model_of_an_older_version_is_to_be_measured_again() -> None:
+    data = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
+    data["knots"][0]["axes"] = data["knots"][0].pop("flat_axes")
+    with pytest.raises(UsageError, match=r"noise.knots has no key 'axes'.*calibrate` again"):
+        NoiseModel.from_dict(data)
+
+
 @pytest.mark.parametrize("name", ["flat_axes", "edge_axes", "flat", "edge", "gain", "kernels"])
 def test_a_model_of_another_size_is_refused_by_name(name: str) -> None:
     data = NoiseModel([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()

@@ -196,7 +196,7 @@ def test_a_fit_finds_the_kernels_that_were_drawn() -> None:
     knot = fit.fitted(1.0)
     found = np.reshape(knot.kernels, true.shape).sum(1).mean((1, 2))
     np.testing.assert_allclose(found, [0.09, 0.09, 0.16, 0.16, 0], atol=0.04)
-    # What the kernels draw is no noise of the fields: together they have the power of the real LR's.
+    # What the kernels draw is no noise of the fields: together they have the power that was added.
     again = NoiseModel([knot], [[0.0, 0.0], [1.0, 1.0]]).drawn(clean, 1.0, rng)
     np.testing.assert_allclose(again.var((0, 1)), (real - clean).var((0, 1)), rtol=0.25)
 

@@ -20,7 +20,7 @@ from PIL import Image
 from skimage import data
 
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.errors import DataError, UsageError
+from degflow_pipe.errors import DataError, PhotoError, UsageError
 from degflow_pipe.levels import parse_numbers, parse_t
 from degflow_pipe.metrics import psnr
 from degflow_pipe.progress import Silent, Task
@@ -333,11 +333,49 @@ def test_the_best_sigma_is_found(sigma: float) -> None:
         ({"added_noise": (101.0,)}, "--added-noise must be grey levels"),
         ({"added_noise": ()}, "--added-noise must be grey levels"),
         ({"seeds": 0}, "--seeds must be 1 at least"),
+        ({"sources": ("ours_more",)}, "say with --more-hr where the other photos are"),
     ],
 )
 def test_wrong_requests_are_refused(asked: Asked, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         replace(asked, **changes)
+
+
+def test_photos_without_real_lr_are_trained_on_beside_the_others(
+    pairs: Path, asked: Asked, tmp_path: Path
+) -> None:
+    model = DegFlow.load("city100-compact", "cpu")
+    (tmp_path / "more").mkdir()
+    Image.fromarray(data.rocket()[:256, :320]).save(tmp_path / "more" / "rocket.png")
+    wanted = replace(
+        asked,
+        sources=("ours", "ours_more"),
+        seeds=1,
+        patches=2,
+        more=tmp_path / "more",
+        out=tmp_path / "proxy",
+    )
+    first = proxy(model, SETTINGS, pairs, wanted)
+    psnr_of = {row["source"]: row["mean"]["psnr"] for row in first["rows"]}
+    assert psnr_of["ours_more"] != psnr_of["ours"]
+
+    Image.fromarray(data.rocket()[100:356, 100:420]).save(tmp_path / "more" / "rocket.png")
+    progress = Recorded()
+    again = proxy(model, SETTINGS, pairs, wanted, progress)
+    assert [name for name in progress.names if "seed" in name] == ["ours_more, noise 0, seed 0"]
+    changed = {row["source"]: row["mean"]["psnr"] for row in again["rows"]}
+    assert changed.pop("ours_more") != psnr_of.pop("ours_more")
+    assert changed == psnr_of
+
+
+def test_other_photos_smaller_than_a_patch_are_refused(
+    pairs: Path, asked: Asked, tmp_path: Path
+) -> None:
+    Image.fromarray(data.rocket()[:100, :320]).save(tmp_path / "low.png")
+    model = DegFlow.load("city100-compact", "cpu")
+    wanted = replace(asked, sources=("ours_more",), more=tmp_path, out=tmp_path / "proxy")
+    with pytest.raises(PhotoError, match=r"low.png: 320 x 100 pixels, smaller than the patch"):
+        proxy(model, SETTINGS, pairs, wanted)
 
 
 @pytest.mark.parametrize("text", ["0,x", "", "0,,4"])
