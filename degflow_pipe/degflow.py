@@ -187,6 +187,30 @@ class DegFlow:
                 picture = crop(pictures[0], skips.size).clamp(-1, 1).add(1).mul(0.5)
             yield picture
 
+    def levels(
+        self, z: Tensor, t: Sequence[float], skips: Skips, solver: SolverConfig | None = None
+    ) -> Iterator[Tensor]:
+        """LR without noise at levels t, of what `encode` returned, one level at a time.
+
+        z, t, skips, solver: see `trajectory`. Yields T pictures (B, 3, H, W), float32 in [0, 1].
+        Levels between those that the solver decodes are drawn on straight lines.
+        """
+        solver = solver or self.model.solver
+        lines = [solver.decoded(float(level)) for level in t]
+        needed = sorted({end for *ends, _ in lines for end in ends})
+        last_use = {end: i for i, (*ends, _) in enumerate(lines) for end in ends}
+        path = self.trajectory(z, needed, skips, solver)
+        decoded = zip(needed, self.decode_levels(path, skips), strict=True)
+        held: dict[float, Tensor] = {}
+        for i, (left, right, weight) in enumerate(lines):
+            while right not in held:
+                level, picture = next(decoded)
+                held[level] = picture
+            yield held[left].lerp(held[right], weight) if weight else held[left]
+            for end in {left, right}:
+                if last_use[end] == i:
+                    del held[end]
+
     def degrade(self, hr: Tensor, t: Sequence[float], noise: str = "auto", seed: int = 0) -> Tensor:
         """LR pictures of HR pictures at levels t, of the same pixel size.
 
@@ -198,7 +222,7 @@ class DegFlow:
         """
         model = self.noise_model(noise)
         z, skips = self.encode(hr)
-        lr = self.decode(self.trajectory(z, t, skips), skips)
+        lr = torch.stack(list(self.levels(z, t, skips)), dim=1)
         if model is None:
             return lr
         bytes_of_hr = to_picture(hr)

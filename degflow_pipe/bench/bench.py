@@ -87,8 +87,10 @@ def bench(
     against: the model of the published procedure; the same one by default. Returns device, workers,
     patches, levels, load_before (the machine's, over a minute), and
 
-    - seconds a patch of ours (end to end: photos to shards), published, and limit; patches_a_second
-      and lr_a_second of ours; speedup = published / ours; of_limit = limit / ours
+    - seconds a patch of ours (end to end: photos to shards), published, and limit, of the decoder
+      at every level; patches_a_second and lr_a_second of ours; speedup = published / ours;
+      of_limit = limit / ours; decoded: levels that ours decodes, the others being drawn between
+      them; of_limit_decoded: of_limit of those alone
     - nfe, published_nfe: evaluations of v for a patch
     - max_diff, share_within_1: 8-bit LR without noise against a solve at 1e-6
     - parts: seconds a patch of each part of the work, alone on one thread
@@ -131,6 +133,7 @@ def bench(
         parts = _parts(model, patches[0], grid, asked)
         nfe = model.evaluations
         difference = _difference(model, few, grid)
+    decoded = len({end for t in grid.t for end in model.model.solver.decoded(t)[:2]})
     seconds = {"ours": ours, "published": float(np.mean(published)), "limit": level * len(grid)}
     result = {
         "device": _device(model),
@@ -143,6 +146,8 @@ def bench(
         "lr_a_second": len(grid) / ours,
         "speedup": seconds["published"] / ours,
         "of_limit": seconds["limit"] / ours,
+        "decoded": decoded,
+        "of_limit_decoded": level * decoded / ours,
         "nfe": nfe,
         "published_nfe": published_nfe,
         **difference,
@@ -229,12 +234,14 @@ def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: Asked) -> dict[str
 
     for _ in range(REPEATS):
         z, skips = timed("encode", lambda: model.encode(to_tensor(hr)))
-        path = timed("integrate", lambda z=z, s=skips: model.trajectory(z, grid.t, s))
-        lr = timed("decode", lambda p=path, s=skips: list(model.decode_levels(p, s)))
+        timed("integrate", lambda z=z, s=skips: model.trajectory(z, grid.t, s))
+        lr = timed("levels", lambda z=z, s=skips: list(model.levels(z, grid.t, s)))
         levels = list(zip(lr, grid.t, strict=True))
         pictures = timed("noise", lambda v=levels: [noisy(x, hr[None], t, noise)[0] for x, t in v])
         timed("code", lambda p=pictures: [encoding.encode(picture) for picture in p])
-    return {name: min(times) for name, times in found.items()}
+    parts = {name: min(times) for name, times in found.items()}
+    parts["decode"] = parts.pop("levels") - parts["integrate"]
+    return parts
 
 
 def _difference(model: DegFlow, patches: np.ndarray, grid: Grid) -> dict[str, float | int]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, show_proxy
 
+if TYPE_CHECKING:
+    from degflow_pipe.proxy.recipe import ProxyRecipe
+
 GRID = "0.5:1.0:0.1"
-NETWORKS = ("same-size", "implicit")
 
 
 def register(app: typer.Typer) -> None:
@@ -19,18 +22,29 @@ def register(app: typer.Typer) -> None:
 
 
 def proxy(
+    context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or a shipped one's name.")],
     pairs: Annotated[Path, typer.Argument(help="Folder of the pairs.")],
     recipe: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="Training recipe whose data is meant, not the checkpoint's own."),
+        typer.Option(
+            help="Proxy recipe, which the options go before, or a training recipe whose data is "
+            "meant, not the checkpoint's own."
+        ),
+    ] = None,
+    test: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder of the pairs that a recipe's `test` says, to test on those."),
     ] = None,
     sources: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Some of the sources, by commas; all by default."),
     ] = None,
     network: Annotated[
-        str, typer.Option(help="same-size, or implicit: one network for any scale.")
+        str,
+        typer.Option(
+            help="same-size; implicit: one network for any scale; or one of spandrel's: SwinIR."
+        ),
     ] = "same-size",
     level: Annotated[str, typer.Option(help="The real level; the last knot by default.")] = "",
     t_grid: Annotated[str, typer.Option("--t-grid", help="Levels of ours_grid.")] = GRID,
@@ -64,37 +78,79 @@ def proxy(
     from degflow_pipe.errors import UsageError
     from degflow_pipe.evaluation.evaluate import data_of
     from degflow_pipe.levels import parse_numbers, parse_t_grid
-    from degflow_pipe.proxy.network import Budget
+    from degflow_pipe.proxy.architectures import Architecture
     from degflow_pipe.proxy.proxy import Asked
     from degflow_pipe.proxy.proxy import proxy as same_size
+    from degflow_pipe.proxy.recipe import IMPLICIT
     from degflow_pipe.proxy.scales import AskedScales, default_scales, proxy_scales
+
+    said: dict[str, Any] = {
+        "network": network,
+        "sources": sources.split(",") if sources else [],
+        "level": level,
+        "t_grid": t_grid,
+        "scales": list(parse_numbers(scales, "--scales", "1.5,2")) if scales else [],
+        "added_noise": list(parse_numbers(added_noise, "--added-noise", "0,4")),
+        "seeds": seeds,
+        "perceptual": perceptual,
+    }
+    # What stands on the command line; the rest are defaults, before which a recipe goes.
+    source = context.get_parameter_source
+    given = {
+        name
+        for name in (*said, "steps")
+        if (found := source(name)) is not None and found.name == "COMMANDLINE"
+    }
+    settings = _recipe(
+        recipe,
+        {name: value for name, value in said.items() if name in given},
+        steps if "steps" in given else None,
+    )
+    implicit = settings.network == IMPLICIT
+    if implicit and more_hr:
+        raise UsageError("--more-hr is not for --network implicit")
+    if test is not None and settings.test is None:
+        raise UsageError("--test is the folder of the pairs that `test` in a proxy recipe says")
+    shared: dict[str, Any] = {
+        "out": out,
+        "sources": tuple(settings.sources),
+        "added_noise": tuple(settings.added_noise),
+        "seeds": settings.seeds,
+        "perceptual": settings.perceptual,
+        "budget": settings.budget,
+    }
+    model = DegFlow.load(checkpoint, device)
+    data = settings.data or data_of(model)
+    if implicit:
+        tested = None if test is None or settings.test is None else (settings.test, test)
+        every = AskedScales(
+            scales=tuple(settings.scales) or default_scales(data.s_max), test=tested, **shared
+        )
+        result = proxy_scales(model, data, pairs, every, TerminalProgress())
+    else:
+        asked = Asked(
+            grid=parse_t_grid(settings.t_grid),
+            level=settings.level,
+            more=more_hr,
+            network=Architecture(settings.network, settings.network_settings),
+            **shared,
+        )
+        result = same_size(model, data, pairs, asked, TerminalProgress())
+    show_proxy(result, json, checkpoint)
+
+
+def _recipe(recipe: str | None, given: dict[str, Any], steps: int | None) -> ProxyRecipe:
+    """The recipe with what was given on the command line over it."""
+    from degflow_pipe.proxy.recipe import ProxyRecipe, proxy_recipe
     from degflow_pipe.stages.recipe import load_recipe
     from degflow_pipe.training.recipe import train_recipe
 
-    shared: dict[str, Any] = {
-        "out": out,
-        "sources": tuple(sources.split(",")) if sources else (),
-        "added_noise": parse_numbers(added_noise, "--added-noise", "0,4"),
-        "seeds": seeds,
-        "perceptual": perceptual,
-        "budget": Budget(steps=steps),
-    }
-    if network not in NETWORKS:
-        raise UsageError(f"--network must be one of {', '.join(NETWORKS)}, got {network!r}")
-    if network == "implicit" and level:
-        raise UsageError("--level is for --network same-size: implicit is tested at every level")
-    if network == "same-size" and scales:
-        raise UsageError("--scales is for --network implicit: give --t-grid")
-    if network == "implicit" and more_hr:
-        raise UsageError("--more-hr is for --network same-size")
-    asked = Asked(grid=parse_t_grid(t_grid), level=level, more=more_hr, **shared)
-    wanted = parse_numbers(scales, "--scales", "1.5,2") if scales else None
-    settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
-    model = DegFlow.load(checkpoint, device)
-    data = settings or data_of(model)
-    if network == "same-size":
-        result = same_size(model, data, pairs, asked, TerminalProgress())
-    else:
-        every = AskedScales(scales=wanted or default_scales(data.s_max), **shared)
-        result = proxy_scales(model, data, pairs, every, TerminalProgress())
-    show_proxy(result, json, checkpoint)
+    values: dict[str, Any] = {"kind": "proxy"}
+    if recipe is not None:
+        values = load_recipe(recipe, "proxy", "train")
+    if values["kind"] == "train":
+        return replace(ProxyRecipe(), data=train_recipe(values).data, **given)
+    budget = values.get("budget") or {}
+    if steps is not None:
+        values["budget"] = {**budget, "steps": steps}
+    return proxy_recipe({**values, **given})

@@ -152,8 +152,9 @@ class _Work:
         assert hr is not None
         t = [level.t for level in self.levels]
         z, skips = self.model.encode(to_tensor(hr))
+        expected = list(self.model.levels(z, t, skips))
+        made = [to_picture(lr)[0] for lr in expected]
         path = self.model.trajectory(z, t, skips)
-        made = [self._decoded(path[:, i], skips) for i in range(len(t))]
         self.evaluations = self.model.evaluations
         beside = {n: [*_generated(other, hr, t)] for n, other in self.asked.beside.items()}
         for i, (level, real) in enumerate(zip(self.levels, pictures, strict=True)):
@@ -161,7 +162,7 @@ class _Work:
                 continue
             candidates = {
                 "generated": made[i],
-                **self._noisy(path[:, i], skips, hr, level.t),
+                **self._noisy(expected[i], hr, level.t),
                 **{name: levels[i] for name, levels in beside.items()},
                 **self._others(scene, level, hr, real),
                 **self._between(i, pictures, made, path, skips),
@@ -184,13 +185,11 @@ class _Work:
     def _decoded(self, z: torch.Tensor, skips: Skips) -> np.ndarray:
         return to_picture(self.model.decode(z, skips))[0]
 
-    def _noisy(
-        self, z: torch.Tensor, skips: Skips, hr: np.ndarray, t: float
-    ) -> dict[str, np.ndarray]:
+    def _noisy(self, expected: torch.Tensor, hr: np.ndarray, t: float) -> dict[str, np.ndarray]:
         model = self.model.noise_model("auto")
         if model is None:
             return {}
-        return {"noisy": noisy(self.model.decode(z, skips), hr[None], t, model)[0]}
+        return {"noisy": noisy(expected, hr[None], t, model)[0]}
 
     def _others(
         self, scene: Scene, level: PairLevel, hr: np.ndarray, real: np.ndarray
@@ -334,9 +333,8 @@ class _Work:
 def _generated(model: DegFlow, hr: np.ndarray, t: list[float]) -> Iterator[np.ndarray]:
     """The picture of each level, one at a time: whole pictures of all levels would not fit."""
     z, skips = model.encode(to_tensor(hr))
-    path = model.trajectory(z, t, skips)
-    for i in range(len(t)):
-        yield to_picture(model.decode(path[:, i], skips))[0]
+    for lr in model.levels(z, t, skips):
+        yield to_picture(lr)[0]
 
 
 def _blend(a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from degflow_pipe.errors import UsageError
@@ -79,10 +81,11 @@ ADAPTIVE_METHODS = ("dopri5",)
 
 @dataclass(frozen=True)
 class SolverConfig:
-    """How dz/dt = v(z, t) is integrated.
+    """How dz/dt = v(z, t) is integrated, and which levels are decoded.
 
     A fixed-step method takes `steps` equal steps over [t_start, 1]; an adaptive one takes `rtol`
-    and `atol`. t_start is the published 1e-3.
+    and `atol`. t_start is the published 1e-3. decode_at: rising levels from 0 to 1; a level between
+    two of them is drawn on a straight line between their pictures. Empty: each level is decoded.
     """
 
     method: str = "rk4"
@@ -90,8 +93,10 @@ class SolverConfig:
     rtol: float = 1e-5
     atol: float = 1e-5
     t_start: float = 1e-3
+    decode_at: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "decode_at", tuple(map(float, self.decode_at)))
         _one_of("solver.method", self.method, FIXED_METHODS + ADAPTIVE_METHODS)
         _at_least("solver.steps", self.steps, 1)
         if not (0 < self.rtol <= 1 and 0 < self.atol <= 1):
@@ -101,10 +106,26 @@ class SolverConfig:
             )
         if not 0 <= self.t_start < 1:
             raise UsageError(f"solver.t_start must be in [0, 1), got {self.t_start}")
+        rising = all(a < b for a, b in pairwise(self.decode_at))
+        if self.decode_at and not (rising and (self.decode_at[0], self.decode_at[-1]) == (0, 1)):
+            raise UsageError(
+                f"solver.decode_at must be empty or rise from 0 to 1, got {list(self.decode_at)}"
+            )
 
     @property
     def adaptive(self) -> bool:
         return self.method in ADAPTIVE_METHODS
+
+    def decoded(self, t: float) -> tuple[float, float, float]:
+        """The levels that are decoded for level t, on both sides of it, and the second's weight.
+
+        Both are t itself, and the weight 0, where it is decoded itself.
+        """
+        if not self.decode_at or t in self.decode_at or not 0 < t < 1:
+            return t, t, 0.0
+        i = bisect(self.decode_at, t)
+        left, right = self.decode_at[i - 1 : i + 1]
+        return left, right, (t - left) / (right - left)
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,7 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         data = asdict(self)
         data["velocity"]["multipliers"] = list(self.velocity.multipliers)
+        data["solver"]["decode_at"] = list(self.solver.decode_at)
         return data
 
     @classmethod

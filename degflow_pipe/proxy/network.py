@@ -19,7 +19,10 @@ from degflow_pipe.progress import Task
 
 @dataclass(frozen=True)
 class Budget:
-    """What every source gets alike. crop: pixels; lr falls as a cosine; width: channels."""
+    """What every source gets alike.
+
+    crop: pixels. lr falls as a cosine. width, blocks: of our own networks.
+    """
 
     steps: int = 2500
     batch: int = 8
@@ -31,6 +34,11 @@ class Budget:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise UsageError(f"--steps must be 1 at least, got {self.steps}")
+        for name in ("batch", "crop", "width", "blocks"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"budget.{name} must be 1 at least, got {getattr(self, name)}")
+        if not 0 < self.lr < 1:
+            raise UsageError(f"budget.lr must be between 0 and 1, got {self.lr}")
 
 
 def residual_blocks(width: int, count: int) -> nn.ModuleList:
@@ -86,10 +94,17 @@ def fit(network: Network, loss_of: Callable[[int], Tensor], budget: Budget, task
     return network.eval()
 
 
-def train(draw: Draw, budget: Budget, seed: int, device: torch.device, task: Task) -> SmallSR:
-    """L1 loss, from weights that `seed` draws."""
+def train(
+    build: Callable[[], Network],
+    draw: Draw,
+    budget: Budget,
+    seed: int,
+    device: torch.device,
+    task: Task,
+) -> Network:
+    """L1 loss, from the weights that `build` draws by `seed`."""
     torch.manual_seed(seed)
-    network = SmallSR(budget.width, budget.blocks).to(device)
+    network = build().to(device)
 
     def loss_of(step: int) -> Tensor:
         lr, hr = (to_tensor(crops).to(device) for crops in draw(step))
@@ -99,7 +114,7 @@ def train(draw: Draw, budget: Budget, seed: int, device: torch.device, task: Tas
 
 
 @torch.inference_mode()
-def restored(network: SmallSR, lr: np.ndarray) -> np.ndarray:
-    """SR of one LR picture, both (H, W, 3) uint8."""
+def restored(network: nn.Module, lr: np.ndarray, multiple: int = 2) -> np.ndarray:
+    """SR of one LR picture, both (H, W, 3) uint8; multiple: of the sides that the network takes."""
     x = to_tensor(lr).to(next(network.parameters()).device)
-    return to_picture(crop(network(pad(x, 2)), lr.shape[:2]))[0]
+    return to_picture(crop(network(pad(x, multiple)), lr.shape[:2]))[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
@@ -22,6 +23,7 @@ from degflow_pipe.patches import check_size
 from degflow_pipe.photos import find_photos, read_photo
 from degflow_pipe.pictures import middle
 from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.proxy.architectures import Architecture
 from degflow_pipe.proxy.comparison import (
     CROP,
     PATCH,
@@ -35,7 +37,7 @@ from degflow_pipe.proxy.comparison import (
     means,
 )
 from degflow_pipe.proxy.generated import generated
-from degflow_pipe.proxy.network import Budget, SmallSR, restored, train
+from degflow_pipe.proxy.network import Budget, restored, train
 from degflow_pipe.proxy.sources import Place, Source, by_hand, held
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
@@ -58,7 +60,8 @@ class Asked:
     always there. level: name of the real LR, the last knot by default. grid: levels of `ours_grid`.
     added_noise: white noise in grey levels that every source is tried with. seeds: trainings of
     each. patches: about how many of HR all share, one of each scene at least. more: folder of HR
-    photos, of which `ours_more` has as many patches again. out: folder for what was made.
+    photos, of which `ours_more` has as many patches again. network: what is trained. out: folder
+    for what was made.
     """
 
     grid: Grid
@@ -70,6 +73,7 @@ class Asked:
     perceptual: str = "none"
     patches: int = PATCHES
     more: Path | None = None
+    network: Architecture = field(default_factory=Architecture)
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
@@ -83,13 +87,15 @@ def proxy(
 ) -> dict[str, Any]:
     """Train on each source and test on the held-out real pairs.
 
-    Returns checkpoint, level, t, grid, seeds, steps, perceptual, scenes; rows: for each source and
-    added noise the figures of SR against HR (mean and spread over seeds) and `recovered`, the share
-    of the gap between bicubic and real, each at its best added noise, that it closes; best: by
-    source, the added noise of its highest PSNR. Finished trainings are kept in asked.out and not
-    done again. Raises UsageError for a level or a noise model that is not there, DataError for
-    wrong pairs and for a level that no scene for training or none held out has.
+    Returns checkpoint, level, t, grid, network, seeds, steps, perceptual, scenes; rows: for each
+    source and added noise the figures of SR against HR (mean and spread over seeds) and
+    `recovered`, the share of the gap between bicubic and real, each at its best added noise, that
+    it closes; best: by source, the added noise of its highest PSNR. Finished trainings are kept in
+    asked.out and not done again. Raises UsageError for a level, a noise model or a network that is
+    not there, DataError for wrong pairs and for a level that no scene for training or none held out
+    has.
     """
+    asked.network.build(asked.budget)  # says what is wrong before anything is read
     work = _Work(model, data, root, asked, progress or Silent())
     found: dict[tuple[str, float], list[Figures]] = {}
     for name in work.names:
@@ -105,6 +111,7 @@ def proxy(
         "level": work.level.name,
         "t": work.level.t,
         "scenes": [scene.name for scene in work.held_out.scenes],
+        "network": asked.network.name,
         "steps": asked.budget.steps,
         "perceptual": asked.perceptual,
         "rows": table,
@@ -240,6 +247,8 @@ class _Work:
             "patches": hashlib.sha256(self.hr.tobytes() + self.real.tobytes()).hexdigest(),
             "scenes": self.held_out.fingerprint(),
         }
+        if self.asked.network != Architecture():
+            key |= {"network": asdict(self.asked.network)}
         if name in OURS:
             key |= {"checkpoint": self.model.info.id, "noise": _noise_digest(self.model, name)}
             key |= {"grid": self._levels(name)}
@@ -256,7 +265,7 @@ class _Work:
         title = f"{name}, noise {noise:g}, seed {seed}"
         with self.progress.task(title, self.asked.budget.steps) as task:
             draw = partial(self._draw, source, self._hr_of(name), noise, seed)
-            network = train(draw, self.asked.budget, seed, self.model.device, task)
+            network = train(self._network, draw, self.asked.budget, seed, self.model.device, task)
             figures = self._test(network)
             task.note(f"{title}: PSNR {figures['psnr']:.2f} dB")
         run.keep(network, figures)
@@ -319,22 +328,28 @@ class _Work:
         for scene in self.held_out.scenes:
             yield self._pair(self.held_out, scene)
 
-    def _test(self, network: SmallSR) -> Figures:
+    def _network(self) -> nn.Module:
+        return self.asked.network.build(self.asked.budget)
+
+    def _restored(self, network: nn.Module, lr: np.ndarray) -> np.ndarray:
+        return restored(network, lr, self.asked.network.multiple)
+
+    def _test(self, network: nn.Module) -> Figures:
         return means(
-            [judged(restored(network, lr), hr, self.perceptual) for hr, lr in self._pairs()]
+            [judged(self._restored(network, lr), hr, self.perceptual) for hr, lr in self._pairs()]
         )
 
     def draw(self, result: dict[str, Any]) -> None:
         """A page of crops: each source at its best added noise, first seed."""
         shown = []
         for name, noise in result["best"].items():
-            network = SmallSR(self.asked.budget.width, self.asked.budget.blocks)
-            shown.append((f"{name}, noise {noise:g}", self._run(name, noise, 0).loaded(network)))
+            network = self._run(name, noise, 0).loaded(self._network())
+            shown.append((f"{name}, noise {noise:g}", network.to(self.model.device)))
         page = []
         with self.progress.task("draw", min(SHOWN, len(self.held_out.scenes))) as task:
             for hr, lr in islice(self._pairs(), SHOWN):
                 row = [("HR", middle(hr, CROP)), (f"real {self.level.name}", middle(lr, CROP))]
-                row += [(label, middle(restored(network, lr), CROP)) for label, network in shown]
+                row += [(label, middle(self._restored(one, lr), CROP)) for label, one in shown]
                 page.append(row)
                 task.advance()
             draw_page(self.asked.out / "pictures.png", page, "SR of real LR, by source", task)

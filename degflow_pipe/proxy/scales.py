@@ -68,7 +68,8 @@ class AskedScales:
     scales: those that every source but `real` is trained at. sources: some of SOURCES, none for
     all that the checkpoint can make; `bicubic` and `real` are always there. added_noise: white
     noise in grey levels on the small LR. seeds: trainings of each. patches: about how many of HR
-    all share. out: folder for what was made.
+    all share. test: other pairs and their folder, whose held-out scenes are tested on. out: folder
+    for what was made.
     """
 
     scales: tuple[float, ...]
@@ -78,6 +79,7 @@ class AskedScales:
     seeds: int = 1
     perceptual: str = "none"
     patches: int = PATCHES
+    test: tuple[DataSettings, Path] | None = None
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
@@ -104,10 +106,10 @@ def proxy_scales(
 ) -> dict[str, Any]:
     """Train on each source at asked.scales; test at every level that held-out scenes have.
 
-    Returns checkpoint, network, scales, seeds, steps, perceptual, scenes, and levels: by name s,
-    held_out and rows (see `proxy.rows`). Finished trainings are kept in asked.out and not done
-    again. Raises UsageError for scales or a noise model that the checkpoint does not have,
-    DataError for wrong pairs.
+    The held-out scenes are those of asked.test where it is given. Returns checkpoint, network,
+    scales, seeds, steps, perceptual, scenes, and levels: by name s, held_out and rows (see
+    `proxy.rows`). Finished trainings are kept in asked.out and not done again. Raises UsageError
+    for scales or a noise model that the checkpoint does not have, DataError for wrong pairs.
     """
     work = _Work(model, data, root, asked, progress or Silent())
     found: dict[str, dict[tuple[str, float], list[Figures]]] = {}
@@ -124,7 +126,7 @@ def proxy_scales(
         "seeds": asked.seeds,
         "steps": asked.budget.steps,
         "perceptual": asked.perceptual,
-        "scenes": [scene.name for scene in work.held_out],
+        "scenes": [scene.name for scene in work.test.scenes],
         "levels": {
             level.name: {
                 "s": work.scale(level),
@@ -145,16 +147,17 @@ class _Work:
     def __init__(
         self, model: DegFlow, data: DataSettings, root: Path, asked: AskedScales, progress: Progress
     ) -> None:
-        self.model, self.data, self.asked, self.progress = model, data, asked, progress
+        self.model, self.asked, self.progress = model, asked, progress
         self.t = [model.t_of_scale(s) for s in asked.scales]
-        train, held_out = find_scenes(data, root)
-        self.train = having(train, 0, "training scenes", root)
-        self.held_out = having(held_out, 0, "held-out scenes", root)
-        self.pairs = Pairs([*self.train, *self.held_out], data)
+        test_data, test_root = asked.test or (data, root)
+        train, _ = find_scenes(data, root)
+        _, held_out = find_scenes(test_data, test_root, to_train=False)
+        self.train = Pairs(having(train, 0, "training scenes", root), data)
+        self.test = Pairs(having(held_out, 0, "held-out scenes", test_root), test_data)
         self.levels = [
             level
-            for i, level in enumerate(data.pair_levels)
-            if i and any(scene.files[i] for scene in self.held_out)
+            for i, level in enumerate(test_data.pair_levels)
+            if i and any(scene.files[i] for scene in self.test.scenes)
         ]
         self.names = chosen_sources(asked.sources, SOURCES, ("ours",), model)
         self.perceptual = Perceptual(asked.perceptual, model.device)
@@ -162,24 +165,27 @@ class _Work:
         self._sources: dict[str, list[Held]] = {}
 
     def scale(self, level: PairLevel) -> float:
-        return round(self.data.scale_of_t(level.t), 6)
+        """Of a level that is tested."""
+        return _scale(self.test, level)
 
     def _patches(self) -> tuple[np.ndarray, dict[float, tuple[np.ndarray, np.ndarray]]]:
         """The same HR patches for all sources, (N, P, P, 3) uint8; by the scale of each knot, which
         of them have real LR, and that LR.
         """
         rng = np.random.default_rng(0)
-        knots = [i for i, level in enumerate(self.data.pair_levels) if i and not level.held_out]
-        each = -(-self.asked.patches // len(self.train))
+        levels = self.train.levels
+        knots = [i for i, level in enumerate(levels) if i and not level.held_out]
+        each = -(-self.asked.patches // len(self.train.scenes))
         hr: list[np.ndarray] = []
         real: dict[int, tuple[list[int], list[np.ndarray]]] = {i: ([], []) for i in knots}
-        with self.progress.task("read pairs", len(self.pairs.scenes)) as task:
-            for scene in self.held_out:
-                self.pairs.check(scene, WINDOW)
+        scenes = len(self.train.scenes) + len(self.test.scenes)
+        with self.progress.task("read pairs", scenes) as task:
+            for scene in self.test.scenes:
+                self.test.check(scene, WINDOW)
                 task.advance()
-            for scene in self.train:
-                self.pairs.check(scene, PATCH)
-                pictures = self.pairs.pictures(scene)
+            for scene in self.train.scenes:
+                self.train.check(scene, PATCH)
+                pictures = self.train.pictures(scene)
                 assert pictures[0] is not None
                 for _ in range(each):
                     y, x = (int(rng.integers(n - PATCH + 1)) for n in pictures[0].shape[:2])
@@ -190,7 +196,7 @@ class _Work:
                     hr.append(pictures[0][y : y + PATCH, x : x + PATCH])
                 task.advance()
         kept = {
-            self.scale(self.data.pair_levels[i]): (np.array(places), np.stack(patches))
+            _scale(self.train, levels[i]): (np.array(places), np.stack(patches))
             for i, (places, patches) in real.items()
             if patches
         }
@@ -240,7 +246,7 @@ class _Work:
             "scales": [one.scale for one in held],
             "patches": digest.hexdigest(),
             "levels": [[level.name, self.scale(level)] for level in self.levels],
-            "scenes": Pairs(self.held_out, self.data).fingerprint(),
+            "scenes": self.test.fingerprint(),
         }
         return Run(self.asked.out, f"implicit-{name}-{noise:g}-{seed}", key)
 
@@ -280,18 +286,18 @@ class _Work:
 
     def _each(self, scene: Scene) -> list[tuple[PairLevel, np.ndarray, np.ndarray]]:
         """Level, HR and small real LR of a scene."""
-        pictures = self.pairs.pictures(scene)
+        pictures = self.test.pictures(scene)
         hr = pictures[0]
         assert hr is not None
         return [
             (level, hr, shrunk(lr, size_at(hr, self.scale(level))))
-            for level, lr in zip(self.data.pair_levels, pictures, strict=True)
+            for level, lr in zip(self.test.levels, pictures, strict=True)
             if level in self.levels and lr is not None
         ]
 
     def _test(self, network: ImplicitSR) -> dict[str, Figures]:
         found: dict[str, list[Figures]] = {}
-        for scene in self.held_out:
+        for scene in self.test.scenes:
             for level, hr, lr in self._each(scene):
                 sr = enlarged(network, lr, (hr.shape[0], hr.shape[1]))
                 found.setdefault(level.name, []).append(judged(sr, hr, self.perceptual))
@@ -307,7 +313,7 @@ class _Work:
         page = []
         path = self.asked.out / "pictures-implicit.png"
         with self.progress.task("draw", len(self.levels)) as task:
-            for level, hr, lr in self._each(self.held_out[0]):
+            for level, hr, lr in self._each(self.test.scenes[0]):
                 size = (hr.shape[0], hr.shape[1])
                 large = cv2.resize(lr, size[::-1], interpolation=cv2.INTER_NEAREST)
                 row = [("HR", middle(hr, CROP)), (f"real {level.name}", middle(large, CROP))]
@@ -315,6 +321,10 @@ class _Work:
                 page.append(row)
                 task.advance()
             draw_page(path, page, "SR of real LR at any scale, by source", task)
+
+
+def _scale(pairs: Pairs, level: PairLevel) -> float:
+    return round(pairs.data.scale_of_t(level.t), 6)
 
 
 def _small(pictures: np.ndarray, s: float) -> np.ndarray:

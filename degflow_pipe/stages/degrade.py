@@ -246,8 +246,7 @@ class _Tiled:
         hr = np.ascontiguousarray(self.hr[row.slice, column.slice])
         with self.model.turn:
             z, skips = self.model.encode(to_tensor(hr))
-            path = self.model.trajectory(z, levels, skips)
-            pictures = list(self.model.decode_levels(path, skips))
+            pictures = list(self.model.levels(z, levels, skips))
         weight = (row.weight[:, None] * column.weight)[..., None]
         parts = []
         for t, expected in zip(levels, pictures, strict=True):

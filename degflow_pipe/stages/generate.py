@@ -130,8 +130,7 @@ def made_levels(
         x = to_tensor(hr)
         lr = torch.empty((len(hr), len(t), *x.shape[1:]), device=model.device)
         _, skips = model.encode(x)
-        path = model.trajectory(torch.from_numpy(latents), t, skips)
-        for i, level in enumerate(model.decode_levels(path, skips)):
+        for i, level in enumerate(model.levels(torch.from_numpy(latents), t, skips)):
             lr[:, i] = level
         return lr
 

@@ -75,10 +75,11 @@ class RunRecipe:
             raise UsageError(f"keep must be one of {', '.join(KEEP)}, got {self.keep!r}")
 
 
-def load_recipe(path_or_name: str, kind: str) -> dict[str, Any]:
-    """Read a recipe by path or shipped name; `kind` (`run`, `train`) is what it must say it is.
+def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
+    """Read a recipe by path or shipped name; it must say that it is one of these kinds.
 
-    Raises UsageError where there is none, it is no YAML mapping, or of another kind.
+    The kinds are `run`, `train` and `proxy`. Raises UsageError where there is none, it is no YAML
+    mapping, or of another kind.
     """
     path = Path(path_or_name)
     if not files.exists(path):
@@ -98,10 +99,11 @@ def load_recipe(path_or_name: str, kind: str) -> dict[str, Any]:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path} must be a mapping of keys to values")
-    if values.get("kind") != kind:
+    if values.get("kind") not in kinds:
+        wanted = " or ".join(map(repr, kinds))
         raise UsageError(
-            f"{path} is a recipe of kind {values.get('kind')!r}, not {kind!r}: it must say "
-            f"`kind: {kind}`"
+            f"{path} is a recipe of kind {values.get('kind')!r}, not {wanted}: it must say "
+            f"`kind: {kinds[0]}`"
         )
     return values
 

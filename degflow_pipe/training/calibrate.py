@@ -103,11 +103,8 @@ def generated_blurs(model: DegFlow, picture: np.ndarray, levels: list[float]) ->
     """
     hr = middle(picture, BLUR_SIDE)
     z, skips = model.encode(to_tensor(hr))
-    path = model.trajectory(z, levels, skips)
-    found = [0.0]
-    for i in range(1, len(levels)):
-        found.append(equivalent_blur(hr, to_picture(model.decode(path[:, i], skips))[0]))
-    return found
+    pictures = model.levels(z, levels[1:], skips)
+    return [0.0, *(equivalent_blur(hr, to_picture(lr)[0]) for lr in pictures)]
 
 
 def _real_blurs(pictures: list[np.ndarray | None]) -> list[float]:

@@ -112,6 +112,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--level": "str = ",
         "--t-grid": "str = 0.5:1.0:0.1",
         "--scales": "str",
+        "--test": "Path",
         "--more-hr": "Path",
         "--added-noise": "str = 0,4",
         "--seeds": "int = 1",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from degflow_pipe import shipped
 from degflow_pipe.checkpoint import find_checkpoint, read_info, read_weights, write_checkpoint
 from degflow_pipe.degflow import DegFlow, choose_device
 from degflow_pipe.errors import CheckpointError, DegflowError, UsageError
-from degflow_pipe.model.config import SolverConfig
+from degflow_pipe.model.config import ModelConfig, SolverConfig
 from degflow_pipe.pictures import to_tensor
 
 LEVELS = [0.2, 0.55, 1.0]
@@ -107,6 +108,37 @@ def test_the_three_steps_are_the_one_call(tiny_model: DegFlow) -> None:
     assert torch.equal(pictures, tiny_model.degrade(x, LEVELS))
     for i in range(3):
         assert torch.equal(tiny_model.decode(path[:, i], skips), pictures[:, i])
+
+
+DECODED = (0.0, 0.2, 0.5, 1.0)
+
+
+def test_levels_between_decoded_ones_are_on_straight_lines(tiny_model: DegFlow, hr: Tensor) -> None:
+    """Whatever else is asked for, in whatever order."""
+    z, skips = tiny_model.encode(hr)
+    solver = replace(tiny_model.model.solver, decode_at=DECODED)
+    ends = dict(zip(DECODED, tiny_model.levels(z, DECODED, skips), strict=True))
+    assert torch.equal(
+        ends[0.5], tiny_model.decode(tiny_model.trajectory(z, [0.5], skips), skips)[:, 0]
+    )
+    t = [0.8, 0.3, 0.2, 1.0, 0.3, 0.05]
+    made = list(tiny_model.levels(z, t, skips, solver))
+    for level, lr in zip(t, made, strict=True):
+        assert torch.equal(next(tiny_model.levels(z, [level], skips, solver)), lr)
+        right = next(end for end in DECODED if level <= end)
+        left = max(end for end in DECODED if end < right)
+        line = (ends[left] * (right - level) + ends[right] * (level - left)) / (right - left)
+        assert torch.allclose(lr, line, atol=1e-6), level
+    assert torch.equal(made[2], ends[0.2]) and torch.equal(made[3], ends[1.0])
+    for wrong in ([], [1.5], [-0.1]):
+        with pytest.raises(ValueError, match="levels must"):
+            list(tiny_model.levels(z, wrong, skips, solver))
+
+
+@pytest.mark.parametrize("wrong", [[0.0], [0.0, 0.5], [0.1, 1.0], [0, 0.5, 0.5, 1], [0, 2, 1]])
+def test_decoded_levels_rise_from_0_to_1(wrong: list[float]) -> None:
+    with pytest.raises(UsageError, match=r"solver\.decode_at must be empty or rise from 0 to 1"):
+        ModelConfig.from_dict({"solver": {"decode_at": wrong}})
 
 
 def test_level_0_is_the_latent_itself(tiny_model: DegFlow, hr: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,9 @@ def least_share(model: DegFlow, photo: Path, solver: SolverConfig) -> float:
     """Of pixels within one grey level of a solve at 1e-6, at the level where it is least."""
     hr = np.ascontiguousarray(middle(read_photo(photo).pixels, 256))
     z, skips = model.encode(to_tensor(hr))
-    t = parse_t_grid("0.05:1.0:0.05").t
+    t = parse_t_grid("0.025:1.0:0.025").t
     made, wanted = (
-        to_picture(model.decode(model.trajectory(z, t, skips, s), skips))[0].astype(int)
+        np.stack([to_picture(lr)[0].astype(int) for lr in model.levels(z, t, skips, s)])
         for s in (solver, SolverConfig("dopri5", rtol=1e-6, atol=1e-6))
     )
     return float((np.abs(made - wanted).max(-1) <= 1).mean((1, 2)).min())
@@ -45,6 +46,7 @@ def test_it_is_kept_and_good_enough_and_one_step_fewer_is_not(
     found = tune_solver(str(checkpoint), [str(photo)], "cpu")
     info = read_info(checkpoint)
     assert info.model.solver == SolverConfig(**found.solver)
+    assert found.lines == max(len(info.model.solver.decode_at) - 1, 0)
     assert (info.id == before.id) == (info.model.solver == before.model.solver)
     assert (info.weights_sha256, info.calibration) == (before.weights_sha256, before.calibration)
     model = DegFlow.load(str(checkpoint), "cpu")
@@ -58,6 +60,24 @@ def test_it_is_kept_and_good_enough_and_one_step_fewer_is_not(
                 assert least_share(model, photo, cheaper) < 0.999, cheaper
                 tried += 1
     assert tried or found.evaluations == 2
+
+
+def test_lines_between_decoded_levels_are_as_few_as_do(photo_folder: Path, tmp_path: Path) -> None:
+    """Each is good enough, and no two of them may be one."""
+    shipped = find_checkpoint("city100-compact")
+    checkpoint = Path(shutil.copytree(shipped, tmp_path / "own"))
+    photo = sorted(photo_folder.iterdir())[0]
+    found = tune_solver(str(checkpoint), [str(photo)], "cpu")
+    solver = read_info(checkpoint).model.solver
+    assert 1 < found.lines == len(solver.decode_at) - 1 <= 10
+    model = DegFlow.load(str(checkpoint), "cpu")
+    assert least_share(model, photo, solver) == pytest.approx(found.share_within_1)
+    assert found.share_within_1 >= 0.999
+    shares = []
+    for i in range(1, found.lines):
+        fewer = (*solver.decode_at[:i], *solver.decode_at[i + 1 :])
+        shares.append(least_share(model, photo, replace(solver, decode_at=fewer)))
+    assert max(shares) < 0.999
 
 
 def test_photos_that_cannot_be_compared_are_named(checkpoint: Path, tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""What a proxy recipe says: the pairs, the SR network, and the sources to compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from degflow_pipe.errors import UsageError
+from degflow_pipe.proxy.network import Budget
+from degflow_pipe.settings import override, read
+from degflow_pipe.training.data import DataSettings
+
+IMPLICIT = "implicit"
+SAME_SIZE = "same-size"
+
+
+@dataclass(frozen=True)
+class ProxyRecipe:
+    """A whole comparison; on the command line the options of `proxy` go before it.
+
+    data: the pairs, the checkpoint's own by default. test: other pairs, whose held-out scenes the
+    implicit network is tested on instead of those of `data`. network: `same-size`, `implicit`, or
+    one of spandrel's architectures, whose own arguments are `network_settings`. The others: see
+    `proxy.Asked` and `scales.AskedScales`.
+    """
+
+    data: DataSettings | None = None
+    test: DataSettings | None = None
+    network: str = SAME_SIZE
+    network_settings: dict[str, Any] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
+    level: str = ""
+    t_grid: str = "0.5:1.0:0.1"
+    scales: list[float] = field(default_factory=list)
+    added_noise: list[float] = field(default_factory=lambda: [0.0, 4.0])
+    seeds: int = 1
+    perceptual: str = "none"
+    budget: Budget = field(default_factory=Budget)
+
+    def __post_init__(self) -> None:
+        if self.network == IMPLICIT and self.level:
+            raise UsageError(
+                "--level is for networks of the same size: implicit is tested at every level"
+            )
+        if self.network != IMPLICIT and self.scales:
+            raise UsageError("--scales is for --network implicit: give --t-grid")
+        if self.network in (SAME_SIZE, IMPLICIT) and self.network_settings:
+            raise UsageError("network_settings are those of one of spandrel's architectures")
+        if self.network != IMPLICIT and self.test is not None:
+            raise UsageError("test is for network: implicit")
+
+
+def proxy_recipe(values: dict[str, Any]) -> ProxyRecipe:
+    """Check a recipe's mapping; raises UsageError naming the key that is wrong."""
+    values = {key: value for key, value in values.items() if key != "kind"}
+    for key in ("data", "test"):
+        if key in values:
+            values[key] = read(DataSettings, values[key], key)
+    if "budget" in values:
+        values["budget"] = override(Budget(), values["budget"], "budget")
+    return read(ProxyRecipe, values, "recipe")
