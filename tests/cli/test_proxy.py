@@ -111,8 +111,9 @@ def test_implicit_has_a_table_for_each_level(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--network", "large"), "--network must be one of same-size, implicit, got 'large'"),
-        (("--network", "implicit", "--level", "LR4"), "--level is for --network same-size"),
+        (("--network", "implicit", "--level", "LR4"), "--level is for networks of the same size"),
+        (("--network", "implicit", "--more-hr", "pairs"), "--more-hr is not for --network implic"),
+        (("--test", "pairs"), "--test is the folder of the pairs that `test` in a proxy recipe"),
         (("--scales", "2"), "--scales is for --network implicit"),
         (("--network", "implicit", "--scales", "two"), "--scales wants numbers"),
     ],
@@ -121,3 +122,45 @@ def test_options_of_the_other_network_are_refused(
     degflow: Run, ask: tuple[object, ...], folder: Path, options: tuple[str, ...], why: str
 ) -> None:
     assert why in degflow(*ask, *options, cwd=folder, code=2).error
+
+
+RECIPE = """
+kind: proxy
+sources: [bicubic, real]
+added_noise: [0]
+seeds: 2
+budget: {steps: 2, batch: 1, width: 8, blocks: 1}
+"""
+
+
+def test_a_recipe_says_what_options_do_not(degflow: Run, tiny: str, folder: Path) -> None:
+    (folder / "recipe.yaml").write_text(RECIPE)
+    ask = ("proxy", tiny, "pairs", "--recipe", "recipe.yaml", "--json")
+    found = degflow(*ask, "-o", "by-recipe", cwd=folder).json
+    assert (found["seeds"], found["steps"]) == (2, 2)
+    assert [(row["source"], row["added_noise"]) for row in found["rows"]] == [
+        ("bicubic", 0),
+        ("real", 0),
+    ]
+    over = degflow(*ask, "--seeds", 1, "--steps", 1, "-o", "over", cwd=folder).json
+    assert (over["seeds"], over["steps"], len(over["rows"])) == (1, 1, 2)
+    (folder / "run.yaml").write_text("kind: run")
+    wrong = degflow("proxy", tiny, "pairs", "--recipe", "run.yaml", cwd=folder, code=2)
+    assert "is a recipe of kind 'run', not 'proxy' or 'train'" in wrong.error
+
+
+def test_an_architecture_of_spandrel(degflow: Run, tiny: str, folder: Path) -> None:
+    pytest.importorskip("spandrel", reason="spandrel is not installed")
+    (folder / "rcan.yaml").write_text(
+        RECIPE + "network: RCAN\nnetwork_settings: {n_resgroups: 1, n_resblocks: 1, n_feats: 16}\n"
+    )
+    ask = ("proxy", tiny, "pairs", "--recipe", "rcan.yaml", "--seeds", 1, "-o", "rcan", "--json")
+    found = degflow(*ask, cwd=folder).json
+    assert found["network"] == "RCAN" and len(found["rows"]) == 2
+    again = degflow(*ask, cwd=folder)
+    assert again.json == found and "seed 0:" not in again.err, "kept"
+
+
+def test_a_network_that_is_not_there(degflow: Run, tiny: str, folder: Path) -> None:
+    error = degflow("proxy", tiny, "pairs", "--network", "large", cwd=folder, code=2).error
+    assert "large" in error and "same-size" in error and "implicit" in error

@@ -88,6 +88,26 @@ def test_every_level_of_the_held_out_scenes_is_tested(result: dict[str, Any]) ->
     assert (result["network"], result["scales"], result["steps"]) == ("implicit", [1.5, 2.5, 4], 2)
 
 
+def test_other_pairs_may_be_tested(
+    tiny_model: DegFlow, pairs: Path, asked: AskedScales, result: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of other scenes, levels and scales than those that are trained on."""
+    hr = np.ascontiguousarray(data.rocket()[:200, :240])
+    for name, sigma in (("HR", 0), ("LR3", 1.5)):
+        picture = cv2.GaussianBlur(hr, (0, 0), sigma) if sigma else hr
+        Image.fromarray(picture).save(tmp_path / f"z_{name}.png")
+    levels = [
+        {"name": "HR", "t": 0.0, "files": "*_HR.png"},
+        {"name": "x3", "t": 1.0, "files": "*_LR3.png"},
+    ]
+    other = replace(SETTINGS, s_max=3.0, validate="z", levels=levels)
+    elsewhere = replace(asked, test=(other, tmp_path), sources=("bicubic",))
+    found = proxy_scales(tiny_model, SETTINGS, pairs, elsewhere)
+    assert found["scenes"] == ["z"]
+    assert {name: level["s"] for name, level in found["levels"].items()} == {"x3": 3.0}
+    assert proxy_scales(tiny_model, SETTINGS, pairs, asked) == result
+
+
 def test_files_lie_in_the_folder_and_nothing_is_done_again(
     tiny_model: DegFlow, pairs: Path, asked: AskedScales, result: dict[str, Any]
 ) -> None:
