@@ -19,6 +19,7 @@ import torch
 from degflow_pipe import defaults, files
 from degflow_pipe.bench.limit import decoder_flops, level_seconds
 from degflow_pipe.bench.published import published_patch
+from degflow_pipe.bench.reading import reading_speed
 from degflow_pipe.checkpoint import write_checkpoint
 from degflow_pipe.degflow import DegFlow, noisy
 from degflow_pipe.engine import check_workers
@@ -96,6 +97,7 @@ def bench(
     - parts: seconds a patch of each part of the work, alone on one thread
     - peak_mb: the most memory that ours held beyond what the process, or on CUDA the GPU, ever held
       before
+    - reading: pairs a second that a DataLoader gets of the shards, and of a folder of their files
     - decoder_gflops: of one level of one patch; folder_seconds: for all of asked.folder
 
     Raises PhotoError where no patch can be cut from the photos.
@@ -119,6 +121,10 @@ def bench(
         run(recipe, model, batch=batch, workers=workers, progress=progress)
         ours = (time.perf_counter() - began) / len(patches)
         peak = _peak_mb(model) - before
+        with progress.task("reading", None):
+            reading = reading_speed(
+                folder / "shards", folder / "unpacked", asked.patch // 2, at_once
+            )
         with progress.task("published procedure", len(few)) as task:
             published, published_nfe = [], 0
             for hr in few:
@@ -152,6 +158,7 @@ def bench(
         "published_nfe": published_nfe,
         **difference,
         "parts": parts,
+        "reading": reading,
         "decoder_gflops": decoder_flops(model, patches[0]) / 1e9,
         "peak_mb": peak,
     }

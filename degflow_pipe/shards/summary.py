@@ -40,7 +40,8 @@ def read_summary(folder: Path) -> Summary:
     """
     if not files.is_folder(folder):
         raise ShardError(f"{folder}: no such folder of shards")
-    found = files.names(folder, ".json")
+    # What begins with a dot is a run's own.
+    found = [name for name in files.names(folder, ".json") if not name.startswith(".")]
     if len(found) != 1:
         raise ShardError(
             f"{folder}: no finished shards: NAME.json is written when all tars are, and "

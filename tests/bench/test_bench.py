@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from skimage import data
@@ -11,15 +12,20 @@ from skimage import data
 from degflow_pipe.bench.bench import Asked, bench, random_checkpoint
 from degflow_pipe.bench.limit import decoder_flops, level_seconds
 from degflow_pipe.bench.published import published_patch
+from degflow_pipe.bench.reading import _Folder, _unpacked, reading_speed
 from degflow_pipe.checkpoint import read_info
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import PhotoError, UsageError
-from degflow_pipe.levels import parse_t
+from degflow_pipe.levels import parse_t, parse_t_grid
 from degflow_pipe.model.config import PRESETS
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.photos import read_photo
 from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.shards.layout import ShardSettings
+from degflow_pipe.stages.generate import generate
+from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.stages.shard import shard
 
 HR = np.ascontiguousarray(data.coffee()[100:164, 200:264])
 LEVELS = parse_t("0.25,0.5,1")
@@ -62,6 +68,9 @@ def test_figures_belong_together(
     assert 1 < found["nfe"] < found["published_nfe"]
     assert found["share_within_1"] >= 0.999
     assert set(found["parts"]) == {"encode", "integrate", "decode", "noise", "code"}
+    assert min(found["reading"].values()) > 0 and set(found["reading"]) == {"shards", "folder"}
+    assert found["decoded"] == found["levels"], "the tiny checkpoint decodes each level"
+    assert found["of_limit_decoded"] == pytest.approx(found["of_limit"])
     assert found["folder_seconds"] == pytest.approx((12 + 6 + 9) * seconds["ours"])
 
 
@@ -85,3 +94,20 @@ def test_what_cannot_be_measured_is_refused(tiny_model: DegFlow, tmp_path: Path)
     for wrong in ({"patches": 0}, {"compare": 0}, {"keep": "some"}, {"picture_format": "gif"}):
         with pytest.raises(UsageError, match="--"):
             Asked(**wrong)
+
+
+def test_both_ways_of_reading_give_every_pair(
+    tiny_model: DegFlow, photo_folder: Path, tmp_path: Path
+) -> None:
+    store, shards = tmp_path / "store.zarr", tmp_path / "shards"
+    ingest([str(photo_folder)], store, tiny_model, patch=64)
+    pairs = generate(store, tiny_model, parse_t_grid("0.5:1.0:0.5")).pairs
+    shard(store, shards, ShardSettings(shard_size=10))
+    assert len(_unpacked(shards, tmp_path / "a")) == pairs
+    for lr, hr in _unpacked(shards, tmp_path / "b"):
+        assert cv2.imread(str(lr)).shape == cv2.imread(str(hr)).shape == (64, 64, 3)
+    speed = reading_speed(shards, tmp_path / "c", 32, 2)
+    assert min(speed.values()) > 0
+    plain = _Folder(_unpacked(shards, tmp_path / "d"), 32)
+    lr, hr = plain[0]
+    assert lr.shape == hr.shape == (3, 32, 32) and (lr - hr).abs().mean() < 0.2

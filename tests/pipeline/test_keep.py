@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from degflow_pipe import files
+from degflow_pipe import SRPairs, files, sr_pairs
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages import run as stage
 from degflow_pipe.stages.generate import LevelMaker
 from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
+from degflow_pipe.stages.verify import verify
 from degflow_pipe.store import Store
 
 
@@ -93,6 +94,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_shards(
     records = Store.open(Path(recipe.store).with_name("kept.zarr")).records()
     patches = sum(len(record.patches) for _, record in records)
     assert made - 100 < patches, "tars that were whole are not made again"
+    pairs = SRPairs(out)
+    assert len(pairs) == patches * 3 == sum(1 for _ in sr_pairs(out))
+    assert pairs[0][0].shape == (3, 64, 64)
+    assert verify(out)["damage"] == []
 
 
 def test_an_unknown_keep_is_refused(recipe: RunRecipe) -> None:

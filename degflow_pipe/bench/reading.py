@@ -1,0 +1,83 @@
+"""How fast a trainer reads: shards by `sr_pairs`, and the same pictures as a folder of files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import webdataset as wds
+from torch.utils.data import DataLoader, Dataset
+
+from degflow_pipe import files
+from degflow_pipe.reading.index import whole_shards
+from degflow_pipe.reading.stream import sr_pairs
+
+BATCH = 16
+
+
+class _Folder(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Pairs as a trainer reads them from files: decoded whole, then cropped, flipped and turned."""
+
+    def __init__(self, pairs: list[tuple[Path, Path]], crop: int) -> None:
+        self._pairs, self._crop = pairs, crop
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        y, x, flip, turns = torch.randint(1 << 30, (4,)).tolist()
+        found = []
+        for path in self._pairs[i]:
+            read = cv2.imread(str(path))
+            assert read is not None  # written from the tars just now
+            picture = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
+            top, left = (
+                place % (side - self._crop + 1)
+                for place, side in zip((y, x), picture.shape, strict=False)
+            )
+            picture = picture[top : top + self._crop, left : left + self._crop]
+            picture = np.rot90(picture[:, :: 1 - 2 * (flip % 2)], turns % 4).copy()
+            found.append(torch.from_numpy(picture).permute(2, 0, 1).float().div(255))
+        return found[0], found[1]
+
+
+def reading_speed(shards: Path, folder: Path, crop: int, workers: int) -> dict[str, float]:
+    """Pairs a second of one shuffled epoch each, in batches of BATCH, files in the page cache.
+
+    shards: finished ones of layout `pairs`; folder: an empty one for the same pictures as files;
+    crop: side of the crops in pixels; workers: processes that read.
+    """
+    pairs = _unpacked(shards, folder)
+    stream = sr_pairs(shards, crop=crop, batch=BATCH)
+    plain = _Folder(pairs, crop)
+    return {
+        "shards": _pairs_a_second(DataLoader(stream, batch_size=None, num_workers=workers)),
+        "folder": _pairs_a_second(
+            DataLoader(plain, batch_size=BATCH, shuffle=True, num_workers=workers)
+        ),
+    }
+
+
+def _unpacked(shards: Path, folder: Path) -> list[tuple[Path, Path]]:
+    """The (LR, HR) files of all pairs, bytes as they are in the tars."""
+    found = whole_shards(shards)
+    tars = [str(found.folder / name) for name in found.tars]
+    pairs: list[tuple[Path, Path]] = []
+    for sample in wds.WebDataset(tars, shardshuffle=False, empty_check=False):
+        names = {name[:2]: name for name in sample if name.startswith(("hr.", "lr."))}
+        paths = {side: folder / f"{len(pairs):08d}.{name}" for side, name in names.items()}
+        for side, path in paths.items():
+            files.write_bytes(path, sample[names[side]])
+        pairs.append((paths["lr"], paths["hr"]))
+    return pairs
+
+
+def _pairs_a_second(batches: Iterable[tuple[torch.Tensor, ...]]) -> float:
+    began, count = time.perf_counter(), 0
+    for batch in batches:
+        count += len(batch[0])
+    return count / (time.perf_counter() - began)
