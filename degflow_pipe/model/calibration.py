@@ -1,4 +1,4 @@
-"""What a checkpoint knows of its camera beside the networks: scales, blurs and noise."""
+"""What a checkpoint knows of its camera beside the networks: scales and noise."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ class Calibration:
     """Measured by `calibrate`.
 
     scales: [s, t] pairs, both rising, from [1, 0] to t = 1: the level whose equivalent blur is that
-    of scale s. blurs: [t, sigma] pairs: the equivalent blur of generated LR in pixels, the sigma of
-    the Gaussian that best turns HR into it.
+    of scale s.
     """
 
     scales: list[list[float]]
-    blurs: list[list[float]]
     noise: NoiseModel
 
     def __post_init__(self) -> None:
@@ -52,5 +50,5 @@ class Calibration:
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
         """Raises UsageError naming the key that is wrong."""
         if not isinstance(data, dict) or not isinstance(data.get("noise"), dict):
-            raise UsageError("calibration must be a mapping with scales, blurs and noise")
+            raise UsageError("calibration must be a mapping with scales and noise")
         return read(cls, {**data, "noise": NoiseModel.from_dict(data["noise"])}, "calibration")

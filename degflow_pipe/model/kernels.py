@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 DERIVATIVES = ("dx", "dy", "dxx", "dyy", "dxy")
+ORDERS = tuple(len(name) - 1 for name in DERIVATIVES)
 LENGTHS = (64, 16, 4)
 """Pixels between the nodes of a weight's coarse, middle and fine part."""
 RING = 4

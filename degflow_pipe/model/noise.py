@@ -83,11 +83,18 @@ class NoiseModel:
 
     Below the first knot the noise has the share of that knot's power that `onset` says: a camera's
     noise is the same at every scale, but HR brings its own, which a blur must first take away.
-    onset: [t, share in [0, 1]] pairs, t rising from 0 to the first knot's.
+    onset: [t, share in [0, 1]] pairs, t rising from 0 to the first knot's. blurs: [t, sigma]
+    pairs, t rising from 0 to 1, sigma not falling: equivalent blur of generated LR in pixels, the
+    sigma of the Gaussian that best turns HR into it.
+
+    Kernels differ from one another in proportion to their size: the weight of an n-th derivative
+    goes as sigma to the n. As derivatives grow by as much where LR is sharper, what the kernels
+    draw in pictures of no scale of their own stays the same.
     """
 
     knots: list[KnotNoise]
     onset: list[list[float]]
+    blurs: list[list[float]]
 
     def __post_init__(self) -> None:
         times = [knot.t for knot in self.knots]
@@ -98,6 +105,20 @@ class NoiseModel:
         steps, shares = ([pair[i] for pair in self.onset] for i in (0, 1))
         if steps != sorted(set(steps)) or not all(0 <= v <= 1 for v in (*steps, *shares)):
             raise UsageError(f"noise.onset must rise in t, all in [0, 1], got {self.onset}")
+        if len(self.blurs) < 2 or any(len(pair) != 2 for pair in self.blurs):
+            raise UsageError(f"noise.blurs must be pairs [t, sigma], got {self.blurs}")
+        levels, sigmas = ([pair[i] for pair in self.blurs] for i in (0, 1))
+        if (
+            (levels[0], levels[-1]) != (0, 1)
+            or levels != sorted(set(levels))
+            or sigmas != sorted(sigmas)
+            or not 0 <= sigmas[0] < sigmas[-1] <= MOST
+            or self._sigma(times[0]) <= 0
+        ):
+            raise UsageError(
+                f"noise.blurs must go from t = 0 to 1, sigma from 0 up and above 0 at the knots, "
+                f"got {self.blurs}"
+            )
 
     @property
     def digest(self) -> str:
@@ -132,6 +153,8 @@ class NoiseModel:
                 colours = torch.tensordot(torch.tensor(axes).T, fields, 1)
                 noise += torch.from_numpy(np.sqrt(variance * share)) * colours
             variances = np.reshape(knot.kernels, (-1, len(kernels.LENGTHS), 3, 3)) * share
+            size = (self._sigma(t) / self._sigma(knot.t)) ** 2
+            variances *= np.power(size, kernels.ORDERS)[:, None, None, None]
             kernels_drawn += kernels.drawn(variances, picture, rng)
         return np.asarray(noise.permute(1, 2, 0)) + kernels_drawn
 
@@ -145,6 +168,10 @@ class NoiseModel:
             if t <= b.t:
                 return a, b, (t - a.t) / (b.t - a.t)
         return None, last, 1.0
+
+    def _sigma(self, t: float) -> float:
+        levels, sigmas = zip(*self.blurs, strict=True)
+        return float(np.interp(t, levels, sigmas))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

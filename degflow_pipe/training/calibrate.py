@@ -65,14 +65,15 @@ def calibrate(
                 made.append(generated_blurs(model, pictures[0], levels.tolist()))
                 real.append(_real_blurs(pictures))
             task.advance()
-    blurs = np.column_stack([levels, np.mean(made, axis=0)])
+    # As a rising curve: what falls back is held.
+    blurs = np.column_stack([levels, np.maximum.accumulate(np.mean(made, axis=0))])
     s_of_pairs = [data.scale_of_t(level.t) for level in data.pair_levels]
     found = Calibration(
         scales=_scales(s_of_pairs, np.nanmean(real, axis=0), blurs),
-        blurs=np.round(blurs, 4).tolist(),
         noise=NoiseModel(
             knots=[fit.fitted(t) for t, fit in fits.items()],
             onset=_onset(blurs, min(fits)),
+            blurs=np.round(blurs, 4).tolist(),
         ),
     )
     info = replace(read_info(folder), calibration=found)
@@ -117,8 +118,7 @@ def _real_blurs(pictures: list[np.ndarray | None]) -> list[float]:
 
 def _scales(s_known: list[float], sigma_known: np.ndarray, blurs: np.ndarray) -> list[list[float]]:
     """[s, t] by equal blur, at STEPS equal steps of s; see the module for the law between."""
-    # Generated blur as a rising curve: what falls back is held.
-    rising = np.maximum.accumulate(blurs[:, 1])
+    rising = blurs[:, 1]
     if not np.all(np.diff(sigma_known) > 0) or rising[-1] <= 0:
         raise DataError(
             f"the blur of the pairs does not grow with the scale: {np.round(sigma_known, 2)} "
@@ -147,7 +147,7 @@ def _strictly_rising(table: list[list[float]]) -> list[list[float]]:
 
 def _onset(blurs: np.ndarray, first: float) -> list[list[float]]:
     """Share of the first knot's noise by t: that of white noise in HR that the blur has taken."""
-    taken = np.array([_white_noise_taken(sigma) for sigma in np.maximum.accumulate(blurs[:, 1])])
+    taken = np.array([_white_noise_taken(sigma) for sigma in blurs[:, 1]])
     at_knot = float(np.interp(first, blurs[:, 0], taken))
     t = np.unique([*blurs[blurs[:, 0] < first, 0], first])
     share = np.interp(t, blurs[:, 0], taken) / max(at_knot, 1e-9)

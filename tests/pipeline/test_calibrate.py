@@ -95,7 +95,7 @@ def test_the_level_of_a_scale_has_that_scales_blur(
 ) -> None:
     """LR at s = 4 is blurred by 2 pixels or what the model makes of it; s² decides between."""
     assert calibrated.calibration is not None
-    blur_of = dict(calibrated.calibration.blurs)
+    blur_of = dict(calibrated.calibration.noise.blurs)
     s = 3.0
     t = calibrated.t_of_scale(s)
     sigma = np.interp(t, list(blur_of), np.maximum.accumulate(list(blur_of.values())))
@@ -152,11 +152,12 @@ def test_a_fit_finds_the_noise_that_was_added() -> None:
                 }
             ],
             "onset": [[0.0, 0.0], [1.0, 1.0]],
+            "blurs": [[0.0, 0.0], [1.0, 1.5]],
         }
     )
     fit = NoiseFit()
     fit.add(clean.astype(np.float32), true.add(clean, 1.0, noise_rng(0, clean, 1.0)))
-    found = NoiseModel([fit.fitted(1.0)], true.onset)
+    found = NoiseModel([fit.fitted(1.0)], true.onset, true.blurs)
     again = found.add(clean, 1.0, noise_rng(1, clean, 1.0)).astype(np.float32) - clean
     wanted = true.add(clean, 1.0, noise_rng(2, clean, 1.0)).astype(np.float32) - clean
     np.testing.assert_allclose(
@@ -197,7 +198,9 @@ def test_a_fit_finds_the_kernels_that_were_drawn() -> None:
     found = np.reshape(knot.kernels, true.shape).sum(1).mean((1, 2))
     np.testing.assert_allclose(found, [0.09, 0.09, 0.16, 0.16, 0], atol=0.04)
     # What the kernels draw is no noise of the fields: together they have the power that was added.
-    again = NoiseModel([knot], [[0.0, 0.0], [1.0, 1.0]]).drawn(clean, 1.0, rng)
+    again = NoiseModel([knot], [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.5]]).drawn(
+        clean, 1.0, rng
+    )
     np.testing.assert_allclose(again.var((0, 1)), (real - clean).var((0, 1)), rtol=0.25)
 
 
@@ -214,10 +217,10 @@ def test_noise_that_ends_at_a_frequency_is_not_smeared_beyond_it() -> None:
         gain=[1.0] * 9,
         kernels=[[0.0] * 9] * KERNELS,
     )
-    true = NoiseModel([knot], [[0.0, 0.0], [1.0, 1.0]])
+    true = NoiseModel([knot], [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.5]])
     fit = NoiseFit()
     fit.add(clean.astype(np.float32), true.add(clean, 1.0, noise_rng(0, clean, 1.0)))
-    found = NoiseModel([fit.fitted(1.0)], true.onset)
+    found = NoiseModel([fit.fitted(1.0)], true.onset, true.blurs)
 
     def power_of(model: NoiseModel, seed: int) -> np.ndarray:
         noise = model.add(clean, 1.0, noise_rng(seed, clean, 1.0)).astype(np.float32) - clean
