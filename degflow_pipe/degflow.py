@@ -73,15 +73,33 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """`float32` or `bfloat16`; `auto` is bfloat16 on CUDA. Raises UsageError for another name."""
+    if name not in PRECISIONS:
+        raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, got {name!r}")
+    if name == "auto":
+        return "bfloat16" if device.type == "cuda" else "float32"
+    return name
+
+
 class DegFlow:
     """A checkpoint's networks, ready to degrade HR pictures to any level.
 
     A level's picture depends on the picture, the checkpoint and t alone. On the CPU the samples of
     a batch are computed one by one, because the kernels chosen for another batch size round
     otherwise; on CUDA they are computed together, and bytes repeat at the same batch.
+
+    precision: `float32`, or `bfloat16` for the products of the decoder, which is most of the
+    arithmetic; encoder and velocity, whose errors add up along the path, keep float32.
     """
 
-    def __init__(self, rae: RAE, velocity: VelocityNet, model: ModelConfig) -> None:
+    def __init__(
+        self, rae: RAE, velocity: VelocityNet, model: ModelConfig, precision: str = "float32"
+    ) -> None:
+        self.precision = precision
         self.rae = rae.eval()
         self.velocity = velocity.eval()
         self.model = model
@@ -94,12 +112,15 @@ class DegFlow:
         """Held by the thread that computes on a GPU: its memory is that of one batch."""
 
     @classmethod
-    def load(cls, path_or_name: str, device: str = "auto") -> DegFlow:
+    def load(cls, path_or_name: str, device: str = "auto", precision: str = "auto") -> DegFlow:
         """Load a checkpoint folder, or a shipped checkpoint by name, onto a device.
 
-        Raises CheckpointError where it is missing or does not fit, UsageError for a wrong device.
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 on CUDA, float32 on the CPU. Raises
+        CheckpointError where the checkpoint is missing or does not fit, UsageError for a wrong
+        device or precision.
         """
         chosen = choose_device(device)
+        precision = choose_precision(precision, chosen)
         folder = find_checkpoint(path_or_name)
         info = read_info(folder)
         weights = read_weights(folder, info)
@@ -112,7 +133,7 @@ class DegFlow:
             reason = " ".join(str(error).split())
             raise CheckpointError(f"{folder}: weights do not fit config.json: {reason}") from error
         parts.to(chosen)
-        face = cls(rae, velocity, info.model)
+        face = cls(rae, velocity, info.model, precision)
         face.info = info
         return face
 
@@ -181,10 +202,10 @@ class DegFlow:
                 lambda *features: self.rae.decoder.prepare(_rae.Skips(*features)), *skips.features
             )
         for z in z_t.to(self.device).unbind(1):
-            # Not around the yield, which would lend the mode to the caller.
-            with torch.inference_mode():
+            # Not around the yield, which would lend the modes to the caller.
+            with torch.inference_mode(), self._autocast():
                 pictures = self._by_sample(lambda *x: (self.rae.decoder.decode(*x),), z, *prepared)
-                picture = crop(pictures[0], skips.size).clamp(-1, 1).add(1).mul(0.5)
+                picture = crop(pictures[0].float(), skips.size).clamp(-1, 1).add(1).mul(0.5)
             yield picture
 
     def levels(
@@ -253,6 +274,10 @@ class DegFlow:
         """
         assert self.info is not None
         return self.info.t_of_scale(s)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        enabled = self.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def _by_sample(
         self, compute: Callable[..., tuple[Tensor, ...]], *batch: Tensor

@@ -31,7 +31,8 @@ class LazyPairs(Dataset[Sample]):
 
     store: its folder. checkpoint: the one that made its latents. t or scales: (low, high) that the
     level, or its SR scale, is drawn from evenly; t from 0.1 to 1 by default. noise, seed: see
-    `DegFlow.degrade`; the seed settles the levels too. device: `cpu` for workers of a DataLoader.
+    `DegFlow.degrade`; the seed settles the levels too. device: `cpu` for workers of a DataLoader;
+    on CUDA the decoder computes in bfloat16, as `generate` does.
 
     Raises StoreError for a store that is missing, empty or of another checkpoint, CheckpointError,
     UsageError for levels that the checkpoint does not have.

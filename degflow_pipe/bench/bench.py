@@ -37,7 +37,7 @@ from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.stages.common import one_thread_each
 from degflow_pipe.stages.recipe import KEEP, IngestSettings, LevelSettings, RunRecipe
 from degflow_pipe.stages.run import run
-from degflow_pipe.training.tune_solver import converged, largest_difference, solved
+from degflow_pipe.training.tune_solver import converged, exact, largest_difference, solved
 
 A_PHOTO = 16
 """Patches in each of the photos that the run is fed with."""
@@ -85,8 +85,8 @@ def bench(
 ) -> dict[str, Any]:
     """Measure everything in one run, in a temporary folder.
 
-    against: the model of the published procedure; the same one by default. Returns device, workers,
-    patches, levels, load_before (the machine's, over a minute), and
+    against: the model of the published procedure; the same one by default. Returns device,
+    precision, workers, patches, levels, load_before (the machine's, over a minute), and
 
     - seconds a patch of ours (end to end: photos to shards), published, and limit, of the decoder
       at every level; patches_a_second and lr_a_second of ours; speedup = published / ours;
@@ -129,7 +129,7 @@ def bench(
             published, published_nfe = [], 0
             for hr in few:
                 began = time.perf_counter()
-                published_nfe = published_patch(against or model, hr, grid.t, folder)
+                published_nfe = published_patch(exact(against or model), hr, grid.t, folder)
                 published.append(time.perf_counter() - began)
                 task.advance()
     with one_thread_each(model):
@@ -143,6 +143,7 @@ def bench(
     seconds = {"ours": ours, "published": float(np.mean(published)), "limit": level * len(grid)}
     result = {
         "device": _device(model),
+        "precision": model.precision,
         "load_before": load,
         "workers": at_once,
         "patches": len(patches),
@@ -255,7 +256,7 @@ def _difference(model: DegFlow, patches: np.ndarray, grid: Grid) -> dict[str, fl
     """LR without noise against a solve at 1e-6."""
     largest, within = 0, []
     for hr in patches:
-        wanted = solved(model, hr, grid.t, converged(model))
+        wanted = solved(exact(model), hr, grid.t, converged(model))
         difference = largest_difference(solved(model, hr, grid.t), wanted)
         largest = max(largest, int(difference.max()))
         within.append(float((difference <= 1).mean()))

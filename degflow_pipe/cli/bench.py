@@ -44,6 +44,7 @@ def bench(
         typer.Option(help="Also tell the time that these photos would take."),
     ] = None,
     device: o.Device = "auto",
+    precision: o.Precision = "auto",
     batch: o.Batch = defaults.BATCH,
     workers: o.Workers = 0,
     json: o.Json = False,
@@ -64,7 +65,7 @@ def bench(
         grid = LevelSettings(t_grid, t, scales).grid(read_info(find_checkpoint(chosen)))
         result = measure(
             photos,
-            DegFlow.load(chosen, device),
+            DegFlow.load(chosen, device, precision),
             grid,
             asked,
             against=None if against is None else DegFlow.load(against, device),

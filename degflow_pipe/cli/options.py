@@ -15,6 +15,12 @@ Checkpoint = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 StorePath = Annotated[Path, typer.Option("--store", help="The store, a zarr folder.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision", help="Of the decoder: float32, bfloat16, or auto, bfloat16 on a GPU."
+    ),
+]
 Batch = Annotated[int, typer.Option("--batch", help="Patches computed at once on a GPU.")]
 Workers = Annotated[int, typer.Option("--workers", help="Units of work at once; 0: one a core.")]
 Format = Annotated[str, typer.Option("--format", help="png, webp (lossless) or jpeg:QUALITY.")]

@@ -22,10 +22,10 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _load(checkpoint: str, device: str) -> DegFlow:
+def _load(checkpoint: str, device: str, precision: str = "auto") -> DegFlow:
     from degflow_pipe.degflow import DegFlow
 
-    return DegFlow.load(checkpoint, device)
+    return DegFlow.load(checkpoint, device, precision)
 
 
 def _grid(checkpoint: str, t_grid: str | None, t: str | None, scales: str | None) -> Grid:
@@ -92,6 +92,7 @@ def generate(
     store: o.StorePath = o.STORE,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     device: o.Device = "auto",
+    precision: o.Precision = "auto",
     batch: o.Batch = defaults.BATCH,
     workers: o.Workers = 0,
     json: o.Json = False,
@@ -100,7 +101,7 @@ def generate(
     grid = _grid(checkpoint, t_grid, t, scales)
     from degflow_pipe.stages.generate import generate as stage
 
-    model = _load(checkpoint, device)
+    model = _load(checkpoint, device, precision)
     summary = stage(
         store,
         model,
@@ -170,6 +171,7 @@ def run(
         ),
     ] = None,
     device: o.Device = "auto",
+    precision: o.Precision = "auto",
     batch: o.Batch = defaults.BATCH,
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
@@ -187,7 +189,7 @@ def run(
 
     summary = stage(
         settings,
-        _load(settings.checkpoint, device),
+        _load(settings.checkpoint, device, precision),
         batch=batch,
         workers=workers,
         overwrite=overwrite,
@@ -235,6 +237,7 @@ def preview(
     side: Annotated[int, typer.Option(help="Side of the piece shown, in pixels.")] = 256,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     device: o.Device = "auto",
+    precision: o.Precision = "auto",
     json: o.Json = False,
 ) -> None:
     """HR and levels of the middle of one photo, side by side (by default t = 0.2 to 1.0)."""
@@ -243,7 +246,11 @@ def preview(
     grid = _grid(checkpoint, t_grid, t, scales)
     from degflow_pipe.stages.run import preview as stage
 
-    show(stage(photo, out, _load(checkpoint, device), grid, side, noise, seed), json, "preview")
+    show(
+        stage(photo, out, _load(checkpoint, device, precision), grid, side, noise, seed),
+        json,
+        "preview",
+    )
 
 
 def degrade(
@@ -260,6 +267,7 @@ def degrade(
     ] = False,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     device: o.Device = "auto",
+    precision: o.Precision = "auto",
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
@@ -270,7 +278,7 @@ def degrade(
     summary = stage(
         photos,
         out,
-        _load(checkpoint, device),
+        _load(checkpoint, device, precision),
         _grid(checkpoint, t_grid, t, scales),
         names=names_of_scales(scales) if scales else None,
         noise=noise,

@@ -181,12 +181,12 @@ class NoiseModel:
         """Raises UsageError naming the key that is wrong."""
         try:
             knots = [read(KnotNoise, knot, "noise.knots") for knot in data.get("knots", [])]
+            return read(cls, {**data, "knots": knots}, "noise")
         except UsageError as error:
             raise UsageError(
                 f"{error}: delete calibration from config.json and run `degflow-pipe calibrate` "
                 "again"
             ) from error
-        return read(cls, {**data, "knots": knots}, "noise")
 
 
 def noise_rng(seed: int, hr: np.ndarray, t: float) -> np.random.Generator:

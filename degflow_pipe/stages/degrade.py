@@ -37,6 +37,7 @@ class DegradeSummary:
     out: str
     t: list[float]
     noise: str
+    precision: str
     photos: int = 0
     pictures: int = 0
     known: int = 0
@@ -79,11 +80,13 @@ def degrade(
     if len(names) != len(grid):
         raise UsageError(f"two of the scales stand for the same level: {', '.join(names)}")
     found = _photos(photos, out)
-    summary = DegradeSummary(str(out), grid.t, "none" if noise_model is None else "calibrated")
+    carried = "none" if noise_model is None else "calibrated"
+    summary = DegradeSummary(str(out), grid.t, carried, model.precision)
     key = {
         "checkpoint": checkpoint_id(model),
         "levels": dict(zip(names, grid.t, strict=True)),
         "noise": None if noise_model is None else [noise_model.digest, seed],
+        "precision": model.precision,
         "ending": encoding.ending,
         "format": picture_format,
     }

@@ -26,15 +26,16 @@ from degflow_pipe.store import Store
 class GenerateSummary:
     """What a generate did. pairs: LR pictures made now; known: those that were there.
 
-    noise: what the LR carries, see `levels.Grid`. evaluations: of v for a patch, None where nothing
-    was left to make. batch: patches computed at once, the least where a GPU's memory did not do for
-    what was asked.
+    noise: what the LR carries, see `levels.Grid`. precision: of the decoder. evaluations: of v for
+    a patch, None where nothing was left to make. batch: patches computed at once, the least where a
+    GPU's memory did not do for what was asked.
     """
 
     store: str
     grid: str
     t: list[float]
     noise: str
+    precision: str
     evaluations: int | None
     batch: int
     patches: int = 0
@@ -91,6 +92,7 @@ def generate(
         grid=grid.name,
         t=grid.t,
         noise=grid.noise,
+        precision=model.precision,
         evaluations=evaluations,
         batch=maker.batches.least,
         patches=sum(counts.values()),
@@ -180,5 +182,6 @@ def generate_unit(unit: int, store: Store, maker: LevelMaker) -> int:
     lr = np.empty((len(hr), len(maker.grid), *hr.shape[1:]), np.uint8)
     for i in range(0, len(hr), size):
         lr[i : i + size] = maker.levels(hr[i : i + size], latents[i : i + size])
-    store.write_levels(maker.grid, unit, lr, maker.batches.used)
+    used = {**maker.batches.used, "precision": maker.batches.model.precision}
+    store.write_levels(maker.grid, unit, lr, used)
     return maker.batches.model.evaluations

@@ -87,7 +87,7 @@ def tune_solver(
     shipped checkpoint by name.
     """
     folder = own_checkpoint(checkpoint)
-    model = DegFlow.load(checkpoint, device)
+    model = DegFlow.load(checkpoint, device, "float32")
     before = model.model.solver
     pictures = _pictures(photos)
     levels = parse_t_grid(GRID).t
@@ -206,6 +206,11 @@ def _told(solver: SolverConfig) -> str:
 def converged(model: DegFlow) -> SolverConfig:
     """The solve that others are held against, rtol = atol = 1e-6."""
     return _adaptive(REFERENCE_TOLERANCE, model.model.solver.t_start)
+
+
+def exact(model: DegFlow) -> DegFlow:
+    """The same networks in float32."""
+    return DegFlow(model.rae, model.velocity, model.model)
 
 
 def solved(

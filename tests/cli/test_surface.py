@@ -18,6 +18,7 @@ from degflow_pipe.stages.recipe import RunRecipe, load_recipe, run_recipe
 from degflow_pipe.version import __version__
 
 LEVELS = {"--t-grid": "str", "--t": "str", "--scales": "str"}
+PRECISION = {"--precision": "str = auto"}
 COMPUTE = {"--device": "str = auto", "--batch": "int = 8", "--workers": "int = 0"}
 NOISE = {"--noise": "str = auto", "--seed": "int = 0"}
 CHECKPOINT = {"--checkpoint": "str = city100-compact"}
@@ -38,7 +39,15 @@ SURFACE: dict[str, dict[str, str]] = {
         **COMPUTE,
         **JSON,
     },
-    "generate": {**LEVELS, **NOISE, **STORE, **CHECKPOINT, **COMPUTE, **JSON},
+    "generate": {
+        **LEVELS,
+        **NOISE,
+        **STORE,
+        **CHECKPOINT,
+        **PRECISION,
+        **COMPUTE,
+        **JSON,
+    },
     "shard": {
         "--out -o": "Path = shards",
         "--grid": "str",
@@ -54,6 +63,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "run": {
+        **PRECISION,
         "RECIPE": "str, required",
         "PHOTOS": "str, several",
         "--keep": "str",
@@ -69,6 +79,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "preview": {
+        **PRECISION,
         "PHOTO": "Path, required",
         "--out -o": "Path = strip.png",
         "--side": "int = 256",
@@ -79,6 +90,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "degrade": {
+        **PRECISION,
         "PHOTOS": "str, required, several",
         "--out -o": "Path = lr",
         "--format": "str = png",
@@ -165,6 +177,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "bench": {
+        **PRECISION,
         "PHOTOS": "str, required, several",
         "--against": "str",
         "--random": "str",

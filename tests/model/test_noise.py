@@ -217,6 +217,10 @@ def test_a_model_of_an_older_version_is_to_be_measured_again() -> None:
     data["knots"][0]["axes"] = data["knots"][0].pop("flat_axes")
     with pytest.raises(UsageError, match=r"noise.knots has no key 'axes'.*calibrate` again"):
         NoiseModel.from_dict(data)
+    data = model_of([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
+    del data["blurs"]
+    with pytest.raises(UsageError, match=r"noise lacks blurs.*calibrate` again"):
+        NoiseModel.from_dict(data)
 
 
 @pytest.mark.parametrize("name", ["flat_axes", "edge_axes", "flat", "edge", "gain", "kernels"])

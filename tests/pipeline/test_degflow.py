@@ -20,7 +20,7 @@ from degflow_pipe.checkpoint import find_checkpoint, read_info, read_weights, wr
 from degflow_pipe.degflow import DegFlow, choose_device
 from degflow_pipe.errors import CheckpointError, DegflowError, UsageError
 from degflow_pipe.model.config import ModelConfig, SolverConfig
-from degflow_pipe.pictures import to_tensor
+from degflow_pipe.pictures import to_picture, to_tensor
 
 LEVELS = [0.2, 0.55, 1.0]
 
@@ -108,6 +108,24 @@ def test_the_three_steps_are_the_one_call(tiny_model: DegFlow) -> None:
     assert torch.equal(pictures, tiny_model.degrade(x, LEVELS))
     for i in range(3):
         assert torch.equal(tiny_model.decode(path[:, i], skips), pictures[:, i])
+
+
+def test_bfloat16_is_for_the_decoder_and_changes_pictures_by_no_more_than_a_grey_level(
+    tiny: str, tiny_model: DegFlow, hr: Tensor
+) -> None:
+    coarse = DegFlow.load(tiny, "cpu", "bfloat16")
+    assert (coarse.precision, tiny_model.precision) == ("bfloat16", "float32")
+    z, skips = coarse.encode(hr)
+    assert torch.equal(z, tiny_model.encode(hr)[0])
+    path = coarse.trajectory(z, LEVELS, skips)
+    assert torch.equal(path, tiny_model.trajectory(z, LEVELS, skips))
+    made, wanted = (m.decode(path, skips) for m in (coarse, tiny_model))
+    assert made.dtype == torch.float32 and not torch.equal(made, wanted)
+    difference = to_picture(made.flatten(0, 1)).astype(int) - to_picture(wanted.flatten(0, 1))
+    assert (abs(difference) <= 1).mean() > 0.999
+    assert not torch.is_autocast_enabled("cpu")
+    with pytest.raises(UsageError, match="--precision must be one of auto, float32, bfloat16"):
+        DegFlow.load(tiny, "cpu", "half")
 
 
 DECODED = (0.0, 0.2, 0.5, 1.0)
