@@ -78,11 +78,13 @@ def proxy(
     from degflow_pipe.errors import UsageError
     from degflow_pipe.evaluation.evaluate import data_of
     from degflow_pipe.levels import parse_numbers, parse_t_grid
+    from degflow_pipe.progress import Silent
     from degflow_pipe.proxy.architectures import Architecture
     from degflow_pipe.proxy.proxy import Asked
     from degflow_pipe.proxy.proxy import proxy as same_size
     from degflow_pipe.proxy.recipe import IMPLICIT
     from degflow_pipe.proxy.scales import AskedScales, default_scales, proxy_scales
+    from degflow_pipe.proxy.share import processes_of
 
     said: dict[str, Any] = {
         "network": network,
@@ -119,14 +121,16 @@ def proxy(
         "perceptual": settings.perceptual,
         "budget": settings.budget,
     }
-    model = DegFlow.load(checkpoint, device)
+    processes = processes_of(device)
+    model = DegFlow.load(checkpoint, device if processes is None else str(processes.device))
+    progress = TerminalProgress() if processes is None or processes.first else Silent()
     data = settings.data or data_of(model)
     if implicit:
         tested = None if test is None or settings.test is None else (settings.test, test)
         every = AskedScales(
             scales=tuple(settings.scales) or default_scales(data.s_max), test=tested, **shared
         )
-        result = proxy_scales(model, data, pairs, every, TerminalProgress())
+        result = proxy_scales(model, data, pairs, every, progress, processes)
     else:
         asked = Asked(
             grid=parse_t_grid(settings.t_grid),
@@ -135,8 +139,9 @@ def proxy(
             network=Architecture(settings.network, settings.network_settings),
             **shared,
         )
-        result = same_size(model, data, pairs, asked, TerminalProgress())
-    show_proxy(result, json, checkpoint)
+        result = same_size(model, data, pairs, asked, progress, processes)
+    if result is not None:
+        show_proxy(result, json, checkpoint)
 
 
 def _recipe(recipe: str | None, given: dict[str, Any], steps: int | None) -> ProxyRecipe:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ from degflow_pipe.proxy.comparison import (
 )
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.network import Budget, restored, train
+from degflow_pipe.proxy.share import share
 from degflow_pipe.proxy.sources import Place, Source, by_hand, held
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
 from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
+from degflow_pipe.training.processes import Processes
 
 BY_HAND = ("bicubic", "gaussian", "esrgan_style", "bsrgan_style")
 OURS = ("ours_clean", "ours", "ours_grid_clean", "ours_grid", "ours_more")
@@ -83,8 +85,13 @@ class Asked:
 
 
 def proxy(
-    model: DegFlow, data: DataSettings, root: Path, asked: Asked, progress: Progress | None = None
-) -> dict[str, Any]:
+    model: DegFlow,
+    data: DataSettings,
+    root: Path,
+    asked: Asked,
+    progress: Progress | None = None,
+    processes: Processes | None = None,
+) -> dict[str, Any] | None:
     """Train on each source and test on the held-out real pairs.
 
     Returns checkpoint, level, t, grid, network, seeds, steps, perceptual, scenes; rows: for each
@@ -93,15 +100,16 @@ def proxy(
     it closes; best: by source, the added noise of its highest PSNR. Finished trainings are kept in
     asked.out and not done again. Raises UsageError for a level, a noise model or a network that is
     not there, DataError for wrong pairs and for a level that no scene for training or none held out
-    has.
+    has. processes: see `share`; None is returned in all of them but the first.
     """
     asked.network.build(asked.budget)  # says what is wrong before anything is read
     work = _Work(model, data, root, asked, progress or Silent())
+    trainings = list(product(work.names, asked.added_noise, range(asked.seeds)))
+    if not share(processes, trainings, work.prepare, lambda one: work.run(*one)):
+        return None
     found: dict[tuple[str, float], list[Figures]] = {}
-    for name in work.names:
-        for noise in asked.added_noise:
-            for seed in range(asked.seeds):
-                found.setdefault((name, noise), []).append(work.run(name, noise, seed))
+    for name, noise, seed in trainings:
+        found.setdefault((name, noise), []).append(work.run(name, noise, seed))
     table = rows(found)
     assert model.info is not None
     result = {
@@ -293,6 +301,11 @@ class _Work:
             lr.append(pair[0])
             hr.append(pair[1])
         return np.stack(lr), np.stack(hr)
+
+    def prepare(self) -> None:
+        """Generate what the sources hold."""
+        for name in self.names:
+            self._source(name)
 
     def _source(self, name: str) -> Source:
         if name not in self._sources:

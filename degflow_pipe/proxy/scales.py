@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,10 +40,12 @@ from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.implicit import Crops, ImplicitSR, enlarged, train_implicit
 from degflow_pipe.proxy.network import Budget
 from degflow_pipe.proxy.proxy import having, rows
+from degflow_pipe.proxy.share import share
 from degflow_pipe.proxy.sources import best_sigma
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
 from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
+from degflow_pipe.training.processes import Processes
 
 SOURCES = ("bicubic", "gaussian", "ours_clean", "ours", "real")
 """`gaussian` blurs HR by a sigma on lines between those that are best at the knots, before it is
@@ -103,21 +106,24 @@ def proxy_scales(
     root: Path,
     asked: AskedScales,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+    processes: Processes | None = None,
+) -> dict[str, Any] | None:
     """Train on each source at asked.scales; test at every level that held-out scenes have.
 
     The held-out scenes are those of asked.test where it is given. Returns checkpoint, network,
     scales, seeds, steps, perceptual, scenes, and levels: by name s, held_out and rows (see
     `proxy.rows`). Finished trainings are kept in asked.out and not done again. Raises UsageError
     for scales or a noise model that the checkpoint does not have, DataError for wrong pairs.
+    processes: see `share`; None is returned in all of them but the first.
     """
     work = _Work(model, data, root, asked, progress or Silent())
+    trainings = list(product(work.names, asked.added_noise, range(asked.seeds)))
+    if not share(processes, trainings, work.prepare, lambda one: work.run(*one)):
+        return None
     found: dict[str, dict[tuple[str, float], list[Figures]]] = {}
-    for name in work.names:
-        for noise in asked.added_noise:
-            for seed in range(asked.seeds):
-                for level, figures in work.run(name, noise, seed).items():
-                    found.setdefault(level, {}).setdefault((name, noise), []).append(figures)
+    for name, noise, seed in trainings:
+        for level, figures in work.run(name, noise, seed).items():
+            found.setdefault(level, {}).setdefault((name, noise), []).append(figures)
     assert model.info is not None
     result = {
         "checkpoint": model.info.id,
@@ -201,6 +207,11 @@ class _Work:
             if patches
         }
         return np.stack(hr), kept
+
+    def prepare(self) -> None:
+        """Generate what the sources hold."""
+        for name in self.names:
+            self.source(name)
 
     def source(self, name: str) -> list[Held]:
         if name not in self._sources:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,3 +167,22 @@ def test_an_architecture_of_spandrel(degflow: Run, tiny: str, folder: Path) -> N
 def test_a_network_that_is_not_there(degflow: Run, tiny: str, folder: Path) -> None:
     error = degflow("proxy", tiny, "pairs", "--network", "large", cwd=folder, code=2).error
     assert "large" in error and "same-size" in error and "implicit" in error
+
+
+def test_two_processes_share_the_trainings(folder: Path, tiny: str, degflow: Run) -> None:
+    """As Accelerate launches them; the same figures as by one, each training done once."""
+    (folder / "recipe.yaml").write_text(RECIPE)
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words += ["-m", "degflow_pipe", "proxy", tiny, "pairs", "--recipe", "recipe.yaml"]
+    words += ["--device", "cpu", "-o", "by-two", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=folder, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(list((folder / "by-two" / "runs").glob("*.json"))) == 4
+    alone = degflow("proxy", tiny, "pairs", "--recipe", "recipe.yaml", "--json", cwd=folder).json
+    for one, two in zip(alone["rows"], found["rows"], strict=True):
+        assert one["mean"] == pytest.approx(two["mean"], rel=1e-3)
+    assert "error" not in done.stderr.lower()
