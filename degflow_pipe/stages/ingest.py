@@ -79,7 +79,7 @@ def ingest(
     at once on a GPU. workers: 0 for one a core. A photo that is in the store already, by the hash
     of its file, is left as it is.
 
-    Raises UsageError, PhotoError (strict), StoreError for a store of another patch size or
+    Raises UsageError, PhotoError (strict, or where no photo can be used), StoreError for a store of another patch size or
     checkpoint, FileError where the store cannot be written.
     """
     stride = patch if stride is None else stride
@@ -106,6 +106,9 @@ def ingest(
     if not summary.patches_in_store:
         reasons = "; ".join(list(summary.skipped.values())[:3]) or "every patch was flat"
         raise PhotoError(f"no patch came of {len(found)} photos: {reasons}")
+    if len(summary.skipped) == len(found):
+        reasons = "; ".join(list(summary.skipped.values())[:3])
+        raise PhotoError(f"none of {len(found)} photos could be used: {reasons}")
     return summary
 
 

@@ -239,6 +239,17 @@ def test_photos_that_cannot_be_used_are_left_out_with_the_reason(
     assert Store.open(tmp_path / "a.zarr").skipped() == summary.skipped
 
 
+def test_none_of_the_photos_is_an_error_beside_a_store_that_holds_others(
+    mixed: Path, photo_folder: Path, feed: Callable[..., Any], tmp_path: Path
+) -> None:
+    feed(photo_folder / "astronaut.png")
+    before = len(list(Store.open(tmp_path / "a.zarr").records()))
+    with pytest.raises(PhotoError, match=r"none of 1 photos could be used: .*empty\.png"):
+        feed(mixed / "empty.png")
+    store = Store.open(tmp_path / "a.zarr")
+    assert len(list(store.records())) == before and set(store.skipped()) == {"empty.png"}
+
+
 def test_the_reasons_stay_when_other_photos_follow(
     mixed: Path, photo_folder: Path, feed: Callable[..., Any], tmp_path: Path
 ) -> None:
