@@ -148,11 +148,15 @@ class DegFlow:
         hr: (B, 3, H, W) float32 in [0, 1], any size. Returns z (B, C, H'/8, W'/8) with H', W' the
         sides padded to multiples of `model.side_multiple`, and the skips.
         """
-        if hr.ndim != 4 or hr.shape[1] != 3 or hr.dtype != torch.float32:
-            raise ValueError(f"hr must be (B, 3, H, W) float32, got {tuple(hr.shape)} {hr.dtype}")
-        x = pad(hr.to(self.device).mul(2).sub(1), self.model.side_multiple)
+        x = self._padded(hr)
         z, *features = self._by_sample(lambda one: _flat(self.rae.encoder(one)), x)
         return z, Skips(tuple(features), (hr.shape[2], hr.shape[3]))
+
+    @torch.inference_mode()
+    def latents(self, hr: Tensor) -> Tensor:
+        """The z of `encode`, bit for bit, without the skips."""
+        x = self._padded(hr)
+        return self._by_sample(lambda one: (self.rae.encoder.latent(one),), x)[0]
 
     @torch.inference_mode()
     def trajectory(
@@ -274,6 +278,12 @@ class DegFlow:
         """
         assert self.info is not None
         return self.info.t_of_scale(s)
+
+    def _padded(self, hr: Tensor) -> Tensor:
+        """HR as the networks take it."""
+        if hr.ndim != 4 or hr.shape[1] != 3 or hr.dtype != torch.float32:
+            raise ValueError(f"hr must be (B, 3, H, W) float32, got {tuple(hr.shape)} {hr.dtype}")
+        return pad(hr.to(self.device).mul(2).sub(1), self.model.side_multiple)
 
     def _autocast(self) -> AbstractContextManager[object]:
         enabled = self.precision == "bfloat16"

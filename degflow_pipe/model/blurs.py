@@ -48,8 +48,16 @@ def mix(middle: Tensor, others: Tensor, weights: Tensor) -> Tensor:
 
 def _blurred(x: Tensor, sigma: float) -> Tensor:
     radius = math.ceil(3.5 * sigma)
-    taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-(taps**2) / (2 * sigma**2))
-    row = (kernel / kernel.sum()).to(x).view(1, 1, 1, -1).expand(3, 1, 1, -1)
+    taps = torch.arange(radius + 1, dtype=torch.float64)
+    half = torch.exp(-(taps**2) / (2 * sigma**2))
+    weights = (half / (2 * half.sum() - 1)).tolist()
     x = F.pad(x, (radius, radius, radius, radius), mode="replicate")
-    return F.conv2d(F.conv2d(x, row, groups=3), row.transpose(2, 3), groups=3)
+    for axis in (3, 2):
+        # Shifted sums take less than half the time of convolutions of one channel on a CPU.
+        length = x.shape[axis] - 2 * radius
+        blurred = x.narrow(axis, radius, length) * weights[0]
+        for i, weight in enumerate(weights[1:], start=1):
+            sides = x.narrow(axis, radius - i, length) + x.narrow(axis, radius + i, length)
+            blurred = blurred.add_(sides, alpha=weight)
+        x = blurred
+    return x

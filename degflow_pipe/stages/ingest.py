@@ -79,8 +79,8 @@ def ingest(
     at once on a GPU. workers: 0 for one a core. A photo that is in the store already, by the hash
     of its file, is left as it is.
 
-    Raises UsageError, PhotoError (strict, or where no photo can be used), StoreError for a store of another patch size or
-    checkpoint, FileError where the store cannot be written.
+    Raises UsageError, PhotoError (strict, or where no photo can be used), StoreError for a store of
+    another patch size or checkpoint, FileError where the store cannot be written.
     """
     stride = patch if stride is None else stride
     check_grid(patch, stride, model.model.side_multiple)
@@ -116,7 +116,7 @@ def ingest_unit(unit: PatchUnit, store: Store, batches: Batches) -> PatchUnit:
     """Encode one unit's patches and write them, their latents and, last, the unit's mark."""
     hr, size = np.stack(unit.pixels), batches.size
     parts = [
-        batches.compute(lambda x: batches.model.encode(to_tensor(x))[0], hr[i : i + size])
+        batches.compute(lambda x: batches.model.latents(to_tensor(x)), hr[i : i + size])
         for i in range(0, len(hr), size)
     ]
     latents = np.concatenate([part.cpu().numpy() for part in parts])

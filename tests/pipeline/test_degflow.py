@@ -101,6 +101,7 @@ def test_the_three_steps_are_the_one_call(tiny_model: DegFlow) -> None:
     x = to_tensor(data.coffee()[100:170, 200:290])  # padded to 128 x 128
     z, skips = tiny_model.encode(x)
     assert z.shape == (1, 4, 16, 16)
+    assert torch.equal(tiny_model.latents(x), z)
     assert skips.size == (70, 90)
     path = tiny_model.trajectory(z, LEVELS, skips)
     assert path.shape == (1, 3, 4, 16, 16)
