@@ -24,6 +24,7 @@ from degflow_pipe.errors import DataError, PhotoError, UsageError
 from degflow_pipe.levels import parse_numbers, parse_t
 from degflow_pipe.metrics import psnr
 from degflow_pipe.progress import Silent, Task
+from degflow_pipe.proxy.architectures import Architecture
 from degflow_pipe.proxy.network import Budget, restored, train
 from degflow_pipe.proxy.proxy import Asked, best_noise, proxy, rows
 from degflow_pipe.proxy.sources import Place, best_sigma, by_hand, held
@@ -284,7 +285,9 @@ def test_training_on_the_right_blur_sharpens() -> None:
 
     with Silent().task("", None) as task:
         budget = replace(SMALL, steps=500, lr=3e-3)
-        network = train(draw, budget, 0, torch.device("cpu"), task)
+        network = train(
+            lambda: Architecture().build(budget), draw, budget, 0, torch.device("cpu"), task
+        )
     unseen = np.ascontiguousarray(data.coffee()[100:221, 100:251])
     blurred = cv2.GaussianBlur(unseen, (0, 0), 1.5)
     assert psnr(restored(network, blurred), unseen) > psnr(blurred, unseen) + 0.5
