@@ -154,8 +154,7 @@ def _recipe(recipe: str | None, given: dict[str, Any], steps: int | None) -> Pro
     if recipe is not None:
         values = load_recipe(recipe, "proxy", "train")
     if values["kind"] == "train":
-        return replace(ProxyRecipe(), data=train_recipe(values).data, **given)
-    budget = values.get("budget") or {}
-    if steps is not None:
-        values["budget"] = {**budget, "steps": steps}
-    return proxy_recipe({**values, **given})
+        found = replace(ProxyRecipe(), data=train_recipe(values).data, **given)
+    else:
+        found = proxy_recipe({**values, **given})
+    return found if steps is None else replace(found, budget=replace(found.budget, steps=steps))

@@ -147,9 +147,25 @@ def test_a_recipe_says_what_options_do_not(degflow: Run, tiny: str, folder: Path
     ]
     over = degflow(*ask, "--seeds", 1, "--steps", 1, "-o", "over", cwd=folder).json
     assert (over["seeds"], over["steps"], len(over["rows"])) == (1, 1, 2)
+    (folder / "broken.yaml").write_text("kind: proxy\nbudget: [2]")
+    broken = ("proxy", tiny, "pairs", "--recipe", "broken.yaml", "--steps", 1)
+    assert "budget must be a mapping" in degflow(*broken, cwd=folder, code=2).error
     (folder / "run.yaml").write_text("kind: run")
     wrong = degflow("proxy", tiny, "pairs", "--recipe", "run.yaml", cwd=folder, code=2)
     assert "is a recipe of kind 'run', not 'proxy' or 'train'" in wrong.error
+
+
+def test_a_training_recipe_says_the_data_alone(degflow: Run, tiny: str, folder: Path) -> None:
+    levels = [
+        {"name": "HR", "t": 0.0, "files": "*_hr.png"},
+        {"name": "LR2", "t": 1.0, "files": "*_lr2.png"},
+    ]
+    data = {"levels": levels, "validate": "chelsea", "s_max": 2.0, "source": "", "licence": ""}
+    recipe = {"kind": "train", "name": "other", "data": data}
+    (folder / "train.yaml").write_text(json.dumps(recipe))
+    ask = ("proxy", tiny, "pairs", "--recipe", "train.yaml", "--steps", 1, "--sources", "bicubic")
+    found = degflow(*ask, "--added-noise", 0, "-o", "by-train", "--json", cwd=folder).json
+    assert (found["level"], found["scenes"], found["steps"]) == ("LR2", ["chelsea"], 1)
 
 
 def test_an_architecture_of_spandrel(degflow: Run, tiny: str, folder: Path) -> None:
