@@ -12,33 +12,21 @@ import numpy as np
 from degflow_pipe import files
 from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.shards.sheet import label_bar, row_of
-from degflow_pipe.shards.tars import Sources, UnitReader
+from degflow_pipe.shards.tars import Sources, UnitReader, spread
 
-SHEET_PATCHES, SHEET_LEVELS, SHEET_SIDE = 4, 6, 160
+SHEET_LEVELS, SHEET_SIDE = 6, 160
 
 
 def contact_sheet(sources: Sources) -> bytes:
     """PNG: HR and up to SHEET_LEVELS levels, evenly chosen, of patches spread over the store."""
-    places = [
-        (unit, place)
-        for unit in _spread(sources.store.units(), SHEET_PATCHES)
-        for place in [len(sources.store.record(unit).patches) // 2]
-    ]
-    chosen = _spread(list(range(len(sources.grid))), SHEET_LEVELS)
+    chosen = spread(list(range(len(sources.grid))), SHEET_LEVELS)
     rows = []
-    for unit, place in places:
+    for unit, place in sources.shown:
         reader = UnitReader(sources, unit)
         rows.append(row_of([reader.hr[place], *reader.levels(place)[chosen]], SHEET_SIDE))
     labels = ["HR", *(f"t = {sources.grid.t[i]:g}" for i in chosen)]
     sheet = np.concatenate([label_bar(labels, SHEET_SIDE), *rows])
     return parse_format("png").encode(sheet)
-
-
-def _spread(items: list[int], count: int) -> list[int]:
-    """Up to `count` items, first and last among them, evenly apart."""
-    if len(items) <= count:
-        return items
-    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
 def write_card(path: Path, figures: dict[str, Any], sources: Sources) -> None:

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -32,6 +32,9 @@ from degflow_pipe.shards.layout import (
 from degflow_pipe.shards.pictures import PictureFormat, parse_format
 from degflow_pipe.store import PatchRecord, Store
 
+SHOWN = 4
+"""Patches, at most, that the contact sheet shows."""
+
 
 class Maker(Protocol):
     """Makes the levels of a grid, `batch` patches at once, where the store does not hold them."""
@@ -47,13 +50,21 @@ class Maker(Protocol):
 class Sources:
     """What tars are made from: a store, one of its grids, and the settings.
 
-    maker: makes the levels as they are wanted, in place of reading them from the store.
+    maker: makes the levels as they are wanted, in place of reading them from the store. kept: the
+    levels that were made of the patches in `shown`, so that they are not made twice.
     """
 
     store: Store
     grid: Grid
     settings: ShardSettings
     maker: Maker | None = None
+    kept: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def shown(self) -> list[tuple[int, int]]:
+        """Unit and place of the patches that the contact sheet shows, spread over the store."""
+        units = spread(self.store.units(), SHOWN)
+        return [(unit, len(self.store.record(unit).patches) // 2) for unit in units]
 
     @cached_property
     def levels(self) -> list[PackedLevel]:
@@ -74,7 +85,7 @@ class UnitReader:
 
     def __init__(self, sources: Sources, unit: int) -> None:
         store, self.maker = sources.store, sources.maker
-        self.size = sources.batch
+        self.sources, self.unit, self.size = sources, unit, sources.batch
         self.records = store.record(unit).patches
         self.hr = store.hr(unit)
         if self.maker is None:
@@ -87,11 +98,23 @@ class UnitReader:
         batch = slice(number * self.size, (number + 1) * self.size)
         if self.maker is None:
             return self.lr[batch]
-        return self.maker.levels(self.hr[batch], self.latents[batch])
+        made = self.maker.levels(self.hr[batch], self.latents[batch])
+        for unit, place in self.sources.shown:
+            if unit == self.unit and place // self.size == number:
+                self.sources.kept[unit, place] = made[place % self.size]
+        return made
 
     def levels(self, place: int) -> np.ndarray:
         """LR of the patch at that place in the unit, (T, P, P, 3) uint8."""
-        return self.batch(place // self.size)[place % self.size]
+        kept = self.sources.kept.get((self.unit, place))
+        return self.batch(place // self.size)[place % self.size] if kept is None else kept
+
+
+def spread(items: list[int], count: int) -> list[int]:
+    """Up to `count` items, first and last among them, evenly apart."""
+    if len(items) <= count:
+        return items
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
 def shard_unit(
