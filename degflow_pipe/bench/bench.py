@@ -41,8 +41,8 @@ from degflow_pipe.training.tune_solver import converged, exact, largest_differen
 
 A_PHOTO = 16
 """Patches in each of the photos that the run is fed with."""
-A_TAR = 100
-"""Samples in each tar: few, so that all who read them have as many."""
+A_TAR = 5
+"""Patches in each tar: few, so that all who read the tars have as many."""
 REPEATS = 3
 QUIET = 0.5
 """Load of the machine above which times are disturbed, those of many threads most of all."""
@@ -223,7 +223,7 @@ def _recipe(patches: np.ndarray, folder: Path, grid: Grid, asked: Asked) -> RunR
         out=str(folder / "shards"),
         ingest=IngestSettings(patch=asked.patch, min_detail=0.0),
         generate=LevelSettings(t=",".join(str(v.exact) for v in grid.levels), noise=asked.noise),
-        shard=ShardSettings(picture_format=asked.picture_format, shard_size=A_TAR),
+        shard=ShardSettings(picture_format=asked.picture_format, shard_size=A_TAR * len(grid)),
         keep=asked.keep,
     )
 
