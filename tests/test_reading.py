@@ -616,6 +616,10 @@ def test_folders_that_are_not_finished_shards(tmp_path: Path, read: Any) -> None
             read(missing)
     with pytest.raises(ShardError, match="no finished shards"):
         read(tmp_path)
+    (tmp_path / "own.zarr").mkdir()
+    (tmp_path / "own.zarr" / "zarr.json").write_text("{}")
+    with pytest.raises(ShardError, match="is a store, not shards: read it with LazyPairs"):
+        read(tmp_path / "own.zarr")
     about = write_shards(tmp_path, patches=1) / "degflow.json"
     whole = about.read_text()
     about.unlink()

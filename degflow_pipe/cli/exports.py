@@ -14,6 +14,7 @@ To = Annotated[
     str,
     typer.Option(
         "--to",
+        "--trainer",
         help="basicsr, basicsr-lmdb, neosr, trainner-redux, realesrgan, kair, liif, ddir, "
         "interflow or realsr.",
     ),

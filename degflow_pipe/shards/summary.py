@@ -40,6 +40,10 @@ def read_summary(folder: Path) -> Summary:
     """
     if not files.is_folder(folder):
         raise ShardError(f"{folder}: no such folder of shards")
+    if files.exists(folder / "zarr.json"):
+        raise ShardError(
+            f"{folder} is a store, not shards: read it with LazyPairs, or run `degflow-pipe shard`"
+        )
     # What begins with a dot is a run's own.
     found = [name for name in files.names(folder, ".json") if not name.startswith(".")]
     if len(found) != 1:

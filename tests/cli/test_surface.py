@@ -160,7 +160,7 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "export": {
         "SHARDS": "Path, required",
-        "--to": "str, required",
+        "--to --trainer": "str, required",
         "--out -o": "Path, required",
         "--scale": "int",
         "--t": "str",
@@ -171,7 +171,7 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "doctor": {
         "FOLDER": "Path, required",
-        "--to": "str, required",
+        "--to --trainer": "str, required",
         "--sample": "int = 2000",
         "--workers": "int = 0",
         **JSON,
