@@ -23,7 +23,18 @@ PATCHES = 27
 
 INGEST = {"store", "photos", "known", "patches", "flat", "duplicate", "skipped"}
 INGEST |= {"patches_in_store", "batch"}
-GENERATE = {"store", "grid", "t", "noise", "evaluations", "batch", "patches", "pairs", "known"}
+GENERATE = {
+    "store",
+    "grid",
+    "t",
+    "noise",
+    "precision",
+    "evaluations",
+    "batch",
+    "patches",
+    "pairs",
+    "known",
+}
 SHARD = {"out", "name", "tars", "samples", "pairs", "patches", "bytes"}
 
 
