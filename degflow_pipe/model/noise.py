@@ -112,7 +112,8 @@ class NoiseModel:
             (levels[0], levels[-1]) != (0, 1)
             or levels != sorted(set(levels))
             or sigmas != sorted(sigmas)
-            or not 0 <= sigmas[0] < sigmas[-1] <= MOST
+            # Not by the ends alone, which let nan between them through.
+            or not all(0 <= v <= MOST for v in (*levels, *sigmas))
             or self._sigma(times[0]) <= 0
         ):
             raise UsageError(

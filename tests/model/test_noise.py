@@ -255,6 +255,8 @@ def test_numbers_that_no_noise_has_are_refused_by_name(name: str, wrong: float) 
         ("blurs", [[0.0, 0.0], [1.0, 0.0]]),
         ("blurs", [[0.0, 2.0], [1.0, 1.0]]),
         ("blurs", [[0.0, 0.0], [1.0, float("nan")]]),
+        ("blurs", [[0.0, 0.0], [0.5, float("nan")], [1.0, 1.0]]),
+        ("blurs", [[0.0, 0.0], [float("nan"), 0.5], [1.0, 1.0]]),
     ],
 )
 def test_a_model_without_knots_or_with_a_wrong_onset_is_refused(key: str, value: list) -> None:
