@@ -191,7 +191,7 @@ def read_json(path: Path, limit: int = TEXT_LIMIT) -> Any:
 
 
 def aside(path: Path) -> Path:
-    """Where a file is while it is written: beside it, a name that is never too long nor a user's."""
+    """Where a file is while it is written: beside it, by a name that fits and is nobody's."""
     name = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
     return path.with_name(f"{ASIDE}{name}{PART}")
 
@@ -258,12 +258,19 @@ def write_summed(path: Path, value: dict[str, Any]) -> None:
     write_json(path, {**value, SUM: _sum_of(value)})
 
 
-def read_summed(path: Path, limit: int = TEXT_LIMIT) -> dict[str, Any]:
-    """What `write_summed` wrote, but for the sum. Raises FileError for any byte that differs."""
+def read_summed(path: Path, limit: int = TEXT_LIMIT, *, needed: bool = True) -> dict[str, Any]:
+    """What `write_summed` wrote, but for the sum. Raises FileError for any byte that differs.
+
+    needed: whether a file without a sum is damaged; where it is not, it is taken as it is.
+    """
     data = read_bytes(path, limit)
     try:
         value = parse_json(data)
-        if not isinstance(value, dict) or SUM not in value:
+        if not isinstance(value, dict):
+            raise ValueError("not a mapping of keys to values")
+        if SUM not in value and not needed:
+            return value
+        if SUM not in value:
             raise ValueError("no sum in it")
         said = value.pop(SUM)
         # By its bytes too: blanks and escapes can be written in more than one way.

@@ -7,10 +7,11 @@ marked. Anything else is somebody's, and is left as it is.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -37,6 +38,13 @@ def kind_of(folder: Path) -> str | None:
         raise FileError(f'{mark} is damaged: it should be {{"kind": ...}}') from error
 
 
+def held(folder: Path) -> list[str]:
+    """Sorted names in a folder, but for marks, locks and what was not written to its end."""
+    with files.named(folder, "list"):
+        names = sorted(set(os.listdir(folder)) - NOBODYS)
+    return [name for name in names if not name.startswith(files.ASIDE)]
+
+
 def check_ours(folder: Path, kind: str) -> None:
     """Raises FileError where the folder holds anything that is not of this kind's commands."""
     if not os.path.lexists(folder):
@@ -44,9 +52,7 @@ def check_ours(folder: Path, kind: str) -> None:
     marked = kind_of(folder)
     if marked == kind:
         return
-    with files.named(folder, "list"):
-        held = sorted(set(os.listdir(folder)) - NOBODYS)
-    others = [name for name in held if not name.startswith(files.ASIDE)]
+    others = held(folder)
     if marked is not None or others:
         what = (
             f"is not empty and was not made by degflow-pipe (it holds {others[0]})"
@@ -96,3 +102,26 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def claim(folder: Path, kind: str) -> None:
+    """Make the folder ours, for what is written into it later; raises as `one_writer`."""
+    with one_writer(folder, kind):
+        pass
+
+
+def sums_of(paths: Iterable[Path], folder: Path) -> dict[str, list[Any]]:
+    """Bytes and SHA-256 of files, by their paths below the folder; for a mark of what is done."""
+    return {
+        path.relative_to(folder).as_posix(): [files.size(path), files.sha256(path)]
+        for path in paths
+    }
+
+
+def are_whole(sums: dict[str, list[Any]], paths: Iterable[Path], folder: Path) -> bool:
+    """Whether exactly these files were summed, and are there as they were."""
+    named = {path.relative_to(folder).as_posix(): path for path in paths}
+    return named.keys() == sums.keys() and all(
+        files.exists(path) and [files.size(path), files.sha256(path)] == sums[name]
+        for name, path in named.items()
+    )
