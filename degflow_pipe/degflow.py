@@ -40,8 +40,8 @@ def noisy(
     """Decoded pictures of one level as bytes, with noise where there is a model of it.
 
     lr: (B, 3, H, W) float in [0, 1]; hr: (B, H, W, 3) uint8, which seeds the noise beside t and
-    seed. Returns (B, H, W, 3) uint8. The LR of a picture without colour has none, as a camera's
-    would not that was made grey.
+    seed. Returns (B, H, W, 3) uint8. The LR of a grey picture is grey too: both were made so after
+    the camera.
     """
     if model is None:
         made = to_picture(lr)
@@ -53,9 +53,10 @@ def noisy(
                 for expected, own in zip(pictures, hr, strict=True)
             ]
         )
-    return np.stack(
-        [greyed(one) if is_grey(own) else one for one, own in zip(made, hr, strict=True)]
-    )
+    for i, own in enumerate(hr):
+        if is_grey(own):
+            made[i] = greyed(made[i])
+    return made
 
 
 def choose_device(name: str) -> torch.device:

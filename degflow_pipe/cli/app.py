@@ -84,15 +84,14 @@ def _open_standard_streams() -> None:
             if opened != number:
                 os.dup2(opened, number)
                 os.close(opened)
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w", closefd=False))
     sys.stdout = _Output(
-        sys.stdout.detach(),
-        encoding=sys.stdout.encoding,
+        io.FileIO(1, "w", closefd=False) if sys.stdout is None else sys.stdout.buffer,
+        encoding="utf-8" if sys.stdout is None else sys.stdout.encoding,
         errors="backslashreplace",
-        line_buffering=sys.stdout.line_buffering,
+        line_buffering=True,
     )
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), line_buffering=True)
 
 
 def _print_version(wanted: bool) -> None:

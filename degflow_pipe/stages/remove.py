@@ -47,7 +47,8 @@ def remove(names: Sequence[str], store: Path, *, progress: Progress | None = Non
         before = 0
         for _, record in target.records():
             before += len(record.patches)
-            found |= {item.sha256: item.source for item in (*record.patches, *record.finished)}
+            found |= {patch.sha256: patch.source for patch in record.patches}
+            found |= {photo.sha256: photo.source for photo in record.finished}
         unknown = set(names) - set(found.values())
         if unknown:
             raise UsageError(f"{store} holds no photo {min(unknown)!r}; nothing was removed")

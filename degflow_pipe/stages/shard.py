@@ -175,7 +175,7 @@ def _noise_options(grid: Grid) -> str:
 
 def check_folder(out: Path, settings: ShardSettings) -> None:
     """Raises ShardError where the folder holds a data set of another name."""
-    for name in files.names(out):
+    for name in folders.held(out) if files.exists(out) else []:
         other = re.fullmatch(r"\.?([a-z0-9][a-z0-9_-]*?)(-\d{6}\.tar|\.index\.jsonl|\.json)", name)
         if other and other[1] != settings.name:
             raise ShardError(
