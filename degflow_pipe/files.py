@@ -289,8 +289,7 @@ def append_line(path: Path, text: str) -> None:
     """One line at the end of a log."""
     with named(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        opened = path.open("a", encoding="utf-8", opener=_to_append)
-        with opened as file:
+        with open(path, "a", encoding="utf-8", opener=_to_append) as file:
             file.write(text + "\n")
 
 

@@ -268,6 +268,8 @@ class Store:
 
     def units_with_levels(self, grid: str) -> list[int]:
         """Ingested units whose levels are there and were made from the HR now in the store."""
+        if grid not in self.grids():
+            return []
         ingested = set(self.units())
         array = self._levels(self.grid(grid))
         found = []

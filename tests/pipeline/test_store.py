@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 import pytest
 import zarr
 
-from degflow_pipe.errors import DegflowError, StoreError
+from degflow_pipe import files
+from degflow_pipe.errors import DegflowError, FileError, StoreError, UsageError
 from degflow_pipe.levels import Grid, parse_t
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store, StoreSettings
 
@@ -63,10 +63,10 @@ def filled(tmp_path: Path) -> Path:
     return path
 
 
-def edit_json(path: Path, change: Callable[[Any], None]) -> None:
-    data = json.loads(path.read_text())
+def edit_summed(path: Path, change: Callable[[Any], None]) -> None:
+    data = files.read_summed(path)
     change(data)
-    path.write_text(json.dumps(data))
+    files.write_summed(path, data)
 
 
 def test_a_new_store_is_empty_and_whole(tmp_path: Path) -> None:
@@ -168,11 +168,12 @@ def test_photos_left_out_are_remembered(tmp_path: Path) -> None:
     assert store.skipped() == {"b.png": "too small", "c.png": "empty"}
 
 
-def test_a_forgotten_unit_is_no_longer_complete(filled: Path) -> None:
+def test_a_dropped_unit_is_gone_with_its_levels(filled: Path) -> None:
     store = Store.open(filled)
-    store.forget(1)
+    store.drop(1)
     store = Store.open(filled)
     assert (store.units(), store.units(GRID.name)) == ([0], [0])
+    assert not list(filled.glob("**/c/1"))
 
 
 def test_levels_count_only_where_they_were_made_from_the_patches_that_are_there(
@@ -212,17 +213,24 @@ def test_a_bare_zarr_array_is_refused(tmp_path: Path) -> None:
         Store.open(tmp_path / "b.zarr")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"zarr_format": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"zarr_format": 3}', '{"sum": "0"}'])
 def test_a_damaged_description_is_refused(filled: Path, text: str) -> None:
-    (filled / "zarr.json").write_text(text)
-    with pytest.raises(StoreError, match=r"a\.zarr"):
+    (filled / "store.json").write_text(text)
+    with pytest.raises(StoreError, match=r"store\.json is damaged"):
         Store.open(filled)
 
 
 def test_a_newer_store_is_refused_with_the_way_out(filled: Path) -> None:
-    edit_json(filled / "zarr.json", lambda d: d["attributes"]["degflow"].update(version=2))
-    with pytest.raises(StoreError, match=r"is of version 2, .* reads 1: .*upgrade"):
+    edit_summed(filled / "store.json", lambda d: d.update(version=3))
+    with pytest.raises(StoreError, match=r"is of version 3, .* reads 2: .*upgrade"):
         Store.open(filled)
+
+
+def test_an_older_store_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    """Those of version 1 said what they are in zarr.json alone."""
+    zarr.create_group(str(tmp_path / "old.zarr"), attributes={"degflow": {"version": 1}})
+    with pytest.raises(StoreError, match=r"not a .* of version 2.*ingest into another --store"):
+        Store.open(tmp_path / "old.zarr")
 
 
 @pytest.mark.parametrize(
@@ -234,24 +242,22 @@ def test_a_newer_store_is_refused_with_the_way_out(filled: Path) -> None:
     ],
 )
 def test_damaged_settings_are_refused(filled: Path, change: dict[str, Any], reason: str) -> None:
-    edit_json(filled / "zarr.json", lambda d: d["attributes"]["degflow"].update(change))
+    edit_summed(filled / "store.json", lambda d: d.update(change))
     with pytest.raises(StoreError, match=f"damaged: .*{reason}|damaged: {reason}"):
         Store.open(filled)
 
 
-def test_a_store_whose_making_was_cut_off_is_none_and_is_made_again(
+def test_a_store_whose_making_was_cut_off_is_made_whole_by_who_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: Tree
 ) -> None:
     def no_space(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise FileError("a.zarr: cannot write: No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(zarr, "create_group", no_space)  # the arrays are made, the root is not
+        patched.setattr(Store, "mend", no_space)
         with pytest.raises(DegflowError, match=r"a\.zarr: cannot write: No space left"):
             Store.create(tmp_path / "a.zarr", SETTINGS)
-    with pytest.raises(StoreError, match="no store at"):
-        Store.open(tmp_path / "a.zarr")
-    assert Store.create(tmp_path / "a.zarr", SETTINGS).units() == []
+    Store.open(tmp_path / "a.zarr").mend()
     Store.create(tmp_path / "b.zarr", SETTINGS)
     assert tree(tmp_path / "a.zarr") == tree(tmp_path / "b.zarr")
 
@@ -331,7 +337,7 @@ def test_a_damaged_mark_of_a_grid_is_found_and_named(filled: Path, text: str) ->
     mark.write_text(text)
     store = Store.open(filled)
     with pytest.raises(DegflowError, match=r"00000001\.json"):
-        store.level_sums(GRID.name, 1)
+        store.levels_record(GRID.name, 1)
     assert store.damage(0) == []
     (wrong,) = store.damage(1)
     assert str(mark) in wrong
@@ -372,8 +378,24 @@ def test_a_missing_array_is_a_store_error(filled: Path) -> None:
         Store.open(filled).hr(0)
 
 
-def test_a_grid_without_its_levels_named_is_damaged(filled: Path) -> None:
-    place = filled / "levels" / GRID.name / "zarr.json"
-    edit_json(place, lambda d: d["attributes"].clear())
+@pytest.mark.parametrize(
+    "change", [{"t": []}, {"t": [0.5, 1]}, {"scale": [1.75]}, {"scale": ["a", "b"]}, {"noise": 3}]
+)
+def test_a_grid_without_its_levels_named_is_damaged(filled: Path, change: dict[str, Any]) -> None:
+    edit_summed(filled / "done" / GRID.name / "grid.json", lambda d: d.update(change))
     with pytest.raises(StoreError, match=f"grid {GRID.name} is damaged"):
         Store.open(filled).grid(GRID.name)
+
+
+def test_a_grid_at_other_scales_is_refused(filled: Path) -> None:
+    """Its shards would carry the old ones."""
+    with pytest.raises(StoreError, match=r"at the scales 1\.75 to 4, the checkpoint says 2 to 4"):
+        Store.open(filled).make_grid(replace(GRID, scales=(2.0, 4.0)))
+
+
+def test_a_unit_larger_than_memory_is_refused(filled: Path) -> None:
+    settings = replace(SETTINGS, patch=2048, latent_shape=[4, 256, 256])
+    store = Store.create(filled.with_name("large.zarr"), settings)
+    many = replace(parse_t("0.1,0.2,0.3,0.4,0.5,0.6"), scales=(1.1, 1.2, 1.3, 1.4, 1.5, 1.6))
+    with pytest.raises(UsageError, match=r"take 1\.1 GiB at once, at most 1"):
+        store.make_grid(many)
