@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from degflow_pipe.stages.degrade import degrade
     from degflow_pipe.stages.generate import generate
     from degflow_pipe.stages.ingest import ingest
+    from degflow_pipe.stages.remove import remove
     from degflow_pipe.stages.shard import shard
 
 _HOMES = {
@@ -49,6 +50,7 @@ _HOMES = {
     "parse_scales": "levels",
     "parse_t": "levels",
     "parse_t_grid": "levels",
+    "remove": "stages.remove",
     "shard": "stages.shard",
     "sr_pairs": "reading",
 }
@@ -77,6 +79,7 @@ __all__ = [
     "parse_scales",
     "parse_t",
     "parse_t_grid",
+    "remove",
     "shard",
     "sr_pairs",
 ]
