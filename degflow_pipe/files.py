@@ -196,6 +196,11 @@ def aside(path: Path) -> Path:
     return path.with_name(f"{ASIDE}{name}{PART}")
 
 
+def is_aside(name: str) -> bool:
+    """Whether a name is that of what was not written to its end."""
+    return name.startswith(ASIDE) and name.endswith(PART)
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears under its name only when the block ends without an error.

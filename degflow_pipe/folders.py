@@ -42,7 +42,7 @@ def held(folder: Path) -> list[str]:
     """Sorted names in a folder, but for marks, locks and what was not written to its end."""
     with files.named(folder, "list"):
         names = sorted(set(os.listdir(folder)) - NOBODYS)
-    return [name for name in names if not name.startswith(files.ASIDE)]
+    return [name for name in names if not files.is_aside(name)]
 
 
 def check_ours(folder: Path, kind: str) -> None:
@@ -119,9 +119,9 @@ def sums_of(paths: Iterable[Path], folder: Path) -> dict[str, list[Any]]:
 
 
 def are_whole(sums: dict[str, list[Any]], paths: Iterable[Path], folder: Path) -> bool:
-    """Whether exactly these files were summed, and are there as they were."""
-    named = {path.relative_to(folder).as_posix(): path for path in paths}
-    return named.keys() == sums.keys() and all(
-        files.exists(path) and [files.size(path), files.sha256(path)] == sums[name]
-        for name, path in named.items()
+    """Whether these files were summed, and are there as they were."""
+    return all(
+        files.exists(path)
+        and sums.get(path.relative_to(folder).as_posix()) == [files.size(path), files.sha256(path)]
+        for path in paths
     )

@@ -231,7 +231,7 @@ def _claim(out: Path, settings: SimulationSettings, sources: list[_Source]) -> N
 
 
 def _simulate_photo(source: _Source, out: Path, settings: SimulationSettings, count: int) -> _Made:
-    """Write a photo's pictures, unless its mark says that they are there, and they are."""
+    """Write those of a photo's pictures that are not there as its mark says."""
     if source.problem:
         return _Made(source, problem=source.problem)
     name = f"{settings.camera}_{source.number:0{max(3, len(str(count)))}d}"
@@ -239,7 +239,9 @@ def _simulate_photo(source: _Source, out: Path, settings: SimulationSettings, co
     lr_paths = {s: out / settings.lr_path(name, source.number, s) for s in settings.scales}
     everything = [*hr_paths, *lr_paths.values()]
     mark = out / MARKS / f"{name}.json"
-    if _is_done(mark, everything, out):
+    sums = _marked_sums(mark)
+    missing = [path for path in everything if not folders.are_whole(sums, [path], out)]
+    if not missing:
         return _Made(source, kept=len(everything))
     try:
         photo = read_photo(source.file.path)
@@ -247,24 +249,26 @@ def _simulate_photo(source: _Source, out: Path, settings: SimulationSettings, co
     except PhotoError as error:
         return _Made(source, problem=str(error))
     for path in hr_paths:
-        _write_png(path, photo.pixels, "HR photo as it was; its LR are SIMULATED")
+        if path in missing:
+            _write_png(path, photo.pixels, "HR photo as it was; its LR are SIMULATED")
     for s, path in lr_paths.items():
+        if path not in missing:
+            continue
         rng = noise_source(settings.seed, photo.sha256, s)
         lr = settings.parameters.shoot(photo.pixels, s, rng)
         _write_png(path, lr, f"SIMULATED LR at scale {s:g}, not a real photo")
     files.write_summed(mark, {"files": folders.sums_of(everything, out)})
-    return _Made(source, written=len(everything))
+    return _Made(source, written=len(missing), kept=len(everything) - len(missing))
 
 
-def _is_done(mark: Path, pictures: list[Path], out: Path) -> bool:
-    """Whether all of a photo's pictures are there as they were written."""
+def _marked_sums(mark: Path) -> dict[str, Any]:
+    """What a photo's mark says of its pictures; nothing where it is damaged, so they are made."""
     if not files.exists(mark):
-        return False
+        return {}
     try:
-        sums = files.read_summed(mark).get("files")
-    except FileError:
-        return False  # damaged: they are made again
-    return isinstance(sums, dict) and folders.are_whole(sums, pictures, out)
+        return dict(files.read_summed(mark)["files"])
+    except (FileError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def noise_source(seed: int, sha256: str, s: float) -> np.random.Generator:

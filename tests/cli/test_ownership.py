@@ -37,7 +37,8 @@ WRITES = {
     "evaluate": "evaluate TINY PAIRS --recipe TRAINING --out THEIRS",
     "proxy": "proxy TINY PAIRS --recipe TRAINING --steps 1 --sources bicubic --out THEIRS",
     "checkpoint import": "checkpoint import --rae RAE.pt --flow FLOW.pt --out THEIRS",
-    "checkpoint export": "checkpoint export city100-published --rae THEIRS/README.md --flow THEIRS/notes.txt",
+    "checkpoint export": "checkpoint export city100-published --rae THEIRS/README.md "
+    "--flow THEIRS/notes.txt",
     "checkpoint tune-solver": "checkpoint tune-solver THEIRS PHOTOS",
 }
 """A command line of each command that writes; THEIRS is the folder that is not ours."""

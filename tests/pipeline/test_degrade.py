@@ -173,7 +173,7 @@ def test_no_file_of_another_is_overwritten_and_no_output_is_an_input(
     mine = tmp_path / "other" / "a_t1000.png"
     mine.parent.mkdir()
     mine.write_bytes(b"mine")
-    with pytest.raises(FileError, match="is there already"):
+    with pytest.raises(FileError, match="is not empty and was not made by degflow-pipe"):
         degrade([str(tmp_path / "a.png")], mine.parent, tiny_model, parse_t("1"))
     assert mine.read_bytes() == b"mine"
 

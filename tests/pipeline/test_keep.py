@@ -137,8 +137,8 @@ def test_a_store_that_was_cut_off_while_it_went_is_no_hindrance(
     remove = files.remove
 
     def half(path: Path) -> None:
-        if path.name.endswith(".zarr.part") and path.exists():
-            (path / "zarr.json").unlink()
+        if files.is_aside(path.name) and path.exists():
+            (path / "store.json").unlink()
             raise KeyboardInterrupt
         remove(path)
 
@@ -149,3 +149,4 @@ def test_a_store_that_was_cut_off_while_it_went_is_no_hindrance(
     stage.run(one, tiny_model)
     assert shown(Path(recipe.out)) == made
     assert not list(Path(recipe.out).glob(".degflow.zarr*/"))
+    assert not list(Path(recipe.out).glob(f"{files.ASIDE}*{files.PART}"))

@@ -429,7 +429,7 @@ def test_data_that_is_gone_is_refused_and_nothing_is_finished(
 ) -> None:
     (path,) = (p for p in (store / name / "c" / "1").rglob("*") if p.is_file())
     path.unlink()
-    with pytest.raises(StoreError, match=f"unit 1 of .*{name} is damaged, it differs"):
+    with pytest.raises(StoreError, match=r"unit 1 of .* are not there|11 of 27 patches lack"):
         shard(store, tmp_path / "out")
     assert not (tmp_path / "out" / "degflow.json").exists()
 

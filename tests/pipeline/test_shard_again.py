@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from degflow_pipe import files
+from degflow_pipe import folders
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.levels import parse_scales
@@ -232,11 +232,10 @@ def test_a_folder_of_another_data_set_is_refused_even_to_overwrite(
 
 def test_files_of_others_in_the_folder_stay(ready_store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    out.mkdir()
     others = ["notes.txt", "backup.tar", "degflow-backup.tar", "degflow-1.tar", "photo.png"]
+    shard(ready_store, out, SETTINGS)
     for name in others:
         (out / name).write_text("mine")
-    shard(ready_store, out, SETTINGS)
     shard(ready_store, out, ShardSettings(shard_size=30), overwrite=True)
     assert [name for name in others if (out / name).exists()] == others
     assert all((out / name).read_text() == "mine" for name in others)
@@ -258,7 +257,7 @@ def test_no_tar_of_a_larger_data_set_is_left_though_its_mark_was_never_written(
 def test_one_writer_at_a_time(ready_store: Path, out: Path, tree: Tree) -> None:
     before = tree(out)
     with (
-        files.one_writer(out),
+        folders.one_writer(out, "set of shards"),
         pytest.raises(FileError, match="another process is writing"),
     ):
         shard(ready_store, out, SETTINGS)

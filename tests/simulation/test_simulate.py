@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
-from degflow_pipe.files import one_writer
+from degflow_pipe.folders import one_writer
 from degflow_pipe.metrics import psnr
 from degflow_pipe.photos import read_photo
 from degflow_pipe.simulation.camera import ZoomCamera
@@ -30,8 +30,12 @@ NAMES = ["astronaut.png", "chelsea.jpg", "sub/coffee.webp"]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file below a folder but the lock, by its path there."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    """The bytes of every file below a folder but the hidden ones, by its path there."""
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    )
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
@@ -232,12 +236,11 @@ def test_missing_pictures_are_made_again_and_others_left(
     gone = ["Train/scale_1.0/Simulated_002_HR.png", "Test/scale_2.1/Simulated_003_HR.png"]
     for name in gone:
         (out / name).unlink()
-    kept = out / "Train/scale_3.0/Simulated_001_HR.png"
-    kept.write_bytes(b"not looked at")
+    damaged = "Train/scale_3.0/Simulated_001_HR.png"
+    (out / damaged).write_bytes(b"not a picture")
     summary = simulate([str(photo_folder)], out, INTERFLOW)
-    assert (summary["kept"], summary["written"]) == (10, 2)
-    assert kept.read_bytes() == b"not looked at"
-    for name in gone:
+    assert (summary["kept"], summary["written"]) == (9, 3)
+    for name in (*gone, damaged):
         assert (out / name).read_bytes() == (made / name).read_bytes()
 
 
@@ -269,13 +272,14 @@ def test_other_photos_in_the_folder_are_refused(out: Path, photo_folder: Path) -
 
 def test_folder_of_something_else_is_refused(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "Canon").mkdir()
-    with pytest.raises(DataError, match="holds Canon and no simulation"):
+    with pytest.raises(FileError, match=r"is not empty and was not made by degflow-pipe .*Canon"):
         simulate([str(photo_folder)], tmp_path, INTERFLOW)
-    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["Canon"]
+    assert [path.name for path in tmp_path.iterdir()] == ["Canon"]
 
 
 def test_two_at_once_are_refused(photo_folder: Path, tmp_path: Path) -> None:
-    with one_writer(tmp_path), pytest.raises(FileError, match="another process is writing"):
+    busy = pytest.raises(FileError, match="another process is writing")
+    with one_writer(tmp_path, "simulation"), busy:
         simulate([str(photo_folder)], tmp_path, INTERFLOW)
 
 
@@ -407,7 +411,7 @@ def test_command_writes_what_the_function_writes(
         ("PHOTOS --out out --camera Nikon", 2, "error: --camera must be Simulated"),
         ("PHOTOS --out out --workers -1", 2, "error: --workers must be 0"),
         ("nothing --out out", 2, "error: no photo"),
-        ("PHOTOS --out taken", 1, "error: taken holds photo.png and no simulation.json"),
+        ("PHOTOS --out taken", 1, "error: taken is not empty and was not made by degflow-pipe"),
     ],
 )
 def test_command_fails_in_one_line(
