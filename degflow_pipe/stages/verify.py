@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -180,7 +179,7 @@ def _index_damage(shards: Summary, summed: set[str]) -> list[str]:
         with files.reading(shards.index) as lines:
             for tar in shards.tars:
                 for key, members in tar_members(shards.folder / tar):
-                    line = json.loads(lines.readline() or b"null")
+                    line = files.parse_json(lines.readline(files.TEXT_LIMIT) or b"null")
                     known = line and (line["key"], line["tar"], line["members"])
                     if known != (key, tar, members):
                         return [*damage, f"{index} differs from {tar} at sample {key}"]
