@@ -14,6 +14,9 @@ from degflow_pipe.reading.index import read_index
 from degflow_pipe.reading.parts import Part
 from degflow_pipe.shards.summary import AGAIN, Summary
 
+BALANCE, EVEN = 1, 2
+"""What is drawn in an epoch, each with a generator of its own."""
+
 Wanted = dict[int, list[int]]
 """By the number of a sample's key, the places of its levels that are read."""
 
@@ -38,55 +41,65 @@ class Plan:
         """Batches of an epoch, on all ranks together; pairs where no batch is asked for."""
         return int(_groups(np.bincount(self.kind), ask).sum())
 
-    def share(
-        self, ask: Ask, epoch: int, tars: list[int], part: Part
-    ) -> tuple[list[tuple[int, Wanted]], int]:
-        """What a worker reads in an epoch, tar by tar, and how many batches that makes.
+    def share(self, ask: Ask, epoch: int, part: Part) -> tuple[list[tuple[int, Wanted]], int]:
+        """What a worker reads in an epoch, by tar, and how many batches that makes.
 
-        tars: all of them in the order of the epoch. The pairs, ordered so, are counted off into
-        groups of `batch` pairs of one kind. A worker gets whole groups that follow each other: so
-        it makes as many batches as it has groups, however it shuffles them, and ranks that have as
-        many groups have as many batches, whatever the number of their workers.
+        The pairs, in the order of the index, are counted off into groups of `batch` pairs of one
+        kind. A worker gets whole groups that follow each other: so it makes as many batches as it
+        has groups, however it shuffles them, and ranks that have as many groups make as many
+        batches, whatever the number of their workers.
         """
-        order, group, count = self._grouped(ask, epoch, tars)
-        if not count:
-            return [], 0
-        place = np.full(count, len(order))
-        np.minimum.at(place, group, np.arange(len(order)))
-        number = np.empty(count, np.int64)
-        number[np.argsort(place)] = np.arange(count)
-        # Groups are numbered as their first pairs come; what drop_last leaves over goes with one.
-        numbers = number[group]
-        first, end = span_of(count, ask, part)
-        mine = np.flatnonzero((numbers >= first) & (numbers < end))
-        again = []
-        for extra in range(max(first, count), end):
-            found = np.flatnonzero(numbers == extra % count)
-            kinds = self.kind[order[found]]
+        pairs, group, count = self._grouped(ask, epoch)
+        dealt = np.arange(evened(count, ask, part.ranks))
+        first, end = span_of(len(dealt), part)
+        if len(dealt) != count:
+            # Others in each epoch are left out or come twice.
+            rng = np.random.default_rng([ask.seed, epoch, EVEN])
+            drawn = rng.permutation(count) if ask.shuffle else np.arange(count)[::-1]
+            if len(dealt) < count:
+                dealt = np.sort(drawn[count - len(dealt) :])
+            else:
+                dealt[count:] = np.resize(drawn, len(dealt) - count)
+        mine = [np.flatnonzero(np.isin(group, dealt[first : min(end, count)]))]
+        for again in dealt[max(first, count) : end]:
+            found = np.flatnonzero(group == again)
+            kinds = self.kind[pairs[found]]
             whole = found[kinds == np.bincount(kinds).argmax()]
-            again.append(np.resize(whole, ask.batch or 1))
-        return list(self._by_tar(order[np.sort(np.concatenate([mine, *again]))])), end - first
+            mine.append(np.resize(whole, ask.batch or 1))
+        found = pairs[np.concatenate(mine)]
+        found = found[np.argsort(self.tar[found], kind="stable")]
+        return list(self._by_tar(found)), end - first
 
-    def _grouped(self, ask: Ask, epoch: int, tars: list[int]) -> tuple[np.ndarray, np.ndarray, int]:
-        """The pairs of an epoch in order, the group of each, and how many groups there are."""
-        turn = np.empty(self.tars, np.int64)
-        turn[tars] = np.arange(self.tars)
-        order = np.argsort(turn[self.tar], kind="stable")
+    def _grouped(self, ask: Ask, epoch: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """The pairs of an epoch, the group of each, and how many groups there are.
+
+        Groups are numbered in the order of their first pairs. Pairs that `drop_last` leaves over
+        go with the last group of their kind, or with the last of all.
+        """
+        pairs = np.arange(len(self.kind))
         if ask.balance:
             # By the number of the pair, not by who reads it: every worker draws the same.
-            drawn = np.random.default_rng([ask.seed, epoch]).random(len(self.kind))
-            order = order[(drawn < self._shares()[self.kind])[order]]
-        kinds = self.kind[order]
+            drawn = np.random.default_rng([ask.seed, epoch, BALANCE]).random(len(pairs))
+            pairs = pairs[drawn < self._shares()[self.kind]]
+        kinds = self.kind[pairs]
         counts = np.bincount(kinds, minlength=len(self.scales))
         groups = _groups(counts, ask)
-        # The place of each pair among those of its kind.
-        among = np.empty(len(order), np.int64)
-        starts = np.repeat(np.cumsum(counts) - counts, counts)
-        among[np.argsort(kinds, kind="stable")] = np.arange(len(order)) - starts
-        own = np.minimum(among // (ask.batch or 1), groups[kinds] - 1)
         count = int(groups.sum())
+        if not count:
+            return pairs[:0], pairs[:0], 0
+        # The place of each pair among those of its kind.
+        among = np.empty(len(pairs), np.int64)
+        starts = np.repeat(np.cumsum(counts) - counts, counts)
+        among[np.argsort(kinds, kind="stable")] = np.arange(len(pairs)) - starts
+        own = np.minimum(among // (ask.batch or 1), groups[kinds] - 1)
         firsts = np.cumsum(groups) - groups
-        return order, np.where(own < 0, count - 1, firsts[kinds] + own), count
+        group = np.where(own < 0, -1, firsts[kinds] + own)
+        place = np.empty(count, np.int64)
+        whole = np.flatnonzero(own >= 0)[::-1]
+        place[group[whole]] = whole
+        number = np.empty(count, np.int64)
+        number[np.argsort(place)] = np.arange(count)
+        return pairs, np.where(own < 0, count - 1, number[group]), count
 
     def _shares(self) -> np.ndarray:
         """By kind, the share of its pairs that makes every scale as frequent as the rarest."""
@@ -112,20 +125,23 @@ def _groups(counts: np.ndarray, ask: Ask) -> np.ndarray:
     return groups
 
 
-def span_of(count: int, ask: Ask, part: Part) -> tuple[int, int]:
-    """The first and the end of the groups that a worker reads; from `count` on, the first again.
+def evened(count: int, ask: Ask, ranks: int) -> int:
+    """How many of `count` batches all ranks read together, those that come twice among them.
 
     Raises UsageError where the ranks cannot have equal numbers.
     """
-    if ask.even and part.ranks > 1:
-        least = part.ranks if ask.even == "cut" else 1
-        if count < least:
-            raise UsageError(
-                f"even={ask.even!r}: an epoch has {count} batches for {part.ranks} ranks: ask for "
-                f"a smaller batch, even='pad' or fewer ranks"
-            )
-        up = part.ranks - 1 if ask.even == "pad" else 0
-        count = (count + up) // part.ranks * part.ranks
+    if not ask.even or ranks == 1:
+        return count
+    if count < (ranks if ask.even == "cut" else 1):
+        raise UsageError(
+            f"even={ask.even!r}: an epoch has {count} batches for {ranks} ranks: ask for a smaller "
+            f"batch, even='pad' or fewer ranks"
+        )
+    return (count + (ranks - 1 if ask.even == "pad" else 0)) // ranks * ranks
+
+
+def span_of(count: int, part: Part) -> tuple[int, int]:
+    """The first and the end of the batches, of `count` on all ranks, that a worker reads."""
     start, end = (count * rank // part.ranks for rank in (part.rank, part.rank + 1))
     first, last = (
         start + (end - start) * worker // part.workers for worker in (part.worker, part.worker + 1)

@@ -21,7 +21,6 @@ from degflow_pipe.reading.tars import local_samples, streamed_samples
 from degflow_pipe.shards.summary import AGAIN, Summary
 
 Item = TypeVar("Item")
-ALONE = Part(0, 1, 0, 1)
 
 
 class Source(Protocol):
@@ -51,10 +50,11 @@ class Folder:
         return None if self._ask.balance else self._plan.batches(self._ask)
 
     def coded(self, epoch: int, part: Part, faults: Faults) -> tuple[Iterator[Coded], int | None]:
+        share, due = self._plan.share(self._ask, epoch, part)
         tars = list(range(len(self._paths)))
-        # Alike for all who read, so that each pair is read by one.
-        tars = tar_order(tars, self._ask, orders(self._ask, epoch, ALONE)[0])
-        share, due = self._plan.share(self._ask, epoch, tars, part)
+        turns = tar_order(tars, self._ask, orders(self._ask, epoch, part)[0])
+        turn = {tar: n for n, tar in enumerate(turns)}
+        share.sort(key=lambda one: turn[one[0]])
         return self._read(share, faults), due
 
     def _read(self, share: list[tuple[int, Wanted]], faults: Faults) -> Iterator[Coded]:

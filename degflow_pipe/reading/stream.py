@@ -28,7 +28,7 @@ from degflow_pipe.reading.parts import (
     ranks_of,
     settle,
 )
-from degflow_pipe.reading.plan import span_of
+from degflow_pipe.reading.plan import evened, span_of
 from degflow_pipe.reading.samples import Cut, Sample
 from degflow_pipe.reading.sources import Folder, Source, Urls, orders
 from degflow_pipe.shards.summary import AGAIN
@@ -139,7 +139,8 @@ class PairStream(IterableDataset[Sample]):
         count = self._source.batches()
         if count is None:
             raise TypeError("the length is known for a folder of finished shards without balance")
-        first, end = span_of(count, self._ask, Part(*ranks_of(self._ask.split), 0, 1))
+        rank, ranks = ranks_of(self._ask.split)
+        first, end = span_of(evened(count, self._ask, ranks), Part(rank, ranks, 0, 1))
         return end - first
 
     @property
