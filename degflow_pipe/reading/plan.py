@@ -73,8 +73,9 @@ class Plan:
     def _grouped(self, ask: Ask, epoch: int) -> tuple[np.ndarray, np.ndarray, int]:
         """The pairs of an epoch, the group of each, and how many groups there are.
 
-        Groups are numbered in the order of their first pairs. Pairs that `drop_last` leaves over
-        go with the last group of their kind, or with the last of all.
+        Groups are numbered in the order of their first pairs, those that are not full in between,
+        evenly apart. Pairs that `drop_last` leaves over go with the last group of their kind, or
+        with the last of all.
         """
         pairs = np.arange(len(self.kind))
         if ask.balance:
@@ -94,9 +95,11 @@ class Plan:
         own = np.minimum(among // (ask.batch or 1), groups[kinds] - 1)
         firsts = np.cumsum(groups) - groups
         group = np.where(own < 0, -1, firsts[kinds] + own)
-        place = np.empty(count, np.int64)
-        whole = np.flatnonzero(own >= 0)[::-1]
-        place[group[whole]] = whole
+        place = np.empty(count)
+        taken = np.flatnonzero(own >= 0)[::-1]
+        place[group[taken]] = taken
+        few = np.flatnonzero(np.bincount(group[taken], minlength=count) < (ask.batch or 1))
+        place[few] = (np.arange(len(few)) + 0.5) / max(len(few), 1) * len(pairs)
         number = np.empty(count, np.int64)
         number[np.argsort(place)] = np.arange(count)
         return pairs, np.where(own < 0, count - 1, number[group]), count
