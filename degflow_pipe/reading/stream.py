@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -133,6 +134,11 @@ class PairStream(IterableDataset[Sample]):
     def __getstate__(self) -> dict[str, Any]:
         """What a worker needs, with the rank, which only the process that starts it may know."""
         return self.__dict__ | {"_settled": settle(self._ask.split)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._settled and self._settled.pid == os.getpid():
+            self._settled = None  # a copy, which will know as much as the original
 
     def __len__(self) -> int:
         """Batches of this rank in an epoch, or pairs where no batch was asked for."""

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from tests.reading.conftest import write_shards
 
 Found = dict[str, list[list[list[int]]]]
