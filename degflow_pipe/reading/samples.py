@@ -147,10 +147,7 @@ def picture(data: bytes, where: str) -> np.ndarray:
     """Decode a PNG, WebP or JPEG of up to PIXELS to (H, W, 3) uint8 RGB; raises ShardError."""
     try:
         # Pillow reads the header only, OpenCV would take the memory that it claims.
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(BytesIO(data), formats=FORMATS) as header,
-        ):
+        with Image.open(BytesIO(data), formats=FORMATS) as header:
             width, height = header.size
     # What Pillow makes of a damaged header is not written down.
     except Exception as error:

@@ -216,20 +216,15 @@ def one_sample(path: Path, **members: bytes) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *(
-            "[" * 200_000,
-            '{"a":' * 200_000,
-            '{"t": Infinity, "scale": 1}',
-            '{"t": 1, "scale": NaN}',
-        ),
-        *('{"t": 1, "scale": 1' + "0" * 400 + "}", '{"t": 1e400, "scale": 1}'),
-        '{"levels": [{"level": "\\ud800", "t": 1, "scale": 1}]}',
-    ],
-    ids=range(10),
-)
+JSONS = [
+    *("[" * 200_000, '{"a":' * 200_000, '"t scale"', json.dumps(INFO | {"a": "x" * 1024**2})),
+    *('{"t": Infinity, "scale": 1}', '{"t": 1, "scale": NaN}', '{"t": true, "scale": "1"}'),
+    *('{"t": 1, "scale": 1' + "0" * 400 + "}", '{"t": 1e400, "scale": 1}'),
+    '{"levels": [{"level": "\\ud800", "t": 1, "scale": 1}]}',
+]
+
+
+@pytest.mark.parametrize("text", JSONS, ids=range(len(JSONS)))
 def test_json_that_is_none(tmp_path: Path, text: str) -> None:
     with pytest.raises(ShardError, match=r"a.tar: a has no JSON of a training pair"):
         list(sr_pairs(one_sample(tmp_path / "a.tar", json=text.encode())))
