@@ -107,6 +107,9 @@ def _samples(
     # written down anywhere, and nothing of ours runs in here.
     except Exception as error:
         why = next((text for text in error.args if isinstance(text, str)), repr(error))
+        if ended := re.search(r": exit (\d+) \(read\)", why):
+            # webdataset names the whole command, in which a password may be.
+            why = f"the command that fetches it ended with exit code {ended[1]}"
         raise ShardError(f"{url}: cannot be read as a tar: {why}; {AGAIN}") from error
 
 
