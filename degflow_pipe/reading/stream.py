@@ -93,7 +93,8 @@ def sr_pairs(
     Workers of a DataLoader share out what their rank reads. Of a folder all get as many pairs; of
     URLs they get whole tars, or where these are fewer than who reads, each reads a tar to its end
     and takes its part of the samples. len() counts batches (pairs, without `batch`) of this rank,
-    whatever its workers; TypeError where that is not known, for URLs and with `balance`.
+    whatever its workers; TypeError where that is not known, for URLs and with `balance`. (Batches
+    that a DataLoader makes of pairs are more with several workers, as each leaves a small one.)
 
     Raises UsageError for a wrong argument or where no pair of the folder is wanted, ShardError
     for a folder that is missing, unfinished, damaged or too new. While reading: UsageError for a
@@ -151,7 +152,10 @@ class PairStream(IterableDataset[Sample]):
 
     @property
     def skipped(self) -> int:
-        """Pairs that this rank and its workers left out as damaged, in all epochs up to now."""
+        """Pairs that this rank and its workers left out as damaged, in all epochs up to now.
+
+        A sample counts as one where what is damaged is the JSON that tells its pairs.
+        """
         return int(self._skipped.sum())
 
     def set_epoch(self, epoch: int) -> None:

@@ -21,8 +21,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from degflow_pipe.errors import ShardError
-from degflow_pipe.reading import sr_pairs
-from tests.reading.conftest import EVERY, coded, name_of, write_shards
+from degflow_pipe.reading import SRPairs, sr_pairs
+from tests.reading.conftest import EVERY, coded, edit_line, name_of, write_shards
 
 INFO = {"t": 0.1, "scale": 1.3}
 PICTURE = coded(np.zeros((4, 4, 3), np.uint8))
@@ -195,17 +195,20 @@ def test_a_tar_that_is_not_the_one_of_the_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
-@pytest.mark.parametrize("name", ["degflow-000000.tar", "degflow.index.jsonl", "degflow.json"])
-@pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path, name: str, kind: str) -> None:
-    stored = write_shards(tmp_path, per_tar=24)
-    (stored / name).unlink()
-    if kind == "pipe":
-        os.mkfifo(stored / name)
-    else:
-        (stored / name).symlink_to("/dev/zero")
-    [line] = in_little_memory(str(stored))
-    assert name in line
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    names = ["degflow-000000.tar", "degflow.index.jsonl", "degflow.json"]
+    folders = []
+    for name in names:
+        for kind in ("pipe", "device"):
+            folders.append(write_shards(tmp_path / f"{kind}-{name}", per_tar=24))
+            (folders[-1] / name).unlink()
+            if kind == "pipe":
+                os.mkfifo(folders[-1] / name)
+            else:
+                (folders[-1] / name).symlink_to("/dev/zero")
+    lines = in_little_memory(*map(str, folders))
+    for folder, line in zip(folders, lines, strict=True):
+        assert line.startswith(f"{folder}/{folder.name.partition('-')[2]}"), line
 
 
 # Samples
@@ -350,6 +353,17 @@ def test_nothing_left_to_make_up_with(tmp_path: Path) -> None:
         pytest.raises(ShardError, match="all of the 4 batches of this worker are damaged"),
     ):
         list(stream)
+
+
+def test_a_member_that_is_larger_than_memory(tmp_path: Path) -> None:
+    """By the index, in a tar with a hole of 20 GB in it."""
+    stored = write_shards(tmp_path, patches=1)
+    with (stored / "degflow-000000.tar").open("r+b") as file:
+        file.truncate(20 * GIGABYTE)
+    span = [0, 20 * GIGABYTE]
+    edit_line(stored, members={"hr.png": span, "lr.png": span})
+    with pytest.raises(ShardError, match=r"000000.tar: .* bytes"):
+        SRPairs(stored)[0]
 
 
 # Elsewhere
