@@ -19,6 +19,8 @@ from degflow_pipe.shards.summary import AGAIN
 
 LARGEST = 1e6
 """That t and scale must be less than."""
+FIELDS = 10**6
+"""Of all pairs of a sample together, at most."""
 PIXELS = 2**26
 """Of a picture, at most."""
 FORMATS = ("PNG", "WEBP", "JPEG")
@@ -35,6 +37,8 @@ def pairs_of(key: str, info: Info) -> list[tuple[str, str, Info]]:
     """
     pairs = [(key, "lr", dict(info))]
     if "levels" in info:
+        if len(info["levels"]) * len(info) > FIELDS:
+            raise ValueError(f"{key}: {len(info['levels'])} levels of {len(info)} fields")
         shared = {field: value for field, value in info.items() if field != "levels"}
         pairs = [
             (f"{key}-{level['level']}", f"lr_{level['level']}", {**shared, **level})

@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from degflow_pipe.errors import ShardError
+from degflow_pipe import reading
+from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.reading import SRPairs, sr_pairs
 from tests.reading.conftest import EVERY, coded, edit_line, name_of, write_shards
 
@@ -224,6 +225,7 @@ JSONS = [
     *('{"t": Infinity, "scale": 1}', '{"t": 1, "scale": NaN}', '{"t": true, "scale": "1"}'),
     *('{"t": 1, "scale": 1' + "0" * 400 + "}", '{"t": 1e400, "scale": 1}'),
     '{"levels": [{"level": "\\ud800", "t": 1, "scale": 1}]}',
+    json.dumps({**{str(n): 0 for n in range(40_000)}, "levels": [{}] * 100_000}),
 ]
 
 
@@ -262,6 +264,19 @@ def _without(path: str, name: str) -> str:
         for info, data in kept:
             archive.addfile(info, io.BytesIO(data))
     return path
+
+
+def test_pairs_that_wait_take_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = write_shards(tmp_path)
+    usual = [name_of(info) for *_, info in sr_pairs(stored)]
+    monkeypatch.setattr(reading.coded, "WAITING", 10 * len(PICTURE))
+    few = [name_of(info) for *_, info in sr_pairs(stored)]
+    assert sorted(few) == sorted(usual) == EVERY
+    assert few != usual
+    with pytest.raises(UsageError, match=r"batch=9: pairs of \d sizes and scales wait"):
+        list(sr_pairs(stored, batch=9))
 
 
 def damaged(folder: Path, keys: list[str], member: str = "lr.png", **layout: Any) -> Path:
