@@ -87,7 +87,7 @@ def shared_out_above() -> bool:
     It does so in two classes, which then are among the callers: one gives each rank its part of
     what all of them read, the other reads on one rank and sends. Both want every pair. There is no
     other sign of the second one, which hands a loader's workers the stream as it is. (Accelerate
-    1.0 to 1.15, data_loader.py.)
+    1.15, data_loader.py.)
     """
     module = sys.modules.get("accelerate.data_loader")
     frame = sys._getframe()

@@ -124,7 +124,7 @@ def _members(
             archive.members.clear()
             members += 1
             if not 0 <= info.size <= SAMPLE_LIMIT:
-                raise tarfile.ReadError(f"{info.name} claims {info.size} bytes")
+                raise tarfile.ReadError(f"{info.name!r} claims {info.size} bytes")
             info.name.encode()  # raises where it is no text
             key, _ = wds.tariterators.base_plus_ext(info.name)
             if not info.isreg() or key is None or re.match(r"__[^/]*__($|/)", info.name):
@@ -132,7 +132,7 @@ def _members(
             count, held = (count + 1, held + info.size) if key == last else (1, info.size)
             last = key
             if count > MEMBERS or held > SAMPLE_LIMIT:
-                raise tarfile.ReadError(f"{key} has {count} members of {held} bytes together")
+                raise tarfile.ReadError(f"{key!r} has {count} members of {held} bytes together")
             if wanted(key):
                 file = archive.extractfile(info)
                 assert file is not None  # it is a regular one

@@ -55,7 +55,7 @@ def test_workers_that_live_on_go_to_the_next_epoch(pairs: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", [None, 4])
-def test_workers_without_a_tar_yield_nothing(tmp_path: Path, batch: int | None) -> None:
+def test_two_workers_share_one_tar(tmp_path: Path, batch: int | None) -> None:
     stored = write_shards(tmp_path, per_tar=24)
     loader = DataLoader(sr_pairs(stored, batch=batch), batch_size=None, num_workers=2)
     found = [one for _, _, info in loader for one in (info if batch else [info])]
