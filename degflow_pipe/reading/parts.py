@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from webdataset.utils import pytorch_worker_info
@@ -82,19 +82,37 @@ def ranks_of(split: Split) -> tuple[int, int]:
 
 
 def shared_out_above() -> bool:
-    """Whether Accelerate's `prepare` shares out what is read here, so that ranks must not.
+    """Whether Accelerate's `prepare` shares out what is read here, so that ranks must not."""
+    return _sharer() is not None
 
-    It does so in two classes, which then are among the callers: one gives each rank its part of
-    what all of them read, the other reads on one rank and sends. Both want every pair. There is no
-    other sign of the second one, which hands a loader's workers the stream as it is. (Accelerate
-    1.15, data_loader.py.)
+
+def refuse_batches_above() -> None:
+    """Raises UsageError where Accelerate is to share out whole batches, on which it would fail."""
+    convert = torch.utils.data.default_convert
+    sharer = _sharer()
+    if sharer is None or sharer.batch_size is not None:
+        return
+    if getattr(sharer, "collate_fn", convert) is convert:
+        raise UsageError(
+            "accelerator.prepare cannot share out a DataLoader with batch_size=None: leave this "
+            "one out of it, as sr_pairs shares the pairs out over the ranks itself"
+        )
+
+
+def _sharer() -> Any:
+    """What of Accelerate's shares out what is read here.
+
+    It is of one of two classes, and then among the callers: one gives each rank its part of what
+    all of them read, the other reads on one rank and sends. Both want every pair. There is no other
+    sign of the second one, which hands a loader's workers the stream as it is. (Accelerate 1.15,
+    data_loader.py.)
     """
     module = sys.modules.get("accelerate.data_loader")
     frame = sys._getframe()
     while module is not None and frame.f_back is not None:
         frame = frame.f_back
-        if frame.f_globals is module.__dict__ and isinstance(
-            frame.f_locals.get("self"), module.IterableDatasetShard | module.DataLoaderDispatcher
-        ):
-            return True
-    return False
+        if frame.f_globals is module.__dict__:
+            caller = frame.f_locals.get("self")
+            if isinstance(caller, module.IterableDatasetShard | module.DataLoaderDispatcher):
+                return caller
+    return None

@@ -27,6 +27,7 @@ from degflow_pipe.reading.parts import (
     checked_split,
     part_of,
     ranks_of,
+    refuse_batches_above,
     settle,
 )
 from degflow_pipe.reading.plan import evened, span_of
@@ -162,6 +163,7 @@ class PairStream(IterableDataset[Sample]):
         """Make the next iteration this epoch, counted from 0; for a training that goes on."""
         if epoch < 0:
             raise UsageError(f"epoch must be 0 or more, got {epoch}")
+        refuse_batches_above()  # which calls this first, on all ranks
         self._epochs.fill_(epoch)
 
     def __iter__(self) -> PairIterator:

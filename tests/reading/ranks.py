@@ -17,7 +17,7 @@ import torch.distributed as dist
 from accelerate import Accelerator, DataLoaderConfiguration
 from torch.utils.data import DataLoader
 
-from degflow_pipe import sr_pairs
+from degflow_pipe import UsageError, sr_pairs
 
 LEVELS = (0.1, 1.0)
 METHODS = ("fork", "spawn", "forkserver")
@@ -61,13 +61,24 @@ def prepared(shards: str, how: str | None, dispatch: bool | None) -> list[list[i
     return [batch["id"].tolist() for batch in accelerator.prepare(loader)]
 
 
+def refused(shards: str, dispatch: bool | None) -> str:
+    """What is said of batches, which Accelerate cannot share out."""
+    config = DataLoaderConfiguration(dispatch_batches=dispatch)
+    accelerator = Accelerator(cpu=True, dataloader_config=config)
+    loader = DataLoader(sr_pairs(shards, batch=2), batch_size=None)
+    try:
+        return f"{len(list(accelerator.prepare(loader)))} batches"
+    except UsageError as error:
+        return str(error)
+
+
 def main(shards: str, out: str) -> None:
     torch.set_num_threads(1)
     multiprocessing.set_forkserver_preload(["accelerate", "degflow_pipe.reading"])
     Accelerator(cpu=True)  # begins the process group
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         del os.environ[name]
-    ways = {f"plain {how}": lambda how=how: plain(shards, how) for how in METHODS}
+    ways: dict[str, Any] = {f"plain {how}": lambda how=how: plain(shards, how) for how in METHODS}
     ways |= {f"trained {even}": lambda even=even: trained(shards, even) for even in ("pad", "cut")}
     for dispatch in (None, True, False):
         for how in (None, "fork") if dispatch else (None, *METHODS):
@@ -75,6 +86,8 @@ def main(shards: str, out: str) -> None:
                 shards, how, dispatch
             )
     ways["every rank"] = lambda: [names([info]) for *_, info in sr_pairs(shards, split="none")]
+    for dispatch in (None, False):
+        ways[f"refused {dispatch}"] = lambda dispatch=dispatch: refused(shards, dispatch)
     found: dict[str, list[Any]] = {}
     for way, read in ways.items():
         found[way] = [None] * dist.get_world_size()

@@ -79,3 +79,11 @@ def test_accelerate_sees_every_pair(found: Found, how: str | None, dispatch: boo
 def test_every_rank_reads_all_for_validation(found: Found) -> None:
     first, *others = found["every rank"]
     assert others == [first] * 2 and len(times([first])) == 24
+
+
+@pytest.mark.parametrize("dispatch", [None, False])
+def test_accelerate_is_not_given_batches(
+    found: dict[str, list[str]], dispatch: bool | None
+) -> None:
+    said = set(found[f"refused {dispatch}"])
+    assert len(said) == 1 and "leave this one" in said.pop()
