@@ -32,7 +32,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
         text=True,
     ) as running:
         try:
-            _, errors = running.communicate(timeout=300)
+            _, errors = running.communicate(timeout=900)
         finally:
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)
