@@ -14,6 +14,7 @@ from degflow_pipe import files
 from degflow_pipe.errors import ShardError
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.reading.samples import Info, Sample, member, pairs_of, picture
+from degflow_pipe.reading.tars import SAMPLE_LIMIT
 from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
 
 
@@ -111,5 +112,7 @@ def cut(file: IO[bytes], span: Any, where: str) -> bytes:
         and 0 <= span[0] <= span[0] + span[1] <= end
     ):
         raise ShardError(f"{where} is at {span!r} by the index, the tar has {end} bytes; {AGAIN}")
+    if span[1] > SAMPLE_LIMIT:
+        raise ShardError(f"{where} has {span[1]} bytes, more than the limit of {SAMPLE_LIMIT}")
     file.seek(span[0])
     return file.read(span[1])

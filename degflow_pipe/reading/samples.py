@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.shards.summary import AGAIN
+
+LARGEST = 1e6
+"""That t and scale must be less than."""
+FIELDS = 10**6
+"""Of all pairs of a sample together, at most."""
+PIXELS = 2**26
+"""Of a picture, at most."""
+FORMATS = ("PNG", "WEBP", "JPEG")
 
 Info = dict[str, Any]
 Sample = tuple[Tensor, Any, Any]
@@ -27,14 +37,18 @@ def pairs_of(key: str, info: Info) -> list[tuple[str, str, Info]]:
     """
     pairs = [(key, "lr", dict(info))]
     if "levels" in info:
+        if len(info["levels"]) * len(info) > FIELDS:
+            raise ValueError(f"{key}: {len(info['levels'])} levels of {len(info)} fields")
         shared = {field: value for field, value in info.items() if field != "levels"}
         pairs = [
             (f"{key}-{level['level']}", f"lr_{level['level']}", {**shared, **level})
             for level in info["levels"]
         ]
-    for _, _, pair in pairs:
-        if not all(isinstance(pair[field], int | float) for field in ("t", "scale")):
-            raise TypeError(f"{key}: t and scale must be numbers")
+    for name, _, pair in pairs:
+        name.encode()  # raises where it is no text
+        for field in ("t", "scale"):
+            if not (isinstance(pair[field], int | float) and abs(pair[field]) < LARGEST):
+                raise TypeError(f"{key}: t and scale must be numbers")
     return pairs
 
 
@@ -134,7 +148,16 @@ class Cut:
 
 
 def picture(data: bytes, where: str) -> np.ndarray:
-    """Decode to (H, W, 3) uint8 RGB; raises ShardError."""
+    """Decode a PNG, WebP or JPEG of up to PIXELS to (H, W, 3) uint8 RGB; raises ShardError."""
+    try:
+        # Pillow reads the header only, OpenCV would take the memory that it claims.
+        with Image.open(BytesIO(data), formats=FORMATS) as header:
+            width, height = header.size
+    # What Pillow makes of a damaged header is not written down.
+    except Exception as error:
+        raise ShardError(f"{where}: a picture cannot be decoded: {error}; {AGAIN}") from error
+    if width * height > PIXELS:
+        raise ShardError(f"{where}: a picture of {width} x {height} pixels, over {PIXELS}; {AGAIN}")
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

@@ -1,46 +1,40 @@
-"""Pairs streamed tar by tar, by webdataset."""
+"""Pairs streamed tar by tar."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import random
+import os
 import re
-import tarfile
-import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import islice
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
-from urllib.parse import urlparse
+from typing import Any, NamedTuple
 
-import fsspec
-import numpy as np
 import torch
 import webdataset as wds
 from torch.utils.data import IterableDataset
-from webdataset.utils import pytorch_worker_info
 
 from degflow_pipe import files
-from degflow_pipe.errors import DegflowError, ShardError, UsageError
-from degflow_pipe.reading.index import read_index, whole_shards
-from degflow_pipe.reading.samples import (
-    Cut,
-    Info,
-    Queries,
-    Sample,
-    member,
-    pairs_of,
-    picture,
+from degflow_pipe.errors import ShardError, UsageError
+from degflow_pipe.reading.ask import Ask
+from degflow_pipe.reading.coded import Faults, batches, decoded, shuffled
+from degflow_pipe.reading.index import whole_shards
+from degflow_pipe.reading.parts import (
+    Part,
+    Settled,
+    Split,
+    checked_split,
+    part_of,
+    ranks_of,
+    refuse_batches_above,
+    settle,
 )
-from degflow_pipe.shards.summary import AGAIN, Summary
+from degflow_pipe.reading.plan import evened, span_of
+from degflow_pipe.reading.samples import Cut, Sample
+from degflow_pipe.reading.sources import Folder, Source, Urls, orders
+from degflow_pipe.shards.summary import AGAIN
 
-TOLERANCE = 1e-6
-"""How far a level's t or scale may lie outside the range asked for."""
 MAX_WORKERS = 4096
 
 
@@ -59,6 +53,9 @@ def sr_pairs(
     flips: bool = True,
     shuffle: int = 1000,
     seed: int = 0,
+    split: Split = "auto",
+    even: str | None = None,
+    on_error: str = "raise",
 ) -> PairStream:
     """Stream `(LR, HR, info)` for training; hand it to `DataLoader(..., batch_size=None)`.
 
@@ -66,7 +63,8 @@ def sr_pairs(
     `batch`, LR is (n, 3, h, w), HR (n, 3, H, W) and info a list of n. A second iteration is the
     next epoch, with other crops in another order, through a DataLoader too. Every pair comes once
     an epoch. `iter(...)` has state_dict and load_state_dict, which torchdata's StatefulDataLoader
-    uses: a training that is stopped within an epoch goes on with the next pair.
+    uses: a training that is stopped within an epoch goes on with the next pair, wherever a copy of
+    the shards lies.
 
     shards: a folder of finished shards, or a tar URL, a brace pattern or a list of URLs as
         webdataset takes them; other URLs are opened by fsspec.
@@ -81,11 +79,23 @@ def sr_pairs(
     balance: leave out, in each epoch others, so many pairs at random that every scale is as
         frequent as the rarest one; for a folder of shards.
     flips: flip and turn LR and HR alike, at random; what is not square is turned by 180 degrees.
-    shuffle: how many coded pairs wait to be drawn at random; 0 keeps the order of the tars.
+    shuffle: how many coded pairs wait to be drawn at random, fewer where they would take more than
+        1 GiB; 0 keeps the order of the tars.
     seed: with the epoch, the rank and the worker it settles every random choice.
+    split: `auto` shares the pairs out over the ranks of torch.distributed, or of RANK and
+        WORLD_SIZE, but not where Accelerate's `prepare` does so itself. `none`: every rank reads
+        all pairs, for validation. (rank, ranks): the share of that rank.
+    even: as many batches (pairs, without `batch`) on every rank, as DDP needs: `cut` leaves out up
+        to ranks - 1 batches, in each epoch others, `pad` repeats as many; for a folder of shards.
+    on_error: `raise` ends the epoch with the first damaged sample; `skip` leaves damaged pairs out,
+        warns of the first and counts them in `PairStream.skipped`. Batches get smaller by them;
+        with `even`, a batch that is lost altogether is made up for by repeating the one before.
 
-    Ranks (RANK and WORLD_SIZE, or torch.distributed) and then DataLoader workers share the tars
-    out: have one tar or more for each worker of each rank, as one without a tar yields nothing.
+    Workers of a DataLoader share out what their rank reads. Of a folder all get as many pairs; of
+    URLs they get whole tars, or where these are fewer than who reads, each reads a tar to its end
+    and takes its part of the samples. len() counts batches (pairs, without `batch`) of this rank,
+    whatever its workers; TypeError where that is not known, for URLs and with `balance`. (Batches
+    that a DataLoader makes of pairs are more with several workers, as each leaves a small one.)
 
     Raises UsageError for a wrong argument or where no pair of the folder is wanted, ShardError
     for a folder that is missing, unfinished, damaged or too new. While reading: UsageError for a
@@ -93,78 +103,148 @@ def sr_pairs(
     """
     chosen = None if levels is None else tuple(levels)
     cut = Cut(crop, lr_crop, queries, flips)
-    ask = _Ask(cut, batch, drop_last, chosen, t, scales, shuffle, seed)
+    split = checked_split(split)
+    ask = Ask(
+        *(cut, batch, drop_last, chosen, t, scales, balance, shuffle, seed, split, even, on_error)
+    )
     if isinstance(shards, Path) or (isinstance(shards, str) and _is_folder(shards)):
-        found = whole_shards(Path(shards))
-        _require_some(found, ask)
-        if balance:
-            ask = replace(ask, shares=_shares(found, ask))
-        return PairStream([str(found.folder.absolute() / tar) for tar in found.tars], True, ask)
-    if balance:
-        raise UsageError("balance counts pairs by the index: it needs a folder of finished shards")
+        return PairStream(Folder(whole_shards(Path(shards)), ask), ask)
+    for label, value in (("balance", balance), ("even", even)):
+        if value:
+            raise UsageError(
+                f"{label} counts pairs by the index: it needs a folder of finished shards"
+            )
     urls = wds.shardlists.expand_source(shards if isinstance(shards, str) else list(shards))
     if not urls:
         raise UsageError(f"shards must name one tar at least, got {shards!r}")
-    return PairStream(urls, False, ask)
+    return PairStream(Urls(urls, ask), ask)
 
 
 class PairStream(IterableDataset[Sample]):
     """What `sr_pairs` returns: iterate over it, or have the workers of a DataLoader do so."""
 
-    def __init__(self, urls: list[str], local: bool, ask: _Ask) -> None:
-        self._urls, self._local, self._ask = urls, local, ask
-        # Workers may live for one epoch only, so the count is kept where all of them see it.
+    def __init__(self, source: Source, ask: Ask) -> None:
+        self._source, self._ask = source, ask
+        self._settled: Settled | None = None
+        # Workers may live for one epoch only, so the counts are kept where all of them see them.
         # Each counts in a slot of its own: no lock is needed.
-        self._epochs = torch.zeros(MAX_WORKERS, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call, unused-ignore]
+        self._epochs, self._skipped, self._told = (
+            torch.zeros(slots, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call, unused-ignore]
+            for slots in (MAX_WORKERS, MAX_WORKERS, 1)
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker needs, with the rank, which only the process that starts it may know."""
+        return self.__dict__ | {"_settled": settle(self._ask.split)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._settled and self._settled.pid == os.getpid():
+            self._settled = None  # a copy, which will know as much as the original
+
+    def __len__(self) -> int:
+        """Batches of this rank in an epoch, or pairs where no batch was asked for."""
+        count = self._source.batches()
+        if count is None:
+            raise TypeError("the length is known for a folder of finished shards without balance")
+        rank, ranks = ranks_of(self._ask.split)
+        first, end = span_of(evened(count, self._ask, ranks), Part(rank, ranks, 0, 1))
+        return end - first
+
+    @property
+    def skipped(self) -> int:
+        """Pairs that this rank and its workers left out as damaged, in all epochs up to now.
+
+        A sample counts as one where what is damaged is the JSON that tells its pairs.
+        """
+        return int(self._skipped.sum())
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration this epoch, counted from 0; for a training that goes on."""
         if epoch < 0:
             raise UsageError(f"epoch must be 0 or more, got {epoch}")
+        refuse_batches_above()  # which calls this first, on all ranks
         self._epochs.fill_(epoch)
 
     def __iter__(self) -> PairIterator:
-        part = Part(*pytorch_worker_info())
+        part = part_of(self._ask.split, self._settled)
         epoch = int(self._epochs[part.worker])
         self._epochs[part.worker] += 1
+        self._warn_of_uneven(part)
         return PairIterator(self, part, epoch)
+
+    def _warn_of_uneven(self, part: Part) -> None:
+        """Once, on one rank."""
+        count = self._source.batches()
+        even = self._ask.even or (count is not None and count % part.ranks == 0)
+        if part.ranks > 1 and (part.rank, part.worker) == (0, 0) and not (even or self._told):
+            self._told.fill_(1)
+            warnings.warn(
+                f"the {part.ranks} ranks may read unequal numbers of "
+                f"{'batches' if self._ask.batch else 'pairs'}, and DDP waits for ever for the one "
+                f"with fewer: read a folder of shards with even='cut' or even='pad', or stop all "
+                f"ranks after equal numbers of steps",
+                stacklevel=3,
+            )
 
     def goes_on(self, part: Part, epoch: int) -> None:
         """Make the next iteration of a worker the epoch after this one."""
         self._epochs[part.worker] = epoch + 1
 
-    def read(self, part: Part, epoch: int, skip: int) -> Iterator[Sample]:
-        """What a worker yields in an epoch, without the first `skip`, which are not decoded."""
-        ask, count = self._ask, len(self._urls)
-        seeds = np.random.SeedSequence([ask.seed, epoch, part.rank, part.worker])
-        for_tars, for_pairs = seeds.spawn(2)
-        coded: Iterable[list[_Coded]] = wds.DataPipeline(
-            wds.SimpleShardList(self._urls),
-            wds.split_by_node,
-            wds.split_by_worker,
-            wds.shuffle(count, initial=count, rng=_order(for_tars)) if ask.shuffle else None,
-            partial(_tar_samples, local=self._local),
-            partial(_coded_pairs, ask=ask, epoch=epoch),
-            wds.shuffle(ask.shuffle, rng=_order(for_pairs)) if ask.shuffle else None,
-            partial(_batches, size=ask.batch or 1, drop_last=ask.drop_last),
-        )
-        for batch in islice(coded, skip, None):
-            samples = [_decoded(pair, ask, epoch) for pair in batch]
-            yield _stacked(samples) if ask.batch else samples[0]
+    def read(self, part: Part, epoch: int, start: Place) -> Iterator[tuple[Place, Sample]]:
+        """What a worker yields in an epoch after a place; what was before is not decoded."""
+        ask, place, kept = self._ask, start, None
+        faults = Faults(ask.on_error == "skip", self._skipped[part.worker : part.worker + 1])
+        coded, due = self._source.coded(epoch, part, faults)
+        if ask.shuffle:
+            coded = shuffled(coded, ask.shuffle, orders(ask, epoch, part)[1])
+        number = 0
+        for number, batch in enumerate(batches(coded, ask), start=1):
+            if number < start.taken:
+                continue
+            if number == start.taken:
+                _require_same(batch[-1].key == start.last)
+                kept = batch
+            elif (sample := decoded(batch, ask, epoch, faults)) is not None:
+                kept, place = batch, Place(number, place.yielded + 1, batch[-1].key)
+                yield place, sample
+        _require_same(number >= start.taken)
+        if due is not None and number != due and not faults.skip:
+            raise ShardError(f"{number} batches in the tars, the index has {due}; {AGAIN}")
+        # Other ranks wait for as many as the index has.
+        while due is not None and ask.even and place.yielded < due:
+            again = None if kept is None else decoded(kept, ask, epoch, Faults(True))
+            if again is None:
+                raise ShardError(f"all of the {due} batches of this worker are damaged; {AGAIN}")
+            place = place._replace(yielded=place.yielded + 1)
+            yield place, again
 
     @property
     def identity(self) -> str:
         """Changes whenever the same epoch would yield something else."""
-        return hashlib.sha256(repr((self._urls, self._ask)).encode()).hexdigest()[:16]
+        # A training that a damaged sample has ended may go on without it.
+        ask = replace(self._ask, on_error="raise")
+        return hashlib.sha256(repr((self._source.identity, ask)).encode()).hexdigest()[:16]
 
 
-class Part(NamedTuple):
-    """Which worker of which rank reads."""
+class Place(NamedTuple):
+    """How far a worker is in an epoch.
 
-    rank: int
-    ranks: int
-    worker: int
-    workers: int
+    taken: batches from the tars up to the last that was given; yielded: batches that were given,
+    fewer where some were damaged; last: key of the last pair of them.
+    """
+
+    taken: int = 0
+    yielded: int = 0
+    last: str = ""
+
+
+def _require_same(same: bool) -> None:
+    if not same:
+        raise UsageError(
+            "this state is of other shards, or of sr_pairs with other arguments: go on with the "
+            "same ones, or begin the epoch again"
+        )
 
 
 class PairIterator(Iterator[Sample]):
@@ -172,12 +252,11 @@ class PairIterator(Iterator[Sample]):
 
     def __init__(self, stream: PairStream, part: Part, epoch: int) -> None:
         self._stream, self._part, self._epoch = stream, part, epoch
-        self._yielded = 0
-        self._samples = stream.read(part, epoch, 0)
+        self._place = Place()
+        self._samples = stream.read(part, epoch, self._place)
 
     def __next__(self) -> Sample:
-        sample = next(self._samples)
-        self._yielded += 1
+        self._place, sample = next(self._samples)
         return sample
 
     def state_dict(self) -> dict[str, Any]:
@@ -186,185 +265,28 @@ class PairIterator(Iterator[Sample]):
             "stream": self._stream.identity,
             "part": list(self._part),
             "epoch": self._epoch,
-            "yielded": self._yielded,
+            "place": list(self._place),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state: what was yielded before is read over, not decoded.
 
         Raises UsageError for a state of other shards or arguments, or of another number of ranks
-        or workers.
+        or workers. Shards are told apart by the names of the tars and by the index, or where there
+        is none, once they are read, by the last pair.
         """
-        if state["stream"] != self._stream.identity:
-            raise UsageError(
-                "this state is of other shards, or of sr_pairs with other arguments: go on with "
-                "the same ones, or begin the epoch again"
-            )
+        _require_same(state.get("stream") == self._stream.identity)
         if state["part"] != list(self._part):
             rank, ranks, worker, workers = state["part"]
             raise UsageError(
                 f"this state is of worker {worker} of {workers}, rank {rank} of {ranks}: go on "
                 f"with as many, or begin the epoch again"
             )
-        self._epoch, self._yielded = state["epoch"], state["yielded"]
-        self._samples = self._stream.read(self._part, self._epoch, self._yielded)
+        self._epoch, self._place = state["epoch"], Place(*state["place"])
+        self._samples = self._stream.read(self._part, self._epoch, self._place)
         self._stream.goes_on(self._part, self._epoch)
-
-
-@dataclass(frozen=True)
-class _Ask:
-    """The arguments of `sr_pairs`, checked.
-
-    shares: by scale, the share of its pairs that is kept; all of those that are not named.
-    """
-
-    cut: Cut
-    batch: int | None
-    drop_last: bool
-    levels: tuple[float, ...] | None
-    t: tuple[float, float] | None
-    scales: tuple[float, float] | None
-    shuffle: int
-    seed: int
-    shares: tuple[tuple[float, float], ...] = ()
-
-    def __post_init__(self) -> None:
-        for label, least in (("batch", 1), ("shuffle", 0), ("seed", 0)):
-            value = getattr(self, label)
-            if value is not None and value < least:
-                raise UsageError(f"{label} must be {least} or more, got {value}")
-        for label, span in (("t", self.t), ("scales", self.scales)):
-            if span is not None and not (len(span) == 2 and span[0] <= span[1]):
-                raise UsageError(f"{label} must be (low, high) with low <= high, got {span!r}")
-
-    def rng(self, key: str, epoch: int) -> np.random.Generator:
-        """What is drawn for a pair in an epoch, whoever reads it."""
-        digest = hashlib.sha256(key.encode()).digest()
-        return np.random.default_rng([self.seed, epoch, int.from_bytes(digest[:8], "big")])
-
-    def keeps(self, key: str, info: Info, epoch: int) -> bool:
-        """Whether a wanted pair is drawn in this epoch."""
-        if not self.shares:
-            return True
-        return self.rng(key, epoch).random() < dict(self.shares)[info["scale"]]
-
-    def wants(self, info: Info) -> bool:
-        """Whether the pair is one of those asked for."""
-        spans = [(info["t"], self.t), (info["scale"], self.scales)]
-        listed = self.levels is None or any(
-            abs(info["t"] - level) <= TOLERANCE for level in self.levels
-        )
-        return listed and all(
-            span is None or span[0] - TOLERANCE <= value <= span[1] + TOLERANCE
-            for value, span in spans
-        )
 
 
 def _is_folder(shards: str) -> bool:
     """Whether a folder is meant, there or not, rather than a tar, a pattern or a URL."""
     return files.is_folder(Path(shards)) or not re.search(r"\.(tar|tgz)|:", shards)
-
-
-def _require_some(shards: Summary, ask: _Ask) -> None:
-    """Raises UsageError where no pair of the index is wanted; reads up to the first that is."""
-    seen: set[tuple[float, float]] = set()
-    for _, _, pairs in read_index(shards):
-        infos = [info for _, _, info in pairs]
-        if any(map(ask.wants, infos)):
-            return
-        seen |= {(info["t"], info["scale"]) for info in infos}
-        seen = {min(seen), max(seen)}
-    if not seen:
-        raise ShardError(f"{shards.index}: empty; {AGAIN}")
-    raise UsageError(
-        f"no pair has levels={ask.levels}, t={ask.t}, scales={ask.scales}: {shards.folder} has "
-        f"(t, scale) from {min(seen)} to {max(seen)}"
-    )
-
-
-def _shares(shards: Summary, ask: _Ask) -> tuple[tuple[float, float], ...]:
-    """The share of each wanted scale's pairs that makes all as frequent as the rarest."""
-    counts: Counter[float] = Counter()
-    for _, _, pairs in read_index(shards):
-        counts.update(info["scale"] for _, _, info in pairs if ask.wants(info))
-    rarest = min(counts.values())
-    return tuple((scale, rarest / count) for scale, count in sorted(counts.items()))
-
-
-def _order(seeds: np.random.SeedSequence) -> random.Random:
-    return random.Random(int(seeds.generate_state(1, np.uint64)[0]))
-
-
-def _open(url: str, local: bool) -> AbstractContextManager[IO[bytes]]:
-    if local:
-        return files.reading(Path(url))
-    if urlparse(url).scheme in ("", "file", *wds.gopen_schemes):
-        return wds.gopen(url)
-    found: AbstractContextManager[IO[bytes]] = fsspec.open(url, "rb")
-    return found
-
-
-def _tar_samples(sources: Iterable[dict[str, str]], local: bool) -> Iterator[dict[str, Any]]:
-    """The samples of each tar as webdataset groups them; an error names the tar."""
-    for source in sources:
-        url = source["url"]
-        try:
-            with _open(url, local) as stream:
-                members = wds.tariterators.tar_file_expander([{"url": url, "stream": stream}])
-                yield from wds.tariterators.group_by_keys(members, lcase=False)
-        except DegflowError:
-            raise
-        except (OSError, ValueError, EOFError, ImportError, tarfile.TarError, zlib.error) as error:
-            why = next((text for text in error.args if isinstance(text, str)), repr(error))
-            raise ShardError(f"{url}: cannot be read as a tar: {why}; {AGAIN}") from error
-
-
-class _Coded(NamedTuple):
-    """A pair as it lies in a tar. where: the tar and the key."""
-
-    key: str
-    where: str
-    lr: bytes
-    hr: bytes
-    info: Info
-
-
-def _coded_pairs(samples: Iterable[dict[str, Any]], ask: _Ask, epoch: int) -> Iterator[_Coded]:
-    """The pairs of each sample that are wanted, and drawn in this epoch."""
-    for sample in samples:
-        where = f"{sample['__url__']}: {sample['__key__']}"
-        try:
-            pairs = pairs_of(sample["__key__"], json.loads(sample["json"]))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ShardError(f"{where} has no JSON of a training pair; {AGAIN}") from error
-        for key, lr_name, info in pairs:
-            if ask.wants(info) and ask.keeps(key, info, epoch):
-                where = f"{sample['__url__']}: {key}"
-                lr, hr = (member(sample, name, where) for name in (lr_name, "hr"))
-                yield _Coded(key, where, lr, hr, info)
-
-
-def _decoded(pair: _Coded, ask: _Ask, epoch: int) -> Sample:
-    lr, hr = picture(pair.lr, pair.where), picture(pair.hr, pair.where)
-    return *ask.cut.apply(lr, hr, pair.where, ask.rng(pair.key, epoch)), pair.info
-
-
-def _batches(pairs: Iterable[_Coded], size: int, drop_last: bool) -> Iterator[list[_Coded]]:
-    """Batches of one LR size, one HR size and one scale; the incomplete ones come last."""
-    waiting: dict[tuple[Any, ...], list[_Coded]] = {}
-    for pair in pairs:
-        kind = tuple(str(pair.info.get(field)) for field in ("lr_size", "hr_size", "scale"))
-        waiting.setdefault(kind, []).append(pair)
-        if len(waiting[kind]) == size:
-            yield waiting.pop(kind)
-    if not drop_last:
-        yield from waiting.values()
-
-
-def _stacked(samples: list[Sample]) -> Sample:
-    lrs, hrs, infos = zip(*samples, strict=True)
-    if len({lr.shape for lr in lrs}) > 1:
-        raise ShardError(f"pairs of {infos[0].get('source')} lie about their sizes; {AGAIN}")
-    if isinstance(hrs[0], Queries):
-        return torch.stack(lrs), Queries(*map(torch.stack, zip(*hrs, strict=True))), list(infos)
-    return torch.stack(lrs), torch.stack(hrs), list(infos)

@@ -86,8 +86,10 @@ def test_levels_may_be_asked_for_by_scale(store: Path, tiny: str) -> None:
     assert len(set(found)) == 4
 
 
-def test_workers_of_a_loader_give_the_same(pairs: LazyPairs) -> None:
-    loader = DataLoader(torch.utils.data.Subset(pairs, range(4)), batch_size=2, num_workers=2)
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_workers_of_a_loader_give_the_same(pairs: LazyPairs, how: str) -> None:
+    some = torch.utils.data.Subset(pairs, range(4))
+    loader = DataLoader(some, batch_size=2, num_workers=2, multiprocessing_context=how)
     lr = torch.cat([batch[0] for batch in loader])
     assert torch.equal(lr, torch.stack([pairs[i][0] for i in range(4)]))
 

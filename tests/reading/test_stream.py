@@ -1,4 +1,4 @@
-"""Reading shards: tiny real tars of both layouts, in which LR follows from HR exactly."""
+"""Reading shards as a stream, and by number."""
 
 from __future__ import annotations
 
@@ -9,156 +9,32 @@ import pickle
 import random
 import tarfile
 from collections import Counter
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import fsspec
 import numpy as np
 import pytest
 import torch
 import webdataset as wds
 from torch.utils.data import DataLoader
-from torchdata.stateful_dataloader import StatefulDataLoader
 
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.files import FileError
 from degflow_pipe.reading import PairStream, SRPairs, sr_pairs
 from degflow_pipe.reading.samples import Queries
-
-SIDE = 16
-LEVELS = (0.1, 0.35, 1.0)
-
-
-def scale_of(t: float) -> float:
-    return round(1 + 3 * t, 6)
-
-
-def lr_of(hr: np.ndarray, t: float) -> np.ndarray:
-    """The LR of the same size: each pixel tells the HR's pixel and the level."""
-    return hr ^ np.uint8(round(t * 100))
-
-
-def coded(rgb: np.ndarray, ending: str = "png") -> bytes:
-    ok, data = cv2.imencode(f".{ending}", np.ascontiguousarray(rgb[:, :, ::-1]))
-    assert ok
-    return data.tobytes()
-
-
-def samples_of(
-    layout: str, patches: int, native: float | None, ending: str, side: int
-) -> list[dict[str, Any]]:
-    """Members of each sample; native: HR size / LR size, with HR made of LR by repeats."""
-    rng = np.random.default_rng(7)
-    samples: list[dict[str, Any]] = []
-    for n in range(patches):
-        base = {"source": f"photos/{n}.jpg", "source_sha256": "9f86", "y": 0, "x": 16 * n}
-        base |= {"patch": side, "checkpoint": None, "grid": "g"}
-        hr = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
-        lrs = {t: lr_of(hr, t) for t in LEVELS}
-        if native is not None:
-            small = rng.integers(0, 256, (round(side / native),) * 2 + (3,), dtype=np.uint8)
-            hr = cv2.resize(small, (side, side), interpolation=cv2.INTER_NEAREST)
-            lrs = dict.fromkeys(LEVELS, small)
-        key, infos = f"{n:08d}-9f86d081", {}
-        for t, lr in lrs.items():
-            infos[t] = {"level": f"t{round(t * 1000):04d}", "t": t, "scale": scale_of(t)}
-            infos[t] |= {"hr_size": list(hr.shape[:2]), "lr_size": list(lr.shape[:2])}
-            infos[t]["effective_scale"] = native or 1.0
-        if layout == "grouped":
-            sample = {"__key__": key, f"hr.{ending}": coded(hr, ending)}
-            sample["json"] = {**base, "levels": list(infos.values())}
-            for t, lr in lrs.items():
-                sample[f"lr_{infos[t]['level']}.{ending}"] = coded(lr, ending)
-            samples.append(sample)
-        else:
-            for t, lr in lrs.items():
-                sample = {
-                    "__key__": f"{key}-{infos[t]['level']}",
-                    f"lr.{ending}": coded(lr, ending),
-                }
-                samples.append(
-                    sample | {f"hr.{ending}": coded(hr, ending), "json": base | infos[t]}
-                )
-    return samples
-
-
-def write_shards(
-    folder: Path,
-    layout: str = "pairs",
-    patches: int = 8,
-    per_tar: int = 3,
-    native: float | None = None,
-    ending: str = "png",
-    side: int = SIDE,
-) -> Path:
-    """A finished shard folder, as the writer makes it."""
-    folder.mkdir(exist_ok=True)
-    samples = samples_of(layout, patches, native, ending, side)
-    tars, lines = [], []
-    for start in range(0, len(samples), per_tar):
-        tar, group = f"degflow-{start // per_tar:06d}.tar", samples[start : start + per_tar]
-        tars.append(tar)
-        with wds.TarWriter(str(folder / tar), mtime=0) as writer:
-            for sample in group:
-                writer.write(sample)
-        with tarfile.open(folder / tar) as written:
-            spans = {m.name: [m.offset_data, m.size] for m in written.getmembers()}
-        for sample in group:
-            key = sample["__key__"]
-            members = {ext: spans[f"{key}.{ext}"] for ext in sample if ext != "__key__"}
-            line = {"key": key, "tar": tar, "members": members, "json": sample["json"]}
-            lines.append(json.dumps(line) + "\n")
-    (folder / "degflow.index.jsonl").write_text("".join(lines))
-    about = {"format": "degflow-pipe shards", "version": 1, "name": "degflow", "tars": tars}
-    about |= {"samples": len(samples), "pairs": patches * len(LEVELS), "layout": layout}
-    (folder / "degflow.json").write_text(json.dumps(about))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shards(tmp_path_factory.mktemp("pairs"))
-
-
-@pytest.fixture(scope="module")
-def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shards(tmp_path_factory.mktemp("grouped"), "grouped")
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_shards(tmp_path_factory.mktemp("native"), native=2)
-
-
-@pytest.fixture(params=["pairs", "grouped"])
-def folder(request: pytest.FixtureRequest) -> Path:
-    return request.getfixturevalue(request.param)
-
-
-def name_of(info: dict[str, Any]) -> tuple[int, float]:
-    return info["x"], info["t"]
-
-
-EVERY = sorted((16 * n, t) for n in range(8) for t in LEVELS)
-
-
-def pixels(x: torch.Tensor) -> np.ndarray:
-    assert x.dtype == torch.float32 and x.is_contiguous() and x.min() >= 0 and x.max() <= 1
-    return (x * 255).round().to(torch.uint8).numpy()
-
-
-def edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def edit_line(folder: Path, **changes: Any) -> None:
-    """Change the first line of the index."""
-    index = folder / "degflow.index.jsonl"
-    first, *rest = index.read_text().splitlines()
-    index.write_text("\n".join([json.dumps(json.loads(first) | changes), *rest]) + "\n")
-
+from tests.reading.conftest import (
+    EVERY,
+    LEVELS,
+    SIDE,
+    coded,
+    edit,
+    edit_line,
+    lr_of,
+    name_of,
+    pixels,
+    write_shards,
+)
 
 # The stream
 
@@ -364,133 +240,6 @@ def test_global_generators_are_left_alone(pairs: Path) -> None:
     list(sr_pairs(pairs, crop=4, batch=2))
     assert random.getstate() == before[0] and np.random.get_state()[1].tolist() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
-
-
-# Workers and ranks
-
-
-def test_two_workers_see_every_pair_once_an_epoch(folder: Path) -> None:
-    loader = DataLoader(sr_pairs(folder, crop=6), batch_size=None, num_workers=2)
-    crops = []
-    for _ in range(2):
-        found = list(loader)
-        assert sorted(name_of(info) for _, _, info in found) == EVERY
-        crops.append({name_of(info): hr for _, hr, info in found})
-    again = DataLoader(sr_pairs(folder, crop=6), batch_size=None, num_workers=2)
-    for _, hr, info in again:
-        assert torch.equal(hr, crops[0][name_of(info)])
-    assert any(not torch.equal(crops[0][name], crops[1][name]) for name in EVERY)
-
-
-def test_workers_that_live_on_go_to_the_next_epoch(pairs: Path) -> None:
-    def epoch(loader: Any) -> dict[Any, bytes]:
-        return {name_of(info): pixels(hr).tobytes() for _, hr, info in loader}
-
-    stream, other = sr_pairs(pairs, crop=6), sr_pairs(pairs, crop=6)
-    lasting = DataLoader(stream, batch_size=None, num_workers=1, persistent_workers=True)
-    first, second = epoch(lasting), epoch(lasting)
-    stream.set_epoch(0)
-    assert first != second and epoch(lasting) == first
-    assert epoch(other) == first, "worker 0 of 1 and no worker at all draw alike"
-
-
-@pytest.mark.parametrize("batch", [None, 4])
-def test_workers_without_a_tar_yield_nothing(tmp_path: Path, batch: int | None) -> None:
-    stored = write_shards(tmp_path, per_tar=24)
-    loader = DataLoader(sr_pairs(stored, batch=batch), batch_size=None, num_workers=2)
-    found = [one for _, _, info in loader for one in (info if batch else [info])]
-    assert sorted(map(name_of, found)) == EVERY
-
-
-def test_ranks_share_the_tars(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    monkeypatch.setenv("WORLD_SIZE", "9")
-    for rank in range(9):
-        monkeypatch.setenv("RANK", str(rank))
-        mine = [name_of(info) for _, _, info in sr_pairs(pairs)]
-        assert len(mine) == (3 if rank < 8 else 0)
-        found += mine
-    assert sorted(found) == EVERY
-
-
-def test_started_workers_count_epochs_and_read_by_number(pairs: Path) -> None:
-    """Workers that share nothing with this process but what was pickled."""
-    stream = sr_pairs(pairs, crop=6)
-    settings = {"batch_size": None, "num_workers": 1, "multiprocessing_context": "spawn"}
-    first = {name_of(info): hr for _, hr, info in DataLoader(stream, **settings)}
-    second = {name_of(info): hr for _, hr, info in stream}
-    assert sorted(first) == EVERY
-    assert any(not torch.equal(first[name], second[name]) for name in EVERY)
-    numbered = [name_of(info) for _, _, info in DataLoader(SRPairs(pairs), **settings)]
-    assert numbered == EVERY
-
-
-def taken(loader: Any, count: int | None = None) -> list[tuple[Any, bytes]]:
-    found = []
-    for _, hr, info in islice(loader, count):
-        for one, i in zip(hr, info, strict=True) if isinstance(info, list) else [(hr, info)]:
-            found.append((name_of(i), pixels(one.contiguous()).tobytes()))
-    return found
-
-
-@pytest.mark.parametrize("batch", [None, 2])
-@pytest.mark.parametrize("stop", [0, 1, 3, 5])
-def test_a_stopped_epoch_goes_on_where_it_was_left(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, batch: int | None, stop: int
-) -> None:
-    """Two ranks of two workers each: what comes before and after the stop is one whole epoch."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    found: list[tuple[Any, bytes]] = []
-    for rank in range(2):
-        monkeypatch.setenv("RANK", str(rank))
-
-        def loader() -> Any:
-            stream = sr_pairs(folder, crop=6, batch=batch, shuffle=5)
-            stream.set_epoch(3)
-            return StatefulDataLoader(stream, batch_size=None, num_workers=2)
-
-        whole = taken(loader())
-        first = loader()
-        before = taken(iter(first), stop)
-        second = loader()
-        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-        after = taken(second)
-        assert before + after == whole
-        found += whole
-        next_epoch = taken(second)
-        assert sorted(n for n, _ in next_epoch) == sorted(n for n, _ in whole)
-        assert next_epoch != whole
-    assert sorted(name for name, _ in found) == EVERY
-
-
-def test_four_workers_and_two_ranks_see_every_pair_once(
-    pairs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = []
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in range(2):
-        monkeypatch.setenv("RANK", str(rank))
-        found += taken(DataLoader(sr_pairs(pairs), batch_size=None, num_workers=4))
-    assert sorted(name for name, _ in found) == EVERY
-
-
-def test_pairs_of_an_epoch_do_not_depend_on_who_reads_them(
-    pairs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone = dict(taken(sr_pairs(pairs, crop=6)))
-    assert dict(taken(DataLoader(sr_pairs(pairs, crop=6), batch_size=None, num_workers=2))) == alone
-
-
-def test_states_of_something_else_are_refused(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    iterator = iter(sr_pairs(pairs))
-    next(iterator)
-    state = iterator.state_dict()
-    with pytest.raises(UsageError, match="of other shards, or of sr_pairs with other arguments"):
-        iter(sr_pairs(pairs, crop=4)).load_state_dict(state)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    with pytest.raises(UsageError, match="worker 0 of 1, rank 0 of 1: go on with as many"):
-        iter(sr_pairs(pairs)).load_state_dict(state)
 
 
 # Where shards come from

@@ -1,0 +1,142 @@
+"""Samples of one tar, from wherever it lies, in bounded memory."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Callable, Container, Iterator
+from contextlib import AbstractContextManager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, NoReturn
+from urllib.parse import urlparse
+
+import fsspec
+import webdataset as wds
+
+from degflow_pipe import files
+from degflow_pipe.errors import DegflowError, ShardError
+from degflow_pipe.reading.ask import key_number
+from degflow_pipe.shards.summary import AGAIN
+
+HEADER_LIMIT = 64 * 1024
+"""Bytes of an extended header, which holds what has no room in a plain one: a long name, say."""
+HEADERS = 1000
+"""Fields that headers may set for all that follows."""
+SAMPLE_LIMIT = 128 * 1024**2
+"""Bytes of the members of one sample."""
+MEMBERS = 10_000
+"""Of one sample."""
+AFTER_END = 1024**2
+"""Bytes after the end mark that must be zeros; tars are filled up to a whole record, of 10 kB."""
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar that is untrusted: its headers are small, and it is what it seems.
+
+    `_proc_member` and what it calls are where tarfile wants subclasses to step in.
+    """
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> _Member:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            # tarfile would take any of them for the end of the tar.
+            raise tarfile.ReadError(f"{error}, {archive.offset} bytes from its start") from error
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        extended = self.type in (
+            *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+            *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+        )
+        limit = HEADER_LIMIT if extended else SAMPLE_LIMIT
+        if not 0 <= self.size <= limit or len(archive.pax_headers) > HEADERS:
+            raise tarfile.ReadError(
+                f"a member or header of {self.size} bytes; the limit is {limit}"
+            )
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            self._sparse()
+        found: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+        return found
+
+    def _sparse(self, *_: Any) -> NoReturn:
+        raise tarfile.ReadError("a sparse member, which can be larger than it looks")
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
+
+
+def local_samples(path: Path, keys: Container[int]) -> Iterator[dict[str, Any]]:
+    """The samples of a plain tar on this machine whose key_number is in `keys`, no others read.
+
+    As webdataset groups them: a dict of bytes by ending, and `__key__` and `__url__`. Raises
+    FileError where it cannot be opened, ShardError where it is damaged.
+    """
+    return _samples(
+        str(path), lambda: files.reading(path), "r:", lambda key: key_number(key) in keys
+    )
+
+
+def streamed_samples(url: str, step: int = 1, start: int = 0) -> Iterator[dict[str, Any]]:
+    """Every `step`-th sample of a tar from `start` on, packed or not; raises ShardError."""
+
+    def opened() -> AbstractContextManager[IO[bytes]]:
+        if urlparse(url).scheme in ("", "file", *wds.gopen_schemes):
+            return wds.gopen(url)
+        found: AbstractContextManager[IO[bytes]] = fsspec.open(url, "rb")
+        return found
+
+    return islice(_samples(url, opened, "r|*", lambda _: True), start, None, step)
+
+
+def _samples(
+    url: str,
+    opened: Callable[[], AbstractContextManager[IO[bytes]]],
+    mode: str,
+    wanted: Callable[[str], bool],
+) -> Iterator[dict[str, Any]]:
+    try:
+        with opened() as stream:
+            members = _members(url, stream, mode, wanted)
+            yield from wds.tariterators.group_by_keys(members, lcase=False)
+    except DegflowError:
+        raise
+    # What tarfile, its decompressors, webdataset and file systems make of a damaged tar is not
+    # written down anywhere, and nothing of ours runs in here.
+    except Exception as error:
+        why = next((text for text in error.args if isinstance(text, str)), repr(error))
+        if ended := re.search(r": exit (\d+) \(read\)", why):
+            # webdataset names the whole command, in which a password may be.
+            why = f"the command that fetches it ended with exit code {ended[1]}"
+        raise ShardError(f"{url}: cannot be read as a tar: {why}; {AGAIN}") from error
+
+
+def _members(
+    url: str, stream: IO[bytes], mode: str, wanted: Callable[[str], bool]
+) -> Iterator[dict[str, Any]]:
+    """The wanted files in a tar, as webdataset takes them."""
+    last, count, held, members = None, 0, 0, 0
+    # mode is no literal, which the overloads of `open` ask for.
+    with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Member) as archive:  # type: ignore[call-overload, unused-ignore]
+        while (info := archive.next()) is not None:
+            archive.members.clear()
+            members += 1
+            if not 0 <= info.size <= SAMPLE_LIMIT:
+                raise tarfile.ReadError(f"{info.name!r} claims {info.size} bytes")
+            info.name.encode()  # raises where it is no text
+            key, _ = wds.tariterators.base_plus_ext(info.name)
+            if not info.isreg() or key is None or re.match(r"__[^/]*__($|/)", info.name):
+                continue
+            count, held = (count + 1, held + info.size) if key == last else (1, info.size)
+            last = key
+            if count > MEMBERS or held > SAMPLE_LIMIT:
+                raise tarfile.ReadError(f"{key!r} has {count} members of {held} bytes together")
+            if wanted(key):
+                file = archive.extractfile(info)
+                assert file is not None  # it is a regular one
+                yield {"fname": info.name, "data": file.read(), "__url__": url}
+        rest = archive.fileobj.read(AFTER_END) if archive.fileobj else b""
+    if not members or rest.count(0) < len(rest):
+        raise tarfile.ReadError("zeros end it before its end" if members else "nothing is in it")
