@@ -88,7 +88,7 @@ def test_main_job(shards: Path, folder: Path) -> None:
 
 def test_python(shards: Path, folder: Path) -> None:
     found = blocks("python")
-    assert len(found) == 5
+    assert len(found) == 6
     for code in found:
         guarded = "if __name__ == '__main__':\n" + "\n".join(
             f"    {line}" for line in code.splitlines()

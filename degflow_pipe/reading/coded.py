@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from webdataset.filters import pick
 
+from degflow_pipe import files
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.reading.ask import Ask, kind_of
 from degflow_pipe.reading.samples import Info, Queries, Sample, member, pairs_of, picture
@@ -91,8 +91,8 @@ def named_pairs(sample: dict[str, Any], where: str) -> list[Named]:
     try:
         if len(sample["json"]) > JSON_LIMIT:
             raise ValueError("too large")
-        return pairs_of(sample["__key__"], json.loads(sample["json"]))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        return pairs_of(sample["__key__"], files.parse_json(sample["json"]))
+    except (ValueError, TypeError, KeyError) as error:
         raise ShardError(f"{where} has no JSON of a training pair; {AGAIN}") from error
 
 

@@ -14,8 +14,8 @@ from degflow_pipe import files
 from degflow_pipe.errors import ShardError
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.reading.samples import Info, Sample, member, pairs_of, picture
-from degflow_pipe.reading.tars import SAMPLE_LIMIT
 from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
+from degflow_pipe.tarfiles import SAMPLE_LIMIT
 
 
 class SRPairs(Dataset[Sample]):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 from urllib.parse import urlparse
 
 import fsspec
@@ -18,54 +18,12 @@ from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, ShardError
 from degflow_pipe.reading.ask import key_number
 from degflow_pipe.shards.summary import AGAIN
+from degflow_pipe.tarfiles import SAMPLE_LIMIT, Member
 
-HEADER_LIMIT = 64 * 1024
-"""Bytes of an extended header, which holds what has no room in a plain one: a long name, say."""
-HEADERS = 1000
-"""Fields that headers may set for all that follows."""
-SAMPLE_LIMIT = 128 * 1024**2
-"""Bytes of the members of one sample."""
 MEMBERS = 10_000
 """Of one sample."""
 AFTER_END = 1024**2
 """Bytes after the end mark that must be zeros; tars are filled up to a whole record, of 10 kB."""
-
-
-class _Member(tarfile.TarInfo):
-    """A member of a tar that is untrusted: its headers are small, and it is what it seems.
-
-    `_proc_member` and what it calls are where tarfile wants subclasses to step in.
-    """
-
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> _Member:
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            # tarfile would take any of them for the end of the tar.
-            raise tarfile.ReadError(f"{error}, {archive.offset} bytes from its start") from error
-
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        extended = self.type in (
-            *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-            *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-        )
-        limit = HEADER_LIMIT if extended else SAMPLE_LIMIT
-        if not 0 <= self.size <= limit or len(archive.pax_headers) > HEADERS:
-            raise tarfile.ReadError(
-                f"a member or header of {self.size} bytes; the limit is {limit}"
-            )
-        if self.type == tarfile.GNUTYPE_SPARSE:
-            self._sparse()
-        found: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
-        return found
-
-    def _sparse(self, *_: Any) -> NoReturn:
-        raise tarfile.ReadError("a sparse member, which can be larger than it looks")
-
-    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
 
 
 def local_samples(path: Path, keys: Container[int]) -> Iterator[dict[str, Any]]:
@@ -119,7 +77,7 @@ def _members(
     """The wanted files in a tar, as webdataset takes them."""
     last, count, held, members = None, 0, 0, 0
     # mode is no literal, which the overloads of `open` ask for.
-    with tarfile.open(fileobj=stream, mode=mode, tarinfo=_Member) as archive:  # type: ignore[call-overload, unused-ignore]
+    with tarfile.open(fileobj=stream, mode=mode, tarinfo=Member) as archive:  # type: ignore[call-overload, unused-ignore]
         while (info := archive.next()) is not None:
             archive.members.clear()
             members += 1

@@ -19,7 +19,7 @@ from webdataset import TarWriter
 
 from degflow_pipe import files
 from degflow_pipe.engine import in_order
-from degflow_pipe.errors import FileError
+from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.shards.layout import (
     PackedLevel,
@@ -32,6 +32,7 @@ from degflow_pipe.shards.layout import (
 )
 from degflow_pipe.shards.pictures import PictureFormat, parse_format
 from degflow_pipe.store import PatchRecord, Store
+from degflow_pipe.tarfiles import SAMPLE_LIMIT, Member
 
 SHOWN = 4
 """Patches, at most, that the contact sheet shows."""
@@ -148,6 +149,7 @@ def shard_unit(
         try:
             for batch in in_order(_samples, _batches(plan, sources), workers, pool):
                 for sample, note, squares in batch:
+                    _check_size(sample)
                     writer.write(sample)
                     notes[sample["__key__"]] = note
                     for i, error in squares.items():
@@ -176,6 +178,16 @@ def shard_unit(
     }
     files.write_summed(mark_path, mark)
     return mark
+
+
+def _check_size(sample: dict[str, Any]) -> None:
+    """Raises UsageError for a sample that is larger than readers take it to be honest."""
+    size = sum(len(part) for key, part in sample.items() if key != "__key__")
+    if size > SAMPLE_LIMIT:
+        raise UsageError(
+            f"a sample of {size} bytes is more than the {SAMPLE_LIMIT} that are read: choose "
+            f"--layout pairs, or smaller patches"
+        )
 
 
 def _mark_paths(out: Path, settings: ShardSettings, number: int) -> tuple[Path, Path]:
@@ -220,7 +232,7 @@ def tar_members(path: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
 
     Raises tarfile.TarError for a damaged tar.
     """
-    with files.reading(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+    with files.reading(path) as file, tarfile.open(fileobj=file, mode="r:", tarinfo=Member) as tar:
         key = ""
         members: dict[str, list[int]] = {}
         for member in tar:

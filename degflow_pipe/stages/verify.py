@@ -186,7 +186,10 @@ def _index_damage(shards: Summary, summed: set[str]) -> list[str]:
                     samples += 1
             if lines.readline():
                 damage.append(f"{index} names samples that no tar holds")
-    except (DegflowError, tarfile.TarError, ValueError, KeyError, TypeError) as error:
+    except (
+        *(DegflowError, tarfile.TarError, ValueError, KeyError, TypeError),
+        *(RecursionError, OverflowError, EOFError),  # of tarfile, where headers are nested or lie
+    ) as error:
         return [*damage, f"{shards.folder}: {type(error).__name__}: {error}"]
     if samples != shards.samples:
         damage.append(f"{shards.folder}: {samples} samples found, {shards.samples} expected")
