@@ -40,7 +40,7 @@ def read_summary(folder: Path) -> Summary:
     """
     if not files.is_folder(folder):
         raise ShardError(f"{folder}: no such folder of shards")
-    if files.exists(folder / "store.json"):
+    if any(files.exists(folder / name) for name in ("store.json", "zarr.json")):
         raise ShardError(
             f"{folder} is a store, not shards: read it with LazyPairs, or run `degflow-pipe shard`"
         )
