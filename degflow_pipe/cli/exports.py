@@ -15,8 +15,8 @@ To = Annotated[
     typer.Option(
         "--to",
         "--trainer",
-        help="basicsr, basicsr-lmdb, neosr, neosr-lmdb (for many pairs), trainner-redux, realesrgan, "
-        "kair, liif, ddir, interflow or realsr.",
+        help="basicsr, basicsr-lmdb, neosr, neosr-lmdb (for many pairs), trainner-redux, "
+        "realesrgan, kair, liif, ddir, interflow or realsr.",
     ),
 ]
 

@@ -140,7 +140,8 @@ def named_apart(
     cure = cure or f"rename the LR without {suffix}"
     report.add(
         "names",
-        f"LR are named as their HR with {suffix} after, and {trainer} looks for the same name: {cure}",
+        f"LR are named as their HR with {suffix} after, and {trainer} looks for the same name: "
+        f"{cure}",
     )
     return f"{{}}{suffix}"
 

@@ -119,7 +119,9 @@ def _write_options(path: Path, text: str, last: str | None, task: Task) -> str |
     last: the sum of the one that an earlier run wrote.
     """
     if owned.present(path) and _sum_of(path) not in (last, _sum(text.encode())):
-        task.note(f"{path} was changed since export wrote it, and stays: `doctor` holds it to the data")
+        task.note(
+            f"{path} was changed since export wrote it, and stays: `doctor` holds it to the data"
+        )
         return last
     files.write_text(path, text)
     return _sum(text.encode())
@@ -187,7 +189,7 @@ def _check_ours(out: Path) -> None:
 
 
 def _mark(out: Path) -> dict[str, Any] | None:
-    """The mark of an export; None where there is none. Raises FileError for one that is not ours."""
+    """The mark of an export; None where there is none. Raises FileError where it is not ours."""
     path = out / MARK
     if not owned.present(path):
         return None
@@ -226,8 +228,8 @@ def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: boo
     if owned.present(out / other.options):
         if _sum_of(out / other.options) != options_sum:
             raise FileError(
-                f"{out / other.options} was changed since export wrote it: move it, or give another "
-                f"folder with --out"
+                f"{out / other.options} was changed since export wrote it: move it, or give "
+                f"another folder with --out"
             )
         ours.add(other.options)
     for place in (*trainer.places, *trainer.lists, trainer.options):

@@ -42,9 +42,10 @@ def whole_png(data: bytes, side: int) -> bool:
     while at + 12 <= len(data):
         size = struct.unpack_from(">I", data, at)[0]
         end = at + 12 + size
-        if end > len(data) or zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(
-            ">I", data, end - 4
-        )[0]:
+        if (
+            end > len(data)
+            or zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]
+        ):
             return False
         if data[at + 4 : at + 8] == b"IEND":
             return end == len(data)
@@ -140,9 +141,7 @@ class Found:
     least: int = 1
 
 
-def file_pair(
-    folder: Path, hr: str, lr: str, wanted: float | None = None, least: int = 1
-) -> Found:
+def file_pair(folder: Path, hr: str, lr: str, wanted: float | None = None, least: int = 1) -> Found:
     """A pair of files, given by their paths below the folder."""
     pictures = file_picture(folder, folder / hr), file_picture(folder, folder / lr)
     return Found(*pictures, wanted, least)

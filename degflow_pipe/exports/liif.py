@@ -3,10 +3,10 @@
 Everything in a folder, hidden files included, is sorted by name and paired by place; unequal
 numbers are not noticed. LIIF's scale is H // h: what a ratio has beyond a whole number shifts HR
 against LR without a word. DDIR has the six scales of RealArbiSR, all needed, and cuts HR at `scale`
-times the place in the LR; each folder must hold as many pictures as HR2. Both read with Pillow, which
-turns nothing. (yinboc/liif, datasets/image_folder.py and wrappers.py at cb4c0e8;
-nonozhizhiovo/RealArbiSR, datasets/image_folder.py and wrappersdeform.py at 1b3ecff; read in November
-2026.)
+times the place in the LR; each folder must hold as many pictures as HR2. Both read with Pillow,
+which turns nothing. (yinboc/liif, datasets/image_folder.py and wrappers.py at cb4c0e8;
+nonozhizhiovo/RealArbiSR, datasets/image_folder.py and wrappersdeform.py at 1b3ecff; read in
+November 2026.)
 """
 
 from __future__ import annotations
@@ -136,9 +136,7 @@ class Ddir(Trainer):
         # A place is drawn below LR side - inp_size, which must leave one. inp_size is even: at the
         # scales that end in .5 the HR of an odd one is cut half a pixel short.
         side = min(48, (min(plan.packing.lr for plan in plans) - 1) // 2 * 2)
-        folders = {
-            key.rpartition(".")[2]: roots(place) for key, place in self.rules.roots.items()
-        }
+        folders = {key.rpartition(".")[2]: roots(place) for key, place in self.rules.roots.items()}
         wrapper = {
             "inp_size": side,
             "scale_min": 1.5,
@@ -156,7 +154,7 @@ class Ddir(Trainer):
         if side is not None and side % 2:
             report.add(
                 "options",
-                f"{settings.name}: inp_size is {side}: an odd one puts LR and HR half a pixel apart",
+                f"{settings.name}: inp_size {side} is odd, which puts LR and HR half a pixel apart",
             )
         if side is not None and facts.lr is not None and side >= facts.lr:
             report.add("options", _crop_text(settings, side, f"less than {facts.lr}", facts.lr))

@@ -192,7 +192,9 @@ def _keys(trainer: str, path: Path, root: Path, report: Report) -> tuple[list[st
         report.add("structure", f"{path.name}: no LMDB data base: {error}")
         return None
     keys = [line.split(".")[0] for line in lines]
-    report.add("list", *(f"{path.name}/{META}: {key[:60]!r} is there twice" for key in _twice(keys)))
+    report.add(
+        "list", *(f"{path.name}/{META}: {key[:60]!r} is there twice" for key in _twice(keys))
+    )
     return keys, env
 
 

@@ -20,7 +20,7 @@ from degflow_pipe.exports.settings import Rules, Settings
 from degflow_pipe.exports.trainer import Plan, Roots, Trainer
 
 SLOW = 20_000
-"""Pairs from which neosr takes seconds to pair folders: 6.7 s for 19,000, 11 minutes for 190,000."""
+"""Pairs from which neosr takes long to pair folders: 6.7 s for 19,000, 11 minutes for 190,000."""
 
 
 def _neosr_rules(gt: str, lq: str, *more: str) -> Rules:
@@ -121,7 +121,9 @@ class _ByName(Trainer):
 
 def _renamed(name: str, template: str) -> str:
     path = Path(name)
-    return path.with_name(template.replace("{}", path.stem).replace("/", "_") + path.suffix).as_posix()
+    return path.with_name(
+        template.replace("{}", path.stem).replace("/", "_") + path.suffix
+    ).as_posix()
 
 
 class Neosr(_ByName):

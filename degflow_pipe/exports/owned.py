@@ -99,7 +99,7 @@ def _inside(out: Path, path: str) -> bool:
 
 def remove_files(out: Path, paths: Iterable[str]) -> None:
     """Remove these files, and the folders of theirs below `out` that are empty then."""
-    folders = set()
+    folders: set[PurePosixPath] = set()
     for path in paths:
         with files.named(out / path, "remove"):
             (out / path).unlink(missing_ok=True)

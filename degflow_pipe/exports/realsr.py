@@ -3,8 +3,8 @@
 Their readers count the `*HR.png` of a folder and then ask for Canon_001_HR.png to Canon_NNN_HR.png,
 so a gap is an error in the middle of training. InterFlow takes for the LR the one other picture of
 that number, and overlooks any whose whole path has HR in it. Of both it crops round(48 s) pixels, s
-being between the two that `scale` tells. (dongjinkim9/InterFlow, sr_networks/dataset.py and train_inr.py
-at 176c28a, read in November 2026; Pillow, so nothing is turned.)
+being between the two that `scale` tells. (dongjinkim9/InterFlow, sr_networks/dataset.py and
+train_inr.py at 176c28a, read in November 2026; Pillow, so nothing is turned.)
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class _Numbered(Trainer):
     one_scale = False
     rules = Rules(source="InterFlow, sr_networks/train_inr.py", required=())
     otherwise = (
-        "ingest larger patches, export shards that were made with --lr-size same, or generate levels "
-        "at other --scales"
+        "ingest larger patches, export shards that were made with --lr-size same, or generate "
+        "levels at other --scales"
     )
 
     def known(self, scale: float) -> float:
@@ -70,10 +70,11 @@ class _Numbered(Trainer):
         plans = [Plan(level, scale, packing_at(self.name, level, 1)) for level, scale in told]
         for plan in plans:
             least = least_hr(plan.level.scale)
+            enough = -(-least // 64) * 64
             if plan.packing.hr < least:
                 raise UsageError(
                     f"{self.name}: InterFlow's reader crops {least} pixels of HR at level "
-                    f"{plan.level}, and patches have {plan.packing.hr} ({-(-least // 64) * 64} would do)"
+                    f"{plan.level}, and patches have {plan.packing.hr} ({enough} do)"
                 )
         return plans
 
@@ -81,8 +82,8 @@ class _Numbered(Trainer):
         where = out.name if relative else str(out.absolute())
         if "HR" in where or any(sign in where for sign in "*?["):
             raise UsageError(
-                f"{self.name}: InterFlow's reader finds no LR below {where}, for HR or one of *?[ in "
-                f"the path: give another --out"
+                f"{self.name}: InterFlow's reader finds no LR below {where}, for HR or one of *?[ "
+                f"in the path: give another --out"
             )
 
     def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
@@ -135,8 +136,8 @@ class _Numbered(Trainer):
                 yield f"scale {str(scale)[:40]} must be two numbers from 1"
             elif facts.hr is not None and least_hr(max(between)) > facts.hr:
                 yield (
-                    f"at scale {max(between):g} {least_hr(max(between))} pixels are cropped, and the "
-                    f"smallest HR has {facts.hr}"
+                    f"at scale {max(between):g} {least_hr(max(between))} pixels are cropped, and "
+                    f"the smallest HR has {facts.hr}"
                 )
 
     def folders(self, folder: Path) -> list[str]:

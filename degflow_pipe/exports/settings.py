@@ -65,9 +65,9 @@ class Rules:
     """What a trainer's option file must hold.
 
     source: where the trainer's code asks for it; required: keys; together: keys that need others
-    beside them where they are there; roots: keys of paths, and the place that each must name ("" the
-    folder itself); networks: those that are known, by `network`; factors: keys that must be the
-    scale; crop_hr, crop_lr: the key of the crop's side, of HR or LR.
+    below them where they are there; roots: keys of paths, and the place that each must name (""
+    being the folder itself); networks: those that are known, by `network`; factors: keys that must
+    be the scale; crop_hr, crop_lr: the key of the crop's side, of HR or LR.
     """
 
     source: str

@@ -105,8 +105,8 @@ class Trainer(ABC):
 
     name: as --to takes it; places: its folders in the export; options: its option file; lists: its
     further text files, each with what makes the line of a pair; one_scale: whether all of its pairs
-    must have one ratio of sizes; turns: whether its reader turns pictures as their EXIF says; rules:
-    what its option file must hold.
+    must have one ratio of sizes; turns: whether its reader turns pictures as their EXIF says;
+    rules: what its option file must hold.
     """
 
     name: ClassVar[str]
@@ -152,10 +152,10 @@ class Trainer(ABC):
         """The network that the option file names at that factor, of those in `networks`."""
         return None
 
-    def check_whole(self, plans: Sequence[Plan]) -> None:
+    def check_whole(self, plans: Sequence[Plan]) -> None:  # noqa: B027
         """Raises UsageError where the trainer needs levels beside these."""
 
-    def check_folder(self, out: Path, relative: bool) -> None:
+    def check_folder(self, out: Path, relative: bool) -> None:  # noqa: B027
         """Raises UsageError where this trainer could not read from that folder."""
 
     def _accepted(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:

@@ -158,6 +158,8 @@ def cut(file: IO[bytes], span: Any, where: str) -> bytes:
         and [type(number) for number in span] == [int, int]
         and 0 <= span[0] <= span[0] + span[1] <= end
     ):
-        raise ShardError(f"{where} is at {str(span)[:60]} by the index, the tar has {end} bytes; {AGAIN}")
+        raise ShardError(
+            f"{where} is at {str(span)[:60]} by the index, the tar has {end} bytes; {AGAIN}"
+        )
     file.seek(span[0])
     return file.read(span[1])

@@ -19,7 +19,7 @@ PNG = (
 takes a tenth less room and less than half of the time."""
 
 FULL_CHROMA = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-"""OpenCV halves the colours both ways unless told: fine colour is what LR lacks and HR must keep."""
+"""OpenCV halves the colours both ways unless told, in HR too, which must keep what LR lacks."""
 
 
 @dataclass(frozen=True)
