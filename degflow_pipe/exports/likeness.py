@@ -24,7 +24,7 @@ MOST = 384
 """Side in pixels of the middle of HR in which a shift is looked for."""
 REACH = 10
 """Pixels of the LR, or a third of the side, by which a shift is looked for."""
-DETAIL = 4.0
+DETAIL = 2.0
 """Grey levels: less detail than this has no place to tell."""
 
 MOVED = 1.3
