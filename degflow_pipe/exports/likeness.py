@@ -93,7 +93,7 @@ def look_at(hr_name: str, lr_name: str, hr: np.ndarray, lr: np.ndarray) -> Look:
         off=off,
         best=best,
         gamma=_gamma(a, b),
-        contrast=_contrast(_grey(a), _grey(b)),
+        contrast=_contrast(a, b) if min(lr.shape[:2]) >= 2 * THUMB else None,
     )
 
 
@@ -205,7 +205,9 @@ def _gamma(hr: np.ndarray, lr: np.ndarray) -> float | None:
 
 
 def _contrast(hr: np.ndarray, lr: np.ndarray) -> float | None:
-    """The logarithm of the slope of LR's grey levels over HR's."""
+    """The logarithm of the slope of LR's grey levels over HR's, blur being of no account."""
+    half = (THUMB // 2, THUMB // 2)
+    hr, lr = (_grey(cv2.resize(side, half, interpolation=cv2.INTER_AREA)) for side in (hr, lr))
     like = likeness(hr, lr)
     if like is None or like < FIT or hr.std() < 3 * FLAT:
         return None

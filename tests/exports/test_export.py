@@ -248,7 +248,11 @@ def test_one_scale_of_native_shards_is_that_of_their_pictures(
     [
         ("ddir", {"scale": 2}, "--scale is for trainers of one scale"),
         ("ddir", {"scales": [2, 4]}, r"needs all of them; these levels lack 1.5, 2.5, 3, 3.5"),
-        ("realsr", {}, r"t0166666667 \(x1.5\) has none \(3 of 6 levels do not fit\): ingest larger"),
+        (
+            "realsr",
+            {},
+            r"t0166666667 \(x1.5\) has none \(3 of 6 levels do not fit\): ingest larger",
+        ),
         ("interflow", {}, r"crops 72 pixels of HR at level .*x1.5\), and patches have 64 \(128 do"),
         ("liif", {}, r"3 of 6 levels do not fit"),
         ("interflow", {"scale": 1}, "--scale is for trainers of one scale"),
