@@ -146,7 +146,7 @@ def test_interflow_refuses_patches_that_its_reader_cannot_crop(
     export(wide, to, tmp_path / "out", scales=[2, 3, 4])
     entry = settings(tmp_path / "out" / find_trainer(to).options)["LIIF_degflow.pt"]
     assert all(round(48 * most) <= 192 for _, most in entry["scale"])
-    with pytest.raises(UsageError, match="finds no LR below .*MyHR"):
+    with pytest.raises(UsageError, match=r"finds no LR below .*MyHR"):
         export(wide, to, tmp_path / "MyHR", scales=[2, 3, 4])
 
 
