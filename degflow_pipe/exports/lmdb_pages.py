@@ -57,6 +57,8 @@ class _Walk:
             raise DataError(f"{self.path}: no LMDB data base of version {VERSION}")
         if self.page_size not in (2**power for power in range(9, 17)):
             raise self._damaged(f"pages of {self.page_size} bytes")
+        # The head's own last page may lie beyond the file: one that was freed is never written.
+        self.last = self.bytes // self.page_size - 1
         root, depth = max(self._meta(number) for number in (0, 1))[1:]
         if root != NONE:
             self._page(root, depth)
@@ -67,15 +69,9 @@ class _Walk:
         magic, version, _, size = struct.unpack_from("<IIQQ", page, HEADER)
         flags, depth = struct.unpack_from("<HH", page, HEADER + 24 + 48 + 4)
         root = struct.unpack_from("<Q", page, HEADER + 24 + 48 + 40)[0]
-        last, transaction = struct.unpack_from("<QQ", page, HEADER + 24 + 96)
+        transaction = struct.unpack_from("<Q", page, HEADER + 24 + 104)[0]
         if magic != MAGIC or version != VERSION or flags or depth > MAX_DEPTH or size > MAX_MAP:
             raise self._damaged(f"head page {number}")
-        # The empty one of a new file tells of itself alone.
-        if (last + 1) * self.page_size > self.bytes:
-            raise self._damaged(
-                f"{self.bytes} bytes, where its head tells of {(last + 1) * self.page_size}"
-            )
-        self.last = max(self.last, last)
         return transaction, root, depth
 
     def _page(self, number: int, depth: int) -> None:
