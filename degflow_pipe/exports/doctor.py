@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,10 +27,14 @@ SAMPLE = 2000
 """Pairs whose pixels are read, by default."""
 RUN = 40
 """Pairs that are sampled side by side: a shifted index shows where the photo or patch changes."""
+LARGE = 2**25
+"""Pixels of a pair from which it is in memory alone, whatever the number of workers."""
 MARGIN = 0.05
 """By how much another HR must correlate better with an LR than its own does."""
 UNLIKE = 0.5
 """Correlation with its own HR below which an LR is not of it."""
+
+_one_large = Lock()
 
 
 def doctor(
@@ -178,8 +184,12 @@ def _look(trainer: Trainer, run: Sequence[Found]) -> list[Look]:
     looks = []
     for pair in run:
         try:
-            hr, lr = pair.hr.pixels(trainer.turns), pair.lr.pixels(trainer.turns)
-            looks.append(look_at(pair.hr.name, pair.lr.name, hr, lr))
+            sizes = [side.size(trainer.turns) for side in (pair.hr, pair.lr)]
+            large = sum(height * width for height, width in sizes) > LARGE
+            with _one_large if large else nullcontext():
+                hr, lr = pair.hr.pixels(trainer.turns), pair.lr.pixels(trainer.turns)
+                looks.append(look_at(pair.hr.name, pair.lr.name, hr, lr))
+                del hr, lr
         except PhotoError as error:
             looks.append(Look(pair.hr.name, pair.lr.name, problem=str(error)))
     return looks

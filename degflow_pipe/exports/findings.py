@@ -100,7 +100,9 @@ class Picture:
                         raise PhotoError(f"{self.name}: more than {MAX_PIXELS} pixels")
                     image.load()
                     turn = turns and _turned(image)
-                    if not turn and image.mode in ("RGB", "RGBA", "L", "LA", "P"):
+                    if not turn and image.mode == "RGB":
+                        return np.array(image)
+                    if not turn and image.mode in ("RGBA", "L", "LA", "P"):
                         return np.array(image.convert("RGB"))
         except PhotoError:
             raise
@@ -198,7 +200,10 @@ def same_names(hr: Iterable[str], lr: Iterable[str], report: Report, sides: str)
 def text_lines(path: Path, root: Path, report: Report) -> list[str] | None:
     """Lines of a text file; a finding and None where it cannot be read."""
     try:
-        return owned.read_regular(path, owned.MAX_LIST_BYTES).decode().splitlines()
+        data = owned.read_regular(path, owned.MAX_LIST_BYTES)
+        if data.count(b"\n") > owned.MAX_LIST_LINES:
+            raise ValueError(f"more than {owned.MAX_LIST_LINES} lines")
+        return data.decode().splitlines()
     except (DegflowError, ValueError) as error:
         report.add("structure", f"{path.relative_to(root).as_posix()}: cannot be read: {error}")
         return None

@@ -176,6 +176,8 @@ def _alone_or_all(
 
 def _thumb(picture: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 to (THUMB, THUMB, 3) float32."""
+    if max(picture.shape) > MOST:  # parts of a grey level, and no floats of the whole
+        picture = cv2.resize(picture, (MOST, MOST), interpolation=cv2.INTER_AREA)
     size = (THUMB, THUMB)
     return cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
@@ -221,11 +223,11 @@ def _shift(hr: np.ndarray, lr: np.ndarray) -> tuple[tuple[float, float] | None, 
     The middle of LR, at the size of HR, is laid upon HR at all places, both freed of what is finer
     than LR and of what is much coarser.
     """
-    height, width = hr.shape[:2]
-    scale = max(height / lr.shape[0], 1.0)
-    large = cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC)
-    y, x = max(height - MOST, 0) // 2, max(width - MOST, 0) // 2
-    bands = [_band(side[y : y + MOST, x : x + MOST], max(scale, 1.5)) for side in (hr, large)]
+    ratio = hr.shape[0] / lr.shape[0]
+    scale = max(ratio, 1.0)
+    hr, lr = _middle(hr, lr, ratio)
+    large = cv2.resize(lr, hr.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    bands = [_band(side, max(scale, 1.5)) for side in (hr, large)]
     height, width = bands[0].shape
     reach = min(round(REACH * scale), height // 3, width // 3)
     if reach < 2:
@@ -237,6 +239,18 @@ def _shift(hr: np.ndarray, lr: np.ndarray) -> tuple[tuple[float, float] | None, 
     row, column = (int(i) for i in np.unravel_index(fits.argmax(), fits.shape))
     place = _peak(fits[:, column], row) - reach, _peak(fits[row], column) - reach
     return place, float(fits[row, column]), float(fits[row, column] - fits[reach, reach])
+
+
+def _middle(hr: np.ndarray, lr: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of both, up to MOST pixels of HR, cut where LR has whole pixels and HR nearly."""
+    cuts: list[tuple[slice, slice]] = []
+    for length in lr.shape[:2]:
+        small = min(length, max(round(MOST / ratio), 1))
+        start = (length - small) // 2
+        top = round(start * ratio)
+        cuts.append((slice(top, top + round(small * ratio)), slice(start, start + small)))
+    (rows, small_rows), (columns, small_columns) = cuts
+    return hr[rows, columns], lr[small_rows, small_columns]
 
 
 def _band(picture: np.ndarray, sigma: float) -> np.ndarray:

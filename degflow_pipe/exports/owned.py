@@ -14,9 +14,13 @@ from degflow_pipe.errors import FileError, UsageError
 
 WRITTEN = ".degflow/written.jsonl"
 """The paths of the pictures that an export wrote, a list a line: written before they are."""
+MAX_LINE = 1024**2
+"""Bytes of a line of the journal, and of pairs.jsonl."""
 MAX_NAME = 1024
 """Characters of a path in a list."""
-MAX_LIST_BYTES = 1024**3
+MAX_LIST_BYTES = 128 * 1024**2
+MAX_LIST_LINES = 4_000_000
+"""Of a list of pictures: a pair takes 40 to 100 bytes."""
 
 
 def present(path: Path) -> bool:
@@ -79,14 +83,15 @@ def written(out: Path, pairs: str) -> set[str]:
     for name in (WRITTEN, pairs):
         if not regular(out / name):
             continue
-        for line in read_regular(out / name, MAX_LIST_BYTES).splitlines():
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError):
-                continue  # the line that a stop cut short
-            named = [value.get("hr"), value.get("lr")] if isinstance(value, dict) else value
-            if isinstance(named, list):
-                found.update(path for path in named if isinstance(path, str))
+        with files.reading(out / name) as file:
+            while line := file.readline(MAX_LINE):
+                try:
+                    value = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue  # the line that a stop cut short
+                named = [value.get("hr"), value.get("lr")] if isinstance(value, dict) else value
+                if isinstance(named, list):
+                    found.update(path for path in named if isinstance(path, str))
     return {path for path in found if below(out, path) is not None and _inside(out, path)}
 
 

@@ -19,6 +19,8 @@ from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
 
 MAX_LINE = 16 * 1024**2
 """Bytes of a line of the index: a sample of MAX_LEVELS levels takes no more."""
+MAX_MEMBER = 256 * 1024**2
+"""Bytes of a coded picture."""
 
 
 class SRPairs(Dataset[Sample]):
@@ -157,6 +159,7 @@ def cut(file: IO[bytes], span: Any, where: str) -> bytes:
         isinstance(span, list)
         and [type(number) for number in span] == [int, int]
         and 0 <= span[0] <= span[0] + span[1] <= end
+        and span[1] <= MAX_MEMBER
     ):
         raise ShardError(
             f"{where} is at {str(span)[:60]} by the index, the tar has {end} bytes; {AGAIN}"

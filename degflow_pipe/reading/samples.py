@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from degflow_pipe.errors import ShardError, UsageError
@@ -25,6 +27,8 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 MAX_LEVELS = 10_000
 """Pairs of one sample: more is no data set of ours."""
 MAX_SCALE = 1000.0
+MAX_PIXELS = 2**26
+"""Of a picture of a pair."""
 
 
 def pairs_of(key: str, info: Info) -> list[tuple[str, str, Info]]:
@@ -163,8 +167,11 @@ def picture(data: bytes, where: str) -> np.ndarray:
     """Decode to (H, W, 3) uint8 RGB; raises ShardError."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
+        # OpenCV takes 2^30 pixels from a few bytes.
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as head:
+            large = head.width * head.height > MAX_PIXELS
+        bgr = None if large else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except Exception:  # damaged files make Pillow raise nearly anything, OpenCV cv2.error
         bgr = None
     if bgr is None:
         raise ShardError(f"{where}: a picture cannot be decoded; {AGAIN}")
