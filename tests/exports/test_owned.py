@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from degflow_pipe import DegflowError, FileError, ShardError, export
 from degflow_pipe.exports.findings import whole_png
 from degflow_pipe.exports.owned import below
-from degflow_pipe.reading.samples import pairs_of
+from degflow_pipe.reading.samples import pairs_of, picture
 
 Tree = Callable[[Path], dict[str, bytes]]
 
@@ -289,3 +291,19 @@ def test_errors_of_the_index_are_of_the_users(shards: Path, tmp_path: Path) -> N
         DegflowError, match=r"damaged line b'\{\}\\n': 'key'; copy the shards again"
     ):
         export(broken, "kair", tmp_path / "out")
+
+
+def test_a_picture_that_claims_a_billion_pixels_is_not_decoded() -> None:
+    """900 megapixels in a few kB: OpenCV alone would take 2.7 GB."""
+    rows = zlib.compressobj()
+    body = b"".join(rows.compress(bytes(30_001 * 3 * 100)) for _ in range(3)) + rows.flush()
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    with pytest.raises(ShardError, match="cannot be decoded"):
+        picture(bomb, "here")
