@@ -15,8 +15,8 @@ To = Annotated[
     typer.Option(
         "--to",
         "--trainer",
-        help="basicsr, basicsr-lmdb, neosr, trainner-redux, realesrgan, kair, liif, ddir, "
-        "interflow or realsr.",
+        help="basicsr, basicsr-lmdb, neosr, neosr-lmdb (for many pairs), trainner-redux, "
+        "realesrgan, kair, liif, ddir, interflow or realsr.",
     ),
 ]
 
@@ -45,6 +45,12 @@ def export(
         Optional[str],  # noqa: UP045
         typer.Option("--scales", help="Only the levels of these SR scales: 2,3,4."),
     ] = None,
+    relative: Annotated[
+        bool,
+        typer.Option(
+            "--relative", help="Paths in the option file are relative to OUT, for moving it."
+        ),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an export that had other settings.")
     ] = False,
@@ -63,6 +69,7 @@ def export(
         t=None if t is None else parse_numbers(t, "--t", "0.2,0.55"),
         scales=None if scales is None else parse_numbers(scales, "--scales", "2,3,4"),
         workers=workers,
+        relative=relative,
         overwrite=overwrite,
         progress=TerminalProgress(),
     )
@@ -75,13 +82,19 @@ def doctor(
     sample: Annotated[
         int, typer.Option(help="Pairs whose pixels are read and compared; 0: all.")
     ] = 2000,
+    options: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The trainer's option file; by default the one that export writes."),
+    ] = None,
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
     """Pair up a folder by a trainer's own rules; exits 1 where it would refuse or mispair it."""
     from degflow_pipe.exports.doctor import doctor as stage
 
-    found = stage(folder, to, sample=sample, workers=workers, progress=TerminalProgress())
+    found = stage(
+        folder, to, sample=sample, options=options, workers=workers, progress=TerminalProgress()
+    )
     findings = found["findings"]
     fine = not findings
     if json:

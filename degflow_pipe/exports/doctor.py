@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-import cv2
 import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import DataError, PhotoError, UsageError
+from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import Found, Report
+from degflow_pipe.exports.likeness import Look, judge, likeness, look_at
+from degflow_pipe.exports.settings import Facts, Settings, read_settings
 from degflow_pipe.exports.trainer import Trainer
 from degflow_pipe.exports.trainers import find_trainer
 from degflow_pipe.progress import Progress, Silent, Task
@@ -23,14 +27,14 @@ SAMPLE = 2000
 """Pairs whose pixels are read, by default."""
 RUN = 40
 """Pairs that are sampled side by side: a shifted index shows where the photo or patch changes."""
-THUMB = 16
-"""Side in pixels of the grey pictures that are compared."""
-FLAT = 2.0
-"""Grey levels: a picture whose thumbnail varies by less says nothing."""
+LARGE = 2**25
+"""Pixels of a pair from which it is in memory alone, whatever the number of workers."""
 MARGIN = 0.05
 """By how much another HR must correlate better with an LR than its own does."""
 UNLIKE = 0.5
 """Correlation with its own HR below which an LR is not of it."""
+
+_one_large = Lock()
 
 
 def doctor(
@@ -38,6 +42,7 @@ def doctor(
     to: str,
     *,
     sample: int = SAMPLE,
+    options: Path | None = None,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -45,11 +50,14 @@ def doctor(
 
     Names, lists, numbers and sizes are looked at in all pairs; the pixels of `sample` of them (0:
     of all) are read, and their content compared: an LR must look more like its own HR than like
-    the neighbours'. The folder need not be an export of ours.
+    the neighbours', and lie upon it, in its colours and tones. Sizes and pixels are as the
+    trainer's reader has them, turned by EXIF or not. The option file, `options` or the one of the
+    folder, is held against the data. The folder need not be an export of ours.
 
-    Returns trainer, folder, pairs, compared, ratios (HR over LR, and how many pairs have it) and
-    findings: for each kind their count and the first few. Raises DataError where there is no
-    folder, UsageError for a wrong argument.
+    Returns trainer, folder, options (the file that was read, or None), pairs, compared, ratios (HR
+    over LR, and how many pairs have it) and findings: for each kind their count and the first few.
+    Raises DataError where there is no folder or no such option file, UsageError for a wrong
+    argument.
     """
     trainer = find_trainer(to)
     at_once = check_workers(workers)
@@ -58,76 +66,105 @@ def doctor(
     if not files.is_folder(folder):
         raise DataError(f"{folder}: no such folder")
     report = Report()
-    found = list(trainer.pair_up(folder, report))
+    path, settings = _settings(trainer, folder, options, report)
+    found = list(trainer.pair_up(folder, report, settings))
     if not found:
         report.add("pairs", f"{folder}: {to} finds no pairs here")
     with (progress or Silent()).task(f"doctor {to}", len(found)) as task:
-        ratios, readable = _sizes(trainer, found, report, at_once, task)
+        sizes, readable = _sizes(trainer, found, report, at_once, task)
+    if settings is not None:
+        trainer.check_options(settings, sizes.facts(folder), report)
     runs = list(_runs(readable, sample))
     compared = sum(min(len(run), RUN) for run in runs)
+    looks: list[Look] = []
+
+    def look(run: Sequence[Found]) -> list[Look]:
+        return _look(trainer, run)
+
     with (progress or Silent()).task(f"compare {to}", compared) as task:
-        for looks in in_order(_look, runs, at_once):
-            _compare(looks, report)
-            task.advance(min(len(looks), RUN))
+        for seen in in_order(look, runs, at_once):
+            looks += _compare(seen, report)
+            task.advance(min(len(seen), RUN))
+    for kind, text in judge(looks):
+        report.add(kind, text)
     return {
         "trainer": to,
         "folder": str(folder),
+        "options": None if path is None else str(path),
         "pairs": len(found),
         "compared": compared,
-        "ratios": {f"{ratio:g}": count for ratio, count in sorted(ratios.items())},
+        "ratios": {f"{ratio:g}": count for ratio, count in sorted(sizes.ratios.items())},
         "findings": report.to_dict(),
     }
 
 
+def _settings(
+    trainer: Trainer, folder: Path, options: Path | None, report: Report
+) -> tuple[Path | None, Settings | None]:
+    """The option file that was asked for, or the folder's, and what it says."""
+    if options is not None and not owned.present(options):
+        raise DataError(f"{options}: no such option file")
+    path = options or folder / trainer.options
+    if not owned.present(path):
+        return None, None
+    return path, read_settings(path, report)
+
+
+@dataclass
+class _Sizes:
+    """How many pairs have which ratio, and the least sides in pixels."""
+
+    ratios: Counter[float]
+    hr: int | None = None
+    lr: int | None = None
+
+    def facts(self, folder: Path) -> Facts:
+        ratio = self.ratios.most_common(1)[0][0] if self.ratios else None
+        return Facts(folder, self.hr, self.lr, ratio)
+
+
 def _sizes(
     trainer: Trainer, found: Sequence[Found], report: Report, workers: int, task: Task
-) -> tuple[Counter[float], list[Found]]:
-    """Sizes of all pairs against the trainer's rule: how many pairs have which ratio, and the pairs
-    whose headers can be read.
-    """
-    ratios: Counter[float] = Counter()
+) -> tuple[_Sizes, list[Found]]:
+    """Sizes of all pairs against the trainer's rule, and the pairs whose sizes it takes."""
+    sizes = _Sizes(Counter())
     readable = []
     of: dict[float, list[str]] = {}
 
     def measure(pair: Found) -> Any:
         try:
-            return pair.hr.size(), pair.lr.size()
+            return pair.hr.size(trainer.turns), pair.lr.size(trainer.turns)
         except PhotoError as error:
             return error
 
-    for pair, sizes in zip(found, in_order(measure, found, workers), strict=True):
+    for pair, measured in zip(found, in_order(measure, found, workers), strict=True):
         task.advance()
-        if isinstance(sizes, PhotoError):
-            report.add("unreadable", str(sizes))
+        if isinstance(measured, PhotoError):
+            report.add("unreadable", str(measured))
             continue
         readable.append(pair)
-        hr, lr = sizes
+        hr, lr = measured
+        sizes.hr = min(*hr, *([] if sizes.hr is None else [sizes.hr]))
+        sizes.lr = min(*lr, *([] if sizes.lr is None else [sizes.lr]))
+        if min(hr) < pair.least:
+            report.add(
+                "crop", f"{pair.hr.name} has {min(hr)} pixels, of which {pair.least} are cut"
+            )
         ratio = trainer.ratio(hr, lr)
         said = f"{pair.lr.name} of {lr[0]} x {lr[1]} for {pair.hr.name} of {hr[0]} x {hr[1]}"
         if ratio is None or (pair.wanted is not None and abs(ratio - pair.wanted) > 1e-9):
             wanted = f", where {pair.wanted:g} times is due" if pair.wanted else ""
             report.add("ratio", f"{said}{wanted}")
             continue
-        ratios[ratio] += 1
+        sizes.ratios[ratio] += 1
         of.setdefault(ratio, []).append(said)
-    if trainer.one_scale and len(ratios) > 1:
-        most = ratios.most_common(1)[0][0]
+    if trainer.one_scale and len(sizes.ratios) > 1:
+        most = sizes.ratios.most_common(1)[0][0]
         for ratio, pairs in of.items():
             if ratio != most:
                 text = f"ratio {ratio:g}, where most pairs have {most:g}"
                 report.add("mixed scales", *(f"{said}: {text}" for said in pairs))
-    return ratios, readable
-
-
-@dataclass(frozen=True)
-class _Look:
-    """A pair in small: names, and both pictures as THUMB x THUMB grey, centred; or the problem."""
-
-    hr_name: str
-    lr_name: str
-    hr: np.ndarray | None = None
-    lr: np.ndarray | None = None
-    problem: str = ""
+    return sizes, readable
 
 
 def _runs(found: Sequence[Found], sample: int) -> Iterator[list[Found]]:
@@ -143,50 +180,49 @@ def _runs(found: Sequence[Found], sample: int) -> Iterator[list[Found]]:
         yield list(found[start : start + RUN + 1])
 
 
-def _look(run: Sequence[Found]) -> list[_Look]:
+def _look(trainer: Trainer, run: Sequence[Found]) -> list[Look]:
     looks = []
     for pair in run:
         try:
-            hr, lr = _small(pair.hr.pixels()), _small(pair.lr.pixels())
-            looks.append(_Look(pair.hr.name, pair.lr.name, hr, lr))
+            sizes = [side.size(trainer.turns) for side in (pair.hr, pair.lr)]
+            large = sum(height * width for height, width in sizes) > LARGE
+            with _one_large if large else nullcontext():
+                hr, lr = pair.hr.pixels(trainer.turns), pair.lr.pixels(trainer.turns)
+                looks.append(look_at(pair.hr.name, pair.lr.name, hr, lr))
+                del hr, lr
         except PhotoError as error:
-            looks.append(_Look(pair.hr.name, pair.lr.name, problem=str(error)))
+            looks.append(Look(pair.hr.name, pair.lr.name, problem=str(error)))
     return looks
 
 
-def _small(picture: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 to (THUMB, THUMB) grey levels less their mean."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    small = cv2.resize(grey, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
-    return np.asarray(small - small.mean(), np.float64)
-
-
-def _compare(looks: Sequence[_Look], report: Report) -> None:
-    """Findings for pictures that cannot be read, and for LR that are of another HR."""
+def _compare(looks: Sequence[Look], report: Report) -> list[Look]:
+    """Findings for pictures that cannot be read, and for LR that are of another HR; the others."""
+    good = []
     for i, look in enumerate(looks[:RUN]):
         if look.hr is None or look.lr is None:
             report.add("unreadable", look.problem)
             continue
-        own = _likeness(look.lr, look.hr)
-        if own is None:
-            continue
+        own = likeness(look.lr, look.hr)
         others = [
             (like, other.hr_name)
-            for other in _others(looks, i)
-            if other.hr is not None and (like := _likeness(look.lr, other.hr)) is not None
+            for other in (_others(looks, i) if own is not None else ())
+            if other.hr is not None and (like := likeness(look.lr, other.hr)) is not None
         ]
         best, name = max(others, default=(-1.0, ""))
-        if best > own + MARGIN:
+        if own is not None and best > own + MARGIN:
             report.add(
                 "content",
                 f"{look.lr_name} looks like {name} ({best:.2f}), not like the {look.hr_name} "
                 f"({own:.2f}) it is paired with",
             )
-        elif own < UNLIKE:
+        elif own is not None and own < UNLIKE:
             report.add("content", f"{look.lr_name} does not look like {look.hr_name} ({own:.2f})")
+        else:
+            good.append(look)
+    return good
 
 
-def _others(looks: Sequence[_Look], i: int) -> Iterator[_Look]:
+def _others(looks: Sequence[Look], i: int) -> Iterator[Look]:
     """The nearest pair on each side whose HR is another picture."""
     own = looks[i].hr
     assert own is not None
@@ -195,10 +231,3 @@ def _others(looks: Sequence[_Look], i: int) -> Iterator[_Look]:
             if other.hr is not None and not np.array_equal(own, other.hr):
                 yield other
                 break
-
-
-def _likeness(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Correlation of two thumbnails; None where one is flat."""
-    if min(a.std(), b.std()) < FLAT:
-        return None
-    return float((a * b).mean() / (a.std() * b.std()))

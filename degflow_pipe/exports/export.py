@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -12,18 +13,22 @@ from typing import IO, Any
 from degflow_pipe import files, folders
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import FileError, ShardError
+from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import png_size
 from degflow_pipe.exports.source import ShardPair, Source, chosen_levels
-from degflow_pipe.exports.trainer import Plan, Row, Sink, Trainer
+from degflow_pipe.exports.trainer import Plan, Roots, Row, Sink, Trainer
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
-from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.reading.samples import picture
 from degflow_pipe.shards.pictures import parse_format
 
 FORMAT, VERSION = "degflow-pipe export", 1
 DONE, PAIRS, MARK = "export.json", "pairs.jsonl", ".degflow/export.json"
+OPTIONS_SUM = "options_sha256"
+"""Of the option file as it was written: one that differs was changed by the user, and stays."""
 PAIRS_AT_ONCE = 32
 """Pairs that a worker makes before it takes the next ones."""
+MAX_MARK = 64 * 1024**2
 
 
 @dataclass
@@ -55,22 +60,30 @@ def export(
     t: Sequence[float] | None = None,
     scales: Sequence[float] | None = None,
     workers: int = 0,
+    relative: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ExportSummary:
     """Write finished shards as the trainer `to` reads them; whole pictures are left as they are.
 
     scale: HR over LR for a trainer of one scale, by default that of the shards' pictures. t,
-    scales: only these levels. overwrite: replace an export of other settings in the same folder.
+    scales: only these levels. relative: paths in the option file are relative to the folder, for
+    those who move it. overwrite: replace an export of other settings in the same folder; only files
+    that it wrote are removed.
 
-    All pictures are PNG: those of the shards byte for byte where neither sizes nor format change.
-    The option file is written once; what you change in it stays.
+    All pictures are PNG: those of the shards byte for byte where neither sizes nor format change. A
+    picture that is there already is whole where it has the shards' bytes or, made smaller, where it
+    is a PNG of its size whose every chunk has its sum. An option file that you changed stays; one
+    that you did not is written anew, with the folder's path of today.
 
     Raises UsageError for levels, scales or sizes that the trainer cannot take, ShardError for
-    shards that are unfinished or damaged, FileError where other files are in the way.
+    shards that are unfinished or damaged, FileError where files are in the way that no export
+    wrote.
     """
     trainer = find_trainer(to)
     at_once = check_workers(workers)
+    roots = Roots("" if relative else owned.root_text(out))
+    trainer.check_folder(out, relative)
     source = Source(shards)
     plans = trainer.plans(chosen_levels(source.levels, t, scales), scale)
     summary = ExportSummary(
@@ -84,18 +97,40 @@ def export(
     )
     made = _made(trainer, source, plans)
     with folders.one_writer(out, "export"):
-        _clear_way(out, trainer, made, overwrite)
-        files.write_json(out / MARK, made)
+        options_sum = _clear_way(out, trainer, made, overwrite)
+        files.write_json(out / MARK, {**made, OPTIONS_SUM: options_sum})
         with (progress or Silent()).task(f"export {to}", summary.pairs) as task:
             for unit in _run(trainer, source, plans, out, at_once):
                 summary.written += unit.written
                 summary.known += unit.known
                 task.advance(len(unit.rows))
-        if not files.exists(out / trainer.options):
-            text = trainer.option_file(plans, summary.pairs)
-            files.write_text(out / trainer.options, text)
+            text = trainer.option_file(plans, roots)
+            options_sum = _write_options(out / trainer.options, text, options_sum, task)
+        files.write_json(out / MARK, {**made, OPTIONS_SUM: options_sum})
         files.write_json(out / DONE, _figures(made, summary, plans))
     return summary
+
+
+def _write_options(path: Path, text: str, last: str | None, task: Task) -> str | None:
+    """Write the option file, but over one that was changed since; the sum of the last one written.
+
+    last: the sum of the one that an earlier run wrote.
+    """
+    if owned.present(path) and _sum_of(path) not in (last, _sum(text.encode())):
+        task.note(
+            f"{path} was changed since export wrote it, and stays: `doctor` holds it to the data"
+        )
+        return last
+    files.write_text(path, text)
+    return _sum(text.encode())
+
+
+def _sum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _sum_of(path: Path) -> str | None:
+    return files.sha256(path) if owned.regular(path) else None
 
 
 def _made(trainer: Trainer, source: Source, plans: Sequence[Plan]) -> dict[str, Any]:
@@ -133,32 +168,60 @@ def _figures(made: dict[str, Any], summary: ExportSummary, plans: Sequence[Plan]
     }
 
 
-def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: bool) -> None:
-    """Take back the mark of a finished export; refuse what is not an export of these settings."""
-    found = files.read_json(out / MARK) if files.exists(out / MARK) else None
+def _mark(out: Path) -> dict[str, Any] | None:
+    """The mark of an export; None where there is none. Raises FileError where it is not ours."""
+    path = out / MARK
+    if not owned.present(path):
+        return None
+    try:
+        found = json.loads(owned.read_regular(path, MAX_MARK))
+        known = {"trainer", "levels", "shards"} <= found.keys() and found["trainer"] in TRAINERS
+    except (FileError, ValueError, TypeError, AttributeError, RecursionError):
+        known = False
+    if not known:
+        raise FileError(f"{path} is damaged: give another folder with --out")
+    return dict(found)
+
+
+def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: bool) -> str | None:
+    """Take back the mark of a finished export, and remove the files of one of other settings.
+
+    Returns the sum of the option file that an earlier run of these settings wrote. Nothing is
+    removed that the export's journal and list do not name. Raises FileError, and removes nothing,
+    where files of others would be among those of the new export.
+    """
+    found = _mark(out)
     if found is None:
-        places = [*trainer.places, *trainer.lists, trainer.options, PAIRS, DONE]
-        in_way = [path for place in places for path in files.matches(place, out)]
-        if in_way:
-            raise FileError(
-                f"{in_way[0]} is there already, and of no export: give another folder with --out"
-            )
-        return
+        return None
+    options_sum = found.pop(OPTIONS_SUM, None)
     if found == made:
-        files.remove(out / DONE)
-        return
-    other = TRAINERS.get(found.get("trainer", "") if isinstance(found, dict) else "")
-    if other is None:
-        raise FileError(f"{out / MARK} is damaged: give another folder with --out")
+        owned.remove_files(out, [DONE])
+        return options_sum if isinstance(options_sum, str) else None
+    other = TRAINERS[found["trainer"]]()
     if not overwrite:
         raise FileError(
             f"{out} holds an export to {other.name} of other settings or shards: give another "
             f"folder with --out, or --overwrite"
         )
-    files.remove(out / DONE)
-    for place in [*other.places, *other.lists, other.options, PAIRS]:
+    ours = {part for path in owned.written(out, PAIRS) for part in other.wrote(path)}
+    ours.update((*other.lists, PAIRS, owned.WRITTEN))
+    if owned.present(out / other.options):
+        if _sum_of(out / other.options) != options_sum:
+            raise FileError(
+                f"{out / other.options} was changed since export wrote it: move it, or give "
+                f"another folder with --out"
+            )
+        ours.add(other.options)
+    for place in (*trainer.places, *trainer.lists, trainer.options):
         for path in files.matches(place, out):
-            files.remove(path)
+            inside = files.walk(path) if files.is_folder(path) else iter([path])
+            for file in inside:
+                if file.relative_to(out).as_posix() not in ours:
+                    raise FileError(
+                        f"{file} is of no export: move it, or give another folder with --out"
+                    )
+    owned.remove_files(out, [DONE, *sorted(ours)])
+    return None
 
 
 def _run(
@@ -177,8 +240,10 @@ def _run(
             ),
         ]
 
+        journal = owned.Journal(out)
+
         def work(unit: list[ShardPair]) -> _Unit:
-            return _pictures(trainer, chosen, sink, unit)
+            return _pictures(trainer, chosen, sink, journal, unit)
 
         for unit in in_order(work, units, workers):
             for path, data, side in unit.pictures:
@@ -206,10 +271,15 @@ class _Unit:
 
 
 def _pictures(
-    trainer: Trainer, chosen: dict[str, Plan], sink: Sink, unit: list[ShardPair]
+    trainer: Trainer,
+    chosen: dict[str, Plan],
+    sink: Sink,
+    journal: owned.Journal,
+    unit: list[ShardPair],
 ) -> _Unit:
     made = _Unit()
     seen: set[str] = set()
+    missing: list[tuple[str, ShardPair, Plan, bool, bytes | None]] = []
     for pair in unit:
         plan = chosen.get(pair.level)
         if plan is None:
@@ -220,15 +290,19 @@ def _pictures(
             if path in seen:
                 continue
             seen.add(path)
-            if sink.kept(path):
+            data, side = _as_it_is(pair, plan, is_hr), _side(plan, is_hr)
+            if sink.kept(path, side, data):
                 made.known += 1
-                continue
-            data, side = _picture(pair, plan, is_hr)
-            made.written += 1
-            if sink.in_workers:
-                sink.put(path, data, side)
             else:
-                made.pictures.append((path, data, side))
+                missing.append((path, pair, plan, is_hr, data))
+    journal.add(path for path, *_ in missing)
+    for path, pair, plan, is_hr, data in missing:
+        picture, side = data or _smaller(pair, plan, is_hr), _side(plan, is_hr)
+        made.written += 1
+        if sink.in_workers:
+            sink.put(path, picture, side)
+        else:
+            made.pictures.append((path, picture, side))
     return made
 
 
@@ -243,25 +317,35 @@ def _row(pair: ShardPair, plan: Plan, paths: tuple[str, str]) -> Row:
         "effective_scale": plan.packing.effective_scale,
         "hr_size": [plan.packing.hr] * 2,
         "lr_size": [plan.packing.lr] * 2,
+        "source": pair.source,
+        "source_sha256": pair.sha256,
     }
 
 
-def _picture(pair: ShardPair, plan: Plan, is_hr: bool) -> tuple[bytes, int]:
-    """A pair's HR or LR as PNG, and its side; decoded only where it must change."""
+def _side(plan: Plan, is_hr: bool) -> int:
+    return plan.packing.hr if is_hr else plan.packing.lr
+
+
+def _as_it_is(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes | None:
+    """A pair's HR or LR as the shards have it, where it is the PNG that is wanted; else None."""
+    span = pair.hr if is_hr else pair.lr
+    side = _side(plan, is_hr)
+    if not span.is_png or (plan.level.hr if is_hr else plan.level.lr) != side:
+        return None
+    data = span.read()
+    if png_size(data) != (side, side):
+        raise ShardError(f"{span.where}: not a PNG of {side} x {side} pixels, as the index says")
+    return data
+
+
+def _smaller(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes:
+    """A pair's HR or LR, decoded, cut or made smaller, as PNG."""
     span = pair.hr if is_hr else pair.lr
     stored = plan.level.hr if is_hr else plan.level.lr
-    side = plan.packing.hr if is_hr else plan.packing.lr
-    data = span.read()
-    if span.is_png and stored == side:
-        if png_size(data) != (side, side):
-            raise ShardError(
-                f"{span.where}: not a PNG of {side} x {side} pixels, as the index says"
-            )
-        return data, side
-    pixels = picture(data, span.where)
+    pixels = picture(span.read(), span.where)
     if pixels.shape[:2] != (stored, stored):
         raise ShardError(f"{span.where}: a picture is not of the size that the index says")
-    if stored != side:
+    if (side := _side(plan, is_hr)) != stored:
         # An LR is cropped and reduced as `shard --lr-size native` does it.
         pixels = pixels[:side, :side] if is_hr else plan.packing.apply(pixels, pixels)[1]
-    return parse_format("png").encode(pixels), side
+    return parse_format("png").encode(pixels)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import re
 import struct
+import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+from PIL import ExifTags, Image
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, PhotoError
-from degflow_pipe.photos import decode_photo, picture_size, read_file
+from degflow_pipe.exports import owned
+from degflow_pipe.photos import FORMATS, MAX_PIXELS, read_file
 
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
 EXAMPLES = 10
@@ -27,6 +34,25 @@ def png_size(data: bytes) -> tuple[int, int] | None:
     return height, width
 
 
+def whole_png(data: bytes, side: int) -> bool:
+    """Whether the bytes are a PNG of side x side pixels, every chunk of it there and of its sum."""
+    if png_size(data) != (side, side):
+        return False
+    at, view = len(PNG_MARK), memoryview(data)
+    while at + 12 <= len(data):
+        size = struct.unpack_from(">I", data, at)[0]
+        end = at + 12 + size
+        if (
+            end > len(data)
+            or zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]
+        ):
+            return False
+        if data[at + 4 : at + 8] == b"IEND":
+            return end == len(data)
+        at = end
+    return False
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture that a trainer would read: its name, and how to have its bytes."""
@@ -35,18 +61,66 @@ class Picture:
     read: Callable[[], bytes]
     path: Path | None = None
 
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels by the header. Raises PhotoError."""
-        if self.path is not None:
-            return picture_size(self.path)
-        found = png_size(self.read())
-        if found is None:
-            raise PhotoError(f"{self.name}: not a PNG picture")
-        return found
+    def size(self, turns: bool) -> tuple[int, int]:
+        """Height and width in pixels as a trainer sees them, by the header. Raises PhotoError.
 
-    def pixels(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB. Raises PhotoError."""
-        return decode_photo(self.read(), self.name)
+        turns: whether it turns pictures as their EXIF says.
+        """
+        try:
+            if self.path is None:
+                return self._size(io.BytesIO(self.read()), turns)
+            if not owned.regular(self.path):
+                raise PhotoError(f"{self.name}: not there, or not a regular file")
+            with files.reading(self.path) as file:
+                return self._size(file, turns)
+        except DegflowError as error:
+            raise PhotoError(str(error)) from error
+
+    def _size(self, file: Any, turns: bool) -> tuple[int, int]:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow warns of odd metadata
+                with Image.open(file, formats=FORMATS) as image:
+                    if turns and _turned(image):
+                        return self.pixels(turns).shape[:2]
+                    return image.height, image.width
+        except PhotoError:
+            raise
+        except Exception as error:  # damaged files make Pillow raise nearly anything
+            raise PhotoError(f"{self.name}: no readable header: {error}") from error
+
+    def pixels(self, turns: bool) -> np.ndarray:
+        """(H, W, 3) uint8 RGB as a trainer has them: no profile is heeded. Raises PhotoError."""
+        data = self.read()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                    if image.width * image.height > MAX_PIXELS:
+                        raise PhotoError(f"{self.name}: more than {MAX_PIXELS} pixels")
+                    image.load()
+                    turn = turns and _turned(image)
+                    if not turn and image.mode == "RGB":
+                        return np.array(image)
+                    if not turn and image.mode in ("RGBA", "L", "LA", "P"):
+                        return np.array(image.convert("RGB"))
+        except PhotoError:
+            raise
+        except Exception as error:  # damaged files make Pillow raise nearly anything
+            raise PhotoError(f"{self.name}: damaged or truncated: {error}") from error
+        # Pillow found it whole; OpenCV turns it as the trainers that use it do, and has 16 bits.
+        flags = cv2.IMREAD_COLOR | (0 if turn else cv2.IMREAD_IGNORE_ORIENTATION)
+        try:
+            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error:
+            bgr = None
+        if bgr is None:
+            raise PhotoError(f"{self.name}: OpenCV cannot decode it")
+        return np.ascontiguousarray(bgr[:, :, ::-1])
+
+
+def _turned(image: Image.Image) -> bool:
+    return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
 
 
 def file_picture(folder: Path, path: Path) -> Picture:
@@ -59,17 +133,20 @@ class Found:
     """A pair as a trainer makes it.
 
     wanted: HR over LR where the pair's folder says it; None where the trainer's options or the
-    pictures themselves do.
+    pictures themselves do. least: side in pixels that the trainer crops from HR, where its reader
+    fixes it.
     """
 
     hr: Picture
     lr: Picture
     wanted: float | None = None
+    least: int = 1
 
 
-def file_pair(folder: Path, hr: str, lr: str, wanted: float | None = None) -> Found:
+def file_pair(folder: Path, hr: str, lr: str, wanted: float | None = None, least: int = 1) -> Found:
     """A pair of files, given by their paths below the folder."""
-    return Found(file_picture(folder, folder / hr), file_picture(folder, folder / lr), wanted)
+    pictures = file_picture(folder, folder / hr), file_picture(folder, folder / lr)
+    return Found(*pictures, wanted, least)
 
 
 @dataclass
@@ -123,10 +200,31 @@ def same_names(hr: Iterable[str], lr: Iterable[str], report: Report, sides: str)
 def text_lines(path: Path, root: Path, report: Report) -> list[str] | None:
     """Lines of a text file; a finding and None where it cannot be read."""
     try:
-        return files.read_bytes(path).decode().splitlines()
+        data = owned.read_regular(path, owned.MAX_LIST_BYTES)
+        if data.count(b"\n") > owned.MAX_LIST_LINES:
+            raise ValueError(f"more than {owned.MAX_LIST_LINES} lines")
+        return data.decode().splitlines()
     except (DegflowError, ValueError) as error:
         report.add("structure", f"{path.relative_to(root).as_posix()}: cannot be read: {error}")
         return None
+
+
+def suffix_of(hr: Iterable[str], lr: Iterable[str]) -> str:
+    """What LR have after the name of their HR, as 0001x4.png after 0001.png; else nothing.
+
+    Names are without endings; one suffix must hold for nearly all LR.
+    """
+    there = set(hr)
+    counts: dict[str, int] = {}
+    total = 0
+    for name in lr:
+        total += 1
+        if found := re.fullmatch(r"(.+?)([_-]?(?:x\d+(?:\.\d+)?|lr\d*|lq))", name, re.IGNORECASE):
+            stem, suffix = found.groups()
+            if stem in there and name not in there:
+                counts[suffix] = counts.get(suffix, 0) + 1
+    best = max(counts, key=lambda suffix: counts[suffix], default="")
+    return best if best and counts[best] > total // 2 else ""
 
 
 def by_place(
@@ -145,12 +243,14 @@ def by_place(
         report.add("counts", f"{' and '.join(sides)}: {len(hr)} HR for {len(lr)} LR")
         return
     places = {path.stem: i for i, path in enumerate(hr)}
+    suffix = suffix_of(places, (path.stem for path in lr))
     for i, (one, other) in enumerate(zip(hr, lr, strict=True)):
         pair = Found(file_picture(folder, one), file_picture(folder, other), wanted)
-        if places.get(other.stem, i) != i:
+        own = other.stem if other.stem in places else other.stem.removesuffix(suffix)
+        if places.get(own, i) != i:
             report.add(
                 "shifted",
                 f"{pair.lr.name} is paired with {pair.hr.name}, by its place; "
-                f"{hr[places[other.stem]].name} is there",
+                f"{hr[places[own]].name} is there",
             )
         yield pair

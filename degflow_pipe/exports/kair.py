@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from degflow_pipe.exports.findings import Found, Report, by_place, visible_files
-from degflow_pipe.exports.options import RELATIVE, crop_side
-from degflow_pipe.exports.trainer import Plan, Size, Trainer
+from degflow_pipe.exports.networks import KAIR, MSR_RESNET0, Network
+from degflow_pipe.exports.options import crop_side
+from degflow_pipe.exports.settings import Rules, Settings
+from degflow_pipe.exports.trainer import Plan, Roots, Size, Trainer
 
 ENDINGS = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".ppm", ".PPM", ".bmp", ".BMP", ".tif")
 
@@ -21,8 +23,32 @@ class Kair(Trainer):
     name = "kair"
     places = ("H", "L")
     options = "train_kair.json"
+    # cv2.IMREAD_UNCHANGED, which leaves the orientation alone: utils/utils_image.py at 0d875e8.
+    turns = False
+    # utils/utils_option.py at 090344b, data/dataset_sr.py at 60818fe, models/select_network.py at
+    # 02d8377, read in November 2026.
+    rules = Rules(
+        source="KAIR, utils/utils_option.py and main_train_psnr.py",
+        required=(
+            *("task", "model", "gpu_ids", "scale", "n_channels", "path.root"),
+            *(f"datasets.train.{key}" for key in ("dataset_type", "dataroot_H", "dataroot_L")),
+            *(f"datasets.train.dataloader_{key}" for key in ("shuffle", "num_workers")),
+            *("datasets.train.H_size", "datasets.train.dataloader_batch_size"),
+            *(f"netG.{key}" for key in ("net_type", "in_nc", "out_nc", "nc", "nb", "act_mode")),
+            *("netG.upsample_mode", "netG.init_type", "netG.init_bn_type", "netG.init_gain"),
+            *("train.G_lossfn_type", "train.G_optimizer_type", "train.G_optimizer_lr"),
+            *("train.G_scheduler_type", "train.checkpoint_save", "train.checkpoint_print"),
+        ),
+        roots={"datasets.train.dataroot_H": "H", "datasets.train.dataroot_L": "L"},
+        network="netG.net_type",
+        networks=KAIR,
+        crop_hr="datasets.train.H_size",
+    )
 
-    def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
+    def network(self, scale: int) -> Network | None:
+        return MSR_RESNET0
+
+    def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:
         settings = {
             "task": f"msrresnet_x{int(plans[0].told)}_degflow",
             "model": "plain",
@@ -37,8 +63,8 @@ class Kair(Trainer):
                 "train": {
                     "name": "degflow",
                     "dataset_type": "sr",
-                    "dataroot_H": "H",
-                    "dataroot_L": "L",
+                    "dataroot_H": roots("H"),
+                    "dataroot_L": roots("L"),
                     "H_size": crop_side(plans, 96),
                     "dataloader_shuffle": True,
                     "dataloader_num_workers": 4,
@@ -47,8 +73,8 @@ class Kair(Trainer):
                 "test": {
                     "name": "replace_by_test_pictures",
                     "dataset_type": "sr",
-                    "dataroot_H": "H",
-                    "dataroot_L": "L",
+                    "dataroot_H": roots("H"),
+                    "dataroot_L": roots("L"),
                 },
             },
             "netG": {
@@ -69,14 +95,14 @@ class Kair(Trainer):
             },
             "train": _TRAIN,
         }
-        return f"// {RELATIVE}\n{json.dumps(settings, indent=2)}\n"
+        return f"// {roots.note}\n{json.dumps(settings, indent=2)}\n"
 
     def ratio(self, hr: Size, lr: Size) -> float | None:
         scale = hr[0] // lr[0]
         fits = scale and (hr[0] // scale, hr[1] // scale) == lr
         return scale if fits else None
 
-    def pair_up(self, folder: Path, report: Report) -> Iterator[Found]:
+    def pair_up(self, folder: Path, report: Report, settings: Settings | None) -> Iterator[Found]:
         hr, lr = (visible_files(folder / place, folder, report) for place in self.places)
         if hr is None or lr is None:
             return

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from degflow_pipe.exports.trainer import Plan
+from degflow_pipe.exports.networks import EDSR, MSR_RESNET
+from degflow_pipe.exports.trainer import Plan, Roots
 
-RELATIVE = "Paths are relative to this folder: put the folder's path before them."
+
+class _Plain(yaml.SafeDumper):
+    """No anchors: equal lists are written twice, as people would."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def yaml_text(settings: dict[str, Any], *notes: str) -> str:
     """YAML in the order of the settings, with a comment a line above it."""
-    body = yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=100)
-    return "".join(f"# {note}\n" for note in (RELATIVE, *notes)) + body
+    body = yaml.dump(settings, Dumper=_Plain, sort_keys=False, default_flow_style=None, width=100)
+    return "".join(f"# {note}\n" for note in notes) + body
+
+
+def toml_string(text: str) -> str:
+    """A basic string of TOML, whose escapes are those of JSON but for pairs of surrogates."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def crop_side(plans: Sequence[Plan], most: int) -> int:
@@ -40,13 +52,19 @@ def basicsr_end() -> dict[str, Any]:
 
 def training_yaml(
     plans: Sequence[Plan],
+    roots: Roots,
     data: dict[str, Any],
     places: Sequence[str] = ("gt", "lq"),
 ) -> str:
-    """A whole run of BasicSR: MSRResNet, L1. data: further settings of the training set."""
+    """A whole run of BasicSR, L1: MSRResNet where it has the factor, else EDSR.
+
+    data: further settings of the training set.
+    """
     scale = int(plans[0].told)
+    network = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16, "upscale": scale}
+    kind = MSR_RESNET.name if MSR_RESNET.has(scale) else EDSR.name
     settings = {
-        "name": f"MSRResNet_x{scale}_degflow",
+        "name": f"{kind}_x{scale}_degflow",
         "model_type": "SRModel",
         "scale": scale,
         "num_gpu": 1,
@@ -55,8 +73,8 @@ def training_yaml(
             "train": {
                 "name": "degflow",
                 "type": "PairedImageDataset",
-                "dataroot_gt": places[0],
-                "dataroot_lq": places[1],
+                "dataroot_gt": roots(places[0]),
+                "dataroot_lq": roots(places[1]),
                 **data,
                 "gt_size": crop_side(plans, 128),
                 "use_hflip": True,
@@ -67,14 +85,7 @@ def training_yaml(
                 "prefetch_mode": None,
             }
         },
-        "network_g": {
-            "type": "MSRResNet",
-            "num_in_ch": 3,
-            "num_out_ch": 3,
-            "num_feat": 64,
-            "num_block": 16,
-            "upscale": scale,
-        },
+        "network_g": {"type": kind, **network},
         "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
         "train": {
             "ema_decay": 0.999,
@@ -86,4 +97,4 @@ def training_yaml(
         },
         **basicsr_end(),
     }
-    return yaml_text(settings, "MSRResNet has scales 1 to 4; take another network beyond.")
+    return yaml_text(settings, roots.note, f"Factors of MSRResNet: {MSR_RESNET.factors}.")

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from degflow_pipe import files
+from degflow_pipe.exports import owned
+from degflow_pipe.exports.basicsr import basicsr_rules
 from degflow_pipe.exports.findings import Found, Report, file_pair, text_lines
+from degflow_pipe.exports.lmdbs import META
+from degflow_pipe.exports.networks import RRDB_NET, Network
 from degflow_pipe.exports.options import basicsr_end, crop_side, yaml_text
+from degflow_pipe.exports.settings import Rules, Settings
 from degflow_pipe.exports.source import ShardPair
-from degflow_pipe.exports.trainer import Plan, Row, Trainer
-
-META = "meta_info.txt"
+from degflow_pipe.exports.trainer import Plan, Roots, Row, Trainer
 
 
 class RealESRGAN(Trainer):
@@ -26,11 +28,17 @@ class RealESRGAN(Trainer):
     places = ("gt", "lq")
     options = "finetune_realesrgan.yml"
     lists: ClassVar[Mapping[str, Callable[[Row], str]]] = {META: "{hr}, {lr}".format_map}
+    turns = True
+    # Real-ESRGAN, realesrgan/data/realesrgan_paired_dataset.py at 1d180ef, run by BasicSR's train.
+    rules: ClassVar[Rules] = basicsr_rules("", "", meta_info=META)
+
+    def network(self, scale: int) -> Network | None:
+        return RRDB_NET
 
     def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
         return f"gt/{pair.patch}-{plan.packing.hr}.png", f"lq/{pair.key}.png"
 
-    def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
+    def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:
         scale = int(plans[0].told)
         settings = {
             "name": f"finetune_RealESRGAN_x{scale}_degflow",
@@ -46,9 +54,9 @@ class RealESRGAN(Trainer):
                 "train": {
                     "name": "degflow",
                     "type": "RealESRGANPairedDataset",
-                    "dataroot_gt": ".",
-                    "dataroot_lq": ".",
-                    "meta_info": META,
+                    "dataroot_gt": roots.whole,
+                    "dataroot_lq": roots.whole,
+                    "meta_info": roots(META),
                     "io_backend": {"type": "disk"},
                     "gt_size": crop_side(plans, 256),
                     "use_hflip": True,
@@ -86,26 +94,27 @@ class RealESRGAN(Trainer):
         }
         return yaml_text(
             settings,
+            roots.note,
             "pretrain_network_g: the weights to begin with, RealESRGAN_x4plus.pth for scale 4.",
-            "RRDBNet has scales 1, 2 and 4.",
+            f"Factors of RRDBNet: {RRDB_NET.factors}.",
         )
 
-    def pair_up(self, folder: Path, report: Report) -> Iterator[Found]:
+    def pair_up(self, folder: Path, report: Report, settings: Settings | None) -> Iterator[Found]:
         for number, line in enumerate(text_lines(folder / META, folder, report) or [], 1):
             names = line.strip().split(", ")
             if len(names) != 2:
                 report.add("list", f"{META}, line {number}: not `HR, LR` but {line[:60]!r}")
                 continue
-            paths = [folder / name for name in names]
-            gone = [name for name, path in zip(names, paths, strict=True) if not _is_file(path)]
+            paths = [owned.below(folder, name) for name in names]
+            gone = [
+                name[:60]
+                for name, path in zip(names, paths, strict=True)
+                if path is None or not owned.regular(path)
+            ]
             if gone:
                 report.add("list", f"{META}, line {number}: {gone[0]} is not there")
             else:
                 yield file_pair(folder, names[0], names[1])
-
-
-def _is_file(path: Path) -> bool:
-    return files.exists(path) and not files.is_folder(path)
 
 
 _ADAM = {"type": "Adam", "lr": 0.0001, "weight_decay": 0, "betas": [0.9, 0.99]}

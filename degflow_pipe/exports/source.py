@@ -17,6 +17,8 @@ from degflow_pipe.shards.summary import AGAIN, Summary
 NEAR = 0.05
 """How far a level's scale may lie from the one it stands for: trainers name scales by a decimal."""
 SAME_T = 1e-6
+MAX_SIDE = 2**16
+"""Pixels of a patch's side."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Span:
 class ShardPair:
     """A pair of the shards: its key, its patch's key and number from 1, and its level.
 
-    hr, lr: where the coded pictures are, and whether they are PNG.
+    hr, lr: where the coded pictures are, and whether they are PNG. source, sha256: the photo's name
+    and the SHA-256 of its file in hex, as the shards say them.
     """
 
     key: str
@@ -61,6 +64,8 @@ class ShardPair:
     level: str
     hr: Span
     lr: Span
+    source: str
+    sha256: str
 
 
 class Source:
@@ -98,9 +103,10 @@ class Source:
     def _level(self, key: str, info: Info) -> ShardLevel:
         try:
             (hr, hr_width), (lr, lr_width) = info["hr_size"], info["lr_size"]
-            if hr != hr_width or lr != lr_width or not 0 < lr <= hr:
-                raise ValueError(f"HR of {info['hr_size']}, LR of {info['lr_size']}")
-            return ShardLevel(str(info["level"]), float(info["t"]), float(info["scale"]), hr, lr)
+            whole = all(type(side) is int for side in (hr, lr))
+            if not whole or hr != hr_width or lr != lr_width or not 0 < lr <= hr <= MAX_SIDE:
+                raise ValueError("hr_size and lr_size must be the sides of squares, HR the larger")
+            return ShardLevel(info["level"], float(info["t"]), float(info["scale"]), hr, lr)
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError(f"{self.shards.index}: {key}: damaged: {error!r}; {AGAIN}") from error
 
@@ -119,11 +125,17 @@ class Source:
                 if patch != held:
                     number, held = number + 1, patch
                 lr = self._span(tar, members, lr_name, key)
-                yield ShardPair(key, patch, number, info["level"], hr, lr)
+                photo = (_text(info.get(field)) for field in ("source", "source_sha256"))
+                yield ShardPair(key, patch, number, info["level"], hr, lr, *photo)
 
     def _span(self, tar: Path, members: dict[str, Any], stem: str, key: str) -> Span:
         where = f"{tar}: {key}"
         return Span(tar, member(members, stem, where), f"{stem}.png" in members, where)
+
+
+def _text(value: Any) -> str:
+    """A text of the index as any reader of JSON takes it: without halves of surrogates."""
+    return str(value or "").encode("utf-8", "backslashreplace").decode()
 
 
 def chosen_levels(

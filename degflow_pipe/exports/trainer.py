@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from degflow_pipe import files
-from degflow_pipe.errors import UsageError
-from degflow_pipe.exports.findings import Found, Report
+from degflow_pipe.errors import FileError, UsageError
+from degflow_pipe.exports import owned
+from degflow_pipe.exports.findings import Found, Report, whole_png
+from degflow_pipe.exports.networks import Network
+from degflow_pipe.exports.settings import Facts, Rules, Settings, check_rules
 from degflow_pipe.exports.source import NEAR, ShardLevel, ShardPair
 from degflow_pipe.shards.pictures import Packing, pack
 
 Row = dict[str, Any]
-"""A line of pairs.jsonl: hr, lr, key, level, t, scale, effective_scale, hr_size, lr_size."""
-
+"""A line of pairs.jsonl: hr, lr, key, level, t, scale, effective_scale, hr_size, lr_size, source,
+source_sha256."""
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+TRIED_SCALES = (1, 2, 3, 4, 8)
+MOST_TRIED = 64
+"""Scales and levels that are tried before one of them is advised."""
 
 
 @dataclass(frozen=True)
@@ -32,28 +39,62 @@ class Plan:
     packing: Packing
 
 
+@dataclass(frozen=True)
+class Roots:
+    """Where an option file says that pictures and lists are.
+
+    folder: the export's folder, absolute, as no trainer looks from its option file; or empty for
+    paths that are relative to it.
+    """
+
+    folder: str = ""
+
+    def __call__(self, place: str) -> str:
+        return f"{self.folder.rstrip('/')}/{place}" if self.folder else place
+
+    @property
+    def whole(self) -> str:
+        """The export's folder itself."""
+        return self.folder or "."
+
+    @property
+    def note(self) -> str:
+        if self.folder:
+            return "Paths are absolute: export again where this folder was moved, or change them."
+        return "Paths are relative to this folder: start the trainer here, or put its path before."
+
+
 class Sink(Protocol):
     """Where an export's pictures go. in_workers: `put` may be called by several threads."""
 
     in_workers: bool
 
-    def kept(self, path: str) -> bool:
-        """Whether the picture is there already, whole."""
+    def kept(self, path: str, side: int, data: bytes | None) -> bool:
+        """Whether the picture is there already, whole: `data` where that is known, else any PNG
+        of side x side pixels without a fault. Raises FileError where something else is there.
+        """
 
     def put(self, path: str, data: bytes, side: int) -> None:
         """Write a PNG of side x side pixels under its path below the export."""
 
 
 class Folders:
-    """Pictures as files; each is written aside and renamed, so one that is there is whole."""
+    """Pictures as files, each written aside and renamed."""
 
     in_workers = True
 
     def __init__(self, out: Path) -> None:
         self._out = out
 
-    def kept(self, path: str) -> bool:
-        return files.exists(self._out / path)
+    def kept(self, path: str, side: int, data: bytes | None) -> bool:
+        there = self._out / path
+        if not owned.present(there):
+            return False
+        if not owned.regular(there):
+            raise FileError(f"{there} is in the way, and no file: move it, or give another --out")
+        # Nobody writes here but us, yet disks fill and files are cut: a sum costs less than a PNG.
+        found = files.read_bytes(there)
+        return found == data if data is not None else whole_png(found, side)
 
     def put(self, path: str, data: bytes, side: int) -> None:
         files.write_bytes(self._out / path, data)
@@ -64,7 +105,8 @@ class Trainer(ABC):
 
     name: as --to takes it; places: its folders in the export; options: its option file; lists: its
     further text files, each with what makes the line of a pair; one_scale: whether all of its pairs
-    must have one ratio of sizes.
+    must have one ratio of sizes; turns: whether its reader turns pictures as their EXIF says;
+    rules: what its option file must hold.
     """
 
     name: ClassVar[str]
@@ -72,13 +114,76 @@ class Trainer(ABC):
     options: ClassVar[str]
     lists: ClassVar[Mapping[str, Callable[[Row], str]]] = {}
     one_scale: ClassVar[bool] = True
+    turns: ClassVar[bool] = False
+    rules: ClassVar[Rules]
+    otherwise: ClassVar[str] = (
+        "make larger patches, export shards that were made with --lr-size same, or choose another "
+        "trainer"
+    )
+    """What to do where no other scale and no choice of the levels goes."""
 
     def plans(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
-        """What becomes of each level: all go at one scale. scale: the SR scale asked for.
+        """What becomes of each level. scale: the SR scale asked for.
 
-        Raises UsageError for levels or a scale that this trainer cannot take.
+        Raises UsageError for levels or a scale that this trainer cannot take; the levels and scales
+        that it advises were tried.
         """
-        return fixed_scale(self.name, levels, scale)
+        try:
+            return self._accepted(levels, scale)
+        except UsageError as error:
+            raise UsageError(f"{error}: {self._advice(levels, scale)}") from error
+
+    def planned(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
+        """What becomes of each level, whether or not other levels are lacking: all at one scale.
+
+        Raises UsageError, which says what is wrong but not what to do.
+        """
+        plans = fixed_scale(self.name, levels, scale)
+        factor = int(plans[0].told)
+        network = self.network(factor)
+        if network is not None and not network.has(factor):
+            raise UsageError(
+                f"{self.name}: {network.name}, the network of its option file, has no factor "
+                f"{factor}, only {network.factors}"
+            )
+        return plans
+
+    def network(self, scale: int) -> Network | None:
+        """The network that the option file names at that factor, of those in `networks`."""
+        return None
+
+    def check_whole(self, plans: Sequence[Plan]) -> None:  # noqa: B027
+        """Raises UsageError where the trainer needs levels beside these."""
+
+    def check_folder(self, out: Path, relative: bool) -> None:  # noqa: B027
+        """Raises UsageError where this trainer could not read from that folder."""
+
+    def _accepted(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
+        plans = self.planned(levels, scale)
+        self.check_whole(plans)
+        return plans
+
+    def _goes(self, levels: Sequence[ShardLevel], scale: int | None) -> bool:
+        try:
+            return bool(self._accepted(levels, scale))
+        except UsageError:
+            return False
+
+    def _advice(self, levels: Sequence[ShardLevel], scale: int | None) -> str:
+        said = []
+        if scale is not None and self._goes(levels, None):
+            said.append("leave --scale out")
+        scales = [other for other in TRIED_SCALES if other != scale and self._goes(levels, other)]
+        if scales:
+            said.append(f"choose --scale {' or '.join(map(str, scales))}")
+        kept: list[ShardLevel] = []
+        for level in levels[:MOST_TRIED]:
+            with suppress(UsageError):
+                self.planned([*kept, level], scale)
+                kept.append(level)
+        if kept and self._goes(kept, scale):
+            said.append(f"choose with --t {','.join(f'{level.t:g}' for level in kept)}")
+        return ", or ".join(said) or self.otherwise
 
     def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
         """Paths of a pair's HR and LR below the export's folder: one name in both places."""
@@ -86,14 +191,20 @@ class Trainer(ABC):
         return f"{hr}/{pair.key}.png", f"{lr}/{pair.key}.png"
 
     @abstractmethod
-    def option_file(self, plans: Sequence[Plan], pairs: int) -> str:
-        """The text of the option file, paths being relative to the export's folder."""
+    def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:
+        """The text of the option file."""
 
     @abstractmethod
-    def pair_up(self, folder: Path, report: Report) -> Iterator[Found]:
+    def pair_up(self, folder: Path, report: Report, settings: Settings | None) -> Iterator[Found]:
         """The pairs as this trainer would make them, in its order; what it would refuse, or pair
         wrongly without a word, goes to the report.
+
+        settings: the option file, where there is one.
         """
+
+    def check_options(self, settings: Settings, facts: Facts, report: Report) -> None:
+        """Hold an option file against the data: findings of the kind `options`."""
+        check_rules(self.rules, settings, facts, report)
 
     def ratio(self, hr: Size, lr: Size) -> float | None:
         """HR over LR as this trainer works with it; None for sizes it refuses or lays amiss."""
@@ -101,6 +212,10 @@ class Trainer(ABC):
 
     def sink(self, out: Path) -> AbstractContextManager[Sink]:
         return _folders(out)
+
+    def wrote(self, path: str) -> list[str]:
+        """The files below the export that hold a picture: its own, or those of its data base."""
+        return [path]
 
 
 @contextmanager
@@ -128,8 +243,7 @@ def fixed_scale(trainer: str, levels: Sequence[ShardLevel], scale: int | None) -
         if len(ratios) > 1 or ratios[0] != int(ratios[0]):
             said = ", ".join(f"{ratio:.4g}" for ratio in ratios)
             raise UsageError(
-                f"{trainer} takes one whole scale, and HR is {said} times the LR in these shards: "
-                f"choose levels with --scales, or export shards that were made with --lr-size same"
+                f"{trainer} takes one whole scale, and HR is {said} times the LR in these shards"
             )
         scale = int(ratios[0])
     if scale < 1:
@@ -145,8 +259,7 @@ def packing_at(trainer: str, level: ShardLevel, ratio: float) -> Packing:
         wanted = "as large as the HR" if ratio == 1 else f"of 1/{ratio:g} of the HR"
         raise UsageError(
             f"{trainer} wants LR {wanted}, and level {level} of these shards has {level.lr} of "
-            f"{level.hr} pixels: leave the level out with --scales, or export shards that were "
-            f"made with --lr-size same"
+            f"{level.hr} pixels"
         )
     if ratio == 1:
         return Packing(level.hr, level.hr)
@@ -154,7 +267,7 @@ def packing_at(trainer: str, level: ShardLevel, ratio: float) -> Packing:
     if packing.hr != round(packing.lr * ratio, 9):
         raise UsageError(
             f"{trainer} at scale {ratio:g}: no HR of {level.hr * 7 // 8} to {level.hr} pixels is "
-            f"exactly {ratio:g} times an LR: make larger patches, or choose another scale"
+            f"exactly {ratio:g} times an LR"
         )
     return packing
 
@@ -184,12 +297,9 @@ def own_scales(
             fitting.append((level, scale))
     if not problems:
         return fitting
-    advice = "generate levels with other --scales"
-    if fitting:
-        advice = f"choose with --t {','.join(f'{level.t:g}' for level, _ in fitting)}"
     raise UsageError(
         f"{trainer} knows a level by the scale within {NEAR} of its own, and {problems[0]} "
-        f"({len(problems)} of {len(levels)} levels do not fit): {advice}"
+        f"({len(problems)} of {len(levels)} levels do not fit)"
     )
 
 
@@ -197,6 +307,5 @@ def no_scale(trainer: str, scale: int | None) -> None:
     """Raises UsageError where a scale is given to a trainer of many scales."""
     if scale is not None:
         raise UsageError(
-            f"--scale is for trainers of one scale; in {trainer} each level has its own: choose "
-            f"levels with --scales or --t"
+            f"--scale is for trainers of one scale; in {trainer} each level has its own"
         )

@@ -6,7 +6,7 @@ from degflow_pipe.errors import UsageError
 from degflow_pipe.exports.basicsr import BasicSR, BasicSRLmdb
 from degflow_pipe.exports.kair import Kair
 from degflow_pipe.exports.liif import Ddir, Liif
-from degflow_pipe.exports.neosr import Neosr, TrainnerRedux
+from degflow_pipe.exports.neosr import Neosr, NeosrLmdb, TrainnerRedux
 from degflow_pipe.exports.realesrgan import RealESRGAN
 from degflow_pipe.exports.realsr import InterFlow, RealSR
 from degflow_pipe.exports.trainer import Trainer
@@ -17,6 +17,7 @@ TRAINERS: dict[str, type[Trainer]] = {
         BasicSR,
         BasicSRLmdb,
         Neosr,
+        NeosrLmdb,
         TrainnerRedux,
         RealESRGAN,
         Kair,

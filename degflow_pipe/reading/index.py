@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,9 @@ from degflow_pipe.pictures import to_tensor
 from degflow_pipe.reading.samples import Info, Sample, member, pairs_of, picture
 from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
 from degflow_pipe.tarfiles import SAMPLE_LIMIT
+
+MAX_LINE = 16 * 1024**2
+"""Bytes of a line of the index: a sample of MAX_LEVELS levels takes no more."""
 
 
 class SRPairs(Dataset[Sample]):
@@ -31,7 +35,7 @@ class SRPairs(Dataset[Sample]):
     def __init__(self, folder: str | Path) -> None:
         self._shards = whole_shards(Path(folder))
         with files.reading(self._shards.index) as file:
-            lengths = np.fromiter(map(len, file), np.int64)
+            lengths = np.fromiter(map(len, _lines(self._shards, file)), np.int64)
         if len(lengths) != self._shards.samples:
             raise ShardError(
                 f"{self._shards.index}: {len(lengths)} lines for {self._shards.samples} samples; "
@@ -80,27 +84,71 @@ Entry = tuple[str, dict[str, Any], list[tuple[str, str, Info]]]
 
 
 def read_index(shards: Summary) -> Iterator[Entry]:
-    """Every line of the index, one at a time: see `read_line`."""
+    """Every line of the index, one at a time: see `read_line`.
+
+    The samples must come in the order of their keys, as they are written, so that none is there
+    twice; raises ShardError.
+    """
+    last: tuple[int, str] = (0, "")
+    seen: set[str] = set()
     with files.reading(shards.index) as file:
-        for line in file:
-            yield read_line(shards, line)
+        for line in _lines(shards, file):
+            tar, members, pairs = read_line(shards, line)
+            for key, _, info in pairs:
+                patch = key.removesuffix(f"-{info.get('level')}")
+                # Numbers have eight digits until there are more: the longer name is the later.
+                if (place := (len(patch), patch)) > last:
+                    last, seen = place, set()
+                if place < last or key in seen:
+                    raise ShardError(f"{shards.index}: {key} is there twice or too late; {AGAIN}")
+                seen.add(key)
+            yield tar, members, pairs
+
+
+def _lines(shards: Summary, file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of the index; raises ShardError for one that is longer than MAX_LINE."""
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise ShardError(f"{shards.index}: a line of more than {MAX_LINE} bytes; {AGAIN}")
+        yield line
 
 
 def read_line(shards: Summary, line: bytes) -> Entry:
     """The tar, the members and the pairs of one line of the index; raises ShardError."""
     try:
-        entry = json.loads(line)
-        key, tar, members = str(entry["key"]), entry["tar"], dict(entry["members"])
+        entry = json.loads(
+            line, object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite
+        )
+        key, tar, members = entry["key"], entry["tar"], dict(entry["members"])
         pairs = pairs_of(key, entry["json"])
         known = tar in shards.tars
-    except (ValueError, TypeError, KeyError) as error:
-        raise ShardError(f"{shards.index}: damaged line {line[:60]!r}; {AGAIN}") from error
+    # RecursionError: nested deeper than Python goes.
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        problem = str(error)[:100] if str(error) else type(error).__name__
+        raise ShardError(
+            f"{shards.index}: damaged line {line[:60]!r}: {problem}; {AGAIN}"
+        ) from error
     if not known or len(pairs) != shards.levels:
         raise ShardError(
-            f"{shards.index}: {key} has {len(pairs)} levels in {tar!r}, where {shards.levels} are "
-            f"due, in a tar of this data set; {AGAIN}"
+            f"{shards.index}: {key} has {len(pairs)} levels in {str(tar)[:60]!r}, where "
+            f"{shards.levels} are due, in a tar of this data set; {AGAIN}"
         )
     return tar, members, pairs
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; raises ValueError where it has a key twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field is there twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no number")
+    return value
 
 
 def cut(file: IO[bytes], span: Any, where: str) -> bytes:
@@ -110,9 +158,10 @@ def cut(file: IO[bytes], span: Any, where: str) -> bytes:
         isinstance(span, list)
         and [type(number) for number in span] == [int, int]
         and 0 <= span[0] <= span[0] + span[1] <= end
+        and span[1] <= SAMPLE_LIMIT
     ):
-        raise ShardError(f"{where} is at {span!r} by the index, the tar has {end} bytes; {AGAIN}")
-    if span[1] > SAMPLE_LIMIT:
-        raise ShardError(f"{where} has {span[1]} bytes, more than the limit of {SAMPLE_LIMIT}")
+        raise ShardError(
+            f"{where} is at {str(span)[:60]} by the index, the tar has {end} bytes; {AGAIN}"
+        )
     file.seek(span[0])
     return file.read(span[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
@@ -17,8 +18,6 @@ from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.shards.summary import AGAIN
 
-LARGEST = 1e6
-"""That t and scale must be less than."""
 FIELDS = 10**6
 """Of all pairs of a sample together, at most."""
 PIXELS = 2**26
@@ -29,27 +28,50 @@ Info = dict[str, Any]
 Sample = tuple[Tensor, Any, Any]
 """LR, HR (or `Queries` of it) and info, of a pair or of a batch."""
 
+NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+"""What a key or a level may be called, all of it: these become names of files."""
+MAX_LEVELS = 10_000
+"""Pairs of one sample: more is no data set of ours."""
+MAX_SCALE = 1000.0
+
 
 def pairs_of(key: str, info: Info) -> list[tuple[str, str, Info]]:
     """The key, the LR's name without its ending and the info of each pair of a sample.
 
+    Keys and levels are names: no path, no dot, no control character. t is in [0, 1], scale in
+    [1, MAX_SCALE]; a sample has no level twice and no more than MAX_LEVELS.
+
     Raises KeyError, TypeError or ValueError where the JSON is not that of a sample.
     """
+    _check_name("key", key)
     pairs = [(key, "lr", dict(info))]
     if "levels" in info:
-        if len(info["levels"]) * len(info) > FIELDS:
-            raise ValueError(f"{key}: {len(info['levels'])} levels of {len(info)} fields")
+        levels = info["levels"]
+        if not isinstance(levels, list) or not 1 <= len(levels) <= MAX_LEVELS:
+            raise ValueError(f"{key}: levels must be a list of 1 to {MAX_LEVELS}")
+        if len(levels) * len(info) > FIELDS:
+            raise ValueError(f"{key}: {len(levels)} levels of {len(info)} fields")
         shared = {field: value for field, value in info.items() if field != "levels"}
         pairs = [
             (f"{key}-{level['level']}", f"lr_{level['level']}", {**shared, **level})
-            for level in info["levels"]
+            for level in levels
         ]
-    for name, _, pair in pairs:
-        name.encode()  # raises where it is no text
-        for field in ("t", "scale"):
-            if not (isinstance(pair[field], int | float) and abs(pair[field]) < LARGEST):
-                raise TypeError(f"{key}: t and scale must be numbers")
+        if len({pair for pair, _, _ in pairs}) != len(pairs):
+            raise ValueError(f"{key}: a level is there twice")
+    for _, _, pair in pairs:
+        if "level" in pair:
+            _check_name("level", pair["level"])
+        for field, least, most in (("t", 0.0, 1.0), ("scale", 1.0, MAX_SCALE)):
+            value = pair[field]
+            # A bool is an int to Python; not a number is no more than anything.
+            if type(value) not in (int, float) or not least <= value <= most:
+                raise ValueError(f"{key}: {field} must be {least:g} to {most:g}")
     return pairs
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(f"a {what} must be letters, digits, - and _, got {str(name)[:40]!r}")
 
 
 def member(members: dict[str, Any], stem: str, where: str) -> Any:
@@ -153,8 +175,7 @@ def picture(data: bytes, where: str) -> np.ndarray:
         # Pillow reads the header only, OpenCV would take the memory that it claims.
         with Image.open(BytesIO(data), formats=FORMATS) as header:
             width, height = header.size
-    # What Pillow makes of a damaged header is not written down.
-    except Exception as error:
+    except Exception as error:  # what Pillow makes of a damaged header is not written down
         raise ShardError(f"{where}: a picture cannot be decoded: {error}; {AGAIN}") from error
     if width * height > PIXELS:
         raise ShardError(f"{where}: a picture of {width} x {height} pixels, over {PIXELS}; {AGAIN}")

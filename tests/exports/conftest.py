@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from skimage import data
 
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.shard import shard
@@ -38,6 +40,18 @@ def make_shards(store_of_six: Path) -> Callable[..., Path]:
 def shards(make_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Layout pairs, LR as large as HR, PNG, in several tars. Do not write here."""
     return make_shards(tmp_path_factory.mktemp("pairs"), shard_size=10)
+
+
+@pytest.fixture(scope="session")
+def wide(make_store: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of 6 patches of 192 pixels at the six scales, as InterFlow's reader wants them. Do not
+    write here.
+    """
+    folder = tmp_path_factory.mktemp("wide")
+    Image.fromarray(data.chelsea()[:, :450]).save(folder / "chelsea.png")
+    make_store(folder / "a.zarr", [str(folder / "chelsea.png")], scales=SCALES, patch=192)
+    shard(folder / "a.zarr", folder / "shards", ShardSettings())
+    return folder / "shards"
 
 
 @pytest.fixture(scope="session")

@@ -30,17 +30,22 @@ LR = {
 """Where each trainer's LR lie. Those of one folder are of one size."""
 WHOLE = {"liif": (2.0, 3.0, 4.0), "realsr": (2.0, 3.0, 4.0)}
 """Levels that a trainer of whole scales takes."""
+WIDE = ("interflow", "realsr")
+"""Trainers that crop more than 64 pixels."""
 
 
 @pytest.fixture(scope="module")
-def exported(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def exported(
+    shards: Path, wide: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
     """`exported(to)`: an export; made once, do not write to it."""
     made: dict[str, Path] = {}
 
     def make(to: str) -> Path:
         if to not in made:
             made[to] = tmp_path_factory.mktemp(to)
-            export(shards, to, made[to], scales=WHOLE.get(to))
+            source = wide if to in WIDE else shards
+            export(source, to, made[to], scales=WHOLE.get(to), relative=True)
         return made[to]
 
     return make

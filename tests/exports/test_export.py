@@ -22,7 +22,9 @@ from degflow_pipe.exports.trainer import packing_at
 from degflow_pipe.exports.trainers import TRAINERS
 
 PAIRS = 36
-ONE_SCALE = ["basicsr", "basicsr-lmdb", "neosr", "trainner-redux", "realesrgan", "kair"]
+ONE_SCALE = [
+    *("basicsr", "basicsr-lmdb", "neosr", "neosr-lmdb", "trainner-redux", "realesrgan", "kair")
+]
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -118,7 +120,12 @@ def _decoded(data: bytes) -> Image.Image:
 def test_both_layouts_give_the_same_export(
     shards: Path, grouped: Path, tmp_path: Path, tree: Callable[[Path], dict[str, bytes]], to: str
 ) -> None:
-    chosen = {"scales": [2, 3, 4]} if to in ("liif", "realsr") else {}
+    # InterFlow's reader takes patches of 64 pixels up to x1.33.
+    if to in ("interflow", "realsr"):
+        pytest.skip("patches of 64 pixels are too small for it")
+    chosen: dict[str, Any] = {"relative": True}
+    if to == "liif":
+        chosen["scales"] = [2, 3, 4]
     export(shards, to, tmp_path / "a", **chosen)
     export(grouped, to, tmp_path / "b", **chosen)
     a, b = tree(tmp_path / "a"), tree(tmp_path / "b")
@@ -164,12 +171,12 @@ def test_the_mark_says_levels_scales_counts_and_where_it_came_from(
 def test_an_export_that_was_stopped_goes_on_and_ends_in_the_same_bytes(
     shards: Path, tmp_path: Path, tree: Callable[[Path], dict[str, bytes]], to: str, workers: int
 ) -> None:
-    export(shards, to, tmp_path / "whole", workers=1)
+    export(shards, to, tmp_path / "whole", workers=1, relative=True)
     with pytest.raises(Stop):
-        export(shards, to, tmp_path / "out", workers=workers, progress=Stopping(2))
+        export(shards, to, tmp_path / "out", workers=workers, progress=Stopping(2), relative=True)
     assert not (tmp_path / "out" / "export.json").exists()
     kept = tree(tmp_path / "out")
-    again = export(shards, to, tmp_path / "out", workers=workers)
+    again = export(shards, to, tmp_path / "out", workers=workers, relative=True)
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
     if to != "basicsr-lmdb":  # a data base is made whole or again
         assert again.known >= sum(name.endswith(".png") for name in kept) > 0
@@ -196,8 +203,8 @@ def test_another_export_is_replaced_only_when_asked(
         export(shards, "kair", tmp_path / "out")
     with pytest.raises(FileError, match="of other settings or shards"):
         export(shards, "basicsr", tmp_path / "out", scale=2)
-    export(shards, "kair", tmp_path / "out", overwrite=True)
-    export(shards, "kair", tmp_path / "fresh")
+    export(shards, "kair", tmp_path / "out", overwrite=True, relative=True)
+    export(shards, "kair", tmp_path / "fresh", relative=True)
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
 
 
@@ -205,8 +212,9 @@ def test_files_of_no_export_are_never_touched(shards: Path, tmp_path: Path) -> N
     (tmp_path / "gt").mkdir()
     (tmp_path / "gt" / "mine.png").write_bytes(b"mine")
     for overwrite in (False, True):
-        with pytest.raises(FileError, match="gt is there already, and of no export"):
+        with pytest.raises(FileError, match=r"is not empty, and of no export \(gt is in it\)"):
             export(shards, "neosr", tmp_path, overwrite=overwrite)
+    assert [path.name for path in tmp_path.rglob("*")] == ["gt", "mine.png"]
     assert (tmp_path / "gt" / "mine.png").read_bytes() == b"mine"
 
 
@@ -221,7 +229,7 @@ def test_levels_are_chosen_by_t_or_by_scale(shards: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.parametrize("to", ONE_SCALE)
+@pytest.mark.parametrize("to", [to for to in ONE_SCALE if to != "realesrgan"])
 def test_one_scale_of_native_shards_is_that_of_their_pictures(
     native: Path, tmp_path: Path, to: str
 ) -> None:
@@ -240,7 +248,12 @@ def test_one_scale_of_native_shards_is_that_of_their_pictures(
     [
         ("ddir", {"scale": 2}, "--scale is for trainers of one scale"),
         ("ddir", {"scales": [2, 4]}, r"needs all of them; these levels lack 1.5, 2.5, 3, 3.5"),
-        ("realsr", {}, r"t0166666667 \(x1.5\) has none \(3 of 6 levels do not fit\): choose with "),
+        (
+            "realsr",
+            {},
+            r"t0166666667 \(x1.5\) has none \(3 of 6 levels do not fit\): ingest larger",
+        ),
+        ("interflow", {}, r"crops 72 pixels of HR at level .*x1.5\), and patches have 64 \(128 do"),
         ("liif", {}, r"3 of 6 levels do not fit"),
         ("interflow", {"scale": 1}, "--scale is for trainers of one scale"),
         ("kair", {"scale": 65}, "no HR of 56 to 64 pixels is exactly 65 times"),
