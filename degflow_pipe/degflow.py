@@ -20,7 +20,7 @@ from degflow_pipe.model.ode import integrate
 from degflow_pipe.model.padding import crop, pad
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
-from degflow_pipe.pictures import to_picture
+from degflow_pipe.pictures import greyed, is_grey, to_picture
 
 
 class Skips(NamedTuple):
@@ -40,17 +40,23 @@ def noisy(
     """Decoded pictures of one level as bytes, with noise where there is a model of it.
 
     lr: (B, 3, H, W) float in [0, 1]; hr: (B, H, W, 3) uint8, which seeds the noise beside t and
-    seed. Returns (B, H, W, 3) uint8.
+    seed. Returns (B, H, W, 3) uint8. The LR of a grey picture is grey too: both were made so after
+    the camera.
     """
     if model is None:
-        return to_picture(lr)
-    pictures = lr.mul(255).movedim(-3, -1).cpu().numpy()
-    return np.stack(
-        [
-            model.add(expected, t, noise_rng(seed, own, t))
-            for expected, own in zip(pictures, hr, strict=True)
-        ]
-    )
+        made = to_picture(lr)
+    else:
+        pictures = lr.mul(255).movedim(-3, -1).cpu().numpy()
+        made = np.stack(
+            [
+                model.add(expected, t, noise_rng(seed, own, t))
+                for expected, own in zip(pictures, hr, strict=True)
+            ]
+        )
+    for i, own in enumerate(hr):
+        if is_grey(own):
+            made[i] = greyed(made[i])
+    return made
 
 
 def choose_device(name: str) -> torch.device:
@@ -248,9 +254,9 @@ class DegFlow:
         model = self.noise_model(noise)
         z, skips = self.encode(hr)
         lr = torch.stack(list(self.levels(z, t, skips)), dim=1)
-        if model is None:
-            return lr
         bytes_of_hr = to_picture(hr)
+        if model is None and not any(map(is_grey, bytes_of_hr)):
+            return lr
         levels = [
             torch.from_numpy(noisy(lr[:, i], bytes_of_hr, t_i, model, seed))
             for i, t_i in enumerate(t)

@@ -1,31 +1,48 @@
 """Every path in or out is opened here, so that one day it can be a URL.
 
-Outputs are written aside and renamed when whole: a reader never sees half a file. A name that ends
-in PART is unfinished and may be deleted.
+Only regular files are opened, and none beyond a limit of size. Outputs are written aside and
+renamed when whole: a reader never sees half a file. A name that begins with ASIDE and ends in PART
+is unfinished and may be deleted. Folders that a command writes to: see `folders`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
 from degflow_pipe.errors import FileError
 
-PART = ".part"
+ASIDE, PART = ".degflow-", ".part"
+TEXT_LIMIT = 32 * 1024**2
+"""Bytes of a JSON or text file: what Python makes of it takes up to thirty times as much."""
+WEIGHTS_LIMIT = 8 * 1024**3
+"""Bytes of a file of weights or of a training's state."""
+DIGITS = 18
+"""Of a whole number in a JSON file; no size, count or offset has more."""
 
 
 @contextmanager
 def named(path: Path, doing: str) -> Iterator[None]:
     """Turn an OSError of the block into a FileError that names the path and what was tried."""
+    try:
+        if "\0" in os.fsdecode(path):
+            raise OSError(EINVAL, "a name has no NUL in it")
+        os.fsencode(path)
+    except (OSError, UnicodeEncodeError) as error:
+        reason = getattr(error, "strerror", None) or "this is no name of a file"
+        raise FileError(f"{os.fsdecode(path)!r}: cannot {doing}: {reason}") from error
     try:
         yield
     except OSError as error:
@@ -74,41 +91,131 @@ def walk(folder: Path) -> Iterator[Path]:
                 yield Path(root) / name
 
 
-def read_bytes(path: Path) -> bytes:
-    """The whole file; raises FileError naming it."""
-    with named(path, "read"):
-        return path.read_bytes()
+def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
+    """The whole file; raises FileError naming it, also where it has more than `limit` bytes."""
+    with reading(path, limit) as file:
+        return file.read()
+
+
+def _regular(path: str, flags: int) -> int:
+    """Opens what is a file and nothing else: a pipe would be waited for, a device never end."""
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFDIR: "a folder", stat.S_IFSOCK: "a socket"}
+
+    def check(mode: int) -> None:
+        if not stat.S_ISREG(mode):
+            kind = kinds.get(stat.S_IFMT(mode), "a device")
+            raise OSError(EINVAL, f"it is {kind}, not a file")
+
+    check(os.stat(path).st_mode)  # opening a device can already do something
+    opened = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    try:
+        check(os.fstat(opened).st_mode)
+    except BaseException:
+        os.close(opened)
+        raise
+    return opened
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[BufferedReader]:
-    """An open binary file to read and seek in; raises FileError naming it."""
-    with named(path, "read"), path.open("rb") as file:
+def reading(path: Path, limit: int | None = None) -> Iterator[BufferedReader]:
+    """An open binary file to read and seek in; raises FileError naming it.
+
+    limit: bytes that it may have at most.
+    """
+    with named(path, "read"), open(path, "rb", opener=_regular) as file:
+        length = os.fstat(file.fileno()).st_size
+        if limit is not None and length > limit:
+            raise FileError(f"{path}: {length} bytes, more than the limit of {limit}")
         yield file
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file; raises FileError where it is not JSON."""
+def _whole_number(text: str) -> int:
+    if len(text) > DIGITS + 1:
+        raise ValueError(f"{text[:DIGITS]}... is too large a number")
+    return int(text)
+
+
+def _real_number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:DIGITS]} is not a number that can be")
+    return value
+
+
+def parse_json(data: bytes | str) -> Any:
+    """JSON whose numbers are finite and whose texts are text.
+
+    Raises ValueError for anything else, also for what is nested too deep, NaN, numbers of more than
+    DIGITS digits, NUL and halves of surrogate pairs.
+    """
     try:
-        return json.loads(read_bytes(path))
+        text = data if isinstance(data, str) else data.decode()
+        value = json.loads(
+            text,
+            parse_int=_whole_number,
+            parse_float=_real_number,
+            parse_constant=_real_number,
+        )
+        # An escape is the only way in for what is no text; few files have one.
+        if re.search(r"\\u(?i:d[89a-f]|0000)", text):
+            check_texts(value)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    return value
+
+
+def check_texts(value: Any) -> None:
+    """Raises ValueError where a text in the value has NUL or half a surrogate pair in it, which no
+    file's name can have and nothing can write.
+    """
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            left += [*item, *item.values()]
+        elif isinstance(item, list):
+            left += item
+        elif isinstance(item, str):
+            if "\0" in item:
+                raise ValueError("a text has NUL in it")
+            item.encode()
+
+
+def read_json(path: Path, limit: int = TEXT_LIMIT) -> Any:
+    """A JSON file as `parse_json` takes it; raises FileError naming it."""
+    data = read_bytes(path, limit)
+    try:
+        return parse_json(data)
     except ValueError as error:
         raise FileError(f"{path}: not JSON: {error}") from error
 
 
+def aside(path: Path) -> Path:
+    """Where a file is while it is written: beside it, by a name that fits and is nobody's."""
+    name = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    return path.with_name(f"{ASIDE}{name}{PART}")
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears under its name only when the block ends without an error."""
-    aside = path.with_name(path.name + PART)
+    """A binary file that appears under its name only when the block ends without an error.
+
+    What is there and is no regular file is refused: a link or a device is somebody's.
+    """
+    unfinished = aside(path)
     with named(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(EINVAL, "something is there that is not a regular file")
+        unfinished.unlink(missing_ok=True)
         try:
-            with aside.open("wb") as file:
+            with unfinished.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            aside.replace(path)
+            unfinished.replace(path)
         except BaseException:
-            aside.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
             raise
 
 
@@ -121,17 +228,76 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def json_text(value: Any) -> str:
+    """One JSON value with sorted keys, so that equal values give equal bytes.
+
+    Figures that are infinite or no number, such as the PSNR of equal pictures, are null.
+    """
+    return json.dumps(_finite(value), indent=1, sort_keys=True) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, value: Any) -> None:
-    """One JSON value with sorted keys, so that equal values give equal bytes."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    """A JSON file: see `json_text`."""
+    write_text(path, json_text(value))
+
+
+SUM = "sum"
+"""Key of a summed file's own sum."""
+
+
+def write_summed(path: Path, value: dict[str, Any]) -> None:
+    """A JSON file that holds the SHA-256 of all else in it, so that `read_summed` finds damage."""
+    write_json(path, {**value, SUM: _sum_of(value)})
+
+
+def read_summed(path: Path, limit: int = TEXT_LIMIT, *, needed: bool = True) -> dict[str, Any]:
+    """What `write_summed` wrote, but for the sum. Raises FileError for any byte that differs.
+
+    needed: whether a file without a sum is damaged; where it is not, it is taken as it is.
+    """
+    data = read_bytes(path, limit)
+    try:
+        value = parse_json(data)
+        if not isinstance(value, dict):
+            raise ValueError("not a mapping of keys to values")
+        if SUM not in value and not needed:
+            return value
+        if SUM not in value:
+            raise ValueError("no sum in it")
+        said = value.pop(SUM)
+        # By its bytes too: blanks and escapes can be written in more than one way.
+        if said != _sum_of(value) or data != json_text({**value, SUM: said}).encode():
+            raise ValueError("it differs from its own sum")
+    except ValueError as error:
+        raise FileError(f"{path} is damaged: {error}") from error
+    return value
+
+
+def _sum_of(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json_text(value).encode()).hexdigest()
 
 
 def append_line(path: Path, text: str) -> None:
     """One line at the end of a log."""
     with named(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
+        opened = path.open("a", encoding="utf-8", opener=_to_append)
+        with opened as file:
             file.write(text + "\n")
+
+
+def _to_append(path: str, flags: int) -> int:
+    if os.path.lexists(path):
+        os.close(_regular(path, os.O_RDONLY))
+    return os.open(path, flags, 0o666)
 
 
 def make_folder(path: Path) -> None:
@@ -146,30 +312,12 @@ def renamed(path: Path, name: str) -> Path:
 
 
 def remove(path: Path) -> None:
-    """A file or a folder with all in it; nothing happens where there is none."""
+    """A file, a link or a folder with all in it; nothing happens where there is none."""
     with named(path, "remove"):
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def one_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; raises FileError where another process holds it.
-
-    The lock goes with the process, however it ends.
-    """
-    make_folder(folder)
-    path = folder / ".lock"
-    with named(path, "lock"):
-        file = path.open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise FileError(f"{folder}: another process is writing to it; wait for it") from error
-        yield
 
 
 def names(folder: Path, suffix: str = "") -> list[str]:

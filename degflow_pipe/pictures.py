@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +22,16 @@ def to_picture(x: Tensor) -> np.ndarray:
     """(..., 3, H, W) float in [0, 1] to (..., H, W, 3) uint8, rounded to the nearest."""
     grey = x.mul(255.0).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(grey.movedim(-3, -1).cpu().numpy())
+
+
+def is_grey(picture: np.ndarray) -> bool:
+    """Whether (H, W, 3) uint8 has no colour at any pixel."""
+    return bool((picture == picture[..., :1]).all())
+
+
+def greyed(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 with its luma (ITU-R BT.601) in all three channels."""
+    return cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
 def middle(picture: np.ndarray, side: int) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -46,6 +48,52 @@ class Stopped(BaseException):
     """Ctrl-C or a polite kill; like KeyboardInterrupt, nothing but `main` catches it."""
 
 
+class OutputError(DegflowError):
+    """Standard output that takes no more: a full disk, or a reader that has gone."""
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output whose errors are told in one line, and that can print any name of a file."""
+
+    def write(self, text: str) -> int:
+        with self._told():
+            return super().write(text)
+
+    def flush(self) -> None:
+        if not self.closed:
+            with self._told():
+                super().flush()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(f"standard output: cannot write: {error.strerror}") from error
+
+
+def _open_standard_streams() -> None:
+    """See to it that files 0, 1 and 2 are open: the next one opened would else take their place,
+    and be written to by whoever prints.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+    sys.stdout = _Output(
+        io.FileIO(1, "w", closefd=False) if sys.stdout is None else sys.stdout.buffer,
+        encoding="utf-8" if sys.stdout is None else sys.stdout.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), line_buffering=True)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"degflow-pipe {__version__}")
@@ -68,7 +116,8 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def main() -> NoReturn:
-    """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+    """Entry point. Exit codes: 0 done, 1 failed or stopped, 2 wrong usage."""
+    _open_standard_streams()
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -76,17 +125,26 @@ def main() -> NoReturn:
         code = 0
     except SystemExit as request:
         code = request.code if isinstance(request.code, int) else 1
-    except DegflowError as error:
-        complain(" ".join(str(error).split()))
-        code = error.exit_code
     except Stopped as stopped:
-        complain(str(stopped))
+        print(stopped, file=sys.stderr)
         code = 1
-    with suppress(OSError):  # a reader such as `head` may have closed the pipe
+    except DegflowError as error:
+        code = _complain(error)
+    try:
         sys.stdout.flush()
+    except OutputError as error:
+        code = _complain(error)
+    with suppress(OSError):
         sys.stderr.flush()
-    if code:
-        # Workers may still be at a unit nobody waits for; outputs are renamed when whole, so they
-        # can be cut off.
-        os._exit(code)
-    sys.exit(0)
+    # Workers may still be at a unit nobody waits for; outputs are renamed when whole, so they can
+    # be cut off. And Python would write to a full standard output once more.
+    os._exit(code)
+
+
+def _complain(error: DegflowError) -> int:
+    """One line that says what is wrong; returns the exit code."""
+    gone = isinstance(error.__cause__, BrokenPipeError)  # `head` has read what it wanted
+    if not gone:
+        with suppress(OSError):
+            complain(" ".join(str(error).split()))
+    return error.exit_code

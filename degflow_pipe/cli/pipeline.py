@@ -1,8 +1,8 @@
-"""ingest, generate, shard, run, demo, preview and degrade."""
+"""ingest, remove, generate, shard, run, demo, preview and degrade."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import replace as with_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    for command in (ingest, generate, shard, run, demo, preview, degrade):
+    for command in (ingest, remove, generate, shard, run, demo, preview, degrade):
         app.command()(command)
 
 
@@ -59,6 +59,10 @@ def ingest(
         ),
     ] = defaults.MIN_DETAIL,
     strict: Annotated[bool, typer.Option("--strict", help="A bad photo is an error.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Drop the photo of the same name that the store holds."),
+    ] = False,
     device: o.Device = "auto",
     batch: o.Batch = defaults.BATCH,
     workers: o.Workers = 0,
@@ -76,11 +80,25 @@ def ingest(
         stride=stride,
         min_detail=min_detail,
         strict=strict,
+        replace=replace,
         batch=batch,
         workers=workers,
         progress=TerminalProgress(),
     )
     show({**summary.to_dict(), "device": str(model.device)}, json, "ingest")
+
+
+def remove(
+    names: Annotated[
+        list[str], typer.Argument(help="Photos, by the names that they have in the store.")
+    ],
+    store: o.StorePath = o.STORE,
+    json: o.Json = False,
+) -> None:
+    """Take photos out of a store, with their patches, latents and levels."""
+    from degflow_pipe.stages.remove import remove as stage
+
+    show(stage(names, store, progress=TerminalProgress()).to_dict(), json, "remove")
 
 
 def generate(
@@ -182,9 +200,9 @@ def run(
 
     settings = run_recipe(load_recipe(recipe, "run"))
     if photos:
-        settings = replace(settings, photos=photos)
+        settings = with_(settings, photos=photos)
     if keep is not None:
-        settings = replace(settings, keep=keep)
+        settings = with_(settings, keep=keep)
     from degflow_pipe.stages.run import run as stage
 
     summary = stage(
@@ -235,6 +253,9 @@ def preview(
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
     side: Annotated[int, typer.Option(help="Side of the piece shown, in pixels.")] = 256,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a picture of that name.")
+    ] = False,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
@@ -246,11 +267,9 @@ def preview(
     grid = _grid(checkpoint, t_grid, t, scales)
     from degflow_pipe.stages.run import preview as stage
 
-    show(
-        stage(photo, out, _load(checkpoint, device, precision), grid, side, noise, seed),
-        json,
-        "preview",
-    )
+    model = _load(checkpoint, device, precision)
+    strip = stage(photo, out, model, grid, side, noise, seed, overwrite=overwrite)
+    show(strip, json, "preview")
 
 
 def degrade(

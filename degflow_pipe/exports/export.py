@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from degflow_pipe import files
+from degflow_pipe import files, folders
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.exports.findings import png_size
@@ -83,7 +83,7 @@ def export(
         options=str(out / trainer.options),
     )
     made = _made(trainer, source, plans)
-    with files.one_writer(out):
+    with folders.one_writer(out, "export"):
         _clear_way(out, trainer, made, overwrite)
         files.write_json(out / MARK, made)
         with (progress or Silent()).task(f"export {to}", summary.pairs) as task:

@@ -40,7 +40,7 @@ def read_summary(folder: Path) -> Summary:
     """
     if not files.is_folder(folder):
         raise ShardError(f"{folder}: no such folder of shards")
-    if files.exists(folder / "zarr.json"):
+    if files.exists(folder / "store.json"):
         raise ShardError(
             f"{folder} is a store, not shards: read it with LazyPairs, or run `degflow-pipe shard`"
         )
@@ -53,7 +53,7 @@ def read_summary(folder: Path) -> Summary:
         )
     path = folder / found[0]
     try:
-        figures = files.read_json(path)
+        figures = files.read_summed(path, needed=False)
     except FileError as error:
         raise ShardError(f"{error}; {AGAIN}") from error
     if not isinstance(figures, dict) or figures.get("format") != FORMAT:

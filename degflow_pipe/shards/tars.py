@@ -19,6 +19,7 @@ from webdataset import TarWriter
 
 from degflow_pipe import files
 from degflow_pipe.engine import in_order
+from degflow_pipe.errors import FileError
 from degflow_pipe.levels import Grid
 from degflow_pipe.shards.layout import (
     PackedLevel,
@@ -118,21 +119,25 @@ def spread(items: list[int], count: int) -> list[int]:
 
 
 def shard_unit(
-    plan: TarPlan, sources: Sources, out: Path, workers: int, pool: ThreadPoolExecutor
+    plan: TarPlan,
+    sources: Sources,
+    out: Path,
+    workers: int,
+    pool: ThreadPoolExecutor,
+    trusted: bool = False,
 ) -> dict[str, Any]:
-    """Write one tar and, last, its mark; a tar whose mark still fits is left as it is.
+    """Write one tar, its index and, last, its mark; a tar whose mark still fits is left as it is.
 
     workers: batches that are made and coded at once, in the threads of `pool`, which several tars
-    may share. Returns the mark: digest, tar, sha256, bytes, samples, pairs, squared error by level,
-    index.
+    may share. trusted: a tar that is left is looked at by its length alone, else by its sum.
+    Returns the mark: digest, tar, sha256, bytes, samples, pairs, squared error by level, and
+    index_sha256.
     """
+    known = kept_tar(plan, sources, out, trusted)
+    if known is not None:
+        return known
     tar = out / sources.settings.tar(plan.number)
-    mark_path = out / sources.settings.marks / f"{plan.number:06d}.json"
-    wanted = _digest(plan, sources)
-    if files.exists(mark_path) and files.exists(tar):
-        mark: dict[str, Any] = files.read_json(mark_path)
-        if mark.get("digest") == wanted:
-            return mark
+    mark_path, index = _mark_paths(out, sources.settings, plan.number)
     files.remove(mark_path)
     errors = np.zeros(len(sources.grid))
     counts = np.zeros(len(sources.grid), int)
@@ -152,8 +157,12 @@ def shard_unit(
             with suppress(OSError):  # else it tries to write its end when it is collected
                 writer.close()
             raise
+    with files.writing(index) as lines:
+        for key, members in tar_members(tar):
+            line = {"key": key, "tar": tar.name, "members": members, "json": notes[key]}
+            lines.write(json.dumps(line, sort_keys=True).encode() + b"\n")
     mark = {
-        "digest": wanted,
+        "digest": _digest(plan, sources),
         "tar": tar.name,
         "sha256": files.sha256(tar),
         "bytes": files.size(tar),
@@ -163,13 +172,47 @@ def shard_unit(
             level.name: [float(e), int(n)]
             for level, e, n in zip(sources.grid.levels, errors, counts, strict=True)
         },
-        "index": [
-            {"key": key, "tar": tar.name, "members": members, "json": notes[key]}
-            for key, members in tar_members(tar)
-        ],
+        "index_sha256": files.sha256(index),
     }
-    files.write_json(mark_path, mark)
+    files.write_summed(mark_path, mark)
     return mark
+
+
+def _mark_paths(out: Path, settings: ShardSettings, number: int) -> tuple[Path, Path]:
+    """The mark of a tar, and its part of the index."""
+    marks = out / settings.marks
+    return marks / f"{number:06d}.json", marks / f"{number:06d}.jsonl"
+
+
+def index_part(out: Path, settings: ShardSettings, number: int) -> Path:
+    """The lines of the index that are a tar's, kept beside its mark."""
+    return _mark_paths(out, settings, number)[1]
+
+
+def read_mark(path: Path) -> dict[str, Any] | None:
+    """The mark of a tar; None where there is none, or it is damaged: the tar is made again."""
+    if not files.exists(path):
+        return None
+    try:
+        mark = files.read_summed(path)
+    except FileError:
+        return None
+    fields = {"digest", "tar", "sha256", "bytes", "samples", "pairs", "squared_error"}
+    return mark if mark.keys() == fields | {"index_sha256"} else None
+
+
+def kept_tar(plan: TarPlan, sources: Sources, out: Path, trusted: bool) -> dict[str, Any] | None:
+    """The mark of a tar that is there, whole, and what would be made now; else None."""
+    tar = out / sources.settings.tar(plan.number)
+    mark_path, index = _mark_paths(out, sources.settings, plan.number)
+    mark = read_mark(mark_path)
+    if mark is None or mark["digest"] != _digest(plan, sources):
+        return None
+    if not (files.exists(tar) and files.exists(index) and files.size(tar) == mark["bytes"]):
+        return None
+    if files.sha256(index) != mark["index_sha256"]:
+        return None
+    return mark if trusted or files.sha256(tar) == mark["sha256"] else None
 
 
 def tar_members(path: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
@@ -202,7 +245,7 @@ def _digest(plan: TarPlan, sources: Sources) -> str:
             [
                 unit,
                 store.record(unit).sha256,
-                "made" if sources.maker else store.level_sums(grid.name, unit),
+                "made" if sources.maker else store.levels_record(grid.name, unit).sha256,
             ]
             for unit in plan.units
         ],

@@ -1,7 +1,7 @@
 """simulate: photos -> HR and LR pictures of a simulated zoom camera, in the folders of a real set.
 
-A unit of work is one photo. The settings and the photos are written down first, the README last; a
-picture that is there is kept, and its bytes depend on the settings and its photo alone.
+A unit of work is one photo, with a mark of its own. The settings and the photos are written down
+first, the README last; the bytes of a picture depend on the settings and its photo alone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from degflow_pipe import files
+from degflow_pipe import files, folders
 from degflow_pipe.engine import Engine, check_workers, in_order
-from degflow_pipe.errors import DataError, PhotoError, UsageError
+from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.levels import parse_numbers
 from degflow_pipe.photos import PhotoFile, find_photos, read_file, read_photo
 from degflow_pipe.progress import Progress, Silent
@@ -30,6 +30,10 @@ from degflow_pipe.simulation.camera import MIN_SENSOR, VERSION, ZoomCamera, chec
 SOFTWARE = "degflow-pipe simulate"
 SETTINGS = "simulation.json"
 README = "README.md"
+MARKS = ".degflow"
+"""Folder in the output with a mark for each photo."""
+KIND = "simulation"
+"""Of the folder, for `folders.one_writer`."""
 LAYOUTS = ("realsr-v2", "interflow")
 
 
@@ -149,7 +153,7 @@ def simulate(
     found = [f for f in find_photos(photos) if not f.path.resolve().is_relative_to(inside)]
     if not found:
         raise UsageError(f"no photo but those below {out}, which this command writes: give others")
-    with files.one_writer(out):
+    with folders.one_writer(out, KIND):
         sources = list(_sources(found, workers))
         _claim(out, settings, sources)
 
@@ -210,16 +214,14 @@ def _claim(out: Path, settings: SimulationSettings, sources: list[_Source]) -> N
     wanted = json.loads(json.dumps({**settings.to_dict(), "photos": photos}))
     path = out / SETTINGS
     if not files.exists(path):
-        others = [n for n in files.names(out) if not n.startswith(".") and not n.endswith(".part")]
-        if others:
+        if others := [name for name in folders.held(out) if not name.startswith(".")]:
             raise DataError(
-                f"{out} holds {others[0]} and no {SETTINGS}, so it is not of this command: give an "
-                f"empty folder with --out"
+                f"{out} holds {others[0]} and no {SETTINGS}, so it is not whole: give an empty "
+                f"folder with --out"
             )
-        files.write_json(path, wanted)
+        files.write_summed(path, wanted)
         return
-    there = files.read_json(path)
-    there = there if isinstance(there, dict) else {}
+    there = files.read_summed(path)
     others = sorted(key for key in wanted if there.get(key) != wanted[key])
     if others:
         raise DataError(
@@ -229,29 +231,40 @@ def _claim(out: Path, settings: SimulationSettings, sources: list[_Source]) -> N
 
 
 def _simulate_photo(source: _Source, out: Path, settings: SimulationSettings, count: int) -> _Made:
-    """Write those of a photo's pictures that are missing."""
+    """Write a photo's pictures, unless its mark says that they are there, and they are."""
     if source.problem:
         return _Made(source, problem=source.problem)
     name = f"{settings.camera}_{source.number:0{max(3, len(str(count)))}d}"
     hr_paths = [out / path for path in settings.hr_paths(name, source.number)]
     lr_paths = {s: out / settings.lr_path(name, source.number, s) for s in settings.scales}
-    everything = len(hr_paths) + len(lr_paths)
-    hr_paths = [path for path in hr_paths if not files.exists(path)]
-    lr_paths = {s: path for s, path in lr_paths.items() if not files.exists(path)}
-    missing = len(hr_paths) + len(lr_paths)
-    if missing:
-        try:
-            photo = read_photo(source.file.path)
-            _check_size(photo.pixels, max(settings.scales), source.file.path)
-        except PhotoError as error:
-            return _Made(source, problem=str(error))
-        for path in hr_paths:
-            _write_png(path, photo.pixels, "HR photo as it was; its LR are SIMULATED")
-        for s, path in lr_paths.items():
-            rng = noise_source(settings.seed, photo.sha256, s)
-            lr = settings.parameters.shoot(photo.pixels, s, rng)
-            _write_png(path, lr, f"SIMULATED LR at scale {s:g}, not a real photo")
-    return _Made(source, written=missing, kept=everything - missing)
+    everything = [*hr_paths, *lr_paths.values()]
+    mark = out / MARKS / f"{name}.json"
+    if _is_done(mark, everything, out):
+        return _Made(source, kept=len(everything))
+    try:
+        photo = read_photo(source.file.path)
+        _check_size(photo.pixels, max(settings.scales), source.file.path)
+    except PhotoError as error:
+        return _Made(source, problem=str(error))
+    for path in hr_paths:
+        _write_png(path, photo.pixels, "HR photo as it was; its LR are SIMULATED")
+    for s, path in lr_paths.items():
+        rng = noise_source(settings.seed, photo.sha256, s)
+        lr = settings.parameters.shoot(photo.pixels, s, rng)
+        _write_png(path, lr, f"SIMULATED LR at scale {s:g}, not a real photo")
+    files.write_summed(mark, {"files": folders.sums_of(everything, out)})
+    return _Made(source, written=len(everything))
+
+
+def _is_done(mark: Path, pictures: list[Path], out: Path) -> bool:
+    """Whether all of a photo's pictures are there as they were written."""
+    if not files.exists(mark):
+        return False
+    try:
+        sums = files.read_summed(mark).get("files")
+    except FileError:
+        return False  # damaged: they are made again
+    return isinstance(sums, dict) and folders.are_whole(sums, pictures, out)
 
 
 def noise_source(seed: int, sha256: str, s: float) -> np.random.Generator:

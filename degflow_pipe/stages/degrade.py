@@ -11,19 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from degflow_pipe import files
+from degflow_pipe import files, folders
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.noise import NoiseModel, noise_rng
 from degflow_pipe.photos import PhotoFile, find_photos, read_photo
-from degflow_pipe.pictures import to_tensor
+from degflow_pipe.pictures import greyed, is_grey, to_tensor
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.stages.common import checkpoint_id, one_thread_each
 from degflow_pipe.tiles import Span, spans
 
+KIND = "set of LR"
+"""Of the folder, for `folders.one_writer`."""
 AT_ONCE = 4
 """Levels of one photo that are held in memory at once."""
 MARKS = ".degflow"
@@ -90,7 +92,7 @@ def degrade(
         "ending": encoding.ending,
         "format": picture_format,
     }
-    with files.one_writer(out), one_thread_each(model):
+    with folders.one_writer(out, KIND), one_thread_each(model):
         for file in found:
             try:
                 photo = read_photo(file.path)
@@ -104,9 +106,11 @@ def degrade(
             outputs.begin()
             tiled = _Tiled(photo.pixels, model, noise_model, seed)
             with (progress or Silent()).task(f"degrade {file.name}", tiled.tiles(grid)) as task:
+                grey = is_grey(photo.pixels)  # in all tiles alike
                 for path, lr in zip(
                     outputs.paths(), tiled.levels(grid, at_once, task), strict=True
                 ):
+                    lr = greyed(lr) if grey else lr
                     files.write_bytes(path, encoding.encode(lr))
                     summary.pictures += 1
             outputs.finish()
@@ -161,7 +165,7 @@ class _Outputs:
             in_way = [path for path in self.paths() if files.exists(path)]
         else:
             same = marked["made"] == self.made
-            if same and marked["complete"] and all(files.exists(path) for path in self.paths()):
+            if same and folders.are_whole(marked["files"], self.paths(), self.out):
                 return True
             in_way = [] if same else [self.out / self.stem]
         if in_way and not overwrite:
@@ -180,25 +184,29 @@ class _Outputs:
         if marked is not None and marked["made"] != self.made:
             for path in self.paths(marked["made"]):
                 files.remove(path)
-        files.write_json(self.mark, {"made": self.made, "complete": False})
+        files.write_summed(self.mark, {"made": self.made, "files": {}})
 
     def finish(self) -> None:
-        files.write_json(self.mark, {"made": self.made, "complete": True})
+        sums = folders.sums_of(self.paths(), self.out)
+        files.write_summed(self.mark, {"made": self.made, "files": sums})
 
     def _marked(self) -> dict[str, Any] | None:
         """What the mark says; nothing of it is followed that could not be a level's name."""
         if not files.exists(self.mark):
             return None
-        found = files.read_json(self.mark)
         try:
+            found = files.read_summed(self.mark)
             made = found["made"]
             names = [*made["levels"], made["ending"]]
             whole = all(re.fullmatch(r"[a-z0-9.]+", name) for name in names)
-        except (TypeError, KeyError):
+        except (FileError, TypeError, KeyError):
             whole = False
-        if not whole or not isinstance(found.get("complete"), bool):
-            raise FileError(f"{self.mark} is damaged: delete it")
-        return dict(found)
+        if not whole or not isinstance(found.get("files"), dict):
+            raise FileError(
+                f"{self.mark} is damaged: delete it, and say --overwrite to make this photo's LR "
+                f"again"
+            )
+        return found
 
 
 class _Tiled:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degflow_pipe import defaults, files
+from degflow_pipe import defaults, folders
 from degflow_pipe.degflow import DegFlow, noisy
 from degflow_pipe.engine import Engine, check_workers, in_order
 from degflow_pipe.errors import StoreError
@@ -19,7 +19,9 @@ from degflow_pipe.model.noise import NoiseModel
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.common import Batches, checkpoint_id, one_thread_each
+from degflow_pipe.stages.remove import finish_move
 from degflow_pipe.store import Store
+from degflow_pipe.store.store import KIND
 
 
 @dataclass
@@ -71,7 +73,9 @@ def generate(
     source = Store.open(store)
     maker = LevelMaker(source, model, grid, noise, seed, batch)
     grid = maker.grid
-    with files.one_writer(store), one_thread_each(model):
+    with folders.one_writer(store, KIND), one_thread_each(model):
+        finish_move(source)
+        source.mend()
         source.make_grid(grid)
         counts = {unit: len(record.patches) for unit, record in source.records()}
         done = set(source.units_with_levels(grid.name))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from degflow_pipe import defaults, files
+from degflow_pipe import defaults, files, folders
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.levels import Grid
@@ -21,6 +21,7 @@ from degflow_pipe.stages.common import one_thread_each
 from degflow_pipe.stages.generate import LevelMaker, generate
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
+from degflow_pipe.stages.shard import KIND as SHARDS
 from degflow_pipe.stages.shard import check_folder, shard
 from degflow_pipe.store import Store
 
@@ -50,7 +51,10 @@ def run(
     assert model.info is not None
     grid = recipe.generate.grid(model.info)
     out = Path(recipe.out)
+    folders.check_ours(out, SHARDS)
     check_folder(out, recipe.shard)
+    if recipe.keep == "none":
+        folders.claim(out, SHARDS)  # the store lies in it
     store = _work_store(recipe, overwrite) if recipe.keep == "none" else Path(recipe.store)
     first = ingest(
         recipe.photos,
@@ -104,7 +108,7 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
     """
     out = Path(recipe.out)
     store, mark = out / WORK, out / f"{WORK}.json"
-    files.remove(store.with_name(WORK + files.PART))
+    files.remove(_leaving(store))
     begun = {"photos": recipe.photos, "ingest": asdict(recipe.ingest)}
     if files.exists(mark) and files.read_json(mark) == begun:
         return store
@@ -121,7 +125,11 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
 def _remove(store: Path) -> None:
     """Drop a store; one that is cut off in it does not look like a damaged one."""
     if files.exists(store):
-        files.remove(files.renamed(store, store.name + files.PART))
+        files.remove(files.renamed(store, _leaving(store).name))
+
+
+def _leaving(store: Path) -> Path:
+    return files.aside(store)
 
 
 def demo(
@@ -137,6 +145,7 @@ def demo(
         raise UsageError(
             "the demo's photos come from scikit-image: pip install 'degflow-pipe[demo]'"
         ) from error
+    folders.claim(out, "demo")
     photos = out / "photos"
     for name in DEMO_PHOTOS:
         path = photos / f"{name}.png"
@@ -153,7 +162,7 @@ def demo(
     assert model.info is not None
     grid = LevelSettings(t_grid=defaults.PREVIEW_T_GRID).grid(model.info)
     strip = out / "strip.png"
-    preview(photos / f"{DEMO_PHOTOS[0]}.png", strip, model, grid)
+    preview(photos / f"{DEMO_PHOTOS[0]}.png", strip, model, grid, overwrite=True)
     return {**summary, "strip": str(strip)}
 
 
@@ -165,11 +174,16 @@ def preview(
     side: int = PREVIEW_SIDE,
     noise: str = "auto",
     seed: int = 0,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """One picture of the middle of a photo: HR and the grid's levels side by side.
 
-    Raises PhotoError for a photo that cannot be read, UsageError for a side below 16.
+    Raises PhotoError for a photo that cannot be read, UsageError for a side below 16, or where
+    there is a file of that name that is not to be overwritten.
     """
+    if files.exists(out) and not overwrite:
+        raise UsageError(f"{out} is there already: give another name with --out, or --overwrite")
     if side < 16:
         raise UsageError(f"--side must be 16 pixels at least, got {side}")
     hr = middle(read_photo(photo).pixels, side)

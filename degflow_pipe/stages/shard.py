@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe import files
+from degflow_pipe import files, folders
 from degflow_pipe.engine import Engine, check_workers, in_order, threads
-from degflow_pipe.errors import ShardError, StoreError, UsageError
+from degflow_pipe.errors import FileError, ShardError, StoreError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.card import contact_sheet, write_card
@@ -21,9 +21,12 @@ from degflow_pipe.shards.layout import (
     settings_json,
 )
 from degflow_pipe.shards.summary import FORMAT, INDEX, VERSION
-from degflow_pipe.shards.tars import Maker, Sources, shard_unit
+from degflow_pipe.shards.tars import Maker, Sources, index_part, kept_tar, shard_unit
 from degflow_pipe.store import Store
 
+KIND = "set of shards"
+"""Of the folder, for `folders.one_writer`."""
+CARD = "README.md"
 TARS_AT_ONCE = 4
 """Tars that share the workers, so that none of them waits where a tar begins or ends."""
 
@@ -60,14 +63,16 @@ def shard(
 
     grid: its name in the store, needed where the store holds several. maker: makes the levels of
     its own grid as they are wanted (call it within `one_thread_each`); the store needs none. The
-    shards are the same. overwrite: replace a data set of other settings in the same folder.
+    shards are the same. overwrite: replace a data set of other settings in the same folder, and
+    look at every tar that is left by its sum.
 
-    Raises StoreError where levels are missing, ShardError where `out` holds another data set,
-    UsageError where a size cannot be had.
+    Raises StoreError where patches or levels are missing, ShardError where `out` holds another data
+    set, FileError where it is not a folder of shards, UsageError where a size cannot be had.
     """
     settings = settings or ShardSettings()
     workers = check_workers(workers)
     source = Store.open(store)
+    _require_whole(source)
     if maker is None:
         chosen = _choose_grid(source, grid)
         counts = _complete_units(source, chosen)
@@ -77,11 +82,16 @@ def shard(
     sources = Sources(source, chosen, settings, maker)
     assert sources.levels  # sizes that cannot be had are refused before anything is written
     wanted = settings_json(settings, source.settings, chosen)
-    with files.one_writer(out):
-        _clear_way(out, settings, wanted, overwrite)
+    with folders.one_writer(out, KIND):
+        finished = _clear_way(out, settings, wanted, overwrite)
         plans = plan_tars(counts, len(chosen), settings)
         totals = _Totals()
         tars = sum(1 for _ in plan_tars(counts, len(chosen), settings))
+        # A finished data set of which nothing has to be made is not read again.
+        trusted = finished and all(
+            kept_tar(plan, sources, out, trusted=True)
+            for plan in plan_tars(counts, len(chosen), settings)
+        )
         with (
             (progress or Silent()).task("shard", tars) as task,
             files.writing(out / f"{settings.name}{INDEX}") as index,
@@ -89,12 +99,12 @@ def shard(
         ):
 
             def work(plan: TarPlan) -> dict[str, Any]:
-                return shard_unit(plan, sources, out, workers, pool)
+                return shard_unit(plan, sources, out, workers, pool, trusted)
 
-            for mark in engine(work, plans, min(workers, TARS_AT_ONCE)):
+            for number, mark in enumerate(engine(work, plans, min(workers, TARS_AT_ONCE))):
                 totals.add(mark)
-                for line in mark["index"]:
-                    index.write(json.dumps(line, sort_keys=True).encode() + b"\n")
+                with files.reading(index_part(out, settings, number)) as part:
+                    shutil.copyfileobj(part, index)
                 task.advance()
         _finish(out, sources, totals, wanted, sum(counts.values()))
     return ShardSummary(
@@ -137,6 +147,13 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
     return store.grid(name if name is not None else grids[0])
 
 
+def _require_whole(store: Store) -> None:
+    """Raises StoreError where the store does not hold all that was put into it."""
+    if lacking := store.lacking():
+        more = f" ({len(lacking) - 1} more: see `degflow-pipe verify`)" if lacking[1:] else ""
+        raise StoreError(f"{lacking[0]}{more}")
+
+
 def _complete_units(store: Store, grid: Grid) -> dict[int, int]:
     """Patches in each unit. Raises StoreError where a unit's levels are not made yet."""
     counts = {unit: len(record.patches) for unit, record in store.records()}
@@ -158,7 +175,7 @@ def _noise_options(grid: Grid) -> str:
 
 def check_folder(out: Path, settings: ShardSettings) -> None:
     """Raises ShardError where the folder holds a data set of another name."""
-    for name in files.names(out):
+    for name in folders.held(out) if files.exists(out) else []:
         other = re.fullmatch(r"\.?([a-z0-9][a-z0-9_-]*?)(-\d{6}\.tar|\.index\.jsonl|\.json)", name)
         if other and other[1] != settings.name:
             raise ShardError(
@@ -166,18 +183,33 @@ def check_folder(out: Path, settings: ShardSettings) -> None:
             )
 
 
-def _clear_way(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> None:
-    """Take back the mark of a finished data set that is to change; refuse another data set."""
+def _clear_way(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> bool:
+    """Take back the mark of a finished data set that is to change; refuse another data set.
+
+    Returns whether it was finished and is to stay as it is.
+    """
     check_folder(out, settings)
     path = out / f"{settings.name}.json"
-    if files.exists(path):
-        found = files.read_json(path)
-        if found.get("settings") != wanted and not overwrite:
-            raise ShardError(
-                f"{out} holds {settings.name} made with other settings (see {path}): give another "
-                f"folder with --out, or --overwrite"
-            )
-        files.remove(path)
+    if not files.exists(path):
+        return False
+    try:
+        found = files.read_summed(path)
+        card = found.get("card_sha256")
+    except FileError as error:
+        if not overwrite:
+            raise ShardError(f"{error}: --overwrite writes it anew; whole tars stay") from error
+        found, card = {}, None
+    if found.get("settings") != wanted and not overwrite:
+        raise ShardError(
+            f"{out} holds {settings.name} made with other settings (see {path}): give another "
+            f"folder with --out, or --overwrite"
+        )
+    if files.exists(out / CARD) and files.sha256(out / CARD) != card and not overwrite:
+        raise ShardError(
+            f"{out / CARD} was changed since it was written: move it elsewhere, or say --overwrite"
+        )
+    files.remove(path)
+    return not overwrite
 
 
 def _finish(
@@ -186,11 +218,12 @@ def _finish(
     """Everything beside the tars; NAME.json last, the mark of a finished data set."""
     settings = sources.settings
     tars = [tar for tar, _ in totals.sums]
-    for name in [*files.names(out, ".tar"), *files.names(out / settings.marks, ".json")]:
+    marks = out / settings.marks
+    for name in [*files.names(out, ".tar"), *files.names(marks)]:
         # of an earlier, larger data set
-        found = re.fullmatch(rf"({re.escape(settings.name)}-)?(\d{{6}})\.(tar|json)", name)
+        found = re.fullmatch(rf"({re.escape(settings.name)}-)?(\d{{6}})\.(tar|jsonl?)", name)
         if found and int(found[2]) >= len(tars):
-            files.remove((out if found[1] else out / settings.marks) / name)
+            files.remove((out if found[1] else marks) / name)
     figures = {
         "format": FORMAT,
         "version": VERSION,
@@ -207,10 +240,11 @@ def _finish(
         "settings": wanted,
     }
     files.write_bytes(out / "contact_sheet.png", contact_sheet(sources))
-    write_card(out / "README.md", figures, sources)
+    write_card(out / CARD, figures, sources)
+    figures["card_sha256"] = files.sha256(out / CARD)
     sums = [*totals.sums]
-    for name in (f"{settings.name}{INDEX}", "README.md", "contact_sheet.png"):
+    for name in (f"{settings.name}{INDEX}", CARD, "contact_sheet.png"):
         sums.append((name, files.sha256(out / name)))
     lines = "".join(f"{digest}  {name}\n" for name, digest in sums)
     files.write_text(out / f"{settings.name}.sha256", lines)
-    files.write_json(out / f"{settings.name}.json", figures)
+    files.write_summed(out / f"{settings.name}.json", figures)

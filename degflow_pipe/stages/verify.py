@@ -14,8 +14,8 @@ from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.summary import INDEX, Summary, read_summary
-from degflow_pipe.shards.tars import tar_members
-from degflow_pipe.store import Store
+from degflow_pipe.shards.tars import read_mark, tar_members
+from degflow_pipe.store import Store, is_store
 
 STORE, SHARDS, CHECKPOINT = "store", "shards", "checkpoint"
 
@@ -24,7 +24,7 @@ def kind_of(path: Path) -> str:
     """`store`, `shards` or `checkpoint`. Raises UsageError where `path` is none of them."""
     if files.exists(path / CONFIG):
         return CHECKPOINT
-    if files.exists(path / "zarr.json"):
+    if is_store(path):
         return STORE
     if files.names(path, ".tar") or files.names(path, INDEX):
         return SHARDS
@@ -100,20 +100,27 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
             damage += found
             task.advance()
     if kind == SHARDS:
-        damage += _index_damage(shards, set(sums))
+        damage += _index_damage(shards, set(sums)) + _mark_damage(shards, sums)
     elif kind == STORE:
-        damage += _gaps(store)
+        damage += _store_damage(store)
     return {"kind": kind, "checked": len(units), "damage": damage}
 
 
-def _gaps(store: Store) -> list[str]:
-    """Units that were made and have lost their marks, and levels made from other patches."""
-    units = set(store.units())
-    wrong = [f"unit {n} is missing" for n in range(max(units, default=-1) + 1) if n not in units]
-    for grid in store.grids():
-        stale = set(store.units(grid)) - set(store.units_with_levels(grid))
-        wrong += [f"unit {n}: levels of {grid} are not of its patches" for n in sorted(stale)]
-    return wrong
+def _store_damage(store: Store) -> list[str]:
+    """What is wrong with a store beside its units: descriptions, what is lacking, old levels."""
+    wrong = store.described_wrongly()
+    try:
+        wrong += store.lacking()
+        for grid in store.grids():
+            stale = set(store.units(grid)) - set(store.units_with_levels(grid))
+            wrong += [
+                f"unit {n}: levels of {grid} are not there, or not of its patches: run `generate` "
+                f"again"
+                for n in sorted(stale)
+            ]
+    except DegflowError as error:
+        wrong.append(str(error))
+    return list(dict.fromkeys(wrong))
 
 
 def _checkpoint_damage(path: Path) -> list[str]:
@@ -140,6 +147,28 @@ def _file_damage(file: tuple[Path, str]) -> list[str]:
     if not files.exists(path):
         return [f"{path} is missing"]
     return [] if files.sha256(path) == digest else [f"{path} differs from its SHA-256"]
+
+
+def _mark_damage(shards: Summary, sums: dict[str, str]) -> list[str]:
+    """NAME.json and the marks of the tars, which a copy of the shards may lack."""
+    path = shards.folder / f"{shards.name}.json"
+    damage = []
+    try:
+        files.read_summed(path)
+    except DegflowError as error:
+        damage.append(f"{error}: run `degflow-pipe shard --overwrite` again")
+    marks = shards.folder / f".{shards.name}"
+    for name in files.names(marks, ".json"):
+        mark = read_mark(marks / name)
+        index = (marks / name).with_suffix(".jsonl")
+        if (
+            mark is None
+            or sums.get(mark["tar"]) != mark["sha256"]
+            or not files.exists(index)
+            or files.sha256(index) != mark["index_sha256"]
+        ):
+            damage.append(f"{marks / name} is damaged: run `degflow-pipe shard --overwrite` again")
+    return damage
 
 
 def _index_damage(shards: Summary, summed: set[str]) -> list[str]:

@@ -1,0 +1,127 @@
+"""The folders that commands write to: whose they are, and that one process at a time writes.
+
+A command writes into a new or empty folder, or into one that a command of the same kind made and
+marked. Anything else is somebody's, and is left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from degflow_pipe import files
+from degflow_pipe.errors import FileError
+
+MARK = ".degflow-pipe.json"
+LOCK = ".lock"
+NOBODYS = frozenset({MARK, LOCK, "lost+found", ".DS_Store"})
+"""What an empty folder may hold: what we or a file system put there."""
+
+
+def kind_of(folder: Path) -> str | None:
+    """What the folder's mark says it is, such as `store`; None where it has none.
+
+    Raises FileError where the mark is damaged.
+    """
+    mark = folder / MARK
+    if not files.exists(mark):
+        return None
+    try:
+        return str(files.read_json(mark)["kind"])
+    except (KeyError, TypeError) as error:
+        raise FileError(f'{mark} is damaged: it should be {{"kind": ...}}') from error
+
+
+def held(folder: Path) -> list[str]:
+    """Sorted names in a folder, but for marks, locks and what was not written to its end."""
+    with files.named(folder, "list"):
+        names = sorted(set(os.listdir(folder)) - NOBODYS)
+    return [name for name in names if not name.startswith(files.ASIDE)]
+
+
+def check_ours(folder: Path, kind: str) -> None:
+    """Raises FileError where the folder holds anything that is not of this kind's commands."""
+    if not os.path.lexists(folder):
+        return
+    marked = kind_of(folder)
+    if marked == kind:
+        return
+    others = held(folder)
+    if marked is not None or others:
+        what = (
+            f"is not empty and was not made by degflow-pipe (it holds {others[0]})"
+            if marked is None
+            else f"is for a {marked} of degflow-pipe"
+        )
+        raise FileError(
+            f"{folder} {what}, so no {kind} is written into it: give a new or an empty folder"
+        )
+
+
+@contextmanager
+def one_writer(folder: Path, kind: str) -> Iterator[None]:
+    """Make the folder, or the one that is ours, this process's to write into.
+
+    kind: of what it holds, such as `store`. Raises FileError where it is somebody else's, another
+    process is writing to it, or its file system has no locks. The lock goes with the process,
+    however it ends.
+    """
+    check_ours(folder, kind)
+    files.make_folder(folder)
+    with locked(folder):
+        check_ours(folder, kind)
+        if kind_of(folder) != kind:
+            files.write_json(folder / MARK, {"kind": kind})
+        yield
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which is ours already; raises FileError as `one_writer`."""
+    # Not the soft lock that filelock would fall back to: it outlives a process that was killed.
+    lock = FileLock(folder / LOCK, timeout=0, fallback_to_soft=False)
+    with files.named(folder, "lock"):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise FileError(f"{folder}: another process is writing to it; wait for it") from error
+        except (OSError, NotImplementedError) as error:
+            if getattr(error, "errno", ENOSYS) in (ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP):
+                raise FileError(
+                    f"{folder}: its file system has no locks, so nothing would keep two processes "
+                    f"from writing there at once: write to a local disk and copy"
+                ) from error
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def claim(folder: Path, kind: str) -> None:
+    """Make the folder ours, for what is written into it later; raises as `one_writer`."""
+    with one_writer(folder, kind):
+        pass
+
+
+def sums_of(paths: Iterable[Path], folder: Path) -> dict[str, list[Any]]:
+    """Bytes and SHA-256 of files, by their paths below the folder; for a mark of what is done."""
+    return {
+        path.relative_to(folder).as_posix(): [files.size(path), files.sha256(path)]
+        for path in paths
+    }
+
+
+def are_whole(sums: dict[str, list[Any]], paths: Iterable[Path], folder: Path) -> bool:
+    """Whether exactly these files were summed, and are there as they were."""
+    named = {path.relative_to(folder).as_posix(): path for path in paths}
+    return named.keys() == sums.keys() and all(
+        files.exists(path) and [files.size(path), files.sha256(path)] == sums[name]
+        for name, path in named.items()
+    )

@@ -1,0 +1,126 @@
+"""remove: photos out of a store, with their patches, latents and levels.
+
+The other patches of a unit move to a unit of a free number, with all that belongs to them, before
+the unit goes. What is on its way is written down first, so that a removal that was stopped is
+brought to its end by whoever writes to the store next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from degflow_pipe import files, folders
+from degflow_pipe.errors import FileError, StoreError, UsageError
+from degflow_pipe.progress import Progress, Silent, Task
+from degflow_pipe.store import Store, UnitRecord
+from degflow_pipe.store.records import Ledger, photo_key
+from degflow_pipe.store.store import KIND
+
+
+@dataclass(frozen=True)
+class RemoveSummary:
+    """What a removal took out of the store."""
+
+    store: str
+    photos: int
+    patches: int
+    patches_in_store: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def remove(names: Sequence[str], store: Path, *, progress: Progress | None = None) -> RemoveSummary:
+    """Take photos out of a store by the names that they have in it.
+
+    What was dropped as a repetition of one of their patches does not come back. Levels of the
+    photos that stay are kept; shards are to be made again. Raises UsageError where no photo in the
+    store has one of the names, StoreError for a store that is missing or damaged.
+    """
+    target = Store.open(store)
+    with folders.one_writer(store, KIND):
+        finish_move(target)
+        found: dict[str, str] = {}
+        before = 0
+        for _, record in target.records():
+            before += len(record.patches)
+            found |= {patch.sha256: patch.source for patch in record.patches}
+            found |= {photo.sha256: photo.source for photo in record.finished}
+        unknown = set(names) - set(found.values())
+        if unknown:
+            raise UsageError(f"{store} holds no photo {min(unknown)!r}; nothing was removed")
+        chosen = {sha256 for sha256, name in found.items() if name in set(names)}
+        with (progress or Silent()).task("remove", len(target.units())) as task:
+            drop_photos(target, chosen, task)
+        left = sum(len(record.patches) for _, record in target.records())
+    return RemoveSummary(str(store), len(chosen), before - left, left)
+
+
+def drop_photos(store: Store, photos: Collection[str], task: Task | None = None) -> None:
+    """Take photos out of a store that is locked. photos: hashes of their files."""
+    ledger = store.ledger()
+    gone = {photo_key(sha256) for sha256 in photos}
+    kept = {key: n for key, n in ledger.photos.items() if key not in gone}
+    store.write_ledger(Ledger(ledger.complete, kept))
+    for unit, record in list(store.records()):
+        finished = [photo for photo in record.finished if photo.sha256 not in photos]
+        places = [i for i, patch in enumerate(record.patches) if patch.sha256 not in photos]
+        if len(places) < len(record.patches):
+            _move(store, unit, replace(record, finished=finished), places)
+        elif len(finished) < len(record.finished):
+            store.write_record(unit, replace(record, finished=finished))
+        if task is not None:
+            task.advance()
+
+
+def _move(store: Store, unit: int, record: UnitRecord, places: list[int]) -> None:
+    """Write what stays of a unit, the patches in `places` and the photos of `record`, as another
+    one, and drop it.
+    """
+    if not places:
+        _hand_on(store, unit, record)
+        store.drop(unit)
+        return
+    to = store.units()[-1] + 1
+    move = {"from": unit, "to": to}
+    files.write_summed(store.move_path, {**move, "whole": False})
+    store.make_room(to + 1)
+    patches = [record.patches[i] for i in places]
+    hr, latents = store.hr(unit)[places], store.latents(unit)[places]
+    store.write_patches(to, hr, latents, patches, record.finished, record.computed)
+    for name in store.grids():
+        if unit in store.units_with_levels(name):
+            grid, computed = store.grid(name), store.levels_record(name, unit).computed
+            store.make_grid(grid)
+            store.write_levels(grid, to, store.levels(name, unit)[places], computed)
+    files.write_summed(store.move_path, {**move, "whole": True})
+    store.drop(unit)
+    files.remove(store.move_path)
+
+
+def _hand_on(store: Store, unit: int, record: UnitRecord) -> None:
+    """Give the records of photos that stay, without a patch in this unit, to another unit."""
+    others = [number for number in store.units() if number != unit]
+    if record.finished and others:
+        other = store.record(others[0])
+        finished = [*other.finished, *record.finished]
+        store.write_record(others[0], replace(other, finished=finished))
+
+
+def finish_move(store: Store) -> None:
+    """Bring a removal that was stopped within a unit to where it can go on."""
+    path = store.move_path
+    if not files.exists(path):
+        return
+    try:
+        move = files.read_summed(path)
+        numbers = [move["from"], move["to"]]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise KeyError(numbers)
+    except (FileError, KeyError) as error:
+        raise StoreError(f"{path} is damaged: {error}; put a copy of it back") from error
+    store.drop(numbers[0] if move.get("whole") else numbers[1])
+    files.remove(path)

@@ -1,0 +1,216 @@
+"""Units of zarr arrays on disk: how they are described, written, and read with care.
+
+A store may be a stranger's. What zarr.json says is not believed but known: only the very text that
+`describe` gives is read by. What a chunk claims to unpack to is looked at before it is unpacked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.errors import ZarrUserWarning
+
+from degflow_pipe import files
+from degflow_pipe.errors import DegflowError, FileError, StoreError
+from degflow_pipe.store.records import UNIT
+
+# Delta is no part of the zarr v3 specification yet, which zarr says at every array.
+warnings.filterwarnings("ignore", "Numcodecs codecs are not in the Zarr", ZarrUserWarning)
+
+ZARR = "zarr.json"
+ZSTD = b"\x28\xb5\x2f\xfd"
+ABSENT = 2**64 - 1
+"""Offset and length of an inner chunk that zarr did not write, as all of it is 0."""
+
+
+def digest(array: np.ndarray) -> str:
+    """SHA-256 of an array's bytes in C order, in hex."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def group_text(attributes: dict[str, Any] | None = None) -> str:
+    """zarr.json of a group."""
+    group = {"attributes": attributes or {}, "zarr_format": 3, "node_type": "group"}
+    return json.dumps(group, indent=2)
+
+
+@dataclass(frozen=True)
+class UnitArray:
+    """An array of items, of which a unit is one zarr shard and so one file.
+
+    path: its folder. item: shape of one item. dtype: `uint8` or `float32`. loose: a chunk is one
+    entry of the first `loose` axes. attributes: for zarr's readers.
+    """
+
+    path: Path
+    item: tuple[int, ...]
+    dtype: str
+    loose: int
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        return (1,) * self.loose + self.item[self.loose - 1 :]
+
+    def describe(self, units: int) -> str:
+        """The text of zarr.json where there is room for so many units (zarr specification, v3).
+
+        Pictures are kept colour by colour as differences from pixel to pixel, in the room of a PNG.
+        """
+        n = len(self.item)
+        order = [*range(n - 2), n, n - 2, n - 1]
+        differences = [
+            {"name": "transpose", "configuration": {"order": order}},
+            {"name": "numcodecs.delta", "configuration": {"dtype": "uint8"}},
+            {"name": "bytes"},
+        ]
+        floats = {"name": "bytes", "configuration": {"endian": "little"}}
+        packed = {"name": "zstd", "configuration": {"level": 1, "checksum": True}}
+        codecs = [*(differences if self.dtype == "uint8" else [floats]), packed]
+        shard = {
+            "chunk_shape": self.chunk,
+            "codecs": codecs,
+            "index_codecs": [floats, {"name": "crc32c"}],
+            "index_location": "end",
+        }
+        return json.dumps(
+            {
+                "shape": [units * UNIT, *self.item],
+                "data_type": self.dtype,
+                "chunk_grid": {
+                    "name": "regular",
+                    "configuration": {"chunk_shape": [UNIT, *self.item]},
+                },
+                "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+                "fill_value": 0 if self.dtype == "uint8" else 0.0,
+                "codecs": [{"name": "sharding_indexed", "configuration": shard}],
+                "attributes": self.attributes,
+                "zarr_format": 3,
+                "node_type": "array",
+                "storage_transformers": [],
+            },
+            indent=2,
+        )
+
+    def room(self) -> int:
+        """Units that zarr.json has room for. Raises StoreError where it is not ours to the letter.
+
+        It follows from the store's own description, so that `make_room` can write it anew.
+        """
+        path = self.path / ZARR
+        text = ""
+        if files.exists(path):
+            text = files.read_bytes(path).decode(errors="replace")
+        try:
+            rows = files.parse_json(text)["shape"][0]
+            if text == self.describe(rows // UNIT):
+                return int(rows // UNIT)
+        except (ValueError, TypeError, KeyError, IndexError):
+            pass
+        state = "damaged" if text else "missing"
+        raise StoreError(
+            f"{path} is {state}: run `ingest` and `generate` again, they write it anew"
+        )
+
+    def make_room(self, units: int) -> None:
+        """Write zarr.json where it is not there, damaged, or has no room for so many units."""
+        try:
+            there = self.room()
+        except StoreError:
+            there = -1
+        if there < units:
+            files.write_text(self.path / ZARR, self.describe(units))
+
+    def file(self, unit: int) -> Path:
+        """Where a unit of the array lies."""
+        return self.path.joinpath("c", str(unit), *"0" * len(self.item))
+
+    def length(self, unit: int) -> int:
+        """Bytes of a unit's file; 0 where there is none."""
+        path = self.file(unit)
+        return files.size(path) if files.exists(path) else 0
+
+    def remove(self, unit: int) -> None:
+        files.remove(self.path / "c" / str(unit))
+
+    def write(self, unit: int, values: np.ndarray) -> int:
+        """A unit's n <= UNIT items; returns the bytes of its file."""
+        # A unit that is short of patches is filled up: a zarr shard is only ever written whole.
+        missing = UNIT - len(values)
+        whole = np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else values
+        # What a killed run left there may be damaged, and zarr would read it.
+        self.remove(unit)
+        with files.named(self.path, "write"):
+            self._open()[unit * UNIT : (unit + 1) * UNIT] = whole
+        return self.length(unit)
+
+    def read(self, unit: int, count: int) -> np.ndarray:
+        """The first `count` items of a unit; what zarr did not write reads as zeros.
+
+        Raises StoreError where the file is no such unit, FileError where it cannot be opened.
+        """
+        if files.exists(self.file(unit)):
+            self._check(unit)
+        self.room()
+        try:
+            return np.asarray(self._open()[unit * UNIT : unit * UNIT + count])
+        except DegflowError:
+            raise
+        except MemoryError as error:
+            raise DegflowError(f"out of memory at unit {unit} of {self.path}") from error
+        except Exception as error:  # zarr and its codecs raise nearly anything on damaged data
+            # Neither a permission nor a limit of the system is damage.
+            if isinstance(error, OSError) and error.errno is not None:
+                reason = error.strerror or str(error)
+                raise FileError(f"{self.file(unit)}: cannot read: {reason}") from error
+            raise StoreError(f"it cannot be read ({type(error).__name__}: {error})") from error
+
+    def _open(self) -> zarr.Array[Any]:
+        return zarr.open_array(str(self.path), mode="r+")
+
+    def _check(self, unit: int) -> None:
+        """Raises StoreError where an inner chunk would unpack to another size than it has.
+
+        The index of a shard is at its end: offset and length of each inner chunk, and a CRC-32C.
+        A Zstandard frame says what it unpacks to (RFC 8878, 3.1.1.1), and we always write that.
+        """
+        parts = UNIT * prod(self.item[: self.loose - 1])
+        wanted = prod(self.chunk) * np.dtype(self.dtype).itemsize
+        tail = parts * 16 + 4
+        with files.reading(self.file(unit)) as file:
+            length = file.seek(0, 2)
+            if not tail <= length <= parts * (wanted + wanted // 64 + 1024) + tail:
+                raise StoreError(f"its file has {length} bytes")
+            file.seek(length - tail)
+            places = np.frombuffer(file.read(tail - 4), "<u8").reshape(-1, 2).tolist()
+            for offset, size in places:
+                if offset == size == ABSENT:
+                    continue
+                if offset + size > length - tail:
+                    raise StoreError("its index leads out of the file")
+                file.seek(offset)
+                claimed = _unpacked_size(file.read(min(size, 18)))
+                if claimed != wanted:
+                    raise StoreError(f"a chunk of {wanted} bytes says that it has {claimed}")
+
+
+def _unpacked_size(head: bytes) -> int | None:
+    """What a Zstandard frame says that it unpacks to; None where it says nothing."""
+    if head[:4] != ZSTD or len(head) < 6:
+        return None
+    flags = head[4]
+    single, kind = flags >> 5 & 1, flags >> 6
+    at = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
+    width = (single, 2, 4, 8)[kind]
+    field = head[at : at + width]
+    if not width or len(field) < width:
+        return None
+    return int.from_bytes(field, "little") + (256 if kind == 1 else 0)
