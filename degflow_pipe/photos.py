@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +31,8 @@ __all__ = [
     "MAX_PIXELS",
     "Photo",
     "PhotoFile",
+    "check_max_pixels",
+    "decode",
     "decode_photo",
     "decoded_bytes",
     "file_digest",
@@ -147,6 +147,12 @@ def _is_photo(path: Path, others: dict[str, int]) -> bool:
     return False
 
 
+def check_max_pixels(pixels: int) -> None:
+    """Raises UsageError for a limit below one pixel."""
+    if pixels < 1:
+        raise UsageError(f"--max-pixels must be 1 at least, got {pixels}")
+
+
 def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read one photo: see `decoding.decode` for what becomes of it.
 
@@ -154,13 +160,13 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     of no known format or layout, or beyond max_pixels or MAX_BYTES.
     """
     data, sha256 = read_file(path)
-    return decode_photo(data, sha256, str(path), max_pixels)
-
-
-def decode_photo(data: bytes, sha256: str, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
-    """The photo of a file's bytes and their SHA-256; `name` is for the error message."""
-    decoded = decode(data, name, max_pixels)
+    decoded = decode(data, str(path), max_pixels)
     return Photo(decoded.pixels, sha256, decoded.colour)
+
+
+def decode_photo(data: bytes, name: str) -> np.ndarray:
+    """Decode the bytes of a photo to (H, W, 3) uint8 RGB; `name` is for the error message."""
+    return decode(data, name).pixels
 
 
 def read_file(path: Path) -> tuple[bytes, str]:
@@ -189,8 +195,6 @@ def file_digest(path: Path) -> str:
 def decoded_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> int:
     """Memory in bytes that decoding a photo takes at most, by its header; 0 for no photo."""
     try:
-        with _opened(path):
-            pass
         height, width = picture_size(path)
     except PhotoError:
         return 0
@@ -199,20 +203,9 @@ def decoded_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> int:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedReader]:
-    """An open regular file; what is none, such as a named pipe, is neither waited for nor read."""
-    shown = printable(str(path))
+    """An open regular file; raises PhotoError naming it."""
     try:
-        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
-        with os.fdopen(number, "rb") as file:
-            kind = os.fstat(number).st_mode
-            if not stat.S_ISREG(kind):
-                what = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
-                raise PhotoError(f"{shown}: cannot read: it is {what}")
+        with files.reading(path) as file:
             yield file
-    except OSError as error:
-        raise PhotoError(f"{shown}: cannot read: {error.strerror or error}") from error
-    except ValueError as error:  # a NUL in the name
-        raise PhotoError(f"{shown}: cannot read: {error}") from error
-
-
-_BINARY = getattr(os, "O_BINARY", 0)
+    except (FileError, ValueError) as error:  # ValueError: a NUL in the name
+        raise PhotoError(printable(str(error))) from error

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from degflow_pipe import files
+from degflow_pipe import defaults, files
 from degflow_pipe.decoding import avif, colour, jpeg, png, raw, seams, tiff, webp
 from degflow_pipe.decoding.damage import Damage
 from degflow_pipe.errors import PhotoError
@@ -23,8 +23,7 @@ from degflow_pipe.text import printable
 HEIF = find_spec("pillow_heif") is not None
 """Whether HEIC is read: the extra `heif` brings its decoder."""
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", *(("HEIF",) if HEIF else ()))
-MAX_PIXELS = 210_000_000
-"""Somewhat more than a phone's 16320 x 12288: beyond it a file is taken for a bomb."""
+MAX_PIXELS = defaults.MAX_PIXELS
 BYTES_A_PIXEL = 12
 """Memory that decoding and the checks take at most, a little more than measured."""
 
