@@ -1,9 +1,9 @@
 """AVIF: as WebP's, its decoder makes pixels of any bytes; what it does not read, or reads past the
 end, tells.
 
-The coded data of the one picture are put anew at the end of the file, cut or with more behind them.
-Boxes: ISO/IEC 14496-12, 8.11.3 (iloc); units: AV1 specification, 5.3 to 5.9. Only of pictures in
-one item, and of the last of its tiles: libavif makes more than one tile from some 500,000 pixels on.
+The coded data of the picture are put anew at the end of the file, changed or with more behind.
+That checks a picture in one item, and of its tiles the last one: libavif makes more than one tile
+from some 500,000 pixels on. Boxes: ISO/IEC 14496-12, 8.11.3 (iloc); units: AV1 specification, 5.3.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def _lines(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def _steps(lines: np.ndarray, side: int, chosen: list[int], floor: float) -> np.ndarray:
-    """Steps at each boundary, by unit along it, beyond the slopes beside it: (boundaries, units)."""
+    """Steps at each boundary, by unit, beyond the slopes beside it: (boundaries, units)."""
     far, near, above, below, next_, last = (
         lines[i].reshape(lines.shape[1], -1, side).mean(2) for i in chosen
     )

@@ -286,9 +286,8 @@ def _check_size(photo: np.ndarray, s: float, path: Path) -> None:
     height, width = photo.shape[:2]
     least = math.ceil(MIN_SENSOR * s)
     if min(height, width) < least:
-        raise PhotoError(
-            f"{printable(str(path))}: {width} x {height} pixels, scale {s:g} needs {least} on a side"
-        )
+        shown = printable(str(path))
+        raise PhotoError(f"{shown}: {width} x {height} pixels, scale {s:g} needs {least} on a side")
 
 
 def _write_png(path: Path, picture: np.ndarray, description: str) -> None:

@@ -75,14 +75,15 @@ def degrade(
     """Write the LR of whole photos at every level of the grid, as large as the photo.
 
     photos: files, folders and globs. names: of the levels in the files' names, `t0500` and so on by
-    default: PHOTO_t0500.png. noise, seed: see `DegFlow.degrade`. workers: tiles at once, 0 for
-    one a core; a GPU computes one of them. max_pixels: a photo of more is not read. A photo whose LR is complete is left as it is; memory
-    grows with the largest photo, not with the number of levels or photos.
+    default: PHOTO_t0500.png. noise, seed: see `DegFlow.degrade`. workers: tiles at once, 0 for one
+    a core; a GPU computes one of them. max_pixels: a photo of more is not read. A photo whose LR is
+    complete is left as it is; memory grows with the largest photo, not with the number of levels or
+    photos.
 
     Photos below `out` are left out: they may be LR of an earlier run. A photo that cannot be read,
-    or whose name leaves no room for what is added to it, is skipped and named. Raises UsageError for two photos of one output name or where all of them
-    lie below `out`, FileError for files in the way that are not this photo's LR of these settings,
-    PhotoError where no photo is left.
+    or whose name leaves no room for what is added to it, is skipped and named. Raises UsageError
+    for two photos of one output name or where all of them lie below `out`, FileError for files in
+    the way that are not this photo's LR of these settings, PhotoError where no photo is left.
     """
     at_once = check_workers(workers)
     noise_model = model.noise_model(noise)

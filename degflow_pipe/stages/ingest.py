@@ -50,8 +50,8 @@ class IngestSummary:
     other_settings: those of the known ones that were cropped with another stride or min_detail, and
     stay so. replaced: photos that went because others of their names came. lacking: photos and
     units of earlier ingests that are not whole. left_out: files that are no photos, by ending.
-    colours: new photos whose colours were not plain sRGB, by what was done. batch: patches encoded at once, the least where a
-    GPU's memory did not do for what was asked.
+    colours: new photos whose colours were not plain sRGB, by what was done. batch: patches encoded
+    at once, the least where a GPU's memory did not do for what was asked.
     """
 
     store: str
