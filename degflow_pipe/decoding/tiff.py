@@ -7,8 +7,6 @@ Tags: TIFF revision 6.0 (Adobe, 1992), and Technical Notes 1 and 2.
 
 from __future__ import annotations
 
-import io
-import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -152,9 +150,13 @@ def check_segments(data: bytes, layout: Layout) -> None:
 
 
 def _check_jpeg(content: bytes, tables: bytes) -> None:
-    whole = tables[:-2] + content[2:] if tables else content
-    found = jpeg.parse(whole)
-    jpeg.check(whole, found)
+    whole = _stream(content, tables)
+    jpeg.check(whole, jpeg.parse(whole))
+
+
+def _stream(content: bytes, tables: bytes) -> bytes:
+    """A strip's JPEG, with the tables that all strips share."""
+    return tables[:-2] + content[2:] if tables else content
 
 
 def _inflates(content: bytes, size: int) -> bool:
@@ -180,26 +182,57 @@ def _unpacks(content: bytes, size: int) -> bool:
 
 
 def _unlzws(content: bytes, size: int) -> bool:
-    """Whether LZW gives so many bytes, by libtiff: one row, and no more than one."""
-    return _lzw_row(content, size) and not _lzw_row(content, size + 1)
+    """Whether LZW (TIFF 6.0, section 13) gives so many bytes, and ends with the content."""
+    bits = np.unpackbits(np.frombuffer(content, np.uint8))
+    at, found = 0, 0
+    while True:
+        codes = _codes(bits, at)
+        stops = np.flatnonzero((codes == _CLEAR) | (codes == _END))
+        count = int(stops[0]) if len(stops) else len(codes)
+        lengths = _lengths(codes[:count])
+        if lengths is None:
+            return False
+        found += int(lengths.sum())
+        at += int(_WIDTHS[: count + 1].sum())
+        if found > size or not len(stops):
+            return found == size and len(bits) - at < 16
+        if codes[count] == _END:
+            return found == size and len(bits) - at < 16
 
 
-def _lzw_row(content: bytes, size: int) -> bool:
-    """Whether libtiff decodes a picture of one row of `size` grey pixels from the content."""
-    head = struct.pack("<2sHI", b"II", 42, 8)
-    tags = [
-        (256, size), (257, 1), (258, 8), (259, 5), (262, 1), (273, 8 + 2 + 12 * 9 + 4),
-        (277, 1), (278, 1), (279, len(content)),
-    ]  # fmt: skip
-    directory = struct.pack("<H", len(tags))
-    directory += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    made = head + directory + bytes(4) + content
-    try:
-        with Image.open(io.BytesIO(made), formats=("TIFF",)) as image:
-            image.load()
-    except Exception:  # damaged files make Pillow raise nearly anything
-        return False
-    return True
+def _codes(bits: np.ndarray, at: int) -> np.ndarray:
+    """The codes from one bit on, as they are where the table is empty there."""
+    ends = np.cumsum(_WIDTHS)
+    count = int(np.searchsorted(ends, len(bits) - at, "right"))
+    starts = at + ends[:count] - _WIDTHS[:count]
+    codes = np.zeros(count, np.int64)
+    for i in range(12):
+        inside = i < _WIDTHS[:count]
+        codes[inside] = codes[inside] << 1 | bits[starts[inside] + i]
+    return codes
+
+
+def _lengths(codes: np.ndarray) -> np.ndarray | None:
+    """Bytes that each code stands for; None where one is not in the table yet.
+
+    A code of 258 or more stands for what the code of that place gave, and one byte.
+    """
+    places = np.arange(len(codes))
+    before = codes - 258
+    if (before >= places).any():
+        return None
+    lengths = np.ones(len(codes), np.int64)
+    parents = before.copy()
+    while (open_ := parents >= 0).any():  # twice as far back each time
+        lengths[open_] += lengths[parents[open_]]
+        parents[open_] = parents[parents[open_]]
+    return lengths
+
+
+_CLEAR, _END = 256, 257
+_ENTRIES = 257 + np.arange(3840)
+_WIDTHS = 9 + sum((limit <= _ENTRIES).astype(np.int64) for limit in (511, 1023, 2047))
+"""Bits of each code after a clear; the table must be cleared before it holds 4,096 entries."""
 
 
 _DECODES = {"deflate": _inflates, "PackBits": _unpacks, "LZW": _unlzws}
@@ -210,7 +243,7 @@ def check_seams(data: bytes, layout: Layout, pixels: np.ndarray) -> None:
     height, width = layout.segment
     across = -(-layout.width // width)
     for number, (start, length) in enumerate(layout.segments):
-        found = jpeg.parse(layout.tables[:-2] + data[start + 2 : start + length])
+        found = jpeg.parse(_stream(data[start : start + length], layout.tables))
         y, x = number // across * height, number % across * width
         part = pixels[y : y + height, x : x + width]
         seams.check(part, found.unit, jpeg.halved(found), found.tables())
