@@ -130,6 +130,8 @@ def _check_pixels(
         tiff.check_seams(data, layout, pixels)
     elif kind == "BMP" or (layout is not None and layout.compression == 1):
         raw.check(stored if stored.ndim == 3 else stored[:, :, None])
+    elif kind == "WEBP":
+        webp.check_pixels(data, pixels)
     elif kind == "AVIF":
         avif.check(data, pixels)
 

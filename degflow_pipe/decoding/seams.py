@@ -23,7 +23,7 @@ STAIR = 1.3
 """The least stair that is taken for a seam; the same of steps whose signs differ."""
 STRIPE = 2.75
 """The same where a restart marker ends it within a row: a picture has such edges more often."""
-CORNER = 1.6
+CORNER = 2.25
 """The same of the first row, which has none above it: the step left of the fault stands for it."""
 
 _CLIP = 3.0
