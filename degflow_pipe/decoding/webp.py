@@ -21,9 +21,9 @@ from degflow_pipe.decoding.damage import Damage, refuse_zeros
 CUT = 6
 """Bytes that are cut: libwebp's encoder flushes with up to three that carry nothing."""
 
-WILD = 0.06
-"""Share of tiles with jumps of single channels, along and across: 0.033 at most in 33 photos of all
-kinds, and of faults that change more than 3 % of the pixels nine in ten have more."""
+WILD = 0.3
+"""Share of tiles with jumps of single channels, along and across: 0.18 at most in real photos, of
+which all but one have 0.034 or less; of faults, those that change a quarter of the pixels."""
 TILE, IN_TILE = 16, 10
 JUMP, STILL, FLAT = 90, 25, 4
 

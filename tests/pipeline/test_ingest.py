@@ -76,6 +76,8 @@ def test_every_patch_is_there_with_where_it_came_from_and_its_latent(
         "flat": 0,
         "duplicate": 0,
         "skipped": {},
+        "left_out": {},
+        "colours": {},
         "patches_in_store": 27,
         "batch": 1,
     }
