@@ -231,7 +231,7 @@ def _lengths(codes: np.ndarray) -> np.ndarray | None:
 
 _CLEAR, _END = 256, 257
 _ENTRIES = 257 + np.arange(3840)
-_WIDTHS = 9 + sum((limit <= _ENTRIES).astype(np.int64) for limit in (511, 1023, 2047))
+_WIDTHS = 9 + np.add.reduce([limit <= _ENTRIES for limit in (511, 1023, 2047)]).astype(np.int64)
 """Bits of each code after a clear; the table must be cleared before it holds 4,096 entries."""
 
 
