@@ -8,3 +8,5 @@ PREVIEW_T_GRID = "0.2:1.0:0.2"
 PATCH = 256
 MIN_DETAIL = 1.0
 BATCH = 8
+MAX_PIXELS = 210_000_000
+"""Of a photo: somewhat more than a phone's 16320 x 12288; beyond it a file is taken for a bomb."""

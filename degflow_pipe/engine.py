@@ -7,6 +7,7 @@ A stage gives an engine a function and units; the engine knows nothing of stages
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,6 +18,9 @@ from degflow_pipe.errors import UsageError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
+
+BUDGET = 1024**3
+"""Bytes that photos may take that are decoded ahead, whatever the number of workers."""
 
 
 class Engine(Protocol):
@@ -64,26 +68,62 @@ def in_order(
     units: Iterable[Unit],
     workers: int,
     pool: ThreadPoolExecutor | None = None,
+    cost: Callable[[Unit], int] | None = None,
+    budget: int = BUDGET,
 ) -> Iterator[Result]:
     """Apply function to units, `workers` at a time, and yield the results in the units' order.
 
-    Units are drawn only as workers come free, so memory does not grow with their number. The first
-    error stops the rest and is raised when the units in flight have ended. pool: `threads` that are
-    shared with others; the function must not wait for them.
+    Units are drawn only as workers come free, so memory does not grow with their number, nor beyond
+    the budget where `cost` tells how many bytes a unit takes until its result was used: a unit that
+    takes more than all of it goes alone. The first error stops the rest and is raised when the
+    units in flight have ended. pool: `threads` that are shared with others; the function must not
+    wait for them.
     """
     with threads(workers) if pool is None else nullcontext(pool) as used:
-        running: deque[Future[Result]] = deque()
+        running: deque[tuple[Future[Result], int]] = deque()
+        held = 0
         try:
             for unit in units:
-                running.append(used.submit(function, unit))
+                size = 0 if cost is None else cost(unit)
+                while running and held + size > budget:
+                    future, taken = running.popleft()
+                    yield future.result()
+                    held -= taken
+                running.append((used.submit(function, unit), size))
+                held += size
                 if len(running) > workers:
-                    yield running.popleft().result()
+                    future, taken = running.popleft()
+                    yield future.result()
+                    held -= taken
             while running:
-                yield running.popleft().result()
+                yield running.popleft()[0].result()
         except Exception:
-            wait([future for future in running if not future.cancel()])
+            wait([future for future, _ in running if not future.cancel()])
             raise
         except BaseException:
-            for future in running:
+            for future, _ in running:
                 future.cancel()
             raise
+
+
+class Room:
+    """Memory that several workers share: who takes more than is left waits, unless alone."""
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self._left, self._inside = budget, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def of(self, size: int) -> Iterator[None]:
+        """Take so many bytes for the block. A thread must not take twice."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._inside or size <= self._left)
+            self._left -= size
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += size
+                self._inside -= 1
+                self._changed.notify_all()

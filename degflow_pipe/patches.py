@@ -44,9 +44,13 @@ def check_grid(patch: int, stride: int, multiple: int) -> None:
 
 
 def starts(length: int, patch: int, stride: int) -> list[int]:
-    """Starts of patches along one side: every stride, and one more flush with the far edge."""
+    """Starts of patches along one side: every stride, and one more flush with the far edge.
+
+    That one is left out where it is nearer to the one before it than a quarter of the stride, or of
+    the patch where that is less: it would be nearly the same patch again.
+    """
     found = list(range(0, length - patch + 1, stride))
-    if found[-1] != length - patch:
+    if 4 * (length - patch - found[-1]) >= min(stride, patch) and found[-1] != length - patch:
         found.append(length - patch)
     return found
 
@@ -59,7 +63,7 @@ def check_size(photo: np.ndarray, patch: int, name: str) -> None:
 
 
 def crop_patches(photo: np.ndarray, patch: int, stride: int) -> Iterator[Patch]:
-    """All patches of a photo (H, W, 3) uint8, row by row; the edges are covered."""
+    """All patches of a photo (H, W, 3) uint8, row by row; see `starts` for the edges."""
     height, width = photo.shape[:2]
     for y in starts(height, patch, stride):
         for x in starts(width, patch, stride):

@@ -1,157 +1,211 @@
-"""Photos in: finding the files, and decoding one within limits into RGB pixels."""
+"""Photos in: finding the files, and reading one within limits into RGB pixels."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
-import io
-import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
 
 from degflow_pipe import files
+from degflow_pipe.decoding.decode import (
+    BYTES_A_PIXEL,
+    FORMATS,
+    HEIF,
+    MAX_PIXELS,
+    decode,
+    picture_size,
+)
 from degflow_pipe.errors import FileError, PhotoError, UsageError
+from degflow_pipe.text import printable
+
+__all__ = [
+    "EXTENSIONS",
+    "FORMATS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Photo",
+    "PhotoFile",
+    "check_max_pixels",
+    "decode",
+    "decode_photo",
+    "decoded_bytes",
+    "file_digest",
+    "find_photos",
+    "picture_size",
+    "read_file",
+    "read_photo",
+]
 
 EXTENSIONS = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"},
+    {
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".dib"),
+        *(".avif", *((".heic", ".heif", ".hif") if HEIF else ())),
+    },
 )
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-MAX_PIXELS = 150_000_000
-"""More pixels than nearly any camera's photo: beyond it a file is taken for a bomb."""
 MAX_BYTES = 2 * 1024**3
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation to what puts the picture upright; read here because a re-encoding of the EXIF,
-as ImageOps.exif_transpose does it, fails on odd metadata."""
+_BLOCK = 1024**2
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo: pixels (H, W, 3) uint8 RGB, and the SHA-256 of the file in hex."""
+    """A decoded photo.
+
+    pixels: (H, W, 3) uint8 RGB in sRGB. sha256: of the file, in hex. colour: `sRGB`, or what its
+    colours were converted from, or why they were taken for sRGB.
+    """
 
     pixels: np.ndarray
     sha256: str
+    colour: str = "sRGB"
 
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """Where a photo is, and the name it has in every output: its path below the folder given."""
+    """Where a photo is, and the name it has in every output: its path below the folder given.
+
+    The name is valid text: bytes that are no UTF-8 and control characters are escaped.
+    """
 
     path: Path
     name: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
 
-def find_photos(sources: Iterable[str]) -> Iterator[PhotoFile]:
+
+def find_photos(
+    sources: Iterable[str], left_out: dict[str, int] | None = None
+) -> Iterator[PhotoFile]:
     """Files, folders (recursive) and globs to photo files, in the order given, folders sorted.
 
-    A file named outright is always yielded, whatever its ending. Raises UsageError where a source
-    names nothing.
+    A file named outright is always yielded, whatever its ending. left_out: takes the number of
+    files that are found and no photos, by ending. What of a glob is there as it is spelled, such as
+    a folder `set[1]`, is taken so. Raises UsageError where a source names nothing.
     """
     for source in sources:
         path = Path(source)
+        others: dict[str, int] = {}
         if files.is_folder(path):
-            found = _below(path)
+            found = _below(path, others)
         elif files.exists(path):
             found = iter([PhotoFile(path, path.name)])
         else:
-            found = _matches(source)
+            found = _matches(source, others)
         first = next(found, None)
         if first is None:
+            there = ", ".join(f"{n} of {ending}" for ending, n in sorted(others.items()))
             raise UsageError(
-                f"no photo ({', '.join(sorted(EXTENSIONS))}) at {source}: it must be a file, a "
-                f"folder or a glob"
+                f"no photo ({', '.join(sorted(EXTENSIONS))}) at {printable(source)}: it must be a "
+                f"file, a folder or a glob" + (f"; left out: {there}" if there else "")
             )
         yield first
         yield from found
+        if left_out is not None:
+            for ending, count in sorted(others.items()):
+                left_out[ending] = left_out.get(ending, 0) + count
 
 
-def _matches(pattern: str) -> Iterator[PhotoFile]:
-    for path in files.matches(pattern):
+def _matches(pattern: str, others: dict[str, int]) -> Iterator[PhotoFile]:
+    found = files.matches(_literal(pattern)) or files.matches(pattern.replace("[", "[[]"))
+    for path in found:
         if files.is_folder(path):
-            yield from _below(path)
-        elif path.suffix.lower() in EXTENSIONS:
+            yield from _below(path, others)
+        elif _is_photo(path, others):
             yield PhotoFile(path, path.name)
 
 
-def _below(folder: Path) -> Iterator[PhotoFile]:
+def _literal(pattern: str) -> str:
+    """The glob with those of its leading folders escaped that are there as they are spelled."""
+    done = Path()
+    parts = Path(pattern).parts
+    for i, part in enumerate(parts):
+        if not files.exists(done / part):
+            return str(Path(glob.escape(str(done)), *parts[i:]))
+        done = done / part
+    return glob.escape(pattern)
+
+
+def _below(folder: Path, others: dict[str, int]) -> Iterator[PhotoFile]:
     for path in files.walk(folder):
-        if path.suffix.lower() in EXTENSIONS:
+        if _is_photo(path, others):
             yield PhotoFile(path, path.relative_to(folder).as_posix())
 
 
-def read_photo(path: Path) -> Photo:
-    """Decode one photo: 8 or 16 bit, gray or colour, alpha dropped, turned as its EXIF says.
+def _is_photo(path: Path, others: dict[str, int]) -> bool:
+    """Whether its ending says so; counted by ending where not."""
+    ending = path.suffix.lower()
+    if ending in EXTENSIONS:
+        return True
+    shown = printable(ending) or "(none)"
+    others[shown] = others.get(shown, 0) + 1
+    return False
 
-    16-bit values are brought to 8 bits by their high byte; of several frames the first is taken.
-    Raises PhotoError naming the file and the reason: missing, unreadable, truncated, not of a known
-    format, or beyond MAX_PIXELS or MAX_BYTES.
+
+def check_max_pixels(pixels: int) -> None:
+    """Raises UsageError for a limit below one pixel."""
+    if pixels < 1:
+        raise UsageError(f"--max-pixels must be 1 at least, got {pixels}")
+
+
+def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read one photo: see `decoding.decode` for what becomes of it.
+
+    Raises PhotoError naming the file and the reason: missing, no regular file, unreadable, damaged,
+    of no known format or layout, or beyond max_pixels or MAX_BYTES.
     """
     data, sha256 = read_file(path)
-    return Photo(decode_photo(data, str(path)), sha256)
-
-
-def read_file(path: Path) -> tuple[bytes, str]:
-    """The bytes of a photo's file and their SHA-256 in hex. Raises PhotoError naming the file."""
-    try:
-        with files.reading(path) as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileError as error:
-        raise PhotoError(str(error)) from error
-    if len(data) > MAX_BYTES:
-        raise PhotoError(f"{path}: larger than the limit of {MAX_BYTES} bytes")
-    return data, hashlib.sha256(data).hexdigest()
+    decoded = decode(data, str(path), max_pixels)
+    return Photo(decoded.pixels, sha256, decoded.colour)
 
 
 def decode_photo(data: bytes, name: str) -> np.ndarray:
     """Decode the bytes of a photo to (H, W, 3) uint8 RGB; `name` is for the error message."""
+    return decode(data, name).pixels
+
+
+def read_file(path: Path) -> tuple[bytes, str]:
+    """The bytes of a photo's file and their SHA-256 in hex. Raises PhotoError naming the file."""
+    with _opened(path) as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise PhotoError(f"{printable(str(path))}: larger than the limit of {MAX_BYTES} bytes")
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a photo's file in hex, without holding it. Raises PhotoError naming the file."""
+    digest, read = hashlib.sha256(), 0
+    with _opened(path) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            read += len(block)
+            if read > MAX_BYTES:
+                raise PhotoError(
+                    f"{printable(str(path))}: larger than the limit of {MAX_BYTES} bytes"
+                )
+    return digest.hexdigest()
+
+
+def decoded_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> int:
+    """Memory in bytes that decoding a photo takes at most, by its header; 0 for no photo."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; pixels decide here
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise PhotoError(
-                        f"{name}: {width} x {height} pixels, more than the limit of {MAX_PIXELS}"
-                    )
-                image.load()
-                turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-                return _to_rgb(image if turn is None else image.transpose(turn))
+        height, width = picture_size(path)
     except PhotoError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise PhotoError(f"{name}: more than the limit of {MAX_PIXELS} pixels") from error
-    except UnidentifiedImageError as error:
-        raise PhotoError(f"{name}: not a {', '.join(FORMATS)} picture") from error
-    except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise PhotoError(f"{name}: damaged or truncated: {error}") from error
+        return 0
+    return BYTES_A_PIXEL * height * width if height * width <= max_pixels else 0
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Height and width in pixels, as stored, by the file's header alone. Raises PhotoError."""
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """An open regular file; raises PhotoError naming it."""
     try:
-        with warnings.catch_warnings(), files.reading(path) as file:
-            warnings.simplefilter("ignore")
-            with Image.open(file, formats=FORMATS) as image:
-                return image.height, image.width
-    except Exception as error:  # damaged files make Pillow raise nearly anything
-        raise PhotoError(f"{path}: no readable header: {error}") from error
-
-
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I") or image.mode == "F":
-        gray = np.asarray(image)
-        if gray.dtype.kind != "u" or gray.dtype.itemsize != 2:
-            raise ValueError(f"pixels of {gray.dtype} are not 8 or 16 bit")
-        return np.repeat((gray >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-    return np.array(image.convert("RGB"))
+        with files.reading(path) as file:
+            yield file
+    except (FileError, ValueError) as error:  # ValueError: a NUL in the name
+        raise PhotoError(printable(str(error))) from error

@@ -26,6 +26,9 @@ Workers = Annotated[int, typer.Option("--workers", help="Units of work at once; 
 Format = Annotated[str, typer.Option("--format", help="png, webp (lossless) or jpeg:QUALITY.")]
 Patch = Annotated[int, typer.Option("--patch", help="Side of a patch in pixels.")]
 Photos = Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")]
+MaxPixels = Annotated[
+    int, typer.Option("--max-pixels", help="A photo of more pixels is skipped, unread.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 TGrid = Annotated[
     Optional[str],  # noqa: UP045  (typer reads it at run time)
@@ -51,5 +54,6 @@ Overwrite = Annotated[
 ]
 
 CHECKPOINT = defaults.CHECKPOINT
+MAX_PIXELS = defaults.MAX_PIXELS
 STORE = Path(defaults.STORE)
 SHARDS = Path(defaults.OUT)

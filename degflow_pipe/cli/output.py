@@ -22,6 +22,8 @@ from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
+from degflow_pipe.text import printable
+
 WIDTH = 160
 """Columns that a wide table takes at least, also where the output is no terminal."""
 LOG_EVERY = 10.0
@@ -42,7 +44,7 @@ class _Bar:
         self._progress.advance(self._number, count)
 
     def note(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._progress.console.print(_text(text), highlight=False)
 
 
 class _Lines:
@@ -69,7 +71,7 @@ class _Lines:
         self.note(text + ")")
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 class TerminalProgress:
@@ -84,14 +86,16 @@ class TerminalProgress:
             lines.line()
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console) as progress:
-            yield _Bar(progress, progress.add_task(name, total=total, completed=int(done)))
+            yield _Bar(
+                progress, progress.add_task(printable(name), total=total, completed=int(done))
+            )
 
 
 def show(summary: dict[str, Any], as_json: bool, title: str = "") -> None:
@@ -99,11 +103,11 @@ def show(summary: dict[str, Any], as_json: bool, title: str = "") -> None:
     if as_json:
         print(json.dumps(summary, indent=1))
         return
-    table = Table(title=Text(title) if title else None, show_header=False, title_justify="left")
+    table = Table(title=_text(title) if title else None, show_header=False, title_justify="left")
     table.add_column("name", style="bold")
     table.add_column("value", overflow="fold")
     for name, value in _flat(summary):
-        table.add_row(Text(name), Text(value))
+        table.add_row(_text(name), _text(value))
     Console(soft_wrap=False).print(table)
 
 
@@ -118,14 +122,14 @@ def show_evaluation(result: dict[str, Any], as_json: bool, title: str) -> None:
         held_out = ", held out" if level["held_out"] else ""
         heading = f"{title}: {name}, t = {level['t']:.3f}{held_out}, {len(result['scenes'])} scenes"
         table = Table(
-            title=Text(heading), title_justify="left", caption="mean (spread) over scenes"
+            title=_text(heading), title_justify="left", caption="mean (spread) over scenes"
         )
         table.add_column("LR", style="bold", no_wrap=True)
         for figure in level["candidates"]["generated"]:
-            table.add_column(figure, justify="right", no_wrap=True)
+            table.add_column(_text(figure), justify="right", no_wrap=True)
         for candidate, figures in level["candidates"].items():
             cells = [f"{f['mean']:.4g} ({f['std']:.2g})" for f in figures.values()]
-            table.add_row(Text(candidate), *cells)
+            table.add_row(_text(candidate), *cells)
         console.print(table)
         console.print(_bands(name, level))
         to_hr = {k: v for k, v in level.items() if k.startswith("psnr_to_hr ")}
@@ -157,7 +161,7 @@ def show_evaluation(result: dict[str, Any], as_json: bool, title: str) -> None:
 def _bands(name: str, level: dict[str, Any]) -> Table:
     """Power and coherence with HR by spatial frequency, real beside generated."""
     table = Table(
-        title=Text(f"{name}: bands of frequency, cycles a pixel, green channel"),
+        title=_text(f"{name}: bands of frequency, cycles a pixel, green channel"),
         title_justify="left",
         caption="power in grey levels squared; coherence with HR",
     )
@@ -166,7 +170,7 @@ def _bands(name: str, level: dict[str, Any]) -> Table:
         table.add_column(f"{centre:g}", justify="right", no_wrap=True)
     for key in sorted(level):
         if key.startswith(("power ", "coherence ")):
-            table.add_row(key, *(f"{value:.3g}" for value in level[key]))
+            table.add_row(_text(key), *(f"{value:.3g}" for value in level[key]))
     return table
 
 
@@ -216,13 +220,13 @@ def _show_residual(console: Console, level: str, found: dict[str, Any]) -> None:
 def _number_table(
     console: Console, title: str, caption: str, columns: list[Any], rows: dict[str, list[Any]]
 ) -> None:
-    table = Table(title=Text(title), title_justify="left", caption=caption)
+    table = Table(title=_text(title), title_justify="left", caption=caption)
     table.add_column("", style="bold", no_wrap=True)
     for column in columns:
         name = column if isinstance(column, str) else f"{column:g}"
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(_text(name), justify="right", no_wrap=True)
     for name, values in rows.items():
-        table.add_row(Text(name), *("-" if v is None else f"{v:.3g}" for v in values))
+        table.add_row(_text(name), *("-" if v is None else f"{v:.3g}" for v in values))
     console.print(table)
 
 
@@ -244,7 +248,7 @@ def _show_sources(heading: str, result: dict[str, Any]) -> None:
     console = Console()
     console = Console(width=max(console.width, WIDTH))
     caption = "mean (spread) over seeds; *: the best of its source by PSNR"
-    table = Table(title=Text(heading), title_justify="left", caption=caption)
+    table = Table(title=_text(heading), title_justify="left", caption=caption)
     table.add_column("source", style="bold", no_wrap=True)
     table.add_column("added noise", justify="right")
     figures = list(result["rows"][0]["mean"])
@@ -258,7 +262,7 @@ def _show_sources(heading: str, result: dict[str, Any]) -> None:
         shares = [row["recovered"].get(figure) for figure in judged]
         cells += ["-" if share is None else f"{100 * share:.0f}%" for share in shares]
         best = result.get("best", {}).get(row["source"]) == row["added_noise"]
-        table.add_row(row["source"], f"{row['added_noise']:g}{' *' if best else ''}", *cells)
+        table.add_row(_text(row["source"]), f"{row['added_noise']:g}{' *' if best else ''}", *cells)
     console.print(table)
 
 
@@ -281,8 +285,13 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
+def _text(text: str) -> Text:
+    """What a user or a file named, without tags of Rich and without control characters."""
+    return Text(printable(text))
+
+
 def complain(message: str) -> None:
     """One line on standard error."""
     Console(stderr=True, soft_wrap=True).print(
-        Text.assemble(("error: ", "bold red"), message), highlight=False
+        Text.assemble(("error: ", "bold red"), printable(message)), highlight=False
     )

@@ -48,7 +48,8 @@ def ingest(
         Optional[int],  # noqa: UP045
         typer.Option(
             help="Pixels from patch to patch, the patch by default; the last of a row or column is "
-            "pulled in to the border."
+            "pulled in to the border, and left out where it would be less than a quarter of the "
+            "stride (or of the patch) from the one before."
         ),
     ] = None,
     min_detail: Annotated[
@@ -59,6 +60,7 @@ def ingest(
         ),
     ] = defaults.MIN_DETAIL,
     strict: Annotated[bool, typer.Option("--strict", help="A bad photo is an error.")] = False,
+    max_pixels: o.MaxPixels = o.MAX_PIXELS,
     replace: Annotated[
         bool,
         typer.Option("--replace", help="Drop the photo of the same name that the store holds."),
@@ -80,6 +82,7 @@ def ingest(
         stride=stride,
         min_detail=min_detail,
         strict=strict,
+        max_pixels=max_pixels,
         replace=replace,
         batch=batch,
         workers=workers,
@@ -284,6 +287,7 @@ def degrade(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace LR that was made with other settings.")
     ] = False,
+    max_pixels: o.MaxPixels = o.MAX_PIXELS,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
@@ -304,6 +308,7 @@ def degrade(
         seed=seed,
         picture_format=format,
         overwrite=overwrite,
+        max_pixels=max_pixels,
         workers=workers,
         progress=TerminalProgress(),
     )

@@ -20,18 +20,21 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from degflow_pipe import files, folders
-from degflow_pipe.engine import Engine, check_workers, in_order
+from degflow_pipe.engine import Engine, Room, check_workers, in_order
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.levels import parse_numbers
-from degflow_pipe.photos import PhotoFile, find_photos, read_file, read_photo
+from degflow_pipe.photos import PhotoFile, decoded_bytes, file_digest, find_photos, read_photo
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.simulation.camera import MIN_SENSOR, VERSION, ZoomCamera, check_scale
+from degflow_pipe.text import printable
 
 SOFTWARE = "degflow-pipe simulate"
 SETTINGS = "simulation.json"
 README = "README.md"
 MARKS = ".degflow"
 """Folder in the output with a mark for each photo."""
+COPIES = 8
+"""Times the memory of decoding a photo that simulating takes: its light is computed in floats."""
 KIND = "simulation"
 """Of the folder, for `folders.one_writer`."""
 LAYOUTS = ("realsr-v2", "interflow")
@@ -150,15 +153,20 @@ def simulate(
     settings = settings or SimulationSettings()
     workers = check_workers(workers)
     inside = out.resolve()
-    found = [f for f in find_photos(photos) if not f.path.resolve().is_relative_to(inside)]
+    left_out: dict[str, int] = {}
+    every = find_photos(photos, left_out)
+    found = [f for f in every if not f.path.resolve().is_relative_to(inside)]
     if not found:
         raise UsageError(f"no photo but those below {out}, which this command writes: give others")
     with folders.one_writer(out, KIND):
         sources = list(_sources(found, workers))
         _claim(out, settings, sources)
 
+        room = Room()
+
         def work(source: _Source) -> _Made:
-            return _simulate_photo(source, out, settings, len(sources))
+            with room.of(COPIES * decoded_bytes(source.file.path)):
+                return _simulate_photo(source, out, settings, len(sources))
 
         made = []
         with (progress or Silent()).task("simulate", len(sources)) as task:
@@ -176,7 +184,7 @@ def simulate(
         test = sum(settings.split(done.source.number) == "Test" for done in used)
         files.write_text(out / README, _readme(settings, len(used) - test, test))
     return {
-        "out": str(out),
+        "out": printable(str(out)),
         "software": SOFTWARE,
         "simulated": True,
         "camera": settings.camera,
@@ -187,6 +195,7 @@ def simulate(
         "written": sum(done.written for done in used),
         "kept": sum(done.kept for done in used),
         "skipped": skipped,
+        "left_out": left_out,
     }
 
 
@@ -195,7 +204,7 @@ def _sources(found: list[PhotoFile], workers: int) -> Iterator[_Source]:
 
     def look(file: PhotoFile) -> tuple[str, str]:
         try:
-            return read_file(file.path)[1], ""
+            return file_digest(file.path), ""
         except PhotoError as error:
             return "", str(error)
 
@@ -204,7 +213,7 @@ def _sources(found: list[PhotoFile], workers: int) -> Iterator[_Source]:
     for number, (file, (sha256, problem)) in enumerate(zip(found, looks, strict=True), 1):
         if sha256 and first.setdefault(sha256, file) is not file:
             # One photo in both Train and Test would spoil every figure of the test.
-            problem = f"{file.path}: the same file as {first[sha256].path}"
+            problem = printable(f"{file.path}: the same file as {first[sha256].path}")
         yield _Source(file, number, sha256, problem)
 
 
@@ -281,7 +290,8 @@ def _check_size(photo: np.ndarray, s: float, path: Path) -> None:
     height, width = photo.shape[:2]
     least = math.ceil(MIN_SENSOR * s)
     if min(height, width) < least:
-        raise PhotoError(f"{path}: {width} x {height} pixels, scale {s:g} needs {least} on a side")
+        shown = printable(str(path))
+        raise PhotoError(f"{shown}: {width} x {height} pixels, scale {s:g} needs {least} on a side")
 
 
 def _write_png(path: Path, picture: np.ndarray, description: str) -> None:

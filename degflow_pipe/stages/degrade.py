@@ -5,23 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from errno import ENAMETOOLONG
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from degflow_pipe import files, folders
+from degflow_pipe import defaults, files, folders
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.noise import NoiseModel, noise_rng
-from degflow_pipe.photos import PhotoFile, find_photos, read_photo
+from degflow_pipe.photos import PhotoFile, check_max_pixels, find_photos, read_photo
 from degflow_pipe.pictures import greyed, is_grey, to_tensor
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.stages.common import checkpoint_id, one_thread_each
+from degflow_pipe.text import printable
 from degflow_pipe.tiles import Span, spans
 
 KIND = "set of LR"
@@ -34,7 +36,11 @@ MARKS = ".degflow"
 
 @dataclass
 class DegradeSummary:
-    """What a degrade did. pictures: LR made now; known: photos whose LR was there already."""
+    """What a degrade did. pictures: LR made now; known: photos whose LR was there already.
+
+    left_out: files that are no photos, by ending. colours: photos whose colours were not plain
+    sRGB, by what was done.
+    """
 
     out: str
     t: list[float]
@@ -44,6 +50,8 @@ class DegradeSummary:
     pictures: int = 0
     known: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    colours: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,20 +68,22 @@ def degrade(
     seed: int = 0,
     picture_format: str = "png",
     overwrite: bool = False,
+    max_pixels: int = defaults.MAX_PIXELS,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> DegradeSummary:
     """Write the LR of whole photos at every level of the grid, as large as the photo.
 
     photos: files, folders and globs. names: of the levels in the files' names, `t0500` and so on by
-    default: PHOTO_t0500.png. noise, seed: see `DegFlow.degrade`. workers: tiles at once, 0 for
-    one a core; a GPU computes one of them. A photo whose LR is complete is left as it is; memory
-    grows with the largest photo, not with the number of levels or photos.
+    default: PHOTO_t0500.png. noise, seed: see `DegFlow.degrade`. workers: tiles at once, 0 for one
+    a core; a GPU computes one of them. max_pixels: a photo of more is not read. A photo whose LR is
+    complete is left as it is; memory grows with the largest photo, not with the number of levels or
+    photos.
 
-    Photos below `out` are left out: they may be LR of an earlier run. A photo that cannot be read
-    is skipped and named. Raises UsageError for two photos of one output name or where all of them
-    lie below `out`, FileError for files in the way that are not this photo's LR of these settings,
-    PhotoError where no photo is left.
+    Photos below `out` are left out: they may be LR of an earlier run. A photo that cannot be read,
+    or whose name leaves no room for what is added to it, is skipped and named. Raises UsageError
+    for two photos of one output name or where all of them lie below `out`, FileError for files in
+    the way that are not this photo's LR of these settings, PhotoError where no photo is left.
     """
     at_once = check_workers(workers)
     noise_model = model.noise_model(noise)
@@ -81,9 +91,12 @@ def degrade(
     names = names or [level.name for level in grid.levels]
     if len(names) != len(grid):
         raise UsageError(f"two of the scales stand for the same level: {', '.join(names)}")
-    found = _photos(photos, out)
+    check_max_pixels(max_pixels)
+    left_out: dict[str, int] = {}
+    found = _photos(photos, out, left_out)
     carried = "none" if noise_model is None else "calibrated"
-    summary = DegradeSummary(str(out), grid.t, carried, model.precision)
+    summary = DegradeSummary(printable(str(out)), grid.t, carried, model.precision)
+    summary.left_out = left_out
     key = {
         "checkpoint": checkpoint_id(model),
         "levels": dict(zip(names, grid.t, strict=True)),
@@ -95,7 +108,8 @@ def degrade(
     with folders.one_writer(out, KIND), one_thread_each(model):
         for file in found:
             try:
-                photo = read_photo(file.path)
+                check_room(_Outputs(out, _stem(file), key).every(), file)
+                photo = read_photo(file.path, max_pixels)
             except PhotoError as error:
                 summary.skipped[file.name] = str(error)
                 continue
@@ -115,16 +129,31 @@ def degrade(
                     summary.pictures += 1
             outputs.finish()
             summary.photos += 1
+            if photo.colour != "sRGB":
+                summary.colours[photo.colour] = summary.colours.get(photo.colour, 0) + 1
     if not summary.photos and not summary.known:
         reasons = "; ".join(list(summary.skipped.values())[:3])
         raise PhotoError(f"none of {len(found)} photos could be used: {reasons}")
     return summary
 
 
-def _photos(sources: list[str], out: Path) -> list[PhotoFile]:
+def check_room(paths: list[Path], file: PhotoFile) -> None:
+    """Raises PhotoError where a file system has no names so long as what a photo is written to."""
+    for path in paths:
+        try:
+            files.exists(path.with_name(path.name + files.PART))
+        except FileError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == ENAMETOOLONG:
+                raise PhotoError(
+                    f"{file.name}: its name is too long for what is added to it: shorten it"
+                ) from error
+            raise
+
+
+def _photos(sources: list[str], out: Path, left_out: dict[str, int]) -> list[PhotoFile]:
     """Photos to degrade, each once; refused where two would be written under one name."""
     inside = out.resolve()
-    every = {file.path.resolve(): file for file in find_photos(sources)}
+    every = {file.path.resolve(): file for file in find_photos(sources, left_out)}
     found = {path: file for path, file in every.items() if inside not in path.parents}
     if not found:
         raise UsageError(f"all photos lie in the folder to write to, {out}: give another --out")
@@ -152,6 +181,9 @@ class _Outputs:
     def __init__(self, out: Path, stem: str, made: dict[str, Any]) -> None:
         self.out, self.stem, self.made = out, stem, made
         self.mark = out / MARKS / f"{stem}.json"
+
+    def every(self) -> list[Path]:
+        return [*self.paths(), self.mark]
 
     def paths(self, made: dict[str, Any] | None = None) -> list[Path]:
         """Where the levels are written, of these settings or of those of another mark."""

@@ -22,7 +22,15 @@ from degflow_pipe.degflow import DegFlow
 from degflow_pipe.engine import Engine, check_workers, in_order
 from degflow_pipe.errors import PhotoError, StoreError, UsageError
 from degflow_pipe.patches import Patch, check_grid, check_size, crop_patches
-from degflow_pipe.photos import Photo, PhotoFile, decode_photo, find_photos, read_file
+from degflow_pipe.photos import (
+    Photo,
+    PhotoFile,
+    check_max_pixels,
+    decode,
+    decoded_bytes,
+    find_photos,
+    read_file,
+)
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.stages.common import Batches, checkpoint_id, one_thread_each
@@ -30,6 +38,7 @@ from degflow_pipe.stages.remove import drop_photos, finish_move
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store, StoreSettings
 from degflow_pipe.store.records import Ledger, photo_key
 from degflow_pipe.store.store import DESCRIPTION, KIND
+from degflow_pipe.text import printable
 
 NOT_DECODED = np.empty((0, 0, 3), np.uint8)
 
@@ -40,8 +49,9 @@ class IngestSummary:
 
     other_settings: those of the known ones that were cropped with another stride or min_detail, and
     stay so. replaced: photos that went because others of their names came. lacking: photos and
-    units of earlier ingests that are not whole. batch: patches encoded at once, the least where a
-    GPU's memory did not do for what was asked.
+    units of earlier ingests that are not whole. left_out: files that are no photos, by ending.
+    colours: new photos whose colours were not plain sRGB, by what was done. batch: patches encoded
+    at once, the least where a GPU's memory did not do for what was asked.
     """
 
     store: str
@@ -54,6 +64,8 @@ class IngestSummary:
     replaced: int = 0
     lacking: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    colours: dict[str, int] = field(default_factory=dict)
     patches_in_store: int = 0
     batch: int = 1
 
@@ -80,6 +92,7 @@ def ingest(
     stride: int | None = None,
     min_detail: float = defaults.MIN_DETAIL,
     strict: bool = False,
+    max_pixels: int = defaults.MAX_PIXELS,
     replace: bool = False,
     batch: int = defaults.BATCH,
     workers: int = 0,
@@ -90,7 +103,8 @@ def ingest(
 
     photos: files, folders and globs. patch, stride: in pixels (stride: the patch by default).
     min_detail: patches with less (see `patches.Patch.detail`) and repeated ones are dropped; 0
-    keeps all. strict: a photo that cannot be used is an error, not a skip. replace: where the store
+    keeps all. strict: a photo that cannot be used is an error, not a skip. max_pixels: a
+    photo of more is not read. replace: where the store
     holds another photo of the same name, that one goes; else both stay. batch: patches encoded at
     once on a GPU. workers: 0 for one a core. A photo that is in the store already, by the hash of
     its file, is left as it is.
@@ -104,11 +118,14 @@ def ingest(
         raise UsageError(f"--min-detail must be 0 or more, got {min_detail}")
     batches = Batches(model, batch)
     workers = check_workers(workers)
-    found = list(find_photos(photos))
+    check_max_pixels(max_pixels)
+    left_out: dict[str, int] = {}
+    found = list(find_photos(photos, left_out))
     with folders.one_writer(store, KIND), one_thread_each(model):
         target = _open(store, patch, model)
         finish_move(target)
-        stream = _Stream(target, patch, stride, min_detail, strict, workers)
+        stream = _Stream(target, patch, stride, min_detail, strict, workers, max_pixels)
+        stream.summary.left_out = left_out
         target.write_ledger(Ledger(False, stream.ledger))
 
         def work(unit: PatchUnit) -> PatchUnit:
@@ -213,10 +230,12 @@ class _Stream:
         min_detail: float,
         strict: bool,
         readers: int,
+        max_pixels: int,
     ) -> None:
         self.store, self.patch, self.stride = store, patch, stride
         self.min_detail, self.strict, self.readers = min_detail, strict, readers
-        self.summary = IngestSummary(store=str(store.path))
+        self.max_pixels = max_pixels
+        self.summary = IngestSummary(store=printable(str(store.path)))
         self.seen: set[str] = set()
         self.ingested: set[str] = set()
         self.finished: dict[str, PhotoRecord] = {}
@@ -253,7 +272,7 @@ class _Stream:
     def units(self, found: list[PhotoFile], task: Task) -> Iterator[PatchUnit]:
         """Units in order. A full one waits for the next patch, to take in the photos it ends."""
         unit = PatchUnit(next(self.free))
-        photos = in_order(self._read, found, self.readers)
+        photos = in_order(self._read, found, self.readers, cost=self._bytes)
         for file, photo in zip(found, photos, strict=True):
             if isinstance(photo, PhotoError):
                 if self.strict:
@@ -281,6 +300,9 @@ class _Stream:
                 self.known.add(photo.sha256)
                 self.ledger[photo_key(photo.sha256)] = counts.kept
                 self.ingested.add(file.name)
+                if photo.colour != "sRGB":
+                    colours = self.summary.colours
+                    colours[photo.colour] = colours.get(photo.colour, 0) + 1
                 self._count(counts)
             task.advance()
         if unit.records:
@@ -321,11 +343,14 @@ class _Stream:
             data, sha256 = read_file(file.path)
             if sha256 in self.in_store:
                 return Photo(NOT_DECODED, sha256)
-            pixels = decode_photo(data, str(file.path))
-            check_size(pixels, self.patch, str(file.path))
+            decoded = decode(data, str(file.path), self.max_pixels)
+            check_size(decoded.pixels, self.patch, printable(str(file.path)))
         except PhotoError as error:
             return error
-        return Photo(pixels, sha256)
+        return Photo(decoded.pixels, sha256, decoded.colour)
+
+    def _bytes(self, file: PhotoFile) -> int:
+        return decoded_bytes(file.path, self.max_pixels)
 
     def _kept(
         self, file: PhotoFile, photo: Photo, before: PhotoRecord | None, counts: _Counts

@@ -26,6 +26,7 @@ class IngestSettings:
     stride: int | None = None
     min_detail: float = defaults.MIN_DETAIL
     strict: bool = False
+    max_pixels: int = defaults.MAX_PIXELS
 
 
 KEEP = ("none", "latents", "levels")

@@ -64,6 +64,7 @@ def run(
         stride=recipe.ingest.stride,
         min_detail=recipe.ingest.min_detail,
         strict=recipe.ingest.strict,
+        max_pixels=recipe.ingest.max_pixels,
         batch=batch,
         workers=workers,
         progress=progress,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from degflow_pipe.engine import check_workers, default_workers, in_order
+from degflow_pipe.engine import Room, check_workers, default_workers, in_order
 from degflow_pipe.errors import UsageError
 
 
@@ -96,3 +96,43 @@ def test_0_workers_is_one_a_core() -> None:
     assert check_workers(3) == 3
     with pytest.raises(UsageError, match="--workers must be 0"):
         check_workers(-1)
+
+
+@pytest.mark.parametrize("workers", [1, 3, 12])
+@pytest.mark.parametrize("budget", [1, 10, 25])
+def test_units_in_flight_keep_within_the_budget_unless_one_is_alone(
+    workers: int, budget: int
+) -> None:
+    lock = threading.Lock()
+    now, most = [], []
+
+    def work(size: int) -> int:
+        with lock:
+            now.append(size)
+            most.append((len(now), sum(now)))
+        time.sleep(0.001)
+        with lock:
+            now.remove(size)
+        return size
+
+    sizes = [5, 10, 3, 40, 2, 2, 2, 9, 30, 1] * 3
+    assert list(in_order(work, sizes, workers, cost=lambda size: size, budget=budget)) == sizes
+    assert all(count == 1 or total <= budget for count, total in most)
+
+
+def test_room_is_shared_and_what_is_larger_goes_alone() -> None:
+    room, lock = Room(10), threading.Lock()
+    now, most = [], []
+
+    def work(size: int) -> None:
+        with room.of(size):
+            with lock:
+                now.append(size)
+                most.append((len(now), sum(now)))
+            time.sleep(0.001)
+            with lock:
+                now.remove(size)
+
+    list(in_order(work, [4, 6, 25, 3, 3, 3, 9, 12, 1], 6))
+    assert len(most) == 9
+    assert all(count == 1 or total <= 10 for count, total in most)

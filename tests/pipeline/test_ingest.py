@@ -79,6 +79,8 @@ def test_every_patch_is_there_with_where_it_came_from_and_its_latent(
         "replaced": 0,
         "lacking": 0,
         "skipped": {},
+        "left_out": {},
+        "colours": {},
         "patches_in_store": 27,
         "batch": 1,
     }

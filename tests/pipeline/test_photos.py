@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -10,12 +12,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from skimage import data
 
 from degflow_pipe import photos
 from degflow_pipe.errors import PhotoError, UsageError
-from degflow_pipe.photos import find_photos, read_photo
+from degflow_pipe.photos import (
+    decoded_bytes,
+    file_digest,
+    find_photos,
+    picture_size,
+    read_photo,
+)
+from degflow_pipe.text import printable
 
 RGB = np.ascontiguousarray(data.astronaut()[100:160, 180:260])
 """80 x 60 pixels of a real photo."""
@@ -199,7 +210,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path, content: bytes) -
 
 def test_a_picture_of_another_format_is_refused(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "anim.gif")
-    with pytest.raises(PhotoError, match=r"anim\.gif: not a PNG, JPEG, WEBP, TIFF, BMP picture"):
+    with pytest.raises(PhotoError, match=r"anim\.gif: not a PNG, JPEG, WEBP, TIFF, BMP, AVIF"):
         read_photo(tmp_path / "anim.gif")
 
 
@@ -226,7 +237,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
-@pytest.mark.parametrize("width, height", [(16_000, 10_000), (100_000, 100_000)])
+@pytest.mark.parametrize("width, height", [(16_000, 14_000), (100_000, 100_000)])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(
     tmp_path: Path, width: int, height: int
 ) -> None:
@@ -234,7 +245,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(
     bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
     bomb += png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(bomb)
-    with pytest.raises(PhotoError, match=r"bomb\.png: .*more than the limit of 150000000"):
+    with pytest.raises(PhotoError, match=r"bomb\.png: .*more than the limit of 210000000"):
         read_photo(tmp_path / "bomb.png")
 
 
@@ -243,16 +254,51 @@ def test_the_limits_hold_to_the_pixel_and_the_byte(
 ) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(RGB).save(path)
-    monkeypatch.setattr(photos, "MAX_PIXELS", 80 * 60)
     monkeypatch.setattr(photos, "MAX_BYTES", path.stat().st_size)
-    assert read_photo(path).pixels.shape == (60, 80, 3)
+    assert read_photo(path, 80 * 60).pixels.shape == (60, 80, 3)
+    with pytest.raises(PhotoError, match=r"photo\.png: 80 x 60 pixels, .* raise --max-pixels"):
+        read_photo(path, 80 * 60 - 1)
     monkeypatch.setattr(photos, "MAX_BYTES", path.stat().st_size - 1)
     with pytest.raises(PhotoError, match=r"photo\.png: larger than the limit"):
         read_photo(path)
-    monkeypatch.setattr(photos, "MAX_PIXELS", 80 * 60 - 1)
-    monkeypatch.setattr(photos, "MAX_BYTES", path.stat().st_size)
-    with pytest.raises(PhotoError, match=r"photo\.png: 80 x 60 pixels, more than the limit of"):
-        read_photo(path)
+    with pytest.raises(PhotoError, match=r"photo\.png: larger than the limit"):
+        file_digest(path)
+
+
+def test_pillows_own_limit_is_back_afterwards(tmp_path: Path) -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    Image.fromarray(RGB).save(tmp_path / "photo.png")
+    read_photo(tmp_path / "photo.png")
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("ending", ["avif", "heic"])
+def test_what_phones_write_is_read(tmp_path: Path, ending: str) -> None:
+    if ending == "heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    Image.fromarray(RGB).save(tmp_path / f"photo.{ending}", quality=90)
+    assert names(tmp_path) == [f"photo.{ending}"]
+    assert near(read_photo(tmp_path / f"photo.{ending}").pixels, RGB) < 6
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for found in find_photos([str(tmp_path)]):
+        for read in (read_photo, file_digest, picture_size):
+            with pytest.raises(PhotoError, match=found.name):
+                read(found.path)
+        assert decoded_bytes(found.path) == 0
+
+
+def test_a_header_tells_what_decoding_takes(tmp_path: Path) -> None:
+    Image.fromarray(RGB).save(tmp_path / "photo.png")
+    assert decoded_bytes(tmp_path / "photo.png") >= 4 * 80 * 60
+    assert decoded_bytes(tmp_path / "photo.png", 80 * 60 - 1) == 0
+    (tmp_path / "letter.png").write_bytes(b"no picture")
+    assert decoded_bytes(tmp_path / "letter.png") == 0
 
 
 @pytest.fixture
@@ -313,6 +359,62 @@ def test_a_source_that_names_no_photo_is_refused(tree: Path, source: str) -> Non
 def test_a_name_with_glob_characters_is_taken_as_the_file_it_is(tree: Path) -> None:
     (tree / "w[1].png").touch()
     assert names(tree / "w[1].png") == ["w[1].png"]
+
+
+def test_a_glob_below_a_folder_with_brackets_finds_its_photos(tmp_path: Path) -> None:
+    (tmp_path / "set[1]").mkdir()
+    for name in ("set[1]/a.png", "b[2].png", "b[2]c.png", "b2.jpg"):
+        (tmp_path / name).touch()
+    assert names(tmp_path / "set[1]" / "*.png") == ["a.png"]
+    assert names(tmp_path / "b[2]*.png") == ["b[2].png", "b[2]c.png"]
+    assert names(tmp_path / "b[0-9].jpg") == ["b2.jpg"]  # a glob where no name is so
+
+
+def test_endings_of_jpeg_are_known_and_the_rest_is_counted(tmp_path: Path) -> None:
+    for name in ("a.jfif", "b.JPE", "c.dib", "d.gif", "e.jp2", "e.JP2", "m/f.cr2", "notes"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    left_out: dict[str, int] = {}
+    found = [file.name for file in find_photos([str(tmp_path)], left_out)]
+    assert found == ["a.jfif", "b.JPE", "c.dib"]
+    assert left_out == {".gif": 1, ".jp2": 2, ".cr2": 1, "(none)": 1}
+    with pytest.raises(UsageError, match=r"no photo .*left out: 1 of \.cr2"):
+        names(tmp_path / "m")
+
+
+def test_names_are_text_that_can_be_shown_and_kept(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    kept = []
+    for name in (b"caf\xe9.png", "café.png".encode(), b"a\x1b[2J.png", b"[bold].png"):
+        try:
+            (Path(os.fsdecode(folder + b"/" + name))).touch()
+        except OSError:  # a file system that takes no such name
+            continue
+        kept.append(name)
+    found = {file.name for file in find_photos([str(tmp_path)])}
+    wanted = {
+        b"caf\xe9.png": "caf\\xe9.png",
+        "café.png".encode(): "café.png",
+        b"a\x1b[2J.png": "a\\x1b[2J.png",
+        b"[bold].png": "[bold].png",
+    }
+    assert found == {wanted[name] for name in kept}
+    json.dumps(sorted(found), ensure_ascii=False).encode()
+
+
+@given(st.text(st.characters()))
+def test_printable_text_is_utf_8_without_controls(text: str) -> None:
+    shown = printable(text)
+    shown.encode()
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\u2028" for c in shown)
+    assert printable(shown) == shown
+
+
+def test_an_error_names_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    with pytest.raises(PhotoError, match=r"caf\\xe9\.png") as caught:
+        read_photo(path)
+    str(caught.value).encode()
 
 
 def test_links_to_folders_are_followed_once(tree: Path) -> None:

@@ -1,0 +1,1 @@
+"""Bytes of a photo to RGB pixels: each kind of file is checked for damage, colours become sRGB."""

@@ -1,0 +1,21 @@
+"""What every check of a photo for damage needs."""
+
+from __future__ import annotations
+
+import re
+
+ZEROS = 64
+"""Zero bytes in a row that no coder writes: 512 bits of its most frequent symbol alone."""
+
+_RUN = re.compile(rb"\0{%d,}" % ZEROS)
+
+
+class Damage(ValueError):
+    """A photo whose pixels are not, or may not be, those that were written."""
+
+
+def refuse_zeros(data: bytes, what: str) -> None:
+    """Raises Damage for a run of zeros, a lost block of a disk, in entropy-coded data."""
+    if found := _RUN.search(data):
+        length = found.end() - found.start()
+        raise Damage(f"{length} zero bytes in a row in {what}, as where a block was lost")

@@ -1,0 +1,195 @@
+"""Decode one photo's bytes within limits: checked for damage, turned upright, in sRGB."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from degflow_pipe import defaults, files
+from degflow_pipe.decoding import avif, colour, jpeg, png, raw, seams, tiff, webp
+from degflow_pipe.decoding.damage import Damage
+from degflow_pipe.errors import PhotoError
+from degflow_pipe.text import printable
+
+HEIF = find_spec("pillow_heif") is not None
+"""Whether HEIC is read: the extra `heif` brings its decoder."""
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", *(("HEIF",) if HEIF else ()))
+MAX_PIXELS = defaults.MAX_PIXELS
+BYTES_A_PIXEL = 18
+"""Memory that decoding and the checks take: 17 were measured with a JPEG of 200 megapixels."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation to what puts the picture upright; read here because a re-encoding of the EXIF,
+as ImageOps.exif_transpose does it, fails on odd metadata."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """pixels: (H, W, 3) uint8 RGB in sRGB, upright. colour: what was done for that."""
+
+    pixels: np.ndarray
+    colour: str
+
+
+def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
+    """Decode the bytes of a photo; `name` is for the error message.
+
+    8 or 16 bit, gray or colour; alpha is dropped, 16-bit values are brought to 8 bits by their high
+    byte, of several frames the first is taken. Raises PhotoError for a photo that is damaged, of no
+    known format or layout, or beyond max_pixels.
+    """
+    name = printable(name)
+    try:
+        with _quiet():
+            slim = png.slim(data) if data.startswith(png.MARK) else png.Png(data)
+            with _opened(io.BytesIO(slim.data)) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise PhotoError(
+                        f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}: "
+                        f"raise --max-pixels if it is a photo"
+                    )
+                return _decoded(image, slim)
+    except PhotoError:
+        raise
+    except UnidentifiedImageError as error:
+        raise PhotoError(f"{name}: not a {', '.join(FORMATS)} picture") from error
+    except Damage as error:
+        raise PhotoError(f"{name}: damaged: {error}") from error
+    except Exception as error:  # damaged files make Pillow raise nearly anything
+        raise PhotoError(f"{name}: damaged or truncated: {printable(str(error))}") from error
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width in pixels, as stored, by the file's header alone. Raises PhotoError."""
+    name = printable(str(path))
+    try:
+        with _quiet(), files.reading(path) as file:
+            found = png.size(file.read(24))
+            if found is not None:
+                return found
+            file.seek(0)
+            with _opened(file) as image:
+                return image.height, image.width
+    except Exception as error:  # damaged files make Pillow raise nearly anything
+        raise PhotoError(f"{name}: no readable header: {printable(str(error))}") from error
+
+
+def _decoded(image: Image.Image, slim: png.Png) -> Decoded:
+    kind, data = image.format, slim.data
+    layout = tiff.check_layout(image) if kind == "TIFF" else None
+    if layout is not None:
+        tiff.check_segments(data, layout)
+    found = None
+    if kind in ("JPEG", "MPO"):
+        found = jpeg.parse(data)
+        jpeg.check(data, found)
+    elif kind == "WEBP":
+        webp.check(data)
+    image.load()
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    points = slim.cicp if kind == "PNG" else avif.points(data) if kind in ("AVIF", "HEIF") else None
+    plain = _plain(image)
+    stored = np.asarray(plain if plain.mode in ("RGB", "L") else plain.convert("RGB"))
+    _check_pixels(kind, data, stored, found, layout)
+    del stored
+    converted, told = colour.to_srgb(plain, slim.profile, points)
+    return Decoded(np.array(converted if turn is None else converted.transpose(turn)), told)
+
+
+def _check_pixels(
+    kind: str | None,
+    data: bytes,
+    stored: np.ndarray,
+    found: jpeg.Jpeg | None,
+    layout: tiff.Layout | None,
+) -> None:
+    """What only the pixels tell: (H, W) or (H, W, 3) uint8 as decoded, not turned."""
+    pixels = stored if stored.ndim == 3 else np.repeat(stored[:, :, None], 3, axis=2)
+    if found is not None:
+        jpeg.check_zeros(data, found, pixels)
+        seams.check(pixels, found.unit, jpeg.halved(found), found.tables())
+    elif layout is not None and layout.compression == 7:
+        tiff.check_seams(data, layout, pixels)
+    elif kind == "BMP" or (layout is not None and layout.compression == 1):
+        raw.check(stored if stored.ndim == 3 else stored[:, :, None])
+    elif kind == "WEBP":
+        webp.check_pixels(data, pixels)
+    elif kind == "AVIF":
+        avif.check(data, pixels)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """A picture of mode RGB, L or CMYK: alpha and palettes are gone, 16-bit values are 8-bit.
+
+    What tells of colours stays with it.
+    """
+    if image.mode in ("RGB", "L", "CMYK"):
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        gray = np.asarray(image)
+        if gray.dtype.kind != "u" or gray.dtype.itemsize != 2:
+            raise ValueError(f"pixels of {gray.dtype} are not 8 or 16 bit")
+        made = Image.fromarray((gray >> 8).astype(np.uint8))
+    elif image.mode in ("1", "LA", "La"):
+        made = image.convert("L")
+    elif image.mode in ("P", "PA", "RGBA", "RGBX", "RGBa", "YCbCr"):
+        made = image.convert("RGB")
+    else:
+        raise ValueError(f"colours of the kind {image.mode} are not read")
+    made.info = image.info
+    made.format = image.format
+    return made
+
+
+@contextmanager
+def _opened(file: io.BufferedIOBase) -> Iterator[Image.Image]:
+    if HEIF:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    with Image.open(file, formats=FORMATS) as image:  # type: ignore[arg-type]
+        yield image
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Pillow without warnings of odd metadata, and without its own limit of pixels for ours.
+
+    The limit is of the whole process, so the last one out puts it back.
+    """
+    global _inside, _limit
+    with _lock:
+        if not _inside:
+            _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _inside += 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                Image.MAX_IMAGE_PIXELS = _limit
+
+
+_lock, _inside = threading.Lock(), 0
+_limit: int | None = None
