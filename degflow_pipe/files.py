@@ -265,13 +265,19 @@ def read_summed(path: Path, limit: int = TEXT_LIMIT) -> dict[str, Any]:
         value = parse_json(data)
         if not isinstance(value, dict) or SUM not in value:
             raise ValueError("no sum in it")
-        said = value.pop(SUM)
-        # By its bytes too: blanks and escapes can be written in more than one way.
-        if said != _sum_of(value) or data != json_text({**value, SUM: said}).encode():
+        if not fits_sum(data, value):
             raise ValueError("it differs from its own sum")
     except ValueError as error:
         raise FileError(f"{path} is damaged: {error}") from error
+    del value[SUM]
     return value
+
+
+def fits_sum(data: bytes, value: dict[str, Any]) -> bool:
+    """Whether the bytes, whose value this is, sum included, are what `write_summed` wrote."""
+    rest = {key: item for key, item in value.items() if key != SUM}
+    # By its bytes too: blanks and escapes can be written in more than one way.
+    return value[SUM] == _sum_of(rest) and data == json_text(value).encode()
 
 
 def _sum_of(value: dict[str, Any]) -> str:
@@ -282,8 +288,7 @@ def append_line(path: Path, text: str) -> None:
     """One line at the end of a log."""
     with named(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        opened = path.open("a", encoding="utf-8", opener=_to_append)
-        with opened as file:
+        with open(path, "a", encoding="utf-8", opener=_to_append) as file:
             file.write(text + "\n")
 
 

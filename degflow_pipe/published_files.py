@@ -23,7 +23,6 @@ from torch import Tensor
 from degflow_pipe import files
 from degflow_pipe.checkpoint import (
     CONFIG,
-    WEIGHTS,
     CheckpointInfo,
     find_checkpoint,
     read_info,
@@ -34,6 +33,7 @@ from degflow_pipe.errors import CheckpointError, UsageError
 from degflow_pipe.model import published
 from degflow_pipe.model.config import PRESETS, ModelConfig
 from degflow_pipe.model.published import StateDict
+from degflow_pipe.weights import first_few
 
 NAME = "published"
 S_MAX = 4.0
@@ -118,9 +118,6 @@ def export_published(
         if files.exists(path) and not overwrite:
             raise UsageError(f"{path} is there already: give another name, or --overwrite")
     weights = read_weights(folder, info)
-    wrong = published.misfits(weights, published.our_shapes(info.model))
-    if wrong:
-        raise CheckpointError(f"{folder / WEIGHTS} does not fit {CONFIG}: {_first(wrong)}")
     keys = published.part_keys(info.model)
     theirs: dict[str, dict[str, Any]] = {
         kind: {part: published.to_theirs(weights, keys[part]) for part in parts}
@@ -225,7 +222,7 @@ def _entries(path: Path, kind: str, loaded: Any) -> dict[str, Any]:
     wrong = [f"{name} is missing" for name in needed if name not in entries]
     wrong += [f"{name} is unexpected" for name in entries if name not in allowed]
     if wrong:
-        raise _refusal(path, f"{_first(wrong)}; expected {', '.join(allowed)}")
+        raise _refusal(path, f"{first_few(wrong)}; expected {', '.join(allowed)}")
     return entries
 
 
@@ -237,7 +234,7 @@ def _state_dict(state: Any, file_size: int) -> StateDict:
     items = {_name(key): value for key, value in dict.items(state)}
     wrong = [f"{key} is {fault}" for key, value in items.items() if (fault := _fault(key, value))]
     if wrong:
-        raise CheckpointError(_first(wrong))
+        raise CheckpointError(first_few(wrong))
     tensors = published.without_compiled({k: Tensor.detach(v) for k, v in items.items()})
     # A view may repeat a few bytes, and so be far larger than its file.
     claimed = sum(value.numel() * value.element_size() for value in tensors.values())
@@ -245,7 +242,7 @@ def _state_dict(state: Any, file_size: int) -> StateDict:
         raise CheckpointError(f"its tensors claim {claimed} bytes, more than the whole file has")
     wrong = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
     if wrong:
-        raise CheckpointError(f"NaN or infinite values, numbers expected: {_first(wrong)}")
+        raise CheckpointError(f"NaN or infinite values, numbers expected: {first_few(wrong)}")
     return tensors
 
 
@@ -293,19 +290,13 @@ def _to_ours(
             expected = published.their_shapes(keys[part], shapes)
             if part == "model" and published.SIGMAS in found:
                 expected[published.SIGMAS] = published.SIGMAS_SHAPE
-            misfits = published.misfits(found, expected)
+            misfits = published.misfits(published.shapes_of(found), expected)
             wrong += [f"{part}.{text}" for text in misfits]
             if not misfits:
                 ours |= published.to_ours(found, keys[part])
         if wrong:
-            raise _refusal(paths[kind], f"({sizes[kind]}) {_first(wrong)}")
+            raise _refusal(paths[kind], f"({sizes[kind]}) {first_few(wrong)}")
     return config, {key: value.to(torch.float32) for key, value in ours.items()}
-
-
-def _first(wrong: list[str], count: int = 3) -> str:
-    """The first few, and how many there are."""
-    more = f"; and {len(wrong) - count} more" if len(wrong) > count else ""
-    return "; ".join(wrong[:count]) + more
 
 
 def _numbers(values: Any) -> dict[str, float]:
