@@ -18,7 +18,7 @@ from degflow_pipe.errors import CheckpointError
 from degflow_pipe.model.config import SolverConfig
 
 MOST_STEPS = 2000
-"""Of an adaptive solver from one level to the next; the published velocity takes some 20."""
+"""Of an adaptive solver from one level to the next; more would never end."""
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
