@@ -178,6 +178,14 @@ def read_info(folder: Path) -> CheckpointInfo:
         raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
+def check_name(name: str, where: str) -> None:
+    """Raises UsageError for what is no name of a checkpoint or a level."""
+    if not 1 <= len(name) <= 100 or not name.isprintable() or set("/\\") & set(name):
+        raise UsageError(
+            f"{where} must be 1 to 100 printable characters, no / and no \\, got {shown(name)}"
+        )
+
+
 def _info(config: _Config) -> CheckpointInfo:
     """Raises UsageError naming the key that is wrong."""
     scale = read(_Scale, config.scale, "scale")
@@ -192,8 +200,7 @@ def _info(config: _Config) -> CheckpointInfo:
     if any(a >= b for a, b in pairwise(times)):
         raise UsageError(f"levels must rise in t, got t = {shown(times)}")
     for name in (config.name, *(level.name for level in levels)):
-        if not name or not name.isprintable() or set("/\\") & set(name):
-            raise UsageError(f"a name must be of printable characters, no / or \\, got {name!r}")
+        check_name(name, "name")
     calibration = config.calibration and Calibration.from_dict(config.calibration)
     return CheckpointInfo(
         name=config.name,

@@ -258,18 +258,21 @@ def write_summed(path: Path, value: dict[str, Any]) -> None:
     write_json(path, {**value, SUM: _sum_of(value)})
 
 
-def read_summed(path: Path, limit: int = TEXT_LIMIT) -> dict[str, Any]:
-    """What `write_summed` wrote, but for the sum. Raises FileError for any byte that differs."""
+def read_summed(path: Path, limit: int = TEXT_LIMIT, needed: bool = True) -> dict[str, Any]:
+    """What `write_summed` wrote, but for the sum. Raises FileError for any byte that differs.
+
+    needed: whether a file without a sum is damaged, as one of older versions or made by hand is.
+    """
     data = read_bytes(path, limit)
     try:
         value = parse_json(data)
-        if not isinstance(value, dict) or SUM not in value:
+        if not isinstance(value, dict) or (needed and SUM not in value):
             raise ValueError("no sum in it")
-        if not fits_sum(data, value):
+        if SUM in value and not fits_sum(data, value):
             raise ValueError("it differs from its own sum")
     except ValueError as error:
         raise FileError(f"{path} is damaged: {error}") from error
-    del value[SUM]
+    value.pop(SUM, None)
     return value
 
 

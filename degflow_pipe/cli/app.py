@@ -22,7 +22,7 @@ from degflow_pipe.cli import (
     training,
 )
 from degflow_pipe.cli.output import complain
-from degflow_pipe.errors import DegflowError
+from degflow_pipe.errors import DegflowError, Stopped
 from degflow_pipe.version import __version__
 
 app = typer.Typer(
@@ -40,10 +40,6 @@ proxy.register(app)
 checkpoints.register(app)
 simulation.register(app)
 bench.register(app)
-
-
-class Stopped(BaseException):
-    """Ctrl-C or a polite kill; like KeyboardInterrupt, nothing but `main` catches it."""
 
 
 def _print_version(wanted: bool) -> None:

@@ -38,7 +38,7 @@ from degflow_pipe.proxy.comparison import (
 )
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.network import Budget, restored, train
-from degflow_pipe.proxy.share import share
+from degflow_pipe.proxy.share import share, writing
 from degflow_pipe.proxy.sources import Place, Source, by_hand, held
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
@@ -103,7 +103,19 @@ def proxy(
     has. processes: see `share`; None is returned in all of them but the first.
     """
     asked.network.build(asked.budget)  # says what is wrong before anything is read
-    work = _Work(model, data, root, asked, progress or Silent())
+    with writing(asked.out, processes):
+        return _compare(model, data, root, asked, progress or Silent(), processes)
+
+
+def _compare(
+    model: DegFlow,
+    data: DataSettings,
+    root: Path,
+    asked: Asked,
+    progress: Progress,
+    processes: Processes | None,
+) -> dict[str, Any] | None:
+    work = _Work(model, data, root, asked, progress)
     trainings = list(product(work.names, asked.added_noise, range(asked.seeds)))
     if not share(processes, trainings, work.prepare, lambda one: work.run(*one)):
         return None

@@ -40,7 +40,7 @@ from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.implicit import Crops, ImplicitSR, enlarged, train_implicit
 from degflow_pipe.proxy.network import Budget
 from degflow_pipe.proxy.proxy import having, rows
-from degflow_pipe.proxy.share import share
+from degflow_pipe.proxy.share import share, writing
 from degflow_pipe.proxy.sources import best_sigma
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
@@ -116,7 +116,19 @@ def proxy_scales(
     for scales or a noise model that the checkpoint does not have, DataError for wrong pairs.
     processes: see `share`; None is returned in all of them but the first.
     """
-    work = _Work(model, data, root, asked, progress or Silent())
+    with writing(asked.out, processes):
+        return _compare(model, data, root, asked, progress or Silent(), processes)
+
+
+def _compare(
+    model: DegFlow,
+    data: DataSettings,
+    root: Path,
+    asked: AskedScales,
+    progress: Progress,
+    processes: Processes | None,
+) -> dict[str, Any] | None:
+    work = _Work(model, data, root, asked, progress)
     trainings = list(product(work.names, asked.added_noise, range(asked.seeds)))
     if not share(processes, trainings, work.prepare, lambda one: work.run(*one)):
         return None
