@@ -267,7 +267,7 @@ def test_an_autoencoder_of_another_width_is_refused(
             "data": vars(recipe_of().data),
         }
     )
-    with pytest.raises(CheckpointError, match="does not fit rae.json and the recipe's model"):
+    with pytest.raises(CheckpointError, match=r"does not fit rae\.json and the recipe's model"):
         train_lfm(recipe, scenes, tmp_path / "out", trained_rae, "cpu")
 
 
