@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.proxy.network import Budget
-from degflow_pipe.settings import AtMost, override, read
+from degflow_pipe.settings import Apart, AtMost, override, read
 from degflow_pipe.training.data import DataSettings
 
 IMPLICIT = "implicit"
@@ -34,7 +34,7 @@ class ProxyRecipe:
     level: str = ""
     t_grid: str = "0.5:1.0:0.1"
     scales: list[float] = field(default_factory=list)
-    added_noise: list[float] = field(default_factory=lambda: [0.0, 4.0])
+    added_noise: Annotated[list[float], Apart()] = field(default_factory=lambda: [0.0, 4.0])
     seeds: Annotated[int, AtMost(1000)] = 1
     perceptual: str = "none"
     budget: Budget = field(default_factory=Budget)
