@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from degflow_pipe import files, shipped
-from degflow_pipe.errors import CheckpointError, DegflowError, UsageError
+from degflow_pipe.errors import CheckpointError, DegflowError, FileError, UsageError
 from degflow_pipe.model.calibration import Calibration
 from degflow_pipe.model.config import ModelConfig
+from degflow_pipe.settings import Apart, AtMost, Longest, read, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 FORMAT = "degflow-pipe checkpoint"
 VERSION = 1
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+CONFIG_LIMIT = 8 * 1024**2
+"""Bytes of config.json; with the noise of three levels it has some 200,000."""
+S_MAX_LIMIT = 100.0
+MOST_LEVELS = 100
+MAPPING = "t = (s - 1) / (s_max - 1)"
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class CheckpointInfo:
 
     levels: the training levels, `[{"name": "HR", "t": 0.0}, ...]`. s_max: the SR scale of t = 1.
     training: settings and figures of the training run. data: source and licence of the pairs.
-    calibration: what `calibrate` measured; None where it has not.
+    calibration: what `calibrate` measured; None where it has not. card_sha256: of README.md; empty
+    where it is not known.
     """
 
     name: str
@@ -41,6 +49,7 @@ class CheckpointInfo:
     training: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
+    card_sha256: str = ""
 
     @property
     def id(self) -> str:
@@ -73,11 +82,12 @@ class CheckpointInfo:
             "name": self.name,
             "model": self.model.to_dict(),
             "levels": self.levels,
-            "scale": {"mapping": "t = (s - 1) / (s_max - 1)", "s_max": self.s_max},
+            "scale": {"mapping": MAPPING, "s_max": self.s_max},
             "weights_sha256": self.weights_sha256,
             "training": self.training,
             "data": self.data,
             **({"calibration": self.calibration.to_dict()} if self.calibration else {}),
+            **({"card_sha256": self.card_sha256} if self.card_sha256 else {}),
         }
 
 
@@ -109,55 +119,154 @@ def own_checkpoint(path_or_name: str) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class _Config:
+    """The keys of config.json and how long each may be."""
+
+    format: str
+    version: int
+    name: Annotated[str, Longest(100)]
+    model: Annotated[dict[str, Any], Apart()]
+    levels: list[dict[str, Any]]
+    scale: dict[str, Any]
+    weights_sha256: Annotated[str, Longest(64)]
+    training: Annotated[dict[str, Any], AtMost(10**18)] = field(default_factory=dict)
+    data: Annotated[dict[str, Any], AtMost(10**18)] = field(default_factory=dict)
+    calibration: Annotated[dict[str, Any] | None, Apart()] = None
+    card_sha256: Annotated[str, Longest(64)] = ""
+
+
+@dataclass(frozen=True)
+class _Level:
+    name: Annotated[str, Longest(100)]
+    t: float
+
+
+@dataclass(frozen=True)
+class _Scale:
+    s_max: Annotated[float, AtMost(S_MAX_LIMIT)]
+    mapping: str = MAPPING
+
+
 def read_info(folder: Path) -> CheckpointInfo:
-    """Read config.json. Raises CheckpointError where it is damaged, foreign or too new."""
+    """Read config.json, whose sum is checked where it has one: a hand-made file has none.
+
+    Raises CheckpointError where it is damaged, foreign or too new.
+    """
     path = folder / CONFIG
-    data = files.read_json(path)
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a {FORMAT}")
-    if data.get("version") != VERSION:
-        raise CheckpointError(
-            f"{path} is of version {data.get('version')!r}, this degflow-pipe reads {VERSION}: "
-            f"upgrade degflow-pipe"
-        )
+    data = files.read_bytes(path, CONFIG_LIMIT)
     try:
-        info = CheckpointInfo(
-            name=str(data["name"]),
-            model=ModelConfig.from_dict(data["model"]),
-            levels=[{"name": str(v["name"]), "t": float(v["t"])} for v in data["levels"]],
-            s_max=float(data["scale"]["s_max"]),
-            weights_sha256=str(data["weights_sha256"]),
-            training=dict(data.get("training", {})),
-            data=dict(data.get("data", {})),
-            calibration=Calibration.from_dict(data["calibration"])
-            if "calibration" in data
-            else None,
+        values = files.parse_json(data)
+    except ValueError as error:
+        raise FileError(f"{path}: not JSON: {error}") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a {FORMAT}")
+    if values.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} is of version {shown(values.get('version'))}, this degflow-pipe reads "
+            f"{VERSION}: upgrade degflow-pipe"
         )
-    except (KeyError, TypeError, ValueError, DegflowError) as error:
-        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    if not info.s_max > 1:
-        raise CheckpointError(f"{path}: scale.s_max must be above 1, got {info.s_max}")
-    return info
+    if files.SUM in values and not files.fits_sum(data, values):
+        raise CheckpointError(
+            f"{path} is damaged, or was edited by hand: it differs from its own sum; where the "
+            f'edit was meant, delete the key "{files.SUM}"'
+        )
+    values.pop(files.SUM, None)
+    try:
+        return _info(read(_Config, values, "config"))
+    except (DegflowError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def check_name(name: str, where: str) -> None:
+    """Raises UsageError for what is no name of a checkpoint or a level."""
+    if not 1 <= len(name) <= 100 or not name.isprintable() or set("/\\") & set(name):
+        raise UsageError(
+            f"{where} must be 1 to 100 printable characters, no / and no \\, got {shown(name)}"
+        )
+
+
+def _info(config: _Config) -> CheckpointInfo:
+    """Raises UsageError naming the key that is wrong."""
+    scale = read(_Scale, config.scale, "scale")
+    if not scale.s_max > 1:
+        raise UsageError(f"scale.s_max must be above 1, got {scale.s_max}")
+    if scale.mapping != MAPPING:
+        raise UsageError(f"scale.mapping must be {MAPPING!r}, got {shown(scale.mapping)}")
+    levels = [read(_Level, level, "levels") for level in config.levels[: MOST_LEVELS + 1]]
+    times = [level.t for level in levels]
+    if not 1 <= len(levels) <= MOST_LEVELS or not all(0 <= t <= 1 for t in times):
+        raise UsageError(f"levels must be 1 to {MOST_LEVELS}, each t in [0, 1]")
+    if any(a >= b for a, b in pairwise(times)):
+        raise UsageError(f"levels must rise in t, got t = {shown(times)}")
+    for name in (config.name, *(level.name for level in levels)):
+        check_name(name, "name")
+    calibration = config.calibration and Calibration.from_dict(config.calibration)
+    return CheckpointInfo(
+        name=config.name,
+        model=ModelConfig.from_dict(config.model),
+        levels=[{"name": level.name, "t": float(level.t)} for level in levels],
+        s_max=float(scale.s_max),
+        weights_sha256=config.weights_sha256,
+        training=config.training,
+        data=config.data,
+        calibration=calibration or None,
+        card_sha256=config.card_sha256,
+    )
 
 
 def read_weights(folder: Path, info: CheckpointInfo) -> dict[str, Tensor]:
-    """Read model.safetensors, checked against the digest in config.json.
+    """Read model.safetensors, checked against the digest and the networks in config.json.
 
-    Raises CheckpointError where it is missing, damaged or not the file that config.json describes.
+    Raises CheckpointError where it is missing, damaged or not the file that config.json describes,
+    before memory is taken for a network; also where a weight is no finite number.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+    from degflow_pipe.model.limits import check_size
+    from degflow_pipe.model.published import our_shapes
+    from degflow_pipe.weights import read_tensors
 
     path = folder / WEIGHTS
     if not files.exists(path):
         raise CheckpointError(f"{folder} is not whole: {WEIGHTS} is missing")
-    data = files.read_bytes(path)
-    if hashlib.sha256(data).hexdigest() != info.weights_sha256:
-        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG}")
     try:
-        return load(data)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+        check_size(info.model)
+    except UsageError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
+    return read_tensors(path, our_shapes(info.model), CONFIG, info.weights_sha256)
+
+
+def damage(folder: Path) -> list[str]:
+    """What is wrong with a checkpoint, or cannot be told for want of a sum; empty where whole."""
+    config, card = folder / CONFIG, folder / CARD
+    try:
+        info = read_info(folder)
+        read_weights(folder, info)
+        summed = files.SUM in files.read_json(config, CONFIG_LIMIT)
+        found = []
+        if not summed:
+            found.append(
+                f"{config} has no sum of its own, as it was made or edited by hand, so that damage "
+                f"to it cannot be told; calibrate and checkpoint tune-solver write one"
+            )
+        if info.card_sha256 and not files.exists(card):
+            found.append(f"{card} is missing")
+        elif info.card_sha256 and files.sha256(card) != info.card_sha256:
+            found.append(
+                f"{card} is damaged, or was edited by hand: its SHA-256 is not the one in {CONFIG}"
+            )
+    except DegflowError as error:
+        return [str(error)]
+    return found
+
+
+def check_card(folder: Path) -> None:
+    """Raises FileError where the folder holds a README.md that is not a checkpoint's card."""
+    card = folder / CARD
+    if not files.exists(card):
+        return
+    head = files.read_bytes(card)[:1000]
+    if head and b"A DegFlow checkpoint" not in head:
+        raise FileError(f"{card} was not written by degflow-pipe: move it, or give another folder")
 
 
 def write_checkpoint(
@@ -165,13 +274,18 @@ def write_checkpoint(
 ) -> CheckpointInfo:
     """Write a checkpoint folder, config.json last.
 
-    description: the fields of CheckpointInfo but for weights_sha256.
+    description: the fields of CheckpointInfo but for the sums. Raises FileError where README.md is
+    somebody else's.
     """
-    from safetensors.torch import save
+    from degflow_pipe.weights import weights_bytes
 
-    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    data = save(tensors)
-    info = CheckpointInfo(weights_sha256=hashlib.sha256(data).hexdigest(), **description)
+    data = weights_bytes(weights)
+    info = CheckpointInfo(
+        weights_sha256=hashlib.sha256(data).hexdigest(),
+        card_sha256=hashlib.sha256(card.encode()).hexdigest(),
+        **description,
+    )
+    check_card(folder)
     files.write_bytes(folder / WEIGHTS, data)
     files.write_text(folder / CARD, card)
     write_info(folder, info)
@@ -180,4 +294,4 @@ def write_checkpoint(
 
 def write_info(folder: Path, info: CheckpointInfo) -> None:
     """Write config.json alone."""
-    files.write_json(folder / CONFIG, info.to_dict())
+    files.write_summed(folder / CONFIG, info.to_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
@@ -133,11 +134,7 @@ class DegFlow:
         rae = RAE(info.model.rae)
         velocity = VelocityNet(info.model.velocity, info.model.rae)
         parts = torch.nn.ModuleDict({"rae": rae, "velocity": velocity})
-        try:
-            parts.load_state_dict(weights)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(f"{folder}: weights do not fit config.json: {reason}") from error
+        parts.load_state_dict(weights)
         parts.to(chosen)
         face = cls(rae, velocity, info.model, precision)
         face.info = info
@@ -189,7 +186,9 @@ class DegFlow:
             return (latents,)
 
         features = () if skips is None else skips.features
-        return self._by_sample(solve, z.to(self.device), *features)[0]
+        path = self._by_sample(solve, z.to(self.device), *features)[0]
+        self._check(path, "latents")
+        return path
 
     @torch.inference_mode()
     def decode(self, z_t: Tensor, skips: Skips) -> Tensor:
@@ -216,6 +215,7 @@ class DegFlow:
             with torch.inference_mode(), self._autocast():
                 pictures = self._by_sample(lambda *x: (self.rae.decoder.decode(*x),), z, *prepared)
                 picture = crop(pictures[0].float(), skips.size).clamp(-1, 1).add(1).mul(0.5)
+                self._check(picture, "LR")
             yield picture
 
     def levels(
@@ -284,6 +284,14 @@ class DegFlow:
         """
         assert self.info is not None
         return self.info.t_of_scale(s)
+
+    def _check(self, made: Tensor, what: str) -> None:
+        """Raises CheckpointError for what is no number, on the CPU: a GPU would be waited for."""
+        if made.device.type == "cpu" and not math.isfinite(float(made.sum(dtype=torch.float64))):
+            name = self.info.id if self.info else "this model"
+            raise CheckpointError(
+                f"the {what} of {name} are NaN or infinite: its weights or its solver are of no use"
+            )
 
     def _padded(self, hr: Tensor) -> Tensor:
         """HR as the networks take it."""

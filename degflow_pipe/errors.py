@@ -12,6 +12,10 @@ class DegflowError(Exception):
     exit_code = 1
 
 
+class Stopped(BaseException):
+    """Ctrl-C or a polite kill, and what is kept; like KeyboardInterrupt, no error."""
+
+
 class UsageError(DegflowError, ValueError):
     """A wrong argument, option or recipe value: nothing was started."""
 

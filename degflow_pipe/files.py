@@ -17,7 +17,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import EINVAL
+from errno import EBUSY, EINVAL
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
@@ -218,6 +218,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+                if not os.path.samestat(os.fstat(file.fileno()), unfinished.lstat()):
+                    raise OSError(EBUSY, "another process is writing it too")
             unfinished.replace(path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
@@ -273,17 +275,21 @@ def read_summed(path: Path, limit: int = TEXT_LIMIT, *, needed: bool = True) -> 
         value = parse_json(data)
         if not isinstance(value, dict):
             raise ValueError("not a mapping of keys to values")
-        if SUM not in value and not needed:
-            return value
-        if SUM not in value:
+        if needed and SUM not in value:
             raise ValueError("no sum in it")
-        said = value.pop(SUM)
-        # By its bytes too: blanks and escapes can be written in more than one way.
-        if said != _sum_of(value) or data != json_text({**value, SUM: said}).encode():
+        if SUM in value and not fits_sum(data, value):
             raise ValueError("it differs from its own sum")
     except ValueError as error:
         raise FileError(f"{path} is damaged: {error}") from error
+    value.pop(SUM, None)
     return value
+
+
+def fits_sum(data: bytes, value: dict[str, Any]) -> bool:
+    """Whether the bytes, whose value this is, sum included, are what `write_summed` wrote."""
+    rest = {key: item for key, item in value.items() if key != SUM}
+    # By its bytes too: blanks and escapes can be written in more than one way.
+    return value[SUM] == _sum_of(rest) and data == json_text(value).encode()
 
 
 def _sum_of(value: dict[str, Any]) -> str:

@@ -8,12 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import pickle
-import pickletools
-import re
-import struct
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +17,26 @@ from torch import Tensor
 from degflow_pipe import files
 from degflow_pipe.checkpoint import (
     CONFIG,
-    WEIGHTS,
+    S_MAX_LIMIT,
     CheckpointInfo,
+    check_name,
     find_checkpoint,
     read_info,
     read_weights,
     write_checkpoint,
 )
 from degflow_pipe.errors import CheckpointError, UsageError
+from degflow_pipe.folders import check_ours, one_writer
 from degflow_pipe.model import published
 from degflow_pipe.model.config import PRESETS, ModelConfig
 from degflow_pipe.model.published import StateDict
+from degflow_pipe.torch_files import load_tensors, refusal
+from degflow_pipe.weights import first_few
 
 NAME = "published"
 S_MAX = 4.0
 LARGEST_FILE = 4 << 30
 """Bytes; the published files have 118 and 242 million."""
-LARGEST_PICKLE = 8 << 20
-"""Bytes of a file that are not tensors; the published ones have some 100,000."""
-PICKLED = (
-    "refused, and nothing in it was run: it holds pickled objects ({}), which can run code or take "
-    "memory at will; have it saved again with tensors, numbers, texts, lists and dicts only"
-)
-LONGEST_REFUSAL = 500
-"""Characters of what is said of a file."""
-
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 """Kinds of numbers that float32 holds exactly."""
 PARTS = {"rae": ("encoder", "decoder"), "flow": ("model",)}
@@ -67,10 +56,12 @@ def import_published(
     Raises CheckpointError naming the file and what in it is wrong, before anything is written, or
     where `out` holds a checkpoint already; UsageError for a wrong s_max.
     """
-    if not 1 < s_max < math.inf:
-        raise UsageError(f"--s-max must be above 1, got {s_max}")
+    if not 1 < s_max <= S_MAX_LIMIT:
+        raise UsageError(f"--s-max must be above 1 and at most {S_MAX_LIMIT:g}, got {s_max}")
+    check_name(name, "--name")
     if files.exists(out / CONFIG):
         raise CheckpointError(f"{out} holds a checkpoint already: give another folder with --out")
+    check_ours(out, "checkpoint")
     loaded = {"rae": _load(rae, "rae"), "flow": _load(flow, "flow")}
     config, weights = _to_ours({"rae": rae, "flow": flow}, loaded)
     sources = {
@@ -78,17 +69,18 @@ def import_published(
         for kind, path in (("rae", rae), ("flow", flow))
     }
     levels = _levels(s_max)
-    return write_checkpoint(
-        out,
-        weights,
-        _card(name, config, levels, s_max, sources),
-        name=name,
-        model=config,
-        levels=levels,
-        s_max=s_max,
-        training={"imported": sources, "t_params": _numbers(loaded["rae"].get("t_params"))},
-        data={"source": "see the authors' release", "licence": "see the authors' release"},
-    )
+    with one_writer(out, "checkpoint"):
+        return write_checkpoint(
+            out,
+            weights,
+            _card(name, config, levels, s_max, sources),
+            name=name,
+            model=config,
+            levels=levels,
+            s_max=s_max,
+            training={"imported": sources, "t_params": _numbers(loaded["rae"].get("t_params"))},
+            data={"source": "see the authors' release", "licence": "see the authors' release"},
+        )
 
 
 def export_published(
@@ -118,9 +110,6 @@ def export_published(
         if files.exists(path) and not overwrite:
             raise UsageError(f"{path} is there already: give another name, or --overwrite")
     weights = read_weights(folder, info)
-    wrong = published.misfits(weights, published.our_shapes(info.model))
-    if wrong:
-        raise CheckpointError(f"{folder / WEIGHTS} does not fit {CONFIG}: {_first(wrong)}")
     keys = published.part_keys(info.model)
     theirs: dict[str, dict[str, Any]] = {
         kind: {part: published.to_theirs(weights, keys[part]) for part in parts}
@@ -143,89 +132,31 @@ def _saved(value: dict[str, Any]) -> memoryview:
     return buffer.getbuffer()
 
 
-def _refusal(path: Path, text: str) -> CheckpointError:
-    """The error for a file; what it quotes from the file cannot steer a terminal or flood it."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
-    return CheckpointError(f"{path}: {plain[:LONGEST_REFUSAL]}")
-
-
 def _load(path: Path, kind: str) -> dict[str, Any]:
     """The file's dict with its state dicts checked, all but their shapes."""
-    _check_archive(path)
-    try:
-        with warnings.catch_warnings(action="ignore"):  # its tensors are checked here, not there
-            loaded = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        raise _refusal(
-            path,
-            PICKLED.format(found[1] if found else "of unknown kind"),
-        ) from error
-    except Exception as error:  # a hostile file can make torch's reader raise anything
-        raise _refusal(
-            path, f"damaged, or not a file of torch.save: {type(error).__name__}: {error}"
-        ) from error
-    entries = _entries(path, kind, loaded)
+    entries = _entries(path, kind, load_tensors(path, LARGEST_FILE))
     for part in PARTS[kind]:
         try:
             entries[part] = _state_dict(entries[part], files.size(path))
         except CheckpointError as error:
-            raise _refusal(path, f"{part}: {error}") from error
+            raise refusal(path, f"{part}: {error}") from error
     return entries
-
-
-def _check_archive(path: Path) -> None:
-    """A whole zip, not compressed and of sensible size, which is what torch.save writes."""
-    if files.is_folder(path):
-        raise _refusal(path, "a folder; give the file that torch.save wrote")
-    size = files.size(path)
-    if size > LARGEST_FILE:
-        raise _refusal(path, f"{size} bytes are too many, at most {LARGEST_FILE} are read")
-    if size == 0:  # also what a pipe or a device says, which would never end
-        raise _refusal(path, "not a file of torch.save, or not whole (empty); download it again")
-    try:
-        with files.reading(path) as file, zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                if member.compress_type != zipfile.ZIP_STORED:
-                    raise _refusal(path, "compressed, so not a file of torch.save")
-                if member.filename.endswith(".pkl") and member.file_size > LARGEST_PICKLE:
-                    raise _refusal(path, f"{member.file_size} bytes that are not tensors")
-            broken = archive.testzip()
-            if broken is not None:
-                raise _refusal(path, f"damaged at {broken}; download it again")
-            for name in archive.namelist():
-                if name.endswith(".pkl"):
-                    _check_pickle(path, archive.read(name))
-    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, struct.error) as error:
-        raise _refusal(
-            path, f"not a file of torch.save, or not whole ({error}); download it again"
-        ) from error
-
-
-def _check_pickle(path: Path, data: bytes) -> None:
-    """Refuses Python's own objects: torch allows some that take memory at will, as bytearray."""
-    for opcode, argument, _ in pickletools.genops(data):
-        named = str(argument).replace(" ", ".")
-        ours = named == "collections.OrderedDict"
-        python = named.startswith(("builtins.", "__builtin__.", "collections."))
-        if opcode.name == "GLOBAL" and python and not ours:
-            raise _refusal(path, PICKLED.format(named))
 
 
 def _entries(path: Path, kind: str, loaded: Any) -> dict[str, Any]:
     """What the file holds by name: its state dicts and, beside the autoencoder's, t_params."""
     if not isinstance(loaded, dict):
-        raise _refusal(path, f"a dict was expected, found a {type(loaded).__name__}")
+        raise refusal(path, f"a dict was expected, found a {type(loaded).__name__}")
     entries = {_name(key): value for key, value in dict.items(loaded)}
     needed = PARTS[kind]
     allowed = (*needed, "t_params") if kind == "rae" else needed
     other = "flow" if kind == "rae" else "rae"
     if set(PARTS[other]) <= set(entries) and not set(needed) & set(entries):
-        raise _refusal(path, f"this is the file for --{other}, it was given as --{kind}")
+        raise refusal(path, f"this is the file for --{other}, it was given as --{kind}")
     wrong = [f"{name} is missing" for name in needed if name not in entries]
     wrong += [f"{name} is unexpected" for name in entries if name not in allowed]
     if wrong:
-        raise _refusal(path, f"{_first(wrong)}; expected {', '.join(allowed)}")
+        raise refusal(path, f"{first_few(wrong)}; expected {', '.join(allowed)}")
     return entries
 
 
@@ -237,7 +168,7 @@ def _state_dict(state: Any, file_size: int) -> StateDict:
     items = {_name(key): value for key, value in dict.items(state)}
     wrong = [f"{key} is {fault}" for key, value in items.items() if (fault := _fault(key, value))]
     if wrong:
-        raise CheckpointError(_first(wrong))
+        raise CheckpointError(first_few(wrong))
     tensors = published.without_compiled({k: Tensor.detach(v) for k, v in items.items()})
     # A view may repeat a few bytes, and so be far larger than its file.
     claimed = sum(value.numel() * value.element_size() for value in tensors.values())
@@ -245,7 +176,7 @@ def _state_dict(state: Any, file_size: int) -> StateDict:
         raise CheckpointError(f"its tensors claim {claimed} bytes, more than the whole file has")
     wrong = [key for key, value in tensors.items() if not torch.isfinite(value).all()]
     if wrong:
-        raise CheckpointError(f"NaN or infinite values, numbers expected: {_first(wrong)}")
+        raise CheckpointError(f"NaN or infinite values, numbers expected: {first_few(wrong)}")
     return tensors
 
 
@@ -277,7 +208,7 @@ def _to_ours(
         kind = "flow"
         velocity = published.velocity_config(loaded["flow"]["model"])
     except CheckpointError as error:
-        raise _refusal(paths[kind], f"{PARTS[kind][0]}: {error}") from error
+        raise refusal(paths[kind], f"{PARTS[kind][0]}: {error}") from error
     config = ModelConfig(rae, velocity, preset.solver)
     sizes = {
         "rae": f"width {rae.width}, {rae.latent_channels} latent channels",
@@ -293,19 +224,13 @@ def _to_ours(
             expected = published.their_shapes(keys[part], shapes)
             if part == "model" and published.SIGMAS in found:
                 expected[published.SIGMAS] = published.SIGMAS_SHAPE
-            misfits = published.misfits(found, expected)
+            misfits = published.misfits(published.shapes_of(found), expected)
             wrong += [f"{part}.{text}" for text in misfits]
             if not misfits:
                 ours |= published.to_ours(found, keys[part])
         if wrong:
-            raise _refusal(paths[kind], f"({sizes[kind]}) {_first(wrong)}")
+            raise refusal(paths[kind], f"({sizes[kind]}) {first_few(wrong)}")
     return config, {key: value.to(torch.float32) for key, value in ours.items()}
-
-
-def _first(wrong: list[str], count: int = 3) -> str:
-    """The first few, and how many there are."""
-    more = f"; and {len(wrong) - count} more" if len(wrong) > count else ""
-    return "; ".join(wrong[:count]) + more
 
 
 def _numbers(values: Any) -> dict[str, float]:

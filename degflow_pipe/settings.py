@@ -1,20 +1,64 @@
-"""Hand-written mappings (recipes, config.json) into dataclasses, naming the key that is wrong."""
+"""Hand-written mappings (recipes, config.json) into dataclasses, naming the key that is wrong.
+
+Every number, text and list is bounded: by what stands beside its field, as
+`Annotated[int, AtMost(100)]`, else by the bounds for all, so that no field is without one.
+"""
 
 from __future__ import annotations
 
+import math
+import reprlib
 import types
-from dataclasses import MISSING, fields
-from typing import Any, TypeVar, get_args, get_type_hints
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from degflow_pipe.errors import UsageError
 
 T = TypeVar("T")
 
+LARGEST = 10**9
+"""No number is larger, nor smaller than -LARGEST, where its field does not say otherwise."""
+LONGEST_TEXT = 4_096
+"""Characters; also of a path."""
+LONGEST_LIST = 100_000
+"""Items of a list, and of what a mapping without fields holds altogether."""
+DEEPEST = 20
+"""Lists and mappings within one another where no field says what they hold."""
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """Bound of a field that is a number, or of each number that it holds."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """Lower bound of such a field."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Longest:
+    """Characters of a text, at most."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Apart:
+    """What the field holds has a reader of its own, with bounds of its own."""
+
+
+Bound = AtMost | AtLeast | Longest | Apart
+
 
 def override(base: T, values: Any, where: str) -> T:
     """A copy of the dataclass `base` with `values` (a mapping or None) written over it.
 
-    Raises UsageError, naming `where.key`, for an unknown key or a value of another kind.
+    Raises UsageError, naming `where.key`, for an unknown key or a value of another kind or size.
     """
     if values is None:
         return base
@@ -26,28 +70,80 @@ def override(base: T, values: Any, where: str) -> T:
 def read(kind: type[T], values: Any, where: str) -> T:
     """A new dataclass `kind` from a mapping; every field without a default must be given."""
     checked = _checked(kind, values if values is not None else {}, where)
-    try:
-        return kind(**checked)
-    except TypeError as error:
-        missing = [
-            f.name
-            for f in fields(kind)  # type: ignore[arg-type]
-            if f.name not in checked and f.default is MISSING and f.default_factory is MISSING
-        ]
-        raise UsageError(f"{where} lacks {', '.join(missing)}") from error
+    missing = [
+        f.name
+        for f in fields(kind)  # type: ignore[arg-type]
+        if f.name not in checked and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if missing:
+        raise UsageError(f"{where} lacks {', '.join(missing)}")
+    return kind(**checked)
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxlong = _short.maxother = 60
+
+
+def shown(value: Any) -> str:
+    """A value as an error quotes it, however long it is."""
+    return _short.repr(value)
 
 
 def _checked(kind: type, values: Any, where: str) -> dict[str, Any]:
     if not isinstance(values, dict):
-        raise UsageError(f"{where} must be a mapping of keys to values, got {values!r}")
-    hints = get_type_hints(kind)
+        raise UsageError(f"{where} must be a mapping of keys to values, got {shown(values)}")
+    hints = get_type_hints(kind, include_extras=True)
     names = [f.name for f in fields(kind)]
     for key, value in values.items():
         if key not in names:
-            raise UsageError(f"{where} has no key {key!r}; it has {', '.join(names)}")
-        if not _fits(value, hints[key]):
-            raise UsageError(f"{where}.{key} must be {_say(hints[key])}, got {value!r}")
+            raise UsageError(f"{where} has no key {shown(key)}; it has {', '.join(names)}")
+        hint, bounds = _bounds(hints[key])
+        if not _fits(value, hint):
+            raise UsageError(f"{where}.{key} must be {_say(hint)}, got {shown(value)}")
+        check_bounds(value, f"{where}.{key}", *bounds)
     return values
+
+
+def _bounds(hint: Any) -> tuple[Any, list[Bound]]:
+    """A field's type and its bounds."""
+    if get_origin(hint) is Annotated:
+        inner, *bounds = get_args(hint)
+        return inner, bounds
+    return hint, []
+
+
+def check_bounds(value: Any, where: str, *bounds: Bound) -> None:
+    """Raises UsageError, naming `where`, for a value that is too large, too long or too deep.
+
+    bounds: of the value itself, or of each number in it where it is a list of numbers.
+    """
+    if any(isinstance(b, Apart) for b in bounds):
+        return
+    largest = next((b.value for b in bounds if isinstance(b, AtMost)), LARGEST)
+    longest = next((b.value for b in bounds if isinstance(b, Longest)), LONGEST_TEXT)
+    least = next((b.value for b in bounds if isinstance(b, AtLeast)), -math.inf)
+    left, items = [(value, 0)], 0
+    while left:
+        item, depth = left.pop()
+        items += 1
+        if depth > DEEPEST or items > LONGEST_LIST:
+            raise UsageError(f"{where} holds too much: {shown(value)}")
+        if isinstance(item, dict):
+            left += [(inner, depth + 1) for pair in item.items() for inner in pair]
+        elif isinstance(item, list | tuple):
+            if len(item) > LONGEST_LIST:
+                raise UsageError(f"{where} has {len(item)} items, at most {LONGEST_LIST} are read")
+            left += [(inner, depth + 1) for inner in item]
+        elif isinstance(item, str):
+            if len(item) > longest:
+                raise UsageError(
+                    f"{where} must be a text of {longest} characters at most, got {len(item)}"
+                )
+        elif isinstance(item, int | float) and not max(least, -largest) <= item <= largest:
+            low = f"from {least:g} to" if least > -math.inf else "of"
+            raise UsageError(
+                f"{where} must be a number {low} {largest:g} at most, got {shown(item)}"
+            )
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -24,7 +24,7 @@ from degflow_pipe.cli import (
     training,
 )
 from degflow_pipe.cli.output import complain
-from degflow_pipe.errors import DegflowError
+from degflow_pipe.errors import DegflowError, Stopped
 from degflow_pipe.version import __version__
 
 app = typer.Typer(
@@ -42,10 +42,6 @@ proxy.register(app)
 checkpoints.register(app)
 simulation.register(app)
 bench.register(app)
-
-
-class Stopped(BaseException):
-    """Ctrl-C or a polite kill; like KeyboardInterrupt, nothing but `main` catches it."""
 
 
 class OutputError(DegflowError):
@@ -112,7 +108,7 @@ def root(
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    raise Stopped("stopped; what is complete is kept, the same command goes on from there")
+    raise Stopped("what is complete is kept, the same command goes on from there")
 
 
 def main() -> NoReturn:
@@ -126,7 +122,7 @@ def main() -> NoReturn:
     except SystemExit as request:
         code = request.code if isinstance(request.code, int) else 1
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        print(f"stopped: {stopped}", file=sys.stderr)
         code = 1
     except DegflowError as error:
         code = _complain(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from degflow_pipe.evaluation import baselines, plots, residual, residual_pages, 
 from degflow_pipe.evaluation.fidelity import EQUAL, fidelity
 from degflow_pipe.evaluation.noise import noise_kl
 from degflow_pipe.evaluation.perceptual import Perceptual
+from degflow_pipe.folders import one_writer
 from degflow_pipe.levels import Grid
 from degflow_pipe.metrics import best_gaussian, psnr
 from degflow_pipe.pictures import middle, to_picture, to_tensor
@@ -111,19 +113,20 @@ def evaluate(
     Raises DataError for wrong pairs, for pictures of fewer than LEAST_SIDE pixels on a side, and
     where the perceptual weights cannot be had; UsageError where matplotlib is wanted and missing.
     """
-    work = _Work(model, asked, Pairs(find_scenes(data, root, to_train=False)[1], data))
-    with (progress or Silent()).task("evaluate", len(work.pairs.scenes)) as task:
-        for scene in work.pairs.scenes:
-            work.pairs.check(scene, LEAST_SIDE)
-            try:
-                work.add(scene)
-            except DataError as error:
-                raise DataError(f"{root}, scene {scene.name}: {error}") from error
-            task.advance()
-    result = work.result()
-    if asked.out is not None:
-        files.write_json(asked.out / "figures.json", result)
-        work.draw(asked.out, result)
+    with nullcontext() if asked.out is None else one_writer(asked.out, "evaluation"):
+        work = _Work(model, asked, Pairs(find_scenes(data, root, to_train=False)[1], data))
+        with (progress or Silent()).task("evaluate", len(work.pairs.scenes)) as task:
+            for scene in work.pairs.scenes:
+                work.pairs.check(scene, LEAST_SIDE)
+                try:
+                    work.add(scene)
+                except DataError as error:
+                    raise DataError(f"{root}, scene {scene.name}: {error}") from error
+                task.advance()
+        result = work.result()
+        if asked.out is not None:
+            files.write_json(asked.out / "figures.json", result)
+            work.draw(asked.out, result)
     return result
 
 

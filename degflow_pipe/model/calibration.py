@@ -24,8 +24,9 @@ class Calibration:
     noise: NoiseModel
 
     def __post_init__(self) -> None:
-        table = np.asarray(self.scales, float)
-        if table.ndim != 2 or table.shape[1] != 2 or not bool((np.diff(table, axis=0) > 0).all()):
+        pairs = bool(self.scales) and all(len(pair) == 2 for pair in self.scales)
+        table = np.asarray(self.scales if pairs else [[0.0, 0.0]], float)
+        if not pairs or not bool((np.diff(table, axis=0) > 0).all()):
             raise UsageError("calibration.scales must be pairs [s, t] that rise in both")
         if table[0].tolist() != [1, 0] or table[-1, 1] != 1:
             raise UsageError(

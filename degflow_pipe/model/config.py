@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 from degflow_pipe.errors import UsageError
-from degflow_pipe.settings import override
+from degflow_pipe.settings import AtLeast, AtMost, override, shown
 
 COMPRESSION = 8
 """Side of a latent pixel in picture pixels (r in the paper)."""
@@ -22,8 +22,8 @@ class RAEConfig:
     at half size, how much of each Gaussian blur of HR a pixel is made of.
     """
 
-    width: int = 128
-    latent_channels: int = 4
+    width: Annotated[int, AtMost(1024)] = 128
+    latent_channels: Annotated[int, AtMost(256)] = 4
     head: str = "rgb"
 
     def __post_init__(self) -> None:
@@ -43,9 +43,9 @@ class VelocityConfig:
     around it alone, and a net trained on crops does the same on pictures of any size.
     """
 
-    width: int = 128
-    multipliers: tuple[int, ...] = (1, 2, 2, 2)
-    blocks: int = 4
+    width: Annotated[int, AtMost(1024)] = 128
+    multipliers: Annotated[tuple[int, ...], AtMost(16)] = (1, 2, 2, 2)
+    blocks: Annotated[int, AtMost(32)] = 4
     dropout: float = 0.1
     time_embedding: str = "sinusoidal"
     condition: str = "none"
@@ -57,7 +57,8 @@ class VelocityConfig:
         _at_least("velocity.blocks", self.blocks, 1)
         if not 2 <= len(self.multipliers) <= 4 or min(self.multipliers) < 1:
             raise UsageError(
-                f"velocity.multipliers must be 2 to 4 whole numbers from 1, got {self.multipliers}"
+                f"velocity.multipliers must be 2 to 4 whole numbers from 1, "
+                f"got {shown(self.multipliers)}"
             )
         # GroupNorm takes min(c/4, 32) groups of each width, also of two joined by a skip.
         widths = [self.width * m for m in (1, *self.multipliers)]
@@ -77,6 +78,8 @@ class VelocityConfig:
 FIXED_METHODS = ("euler", "midpoint", "heun2", "heun3", "rk4")
 ADAPTIVE_METHODS = ("dopri5",)
 """torchdiffeq's others (bosh3, dopri8) miss their tolerance between steps by a factor of 100."""
+TIGHTEST = 1e-7
+"""Tolerance; float32 cannot tell closer ones, and the steps would become ever smaller."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,9 @@ class SolverConfig:
     """
 
     method: str = "rk4"
-    steps: int = 4
-    rtol: float = 1e-5
-    atol: float = 1e-5
+    steps: Annotated[int, AtMost(100)] = 4
+    rtol: Annotated[float, AtLeast(TIGHTEST), AtMost(1)] = 1e-5
+    atol: Annotated[float, AtLeast(TIGHTEST), AtMost(1)] = 1e-5
     t_start: float = 1e-3
     decode_at: tuple[float, ...] = ()
 
@@ -109,7 +112,8 @@ class SolverConfig:
         rising = all(a < b for a, b in pairwise(self.decode_at))
         if self.decode_at and not (rising and (self.decode_at[0], self.decode_at[-1]) == (0, 1)):
             raise UsageError(
-                f"solver.decode_at must be empty or rise from 0 to 1, got {list(self.decode_at)}"
+                f"solver.decode_at must be empty or rise from 0 to 1, "
+                f"got {shown(list(self.decode_at))}"
             )
 
     @property
@@ -154,15 +158,15 @@ class ModelConfig:
         Values given beside a preset override it. Raises UsageError naming the key that is wrong.
         """
         if not isinstance(data, dict):
-            raise UsageError(f"model must be a mapping, got {data!r}")
+            raise UsageError(f"model must be a mapping, got {shown(data)}")
         data = dict(data)
         preset = data.pop("preset", None)
         if preset is not None and preset not in list(PRESETS):
-            raise UsageError(f"model.preset {preset!r} is not one of {', '.join(PRESETS)}")
+            raise UsageError(f"model.preset {shown(preset)} is not one of {', '.join(PRESETS)}")
         base = PRESETS[preset] if preset is not None else cls()
         unknown = set(data) - {"rae", "velocity", "solver"}
         if unknown:
-            raise UsageError(f"model has no key {sorted(map(str, unknown))[0]!r}")
+            raise UsageError(f"model has no key {shown(sorted(map(str, unknown))[0])}")
         return cls(
             rae=override(base.rae, data.get("rae"), "model.rae"),
             velocity=override(base.velocity, data.get("velocity"), "model.velocity"),
@@ -177,7 +181,7 @@ def _at_least(name: str, value: int, low: int) -> None:
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UsageError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+        raise UsageError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}")
 
 
 PRESETS: dict[str, ModelConfig] = {

@@ -15,7 +15,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ import torch
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model import kernels
-from degflow_pipe.settings import read
+from degflow_pipe.settings import AtMost, read, shown
 
 NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
 """Frequencies, cycles a pixel, at which a spectrum is given, both ways."""
@@ -31,6 +31,7 @@ BRIGHTNESS = np.linspace(0, 255, 9)
 """Grey levels at which the gain of the flat field is given."""
 MOST = 1e9
 """No power and no gain is larger."""
+MOST_KNOTS = 100
 CONTRAST_SIGMA = 2.0
 """Pixels; width of the Gaussian window of a local standard deviation."""
 KERNELS = len(kernels.DERIVATIVES) * len(kernels.LENGTHS)
@@ -49,12 +50,12 @@ class KnotNoise:
     """
 
     t: float
-    flat_axes: list[list[float]]
-    edge_axes: list[list[float]]
-    flat: list[list[float]]
-    edge: list[list[float]]
-    gain: list[float]
-    kernels: list[list[float]]
+    flat_axes: Annotated[list[list[float]], AtMost(MOST)]
+    edge_axes: Annotated[list[list[float]], AtMost(MOST)]
+    flat: Annotated[list[list[float]], AtMost(MOST)]
+    edge: Annotated[list[list[float]], AtMost(MOST)]
+    gain: Annotated[list[float], AtMost(MOST)]
+    kernels: Annotated[list[list[float]], AtMost(MOST)]
 
     def __post_init__(self) -> None:
         nodes = len(NODES) ** 2
@@ -73,7 +74,7 @@ class KnotNoise:
             if found != wanted or not all(least <= v <= MOST for row in rows for v in row):
                 raise UsageError(
                     f"noise.knots.{name} must hold {len(wanted)} x {wanted[0]} numbers from "
-                    f"{least:g}, got {found}"
+                    f"{least:g}, got {shown(found)}"
                 )
 
 
@@ -99,14 +100,14 @@ class NoiseModel:
     def __post_init__(self) -> None:
         times = [knot.t for knot in self.knots]
         if not times or times != sorted(set(times)):
-            raise UsageError(f"noise.knots must be one or more, t rising, got t = {times}")
+            raise UsageError(f"noise.knots must be one or more, t rising, got t = {shown(times)}")
         if not self.onset or any(len(pair) != 2 for pair in self.onset):
-            raise UsageError(f"noise.onset must be pairs [t, share], got {self.onset}")
+            raise UsageError(f"noise.onset must be pairs [t, share], got {shown(self.onset)}")
         steps, shares = ([pair[i] for pair in self.onset] for i in (0, 1))
         if steps != sorted(set(steps)) or not all(0 <= v <= 1 for v in (*steps, *shares)):
-            raise UsageError(f"noise.onset must rise in t, all in [0, 1], got {self.onset}")
+            raise UsageError(f"noise.onset must rise in t, all in [0, 1], got {shown(self.onset)}")
         if len(self.blurs) < 2 or any(len(pair) != 2 for pair in self.blurs):
-            raise UsageError(f"noise.blurs must be pairs [t, sigma], got {self.blurs}")
+            raise UsageError(f"noise.blurs must be pairs [t, sigma], got {shown(self.blurs)}")
         levels, sigmas = ([pair[i] for pair in self.blurs] for i in (0, 1))
         if (
             (levels[0], levels[-1]) != (0, 1)
@@ -118,7 +119,7 @@ class NoiseModel:
         ):
             raise UsageError(
                 f"noise.blurs must go from t = 0 to 1, sigma from 0 up and above 0 at the knots, "
-                f"got {self.blurs}"
+                f"got {shown(self.blurs)}"
             )
 
     @property
@@ -181,7 +182,10 @@ class NoiseModel:
     def from_dict(cls, data: dict[str, Any]) -> NoiseModel:
         """Raises UsageError naming the key that is wrong."""
         try:
-            knots = [read(KnotNoise, knot, "noise.knots") for knot in data.get("knots", [])]
+            knots = data.get("knots", [])
+            if not isinstance(knots, list) or len(knots) > MOST_KNOTS:
+                raise UsageError(f"noise.knots must be a list of {MOST_KNOTS} at most")
+            knots = [read(KnotNoise, knot, "noise.knots") for knot in knots]
             return read(cls, {**data, "knots": knots}, "noise")
         except UsageError as error:
             raise UsageError(

@@ -14,8 +14,11 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from degflow_pipe.errors import CheckpointError
 from degflow_pipe.model.config import SolverConfig
 
+MOST_STEPS = 2000
+"""Of an adaptive solver from one level to the next; more would never end."""
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -53,7 +56,8 @@ def integrate(
     velocity: v(z, t) with z (B, C, h, w) and t (B,). z0: (B, C, h, w) float32, the latent of HR,
     taken at t_start. levels: T values in [0, 1], any order, repeats allowed; those up to t_start
     give z0 itself. Returns latents (B, T, C, h, w) and the number of evaluations of v.
-    Raises ValueError for no level, or one outside [0, 1].
+    Raises ValueError for no level, or one outside [0, 1], CheckpointError where an adaptive solver
+    cannot follow the velocity.
     """
     if not levels:
         raise ValueError("levels must hold one level at least")
@@ -72,15 +76,21 @@ def integrate(
 
 def _solve(counted: _Counted, z0: Tensor, times: Tensor, solver: SolverConfig) -> Tensor:
     if solver.adaptive:
-        return odeint(
-            counted,
-            z0,
-            times,
-            method=solver.method,
-            rtol=solver.rtol,
-            atol=solver.atol,
-            options={"norm": largest_sample_norm},
-        )
+        try:
+            return odeint(
+                counted,
+                z0,
+                times,
+                method=solver.method,
+                rtol=solver.rtol,
+                atol=solver.atol,
+                options={"norm": largest_sample_norm, "max_num_steps": MOST_STEPS},
+            )
+        except AssertionError as error:  # how torchdiffeq says that it cannot go on
+            raise CheckpointError(
+                f"{solver.method} cannot follow this model's velocity ({str(error)[:80]}): its "
+                f"weights are of no use, or its tolerances too small"
+            ) from error
     knots = torch.linspace(
         solver.t_start, 1.0, solver.steps + 1, dtype=torch.float64, device=z0.device
     )

@@ -135,7 +135,7 @@ def our_shapes(config: ModelConfig) -> Shapes:
     with torch.device("meta"):
         velocity = VelocityNet(config.velocity, config.rae)
         networks = torch.nn.ModuleDict({"rae": RAE(config.rae), "velocity": velocity})
-    return {key: tuple(value.shape) for key, value in networks.state_dict().items()}
+    return shapes_of(networks.state_dict())
 
 
 def their_shapes(keys: Iterable[KeyPair], ours: Shapes) -> Shapes:
@@ -143,7 +143,11 @@ def their_shapes(keys: Iterable[KeyPair], ours: Shapes) -> Shapes:
     return {theirs: ours[key][::-1] if _transposed(theirs) else ours[key] for theirs, key in keys}
 
 
-def misfits(found: Mapping[str, Tensor], expected: Shapes) -> list[str]:
+def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
+    return {key: tuple(value.shape) for key, value in tensors.items()}
+
+
+def misfits(found: Shapes, expected: Shapes) -> list[str]:
     """What is wrong with the keys and shapes of a state dict, one text for each key."""
     wrong = [
         f"{key} is missing, expected of shape {list(shape)}"
@@ -152,9 +156,9 @@ def misfits(found: Mapping[str, Tensor], expected: Shapes) -> list[str]:
     ]
     wrong += [f"{key} is unexpected" for key in found if key not in expected]
     wrong += [
-        f"{key} is of shape {list(found[key].shape)}, expected {list(shape)}"
+        f"{key} is of shape {list(found[key])}, expected {list(shape)}"
         for key, shape in expected.items()
-        if key in found and tuple(found[key].shape) != shape
+        if key in found and found[key] != shape
     ]
     return wrong
 

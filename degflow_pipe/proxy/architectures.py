@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.model.limits import MOST_WEIGHTS
 from degflow_pipe.proxy.network import Budget, SmallSR
 from degflow_pipe.proxy.recipe import SAME_SIZE
 
@@ -21,6 +25,8 @@ CHANNELS = ("num_in_ch", "num_out_ch", "in_nc", "out_nc")
 """What some of them call the channels of a picture and give no default, or another than 3."""
 WINDOW = 8
 """Side of attention windows where the default does not divide MULTIPLE."""
+MOST_PARAMETERS = 20_000
+"""Tensors of weights; the largest of spandrel's with their defaults have some 2,000."""
 MULTIPLE = 64
 """Sides of what those are given; attention windows, strides and shuffles divide it."""
 
@@ -52,7 +58,8 @@ class Architecture:
         if "window_size" in accepted and MULTIPLE % accepted["window_size"].default:
             ours["window_size"] = WINDOW
         try:
-            network = kind(**{**ours, **self.settings})
+            with _bounded():
+                network = kind(**{**ours, **self.settings})
             with torch.no_grad():
                 made = _picture(network.eval()(torch.zeros(1, 3, MULTIPLE, MULTIPLE)))
         except Exception as error:  # whatever a foreign constructor raises
@@ -64,6 +71,27 @@ class Architecture:
         if made.shape != (1, 3, MULTIPLE, MULTIPLE):
             raise UsageError(f"--network {self.name} does not give SR as large as LR")
         return _Pictures(network).train()
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Stops a constructor that goes on to more weights or modules than a network may have."""
+    weights = modules = 0
+
+    def count(module: nn.Module, name: str, parameter: Any) -> None:
+        nonlocal weights, modules
+        weights, modules = weights + (0 if parameter is None else parameter.numel()), modules + 1
+        if weights > MOST_WEIGHTS or modules > MOST_PARAMETERS:
+            raise ValueError(
+                f"more than {MOST_WEIGHTS:,} weights or {MOST_PARAMETERS:,} tensors of them"
+            )
+
+    # Before a layer draws its weights, and so before their memory is touched.
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class _Pictures(nn.Module):

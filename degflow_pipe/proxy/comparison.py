@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load, save
 from torch import nn
 
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation import plots
 from degflow_pipe.evaluation.fidelity import fidelity
 from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.progress import Task
 from degflow_pipe.proxy.network import Network
+from degflow_pipe.weights import read_into, weights_bytes
 
 PATCH = 192
 PATCHES = 480
@@ -78,16 +78,21 @@ class Run:
 
     def figures(self) -> Any:
         """What was kept; None where it was not done yet."""
-        return files.read_json(self._path)["figures"] if files.exists(self._path) else None
+        if not files.exists(self._path):
+            return None
+        kept = files.read_summed(self._path)
+        key = {name: value for name, value in kept.items() if name != "figures"}
+        if "figures" not in kept or files.json_text(key) != files.json_text(self._key):
+            raise DataError(f"{self._path} is of another training: delete it to train again")
+        return kept["figures"]
 
     def keep(self, network: nn.Module, figures: Any) -> None:
-        weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
-        files.write_bytes(self._weights, save(weights))
-        files.write_json(self._path, {**self._key, "figures": figures})
+        files.write_bytes(self._weights, weights_bytes(network.state_dict()))
+        files.write_summed(self._path, {**self._key, "figures": figures})
 
     def loaded(self, network: Network) -> Network:
         """A network of the same sizes, with the weights that were kept."""
-        network.load_state_dict(load(files.read_bytes(self._weights)))
+        read_into(network, self._weights, self._path.name)
         return network.eval()
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.degflow import DegFlow
+from degflow_pipe.errors import DataError
 from degflow_pipe.pictures import to_picture, to_tensor
 from degflow_pipe.progress import Progress
 
+DIGEST = 32
+"""Bytes of a SHA-256."""
 BLOCK = 16
 """Patches whose LR is kept in one file."""
 
@@ -41,11 +45,28 @@ def generated(
 
 
 def _block(path: Path, model: DegFlow, hr: np.ndarray, t: list[float], noise: str) -> np.ndarray:
-    """From its file where it was made before."""
+    """From its file where it was made before; the file ends with the SHA-256 of what is before it.
+
+    Raises DataError where the file is damaged.
+    """
     if files.exists(path):
-        return np.asarray(np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False))
+        return _kept(path, (len(hr), len(t), *hr.shape[1:]))
     lr = np.stack([to_picture(model.degrade(to_tensor(p), t, noise)[0]) for p in hr])
     buffer = io.BytesIO()
     np.save(buffer, lr, allow_pickle=False)
-    files.write_bytes(path, buffer.getvalue())
+    data = buffer.getvalue()
+    files.write_bytes(path, data + hashlib.sha256(data).digest())
     return lr
+
+
+def _kept(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """uint8 of this shape, as _block kept it; its size is known before it is read."""
+    head = io.BytesIO()
+    described = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, described)
+    length = len(head.getvalue()) + math.prod(shape)
+    data = files.read_bytes(path, length + DIGEST)
+    lr, digest = data[:length], data[length:]
+    if not lr.startswith(head.getvalue()) or hashlib.sha256(lr).digest() != digest:
+        raise DataError(f"{path} is damaged: delete it to generate it again")
+    return np.frombuffer(lr, np.uint8, offset=len(head.getvalue())).reshape(shape)

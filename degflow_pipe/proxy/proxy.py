@@ -18,6 +18,7 @@ from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation.fidelity import WINDOW
 from degflow_pipe.evaluation.perceptual import Perceptual
+from degflow_pipe.folders import check_ours
 from degflow_pipe.levels import Grid
 from degflow_pipe.patches import check_size
 from degflow_pipe.photos import find_photos, read_photo
@@ -38,7 +39,7 @@ from degflow_pipe.proxy.comparison import (
 )
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.network import Budget, restored, train
-from degflow_pipe.proxy.share import share
+from degflow_pipe.proxy.share import share, writing
 from degflow_pipe.proxy.sources import Place, Source, by_hand, held
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
@@ -103,31 +104,33 @@ def proxy(
     has. processes: see `share`; None is returned in all of them but the first.
     """
     asked.network.build(asked.budget)  # says what is wrong before anything is read
-    work = _Work(model, data, root, asked, progress or Silent())
-    trainings = list(product(work.names, asked.added_noise, range(asked.seeds)))
-    if not share(processes, trainings, work.prepare, lambda one: work.run(*one)):
-        return None
-    found: dict[tuple[str, float], list[Figures]] = {}
-    for name, noise, seed in trainings:
-        found.setdefault((name, noise), []).append(work.run(name, noise, seed))
-    table = rows(found)
-    assert model.info is not None
-    result = {
-        "checkpoint": model.info.id,
-        "grid": asked.grid.t,
-        "seeds": asked.seeds,
-        "level": work.level.name,
-        "t": work.level.t,
-        "scenes": [scene.name for scene in work.held_out.scenes],
-        "network": asked.network.name,
-        "steps": asked.budget.steps,
-        "perceptual": asked.perceptual,
-        "rows": table,
-        "best": best_noise(table),
-    }
-    files.write_json(asked.out / "figures.json", result)
-    work.draw(result)
-    return result
+    check_ours(asked.out, "proxy")
+    work = _Work(model, data, root, asked, progress or Silent())  # says what is wrong
+    with writing(asked.out, processes):
+        trainings = list(product(work.names, asked.added_noise, range(asked.seeds)))
+        if not share(processes, trainings, work.prepare, lambda one: work.run(*one)):
+            return None
+        found: dict[tuple[str, float], list[Figures]] = {}
+        for name, noise, seed in trainings:
+            found.setdefault((name, noise), []).append(work.run(name, noise, seed))
+        table = rows(found)
+        assert model.info is not None
+        result = {
+            "checkpoint": model.info.id,
+            "grid": asked.grid.t,
+            "seeds": asked.seeds,
+            "level": work.level.name,
+            "t": work.level.t,
+            "scenes": [scene.name for scene in work.held_out.scenes],
+            "network": asked.network.name,
+            "steps": asked.budget.steps,
+            "perceptual": asked.perceptual,
+            "rows": table,
+            "best": best_noise(table),
+        }
+        files.write_json(asked.out / "figures.json", result)
+        work.draw(result)
+        return result
 
 
 def rows(found: dict[tuple[str, float], list[Figures]]) -> list[dict[str, Any]]:

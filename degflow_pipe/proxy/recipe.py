@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.proxy.network import Budget
-from degflow_pipe.settings import override, read
+from degflow_pipe.settings import Apart, AtMost, override, read
 from degflow_pipe.training.data import DataSettings
 
 IMPLICIT = "implicit"
 SAME_SIZE = "same-size"
+MOST = 1000
+"""Sources, scales, or strengths of noise."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,20 @@ class ProxyRecipe:
     data: DataSettings | None = None
     test: DataSettings | None = None
     network: str = SAME_SIZE
-    network_settings: dict[str, Any] = field(default_factory=dict)
+    network_settings: Annotated[dict[str, Any], AtMost(100_000)] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
     level: str = ""
     t_grid: str = "0.5:1.0:0.1"
     scales: list[float] = field(default_factory=list)
-    added_noise: list[float] = field(default_factory=lambda: [0.0, 4.0])
-    seeds: int = 1
+    added_noise: Annotated[list[float], Apart()] = field(default_factory=lambda: [0.0, 4.0])
+    seeds: Annotated[int, AtMost(1000)] = 1
     perceptual: str = "none"
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
+        for key in ("sources", "scales", "added_noise"):
+            if len(getattr(self, key)) > MOST:
+                raise UsageError(f"{key} must be {MOST} at most")
         if self.network == IMPLICIT and self.level:
             raise UsageError(
                 "--level is for networks of the same size: implicit is tested at every level"

@@ -22,6 +22,7 @@ from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import UsageError
 from degflow_pipe.evaluation.fidelity import WINDOW
 from degflow_pipe.evaluation.perceptual import Perceptual
+from degflow_pipe.folders import check_ours
 from degflow_pipe.pictures import middle, shrunk, size_at
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.comparison import (
@@ -40,7 +41,7 @@ from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.implicit import Crops, ImplicitSR, enlarged, train_implicit
 from degflow_pipe.proxy.network import Budget
 from degflow_pipe.proxy.proxy import having, rows
-from degflow_pipe.proxy.share import share
+from degflow_pipe.proxy.share import share, writing
 from degflow_pipe.proxy.sources import best_sigma
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
@@ -116,35 +117,37 @@ def proxy_scales(
     for scales or a noise model that the checkpoint does not have, DataError for wrong pairs.
     processes: see `share`; None is returned in all of them but the first.
     """
-    work = _Work(model, data, root, asked, progress or Silent())
-    trainings = list(product(work.names, asked.added_noise, range(asked.seeds)))
-    if not share(processes, trainings, work.prepare, lambda one: work.run(*one)):
-        return None
-    found: dict[str, dict[tuple[str, float], list[Figures]]] = {}
-    for name, noise, seed in trainings:
-        for level, figures in work.run(name, noise, seed).items():
-            found.setdefault(level, {}).setdefault((name, noise), []).append(figures)
-    assert model.info is not None
-    result = {
-        "checkpoint": model.info.id,
-        "network": "implicit",
-        "scales": list(asked.scales),
-        "seeds": asked.seeds,
-        "steps": asked.budget.steps,
-        "perceptual": asked.perceptual,
-        "scenes": [scene.name for scene in work.test.scenes],
-        "levels": {
-            level.name: {
-                "s": work.scale(level),
-                "held_out": level.held_out,
-                "rows": rows(found[level.name]),
-            }
-            for level in work.levels
-        },
-    }
-    files.write_json(asked.out / "figures-implicit.json", result)
-    work.draw()
-    return result
+    check_ours(asked.out, "proxy")
+    work = _Work(model, data, root, asked, progress or Silent())  # says what is wrong
+    with writing(asked.out, processes):
+        trainings = list(product(work.names, asked.added_noise, range(asked.seeds)))
+        if not share(processes, trainings, work.prepare, lambda one: work.run(*one)):
+            return None
+        found: dict[str, dict[tuple[str, float], list[Figures]]] = {}
+        for name, noise, seed in trainings:
+            for level, figures in work.run(name, noise, seed).items():
+                found.setdefault(level, {}).setdefault((name, noise), []).append(figures)
+        assert model.info is not None
+        result = {
+            "checkpoint": model.info.id,
+            "network": "implicit",
+            "scales": list(asked.scales),
+            "seeds": asked.seeds,
+            "steps": asked.budget.steps,
+            "perceptual": asked.perceptual,
+            "scenes": [scene.name for scene in work.test.scenes],
+            "levels": {
+                level.name: {
+                    "s": work.scale(level),
+                    "held_out": level.held_out,
+                    "rows": rows(found[level.name]),
+                }
+                for level in work.levels
+            },
+        }
+        files.write_json(asked.out / "figures-implicit.json", result)
+        work.draw()
+        return result
 
 
 class _Work:

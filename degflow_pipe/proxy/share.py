@@ -7,9 +7,12 @@ whatever their number.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TypeVar
 
+from degflow_pipe.folders import one_writer
 from degflow_pipe.training.processes import Processes
 
 Training = TypeVar("Training")
@@ -21,6 +24,16 @@ def processes_of(device: str) -> Processes | None:
     Raises UsageError where Accelerate is not installed or there is no such device.
     """
     return Processes(device, "fp32") if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None
+
+
+@contextmanager
+def writing(out: Path, processes: Processes | None) -> Iterator[None]:
+    """The folder for this comparison alone; of several processes the first one holds it.
+
+    The others write nothing before it has, as they wait for what it prepares.
+    """
+    with one_writer(out, "proxy") if processes is None or processes.first else nullcontext():
+        yield
 
 
 def share(

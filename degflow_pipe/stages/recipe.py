@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Annotated, Any
 
 from degflow_pipe import defaults, files, shipped
 from degflow_pipe.checkpoint import CheckpointInfo
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid, parse_scales, parse_t, parse_t_grid
-from degflow_pipe.settings import read
+from degflow_pipe.settings import AtMost, read, shown
 from degflow_pipe.shards.layout import ShardSettings
+from degflow_pipe.yaml_text import parse_yaml
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000
+"""Of a recipe; the longest of ours has 3,000."""
 
 
 @dataclass(frozen=True)
 class IngestSettings:
     """See `ingest`."""
 
-    patch: int = defaults.PATCH
+    patch: Annotated[int, AtMost(65_536)] = defaults.PATCH
     stride: int | None = None
     min_detail: float = defaults.MIN_DETAIL
     strict: bool = False
@@ -40,7 +40,7 @@ class LevelSettings:
     t: str | None = None
     scales: str | None = None
     noise: str = "auto"
-    seed: int = 0
+    seed: Annotated[int, AtMost(10**18)] = 0
 
     def grid(self, checkpoint: CheckpointInfo) -> Grid:
         """The grid asked for, the default where none is. Raises UsageError for more than one."""
@@ -91,19 +91,16 @@ def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
                 f"no recipe {path_or_name}: neither a file nor one of the shipped ones ({known})"
             )
         path = found
-    data = files.read_bytes(path)
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{path}: {len(data)} bytes, too large for a recipe")
     try:
-        values = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        values = parse_yaml(files.read_bytes(path, MAX_BYTES))
+    except ValueError as error:
+        raise UsageError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path} must be a mapping of keys to values")
     if values.get("kind") not in kinds:
         wanted = " or ".join(map(repr, kinds))
         raise UsageError(
-            f"{path} is a recipe of kind {values.get('kind')!r}, not {wanted}: it must say "
+            f"{path} is a recipe of kind {shown(values.get('kind'))}, not {wanted}: it must say "
             f"`kind: {kinds[0]}`"
         )
     return values

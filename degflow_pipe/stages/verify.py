@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe import files
-from degflow_pipe.checkpoint import CONFIG, read_info, read_weights
+from degflow_pipe import checkpoint, files
+from degflow_pipe.checkpoint import CONFIG, read_info
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
 from degflow_pipe.progress import Progress, Silent
@@ -37,13 +37,13 @@ def info(path: Path) -> dict[str, Any]:
     """What is there: kind, counts, settings. Raises the error of what cannot be read."""
     kind = kind_of(path)
     if kind == CHECKPOINT:
-        checkpoint = read_info(path)
-        found = {"kind": kind, "id": checkpoint.id, **checkpoint.to_dict()}
-        if checkpoint.calibration is not None:
+        described = read_info(path)
+        found = {"kind": kind, "id": described.id, **described.to_dict()}
+        if described.calibration is not None:
             # The spectra of the noise are pages of numbers; config.json has them.
             found["calibration"] = {
-                "scales": checkpoint.calibration.scales,
-                "noise": checkpoint.calibration.noise.digest,
+                "scales": described.calibration.scales,
+                "noise": described.calibration.noise.digest,
             }
         return found
     if kind == SHARDS:
@@ -84,7 +84,7 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
     check: Callable[[Any], list[str]]
     if kind == CHECKPOINT:
         units: list[Any] = [path]
-        check = _checkpoint_damage
+        check = checkpoint.damage
     elif kind == STORE:
         store = Store.open(path)
         units, check = list(store.units()), store.damage
@@ -120,14 +120,6 @@ def _store_damage(store: Store) -> list[str]:
     except DegflowError as error:
         wrong.append(str(error))
     return list(dict.fromkeys(wrong))
-
-
-def _checkpoint_damage(path: Path) -> list[str]:
-    try:
-        read_weights(path, read_info(path))
-    except DegflowError as error:
-        return [str(error)]
-    return []
 
 
 def _read_sums(path: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 from degflow_pipe.checkpoint import CheckpointInfo, own_checkpoint, read_info, write_info
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DataError
+from degflow_pipe.folders import locked
 from degflow_pipe.metrics import BLUR_SIDE, equivalent_blur
 from degflow_pipe.model.calibration import Calibration
 from degflow_pipe.model.noise import NoiseModel
@@ -45,17 +46,25 @@ def calibrate(
 
     All levels with pairs serve as known scales, the knots for the noise. Raises DataError for wrong
     pairs, and where the blur of real or generated LR does not grow with the level, UsageError for a
-    shipped checkpoint by name.
+    shipped checkpoint by name, FileError where another process is writing to the folder.
     """
     folder = own_checkpoint(checkpoint)
-    model = DegFlow.load(checkpoint, device)
+    read_info(folder)  # a folder that is no checkpoint is not locked
+    with locked(folder):
+        return _calibrate(folder, data, root, device, progress or Silent())
+
+
+def _calibrate(
+    folder: Path, data: DataSettings, root: Path, device: str, progress: Progress
+) -> CheckpointInfo:
+    model = DegFlow.load(str(folder), device)
     pairs = Pairs(find_scenes(data, root)[0], data)
     every = max(len(pairs.scenes) // BLUR_SCENES, 1)
     levels = np.linspace(0, 1, STEPS + 1)
     made: list[list[float]] = []
     real: list[list[float]] = []
     fits = {level.t: NoiseFit() for level in data.knots[1:]}
-    with (progress or Silent()).task("calibrate", len(pairs.scenes)) as task:
+    with progress.task("calibrate", len(pairs.scenes)) as task:
         for i, scene in enumerate(pairs.scenes):
             pictures = pairs.pictures(scene)
             if i % -(-len(pairs.scenes) // NOISE_SCENES) == 0:

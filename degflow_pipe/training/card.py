@@ -16,6 +16,8 @@ def model_card(recipe: TrainRecipe, training: dict[str, Any]) -> str:
         figures = training[stage]["figures"]
         shown = ", ".join(
             f"{name.removeprefix('psnr_')} {value:.2f} dB"
+            if value is not None
+            else f"{name.removeprefix('psnr_')} equal"
             for name, value in figures.items()
             if name.startswith("psnr_")
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 from degflow_pipe.errors import UsageError
-from degflow_pipe.settings import read
+from degflow_pipe.settings import AtMost, read, shown
 from degflow_pipe.training.sets import LAYOUTS
 
+MOST_LEVELS = 100
 ENLARGE = ("refuse", "nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -31,7 +32,7 @@ class LevelFiles:
         if not re.fullmatch(r"[\w+-][\w.+-]{0,31}", self.name):
             raise UsageError(
                 f"data.levels: a name is 1 to 32 letters, digits, '_', '.', '+' or '-', got "
-                f"{self.name!r}"
+                f"{shown(self.name)}"
             )
         if not 0.0 <= self.t <= 1.0:
             raise UsageError(f"data.levels: t of {self.name} must be in [0, 1], got {self.t}")
@@ -43,7 +44,7 @@ class LevelFiles:
         ):
             raise UsageError(
                 f"data.levels: files of {self.name} must be a path below the data's "
-                f"folder with one * that stands for the scene, got {self.files!r}"
+                f"folder with one * that stands for the scene, got {shown(self.files)}"
             )
 
 
@@ -72,7 +73,7 @@ class DataSettings:
     max_shift: pixels by which an LR may lie off its HR before the pair is refused.
     """
 
-    s_max: float
+    s_max: Annotated[float, AtMost(100)]
     source: str
     licence: str
     set: str = "generic"
@@ -88,21 +89,25 @@ class DataSettings:
     def __post_init__(self) -> None:
         if self.set != "generic" and self.set not in LAYOUTS:
             raise UsageError(
-                f"data.set must be generic or one of {', '.join(LAYOUTS)}; got {self.set!r}"
+                f"data.set must be generic or one of {', '.join(LAYOUTS)}; got {shown(self.set)}"
             )
         if not 1 < self.s_max < float("inf"):
             raise UsageError(f"data.s_max must be above 1, got {self.s_max}")
         if self.enlarge not in ("", *ENLARGE):
             raise UsageError(
-                f"data.enlarge must be one of {', '.join(ENLARGE)}; got {self.enlarge!r}"
+                f"data.enlarge must be one of {', '.join(ENLARGE)}; got {shown(self.enlarge)}"
             )
         if not self.max_shift > 0:
             raise UsageError(f"data.max_shift must be above 0 pixels, got {self.max_shift}")
+        for key in ("levels", "scales", "held_out_scales"):
+            if len(getattr(self, key)) > MOST_LEVELS:
+                raise UsageError(f"data.{key} must be {MOST_LEVELS} at most")
         self._check_keys()
         times = [level.t for level in self.knots]
         if len(times) < 2 or times[0] != 0.0 or any(a >= b for a, b in pairwise(times)):
             raise UsageError(
-                f"data.levels must start with HR at t = 0 and rise strictly in t, got t = {times}"
+                f"data.levels must start with HR at t = 0 and rise strictly in t, "
+                f"got t = {shown(times)}"
             )
         names = [level.name for level in self.pair_levels]
         if len(set(names)) < len(names):

@@ -20,12 +20,20 @@ import torch
 from torch import Tensor, nn
 
 from degflow_pipe import files
-from degflow_pipe.errors import DataError, UsageError
+from degflow_pipe.errors import CheckpointError, DataError, Stopped, UsageError
 from degflow_pipe.model.velocity import Dropout
 from degflow_pipe.progress import Progress, Task
+from degflow_pipe.settings import shown
+from degflow_pipe.torch_files import check_keys, check_state, load_tensors
 from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.recipe import StageSettings
 from degflow_pipe.training.scalars import Scalars
+from degflow_pipe.training.stops import Stops
+
+STATE = ("recipe", "step", "seconds", "network", "optimizer", "mean", "scaler")
+"""Keys of a saved state."""
+LONGEST = 1e9
+"""Seconds of training."""
 
 
 class Trainee(Protocol):
@@ -83,7 +91,8 @@ def train(
     files. trainee.network ends as the weights to keep, the mean ones where settings.ema asks for
     it. Returns the last validation figures and `seconds`, the time spent in steps over all runs.
     Raises UsageError where the folder holds the state of another recipe, DataError where the loss
-    is not finite; the last saved state is kept.
+    is not finite; the last saved state is kept. Ctrl-C or SIGTERM ends it after a whole step, which
+    is saved; Stopped says where.
     """
     if settings.batch % (settings.accumulate * processes.count):
         raise UsageError(
@@ -99,7 +108,10 @@ def train(
         # Whether to validate is decided alike in every process, as they wait for one another.
         if processes.count > 1 and processes.first:
             task.note(f"train {trainee.name} in {processes.count} processes")
-        figures = run.validate(task, scalars) if trained else _steps(run, task, scalars)
+        try:
+            figures = run.validate(task, scalars) if trained else _steps(run, task, scalars)
+        except Stopped as stopped:
+            raise Stopped(run.kept()) from stopped
     run.keep_mean()
     return {**figures, "seconds": run.seconds}
 
@@ -109,23 +121,30 @@ def _steps(run: _Run, task: Task, scalars: Scalars) -> dict[str, float]:
     settings = run.settings
     figures: dict[str, float] = {}
     losses, started = [], time.monotonic()
-    while run.step < settings.steps:
-        losses.append(run.one_step())
-        task.advance()
-        done = run.step == settings.steps
-        validating = done or run.step % settings.validate_every == 0
-        if validating or run.step % settings.log_every == 0 or run.step % settings.save_every == 0:
-            now = time.monotonic()
-            run.seconds, started = run.seconds + now - started, now
-            mean = sum(losses) / len(losses)
-            run.log({"step": run.step, "loss": mean, "seconds": round(run.seconds, 1)})
-            scalars.add({"loss": mean, "lr": learning_rate(settings, run.step - 1)}, run.step)
-            losses = []
-        if validating or run.step % settings.save_every == 0:
-            run.save()
-        if validating:
-            figures = run.validate(task, scalars)
-            started = time.monotonic()  # validation is not training time
+    with Stops(together=run.processes.count > 1) as stops:
+        while run.step < settings.steps:
+            losses.append(run.one_step())
+            task.advance()
+            stopping = run.processes.any(stops.asked)
+            done = run.step == settings.steps
+            validating = done or run.step % settings.validate_every == 0
+            saving = validating or stopping or run.step % settings.save_every == 0
+            if saving or run.step % settings.log_every == 0:
+                now = time.monotonic()
+                run.seconds, started = run.seconds + now - started, now
+                mean = sum(losses) / len(losses)
+                run.log({"step": run.step, "loss": mean, "seconds": round(run.seconds, 1)})
+                scalars.add({"loss": mean, "lr": learning_rate(settings, run.step - 1)}, run.step)
+                losses = []
+            if saving:
+                run.save()
+            if stopping:
+                run.processes.wait()  # one that ended would have the others killed as they save
+                stops.act()
+            if validating:
+                with stops.let_through():
+                    figures = run.validate(task, scalars)
+                started = time.monotonic()  # validation is not training time
     return figures
 
 
@@ -144,6 +163,7 @@ class _Run:
         self.folder, self.processes = folder, processes
         self.state_path = folder / f"{trainee.name}.state.pt"
         self.step, self.seconds = 0, 0.0
+        self.saved: int | None = None
         betas = (settings.betas[0], settings.betas[1])
         optimizer = torch.optim.Adam(trainee.network.parameters(), lr=settings.lr, betas=betas)
         self.mean = deepcopy(trainee.network).requires_grad_(False) if settings.ema else None
@@ -237,25 +257,54 @@ class _Run:
         }
         torch.save(state, buffer)
         files.write_bytes(self.state_path, buffer.getvalue())
+        self.saved = self.step
+
+    def kept(self) -> str:
+        """Said where training is stopped."""
+        name, again = self.trainee.name, "the same command goes on from there"
+        if self.saved is None:
+            return f"train {name}: before its first step was saved; the same command begins anew"
+        return (
+            f"train {name}: step {self.saved} of {self.settings.steps}, after {self.seconds:.0f} s "
+            f"of training, is saved in {self.state_path}; {again}"
+        )
 
     def _resume(self) -> None:
-        data = files.read_bytes(self.state_path)
         try:
-            state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-            if state["recipe"] != self.digest:
+            saved = check_keys(load_tensors(self.state_path, files.WEIGHTS_LIMIT), STATE)
+            if saved["recipe"] != self.digest:
                 raise UsageError(
                     f"{self.state_path} is the state of another recipe, other data or another "
                     f"autoencoder: give another folder with -o, or delete the file to start anew"
                 )
-            self.trainee.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.mean is not None:
-                self.mean.load_state_dict(state["mean"])
-            self.processes.load_scaler(state["scaler"])
-            self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        except UsageError:
-            raise
-        except Exception as error:  # torch raises nearly anything on damaged files
+            self._take(saved)
+        except CheckpointError as error:
             raise DataError(
                 f"{self.state_path} is damaged: delete it to start anew ({error})"
             ) from error
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Raises CheckpointError for a state that this training cannot have been in."""
+        step, seconds = state["step"], state["seconds"]
+        if type(step) is not int or not 0 < step <= self.settings.steps:
+            raise CheckpointError(f"step {shown(step)}")
+        if type(seconds) is not float or not 0 <= seconds < LONGEST:
+            raise CheckpointError(f"{shown(seconds)} seconds")
+        size = files.size(self.state_path)
+        for key, network in (("network", self.trainee.network), ("mean", self.mean)):
+            if network is not None:
+                wanted = network.state_dict()
+                network.load_state_dict(check_state(state[key], wanted, key, size))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        moments = check_keys(state["optimizer"], ("state", "param_groups"))["state"]
+        held = {}
+        for i in check_keys(moments, None):
+            if type(i) is not int or not 0 <= i < len(parameters):
+                raise CheckpointError(f"optimizer: parameter {shown(i)}")
+            p = parameters[i]
+            wanted = {"step": torch.tensor(0.0), "exp_avg": p, "exp_avg_sq": p}
+            held[i] = check_state(moments[i], wanted, f"optimizer, parameter {i}", size)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": held, "param_groups": groups})
+        self.processes.load_scaler(state["scaler"])
+        self.step, self.seconds, self.saved = step, seconds, step

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from degflow_pipe.degflow import choose_device
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import CheckpointError, UsageError
+from degflow_pipe.settings import shown
+from degflow_pipe.torch_files import check_keys
 
 PATIENCE = timedelta(hours=12)
 """For which processes wait for one another: the first one checks all pairs and validates alone."""
@@ -98,6 +100,13 @@ class Processes:
         """The mean of a scalar over the processes."""
         return float(self._accelerator.reduce(value, "mean"))
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process; all of them ask at the same place."""
+        if self.count == 1:
+            return flag
+        flags = torch.tensor(float(flag), device=self.device)
+        return float(self._accelerator.reduce(flags, "sum")) > 0
+
     def wait(self) -> None:
         self._accelerator.wait_for_everyone()
 
@@ -106,5 +115,11 @@ class Processes:
         return scaler and scaler.state_dict()
 
     def load_scaler(self, state: dict[str, Any] | None) -> None:
-        if state and self._accelerator.scaler is not None:
-            self._accelerator.scaler.load_state_dict(state)
+        """Raises CheckpointError for what is no scaler's state."""
+        if self._accelerator.scaler is None or state is None:
+            return
+        own = self._accelerator.scaler.state_dict()
+        numbers = check_keys(state, tuple(own))
+        if not all(type(v) in (int, float) and 0 <= v < 1e30 for v in numbers.values()):
+            raise CheckpointError(f"scaler: {shown(numbers)}")
+        self._accelerator.scaler.load_state_dict(numbers)

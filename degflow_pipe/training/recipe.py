@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.evaluation.perceptual import KINDS
 from degflow_pipe.model.config import ModelConfig
-from degflow_pipe.settings import override, read
+from degflow_pipe.model.limits import check_size
+from degflow_pipe.settings import AtMost, override, read, shown
 from degflow_pipe.training.data import DataSettings
 
 
@@ -28,13 +30,13 @@ class StageSettings:
     section: ClassVar[str] = "rae"
     start: str = ""
     steps: int = 200_000
-    batch: int = 8
-    patch: int = 256
+    batch: Annotated[int, AtMost(4096)] = 8
+    patch: Annotated[int, AtMost(4096)] = 256
     lr: float = 1e-4
     lr_end: float = 1e-7
     warmup: int = 5_000
     betas: tuple[float, ...] = (0.5, 0.9)
-    seed: int = 0
+    seed: Annotated[int, AtMost(10**18)] = 0
     accumulate: int = 1
     clip: float = 0.0
     ema: float = 0.0
@@ -117,7 +119,7 @@ class LFMSettings(StageSettings):
 
     section: ClassVar[str] = "lfm"
     steps: int = 400_000
-    batch: int = 16
+    batch: Annotated[int, AtMost(4096)] = 16
     lr: float = 2e-4
     warmup: int = 0
     betas: tuple[float, ...] = (0.9, 0.999)
@@ -175,14 +177,23 @@ def train_recipe(values: dict[str, Any]) -> TrainRecipe:
     known = ("kind", "name", "data", "model", "rae", "lfm", "joint")
     unknown = sorted(map(str, set(values) - set(known)))
     if unknown:
-        raise UsageError(f"a training recipe has no key {unknown[0]!r}; it has {', '.join(known)}")
-    if not isinstance(values.get("name"), str):
-        raise UsageError("a training recipe needs a name")
-    return TrainRecipe(
-        name=values["name"],
+        raise UsageError(
+            f"a training recipe has no key {shown(unknown[0])}; it has {', '.join(known)}"
+        )
+    name = values.get("name")
+    # Training goes to a folder of that name by default.
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+ -]{0,63}", name):
+        raise UsageError(
+            f"a training recipe needs a name of 1 to 64 letters, digits, spaces, '_', '.', '+' or "
+            f"'-', got {shown(name)}"
+        )
+    recipe = TrainRecipe(
+        name=name,
         data=read(DataSettings, values.get("data"), "data"),
         model=ModelConfig.from_dict(values.get("model", {})),
         rae=override(RAESettings(), values.get("rae"), "rae"),
         lfm=override(LFMSettings(), values.get("lfm"), "lfm"),
         joint=override(JointSettings(), values.get("joint"), "joint"),
     )
+    check_size(recipe.model)
+    return recipe

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from degflow_pipe import files
-from degflow_pipe.checkpoint import CheckpointInfo, read_info, write_checkpoint
+from degflow_pipe.checkpoint import CheckpointInfo, check_card, read_info, write_checkpoint
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError, UsageError
+from degflow_pipe.folders import one_writer
 from degflow_pipe.model.config import FIXED_METHODS
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.settings import AtMost, read, shown
 from degflow_pipe.training.card import model_card
 from degflow_pipe.training.joint import JointTrainee
 from degflow_pipe.training.lfm import LFMTrainee
@@ -27,6 +30,7 @@ from degflow_pipe.training.pairs import Pairs, find_scenes
 from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.rae import RAETrainee
 from degflow_pipe.training.recipe import StageSettings, TrainRecipe
+from degflow_pipe.weights import read_into, weights_bytes
 
 Record = dict[str, Any]
 
@@ -45,21 +49,22 @@ def train_rae(
     """
     progress = progress or Silent()
     processes = Processes(device, recipe.rae.precision)
-    train_pairs, held_out = _scenes(recipe, data, recipe.rae.patch, processes, progress)
-    trainee = RAETrainee(recipe, train_pairs, held_out, processes.device)
-    start = _start_from(recipe, "rae", trainee.network)
-    settings = {"rae": _deciding(recipe.rae), "model": asdict(recipe.model.rae), **start}
-    digest = recipe_digest([settings, _data_digest(recipe, train_pairs)])
-    figures = train(trainee, recipe.rae, digest, out, processes, progress)
-    record = {
-        "settings": asdict(recipe.rae),
-        **start,
-        "figures": figures,
-        "model": asdict(recipe.model.rae),
-    }
-    if processes.first:
-        _write_part(out, "rae", trainee.network, record)
-    processes.wait()
+    with _writing(out, processes):
+        train_pairs, held_out = _scenes(recipe, data, recipe.rae.patch, processes, progress)
+        trainee = RAETrainee(recipe, train_pairs, held_out, processes.device)
+        start = _start_from(recipe, "rae", trainee.network)
+        settings = {"rae": _deciding(recipe.rae), "model": asdict(recipe.model.rae), **start}
+        digest = recipe_digest([settings, _data_digest(recipe, train_pairs)])
+        figures = train(trainee, recipe.rae, digest, out, processes, progress)
+        record = {
+            "settings": asdict(recipe.rae),
+            **start,
+            "figures": figures,
+            "model": asdict(recipe.model.rae),
+        }
+        if processes.first:
+            _write_part(out, "rae", trainee.network, record)
+        processes.wait()
     return record
 
 
@@ -79,30 +84,32 @@ def train_lfm(
     progress = progress or Silent()
     processes = Processes(device, recipe.lfm.precision)
     network, rae_record = _read_rae(recipe, rae or out)
-    train_pairs, held_out = _scenes(recipe, data, recipe.lfm.patch, processes, progress)
-    trainee = LFMTrainee(recipe, network, train_pairs, held_out, processes.device)
-    start = _start_from(recipe, "velocity", trainee.network)
-    settings = {
-        "lfm": _deciding(recipe.lfm),
-        "model": recipe.model.to_dict()["velocity"],
-        "rae": files.sha256(_weights(rae or out, "rae")),
-        **start,
-    }
-    digest = recipe_digest([settings, _data_digest(recipe, train_pairs)])
-    figures = train(trainee, recipe.lfm, digest, out, processes, progress)
-    record = {
-        "settings": asdict(recipe.lfm),
-        **start,
-        "figures": figures,
-        "latent_variance": trainee.latent_variance,
-        "model": recipe.model.to_dict()["velocity"],
-    }
-    training = {"rae": rae_record, "lfm": record, **_validation(held_out)}
-    if processes.first:
-        _write_part(out, "rae", network, rae_record)
-        _write_part(out, "lfm", trainee.network, record)
-        _write_checkpoint(recipe, out, network, trainee.network, training)
-    processes.wait()
+    check_card(out)
+    with _writing(out, processes):
+        train_pairs, held_out = _scenes(recipe, data, recipe.lfm.patch, processes, progress)
+        trainee = LFMTrainee(recipe, network, train_pairs, held_out, processes.device)
+        start = _start_from(recipe, "velocity", trainee.network)
+        settings = {
+            "lfm": _deciding(recipe.lfm),
+            "model": recipe.model.to_dict()["velocity"],
+            "rae": files.sha256(_weights(rae or out, "rae")),
+            **start,
+        }
+        digest = recipe_digest([settings, _data_digest(recipe, train_pairs)])
+        figures = train(trainee, recipe.lfm, digest, out, processes, progress)
+        record = {
+            "settings": asdict(recipe.lfm),
+            **start,
+            "figures": figures,
+            "latent_variance": trainee.latent_variance,
+            "model": recipe.model.to_dict()["velocity"],
+        }
+        training = {"rae": rae_record, "lfm": record, **_validation(held_out)}
+        if processes.first:
+            _write_part(out, "rae", network, rae_record)
+            _write_part(out, "lfm", trainee.network, record)
+            _write_checkpoint(recipe, out, network, trainee.network, training)
+        processes.wait()
     return read_info(out)
 
 
@@ -134,18 +141,31 @@ def train_joint(
     else:
         training = {"rae": _read_part(out, "rae", rae), "lfm": _read_part(out, "lfm", velocity)}
         begun = [files.sha256(_weights(out, part)) for part in training]
-    pairs = _scenes(recipe, data, recipe.joint.patch, processes, progress)
-    trainee = JointTrainee(recipe, rae, velocity, pairs, processes.device)
-    settings = {"joint": _deciding(recipe.joint), "model": recipe.model.to_dict(), "from": begun}
-    digest = recipe_digest([settings, _data_digest(recipe, pairs[0])])
-    figures = train(trainee, recipe.joint, digest, out, processes, progress)
-    training["joint"] = {"settings": asdict(recipe.joint), "figures": figures}
-    training |= _validation(pairs[1])
-    if processes.first:
-        networks = trainee.network
-        _write_checkpoint(recipe, out, networks.rae, networks.velocity, training)
-    processes.wait()
+    check_card(out)
+    with _writing(out, processes):
+        pairs = _scenes(recipe, data, recipe.joint.patch, processes, progress)
+        trainee = JointTrainee(recipe, rae, velocity, pairs, processes.device)
+        settings = {
+            "joint": _deciding(recipe.joint),
+            "model": recipe.model.to_dict(),
+            "from": begun,
+        }
+        digest = recipe_digest([settings, _data_digest(recipe, pairs[0])])
+        figures = train(trainee, recipe.joint, digest, out, processes, progress)
+        training["joint"] = {"settings": asdict(recipe.joint), "figures": figures}
+        training |= _validation(pairs[1])
+        if processes.first:
+            networks = trainee.network
+            _write_checkpoint(recipe, out, networks.rae, networks.velocity, training)
+        processes.wait()
     return read_info(out)
+
+
+@contextmanager
+def _writing(out: Path, processes: Processes) -> Iterator[None]:
+    """The folder for this training alone; of several processes the first one holds it."""
+    with one_writer(out, "training") if processes.first else nullcontext():
+        yield
 
 
 def _validation(held_out: Pairs) -> Record:
@@ -246,8 +266,29 @@ def _weights(folder: Path, part: str) -> Path:
 
 def _write_part(out: Path, part: str, network: nn.Module, record: Record) -> None:
     """Weights and record of one stage; the next one reads them."""
-    files.write_bytes(_weights(out, part), save(_plain(network.state_dict())))
-    files.write_json(out / f"{part}.json", record)
+    data = weights_bytes(_plain(network.state_dict()))
+    files.write_bytes(_weights(out, part), data)
+    digest = hashlib.sha256(data).hexdigest()
+    files.write_summed(out / f"{part}.json", {**record, "weights_sha256": digest})
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The keys of a stage's record, RAE.json or LFM.json."""
+
+    settings: Annotated[dict[str, Any], AtMost(10**18)]
+    figures: dict[str, float | None]
+    model: dict[str, Any]
+    latent_variance: float = 1.0
+    started_from: str = ""
+    weights_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if self.figures.get("seconds") is None or not isinstance(self.settings.get("steps"), int):
+            raise UsageError("it lacks figures.seconds or settings.steps")
+        for name, value in self.figures.items():
+            if value is not None and not isinstance(value, int | float):
+                raise UsageError(f"figures.{name} must be a number, got {shown(value)}")
 
 
 def _read_part(folder: Path, part: str, network: nn.Module) -> Record:
@@ -258,15 +299,16 @@ def _read_part(folder: Path, part: str, network: nn.Module) -> Record:
         raise CheckpointError(
             f"{folder} holds no {weights.name}: run `degflow-pipe train {part}` first{where}"
         )
-    record: Record = files.read_json(path)
+    again = f"run `degflow-pipe train {part}` again"
+    record = files.read_summed(path, needed=False)
     try:
-        network.load_state_dict(load(files.read_bytes(weights)))
-    except (RuntimeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{weights} is damaged, or its network is not the recipe's model: run `degflow-pipe "
-            f"train {part}` again"
-        ) from error
-    return record
+        digest = read(_Record, record, part).weights_sha256
+        read_into(network, weights, f"{path.name} and the recipe's model", digest)
+    except UsageError as error:
+        raise CheckpointError(f"{path} is damaged: {error}: {again}") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}: {again}") from error
+    return {key: value for key, value in record.items() if key != "weights_sha256"}
 
 
 def _read_rae(recipe: TrainRecipe, folder: Path) -> tuple[RAE, Record]:

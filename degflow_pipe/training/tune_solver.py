@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from degflow_pipe.checkpoint import own_checkpoint, read_info, write_info
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import PhotoError
+from degflow_pipe.folders import locked
 from degflow_pipe.levels import parse_t_grid
 from degflow_pipe.model.config import SolverConfig
 from degflow_pipe.photos import find_photos, read_photo
@@ -84,14 +86,20 @@ def tune_solver(
     their number of evaluations, fixed steps first; then the fewest levels to decode are found. The
     checkpoint's id changes with its solver, so stores that were made with it before are no longer
     its own. Raises PhotoError where no photo of 64 pixels or more can be read, UsageError for a
-    shipped checkpoint by name.
+    shipped checkpoint by name, FileError where another process is writing to the folder.
     """
     folder = own_checkpoint(checkpoint)
-    model = DegFlow.load(checkpoint, device, "float32")
+    read_info(folder)  # a folder that is no checkpoint is not locked
+    with locked(folder):
+        return _tune(folder, photos, device, progress or Silent())
+
+
+def _tune(folder: Path, photos: list[str], device: str, progress: Progress) -> TunedSolver:
+    model = DegFlow.load(str(folder), device, "float32")
     before = model.model.solver
     pictures = _pictures(photos)
     levels = parse_t_grid(GRID).t
-    with one_thread_each(model), (progress or Silent()).task("tune solver", None) as task:
+    with one_thread_each(model), progress.task("tune solver", None) as task:
         wanted, needed = [], 0
         reference = converged(model)
         for hr in pictures:

@@ -14,6 +14,7 @@ from degflow_pipe.model.config import (
     ADAPTIVE_METHODS,
     FIXED_METHODS,
     PRESETS,
+    TIGHTEST,
     ModelConfig,
     RAEConfig,
     SolverConfig,
@@ -44,8 +45,8 @@ configs = st.builds(
         SolverConfig,
         method=st.sampled_from(FIXED_METHODS + ADAPTIVE_METHODS),
         steps=st.integers(1, 100),
-        rtol=st.floats(1e-12, 1.0),
-        atol=st.floats(1e-12, 1.0),
+        rtol=st.floats(TIGHTEST, 1.0),
+        atol=st.floats(TIGHTEST, 1.0),
         t_start=st.floats(0, 0.99),
     ),
 )

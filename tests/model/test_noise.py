@@ -238,7 +238,7 @@ def test_numbers_that_no_noise_has_are_refused_by_name(name: str, wrong: float) 
     data = model_of([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
     rows = data["knots"][0][name]
     (rows if name == "gain" else rows[1])[2] = wrong
-    with pytest.raises(UsageError, match=rf"noise.knots.{name} must hold"):
+    with pytest.raises(UsageError, match=rf"noise.knots.{name} must (hold|be a number)"):
         NoiseModel.from_dict(data)
 
 

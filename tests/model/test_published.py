@@ -123,14 +123,14 @@ def test_exported_keys_and_shapes_are_the_published_ones() -> None:
 def test_every_key_that_is_lost_or_bent_is_named(name: str) -> None:
     keys, ours = published.part_keys(SMALL)[name], published.our_shapes(SMALL)
     expected = published.their_shapes(keys, ours)
-    whole = in_their_form(SMALL, random_weights(SMALL))[name]
+    whole = published.shapes_of(in_their_form(SMALL, random_weights(SMALL))[name])
     assert published.misfits(whole, expected) == []
-    for key, value in whole.items():
+    for key, shape in whole.items():
         (lost,) = published.misfits({k: v for k, v in whole.items() if k != key}, expected)
-        assert lost == f"{key} is missing, expected of shape {list(value.shape)}"
-        (bent,) = published.misfits({**whole, key: value[None]}, expected)
-        assert bent == (f"{key} is of shape {[1, *value.shape]}, expected {list(value.shape)}")
-    assert published.misfits({**whole, "more": torch.ones(1)}, expected) == ["more is unexpected"]
+        assert lost == f"{key} is missing, expected of shape {list(shape)}"
+        (bent,) = published.misfits({**whole, key: (1, *shape)}, expected)
+        assert bent == f"{key} is of shape {[1, *shape]}, expected {list(shape)}"
+    assert published.misfits({**whole, "more": (1,)}, expected) == ["more is unexpected"]
 
 
 def test_each_lost_key_of_the_velocity_is_named_before_or_after_its_sizes_are_read() -> None:
@@ -145,7 +145,9 @@ def test_each_lost_key_of_the_velocity_is_named_before_or_after_its_sizes_are_re
         else:
             assert config == SMALL.velocity, key
             expected = published.their_shapes(published.part_keys(SMALL)["model"], ours)
-            assert published.misfits(rest, expected)[0].startswith(f"{key} is missing")
+            assert published.misfits(published.shapes_of(rest), expected)[0].startswith(
+                f"{key} is missing"
+            )
 
 
 @pytest.mark.parametrize(

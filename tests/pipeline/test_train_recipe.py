@@ -74,7 +74,7 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("rae.betas", [0.5, 1.5], "rae.betas must be two numbers in"),
         ("rae.seed", -1, "rae.*seed must be 0 or more"),
         ("lfm.warmup", -1, "lfm.*warmup.* must be 0 or more"),
-        ("data.s_max", float("nan"), "data.s_max must be above 1"),
+        ("data.s_max", float("nan"), "data.s_max must be a number .* got nan"),
         ("rae.momentum", 0.9, "rae has no key 'momentum'"),
         ("lfm.batch", 0, "lfm.batch must be a whole number from 1, got 0"),
         (

@@ -206,9 +206,8 @@ def test_levels_of_other_patches_are_found(store: Path) -> None:
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_damage_of_a_checkpoint_is_found(checkpoint: Path, flip: Flip, name: str) -> None:
     if name == "config.json":
-        data = json.loads((checkpoint / name).read_text())
-        data["weights_sha256"] = "0" * 64
-        (checkpoint / name).write_text(json.dumps(data))
+        data = files.read_summed(checkpoint / name)
+        files.write_summed(checkpoint / name, {**data, "weights_sha256": "0" * 64})
     else:
         flip(checkpoint / name)
     (wrong,) = damage_of(checkpoint)

@@ -1,0 +1,280 @@
+"""Hostile files of every kind that is read, each given to a real command.
+
+    python tests/hostile/run.py [--cases 600] [--seed 0] [--jobs 2] [--only store]
+
+A case is a whole artefact, made by the commands, one file of which is attacked (`attacks`). It
+passes where the command ends by itself within a minute and two gigabytes, with exit code 0, 1 or 2,
+no traceback, and one `error:` line where it fails. A table of figures is printed, and every case
+that does not pass; `missed` counts attacks that `verify` did not find, which are listed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import NoReturn
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
+sys.path.insert(0, str(HERE))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NO_COLOR", "1")
+
+import accelerate  # noqa: E402, F401
+import artefacts  # noqa: E402
+import attacks  # noqa: E402
+import torch  # noqa: E402, F401
+import webdataset  # noqa: E402, F401
+import zarr  # noqa: E402, F401
+
+from degflow_pipe.cli.app import main  # noqa: E402
+
+SECONDS = 60
+MEMORY = 2 << 30
+ADDRESSES = 24 << 30
+"""Bytes of addresses beyond which a case is stopped, so that it cannot take the machine along."""
+LARGEST_FILE = 64 << 20
+"""Bytes of a file that a case may write: what writes more is not bounded."""
+LONGEST_LINE = 1500
+
+
+@dataclass(frozen=True)
+class Case:
+    artefact: str
+    file: str
+    format: str
+    attack: str
+    command: str
+    seed: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """faults: what is wrong, none where the case passes; missed: `verify` did not find it."""
+
+    case: Case
+    code: int
+    seconds: float
+    memory: int
+    faults: list[str]
+    missed: bool
+    said: str
+
+
+def cases(found: list[artefacts.Artefact], count: int, seed: int) -> list[Case]:
+    """So many of all that can be made, the kinds of attack shared out evenly over the formats."""
+    rng = Random(seed)
+    every: dict[tuple[str, str, str], list[Case]] = {}
+    for artefact in found:
+        for file in artefact.files():
+            form = attacks.format_of(artefact.folder / file)
+            for name in {**attacks.ANY, **attacks.BY_FORMAT[form]}:
+                for command in artefact.commands:
+                    case = Case(artefact.name, str(file), form, name, command, "")
+                    every.setdefault((artefact.name, form, name), []).append(case)
+    chosen: list[Case] = []
+    groups = [rng.sample(group, len(group)) for _, group in sorted(every.items())]
+    rng.shuffle(groups)
+    while len(chosen) < count and any(groups):
+        for group in groups:
+            if group and len(chosen) < count:
+                chosen.append(group.pop())
+    return [Case(**{**asdict(c), "seed": f"{seed}-{i}"}) for i, c in enumerate(chosen)]
+
+
+def run(args: list[str], at: Path, limited: bool = True) -> tuple[int, float, int, str, str]:
+    """Exit code (below 0: a signal; 124: it took too long), seconds, bytes, and what it printed."""
+    out, err = at / ".out", at / ".err"
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _become(args, at, out, err, limited)
+    code = None
+    while code is None:
+        done, status, usage = os.wait4(child, os.WNOHANG)
+        if done:
+            code = os.waitstatus_to_exitcode(status)
+        elif time.monotonic() - started > SECONDS or _memory(child) > 2 * MEMORY:
+            os.killpg(child, signal.SIGKILL)
+            _, _, usage = os.wait4(child, 0)
+            code = 124
+        else:
+            time.sleep(0.02)
+    texts = [path.read_text(errors="replace") for path in (out, err)]
+    return code, time.monotonic() - started, usage.ru_maxrss * 1024, texts[0], texts[1]
+
+
+def _become(args: list[str], at: Path, out: Path, err: Path, limited: bool) -> NoReturn:
+    """Be the command; whatever it raises, this copy of the process ends here."""
+    code = 70
+    try:
+        os.setsid()
+        os.chdir(at)
+        for path, number in ((out, 1), (err, 2)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        if limited:
+            resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        sys.argv = ["degflow-pipe", *args]
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 70
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _memory(process: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * resource.getpagesize()
+
+
+def judge(case: Case, whole: Path, scratch: Path) -> Verdict:
+    """Run one case in a folder of its own, where the artefact is a copy and the rest are links."""
+    at = Path(tempfile.mkdtemp(dir=scratch))
+    try:
+        folder = next(a for a in FOLDERS if a.name == case.artefact).folder
+        for path in whole.iterdir():
+            if path.name != folder.name:
+                shutil.copytree(path, at / path.name)
+        copy = Path(shutil.copytree(folder, at / folder.name))
+        rng = Random(case.seed)
+        form = {**attacks.ANY, **attacks.BY_FORMAT[case.format]}
+        before = (folder / case.file).read_bytes()
+        form[case.attack](copy / case.file, rng)
+        changed = _differs(copy / case.file, before)
+        args = case.command.replace("{}", folder.name).split()
+        code, seconds, memory, out, err = run(args, at)
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        faults = []
+        if code == 124:
+            faults.append("hang" if seconds > SECONDS else "memory")
+        elif code < 0:
+            faults.append(f"signal {-code}")
+        elif code not in (0, 1, 2):
+            faults.append(f"exit code {code}")
+        if "Traceback" in err or "Traceback" in out:
+            faults.append("traceback")
+        if memory > MEMORY and "memory" not in faults:
+            faults.append("memory")
+        if code in (1, 2) and len(errors) != 1 and args[0] not in ("verify", "doctor"):
+            faults.append("no error line")
+        if any(len(line) > LONGEST_LINE for line in errors):
+            faults.append("a long error line")
+        if (at / "hacked").exists() or (at.parent / "up").exists():
+            faults.append("code or path of the file was followed")
+        said = (errors or [line for line in err.splitlines() if line.strip()] or [""])[-1]
+        missed = args[0] == "verify" and code == 0 and changed
+        return Verdict(case, code, round(seconds, 1), memory, faults, missed, said[:300])
+    finally:
+        shutil.rmtree(at, ignore_errors=True)
+
+
+def _differs(path: Path, before: bytes) -> bool:
+    """By its size first: a hole of 20 GB is not read here."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != len(before):
+        return True
+    return path.read_bytes() != before
+
+
+FOLDERS: list[artefacts.Artefact] = []
+
+
+def prepare(at: Path) -> None:
+    """Make all artefacts; a command that fails here is no case but a bug."""
+
+    def well(*args: object) -> None:
+        code, _, _, _, err = run([str(arg) for arg in args], at, limited=False)
+        if code:
+            raise SystemExit(f"{' '.join(map(str, args))}: exit code {code}\n{err}")
+
+    FOLDERS.extend(artefacts.make(at, well))
+    for name in (".out", ".err"):
+        (at / name).unlink()
+
+
+def table(verdicts: list[Verdict]) -> str:
+    """By artefact: cases, exit codes, faults, attacks that verify missed, most time and memory."""
+    head = f"{'kind':<16} {'cases':>5} {'ended 0':>7} {'refused':>7} {'faults':>6} {'missed':>6}"
+    lines = [f"{head} {'most s':>6} {'most MB':>7}"]
+    for name in [*sorted({v.case.artefact for v in verdicts}), ""]:
+        rows = [v for v in verdicts if name in ("", v.case.artefact)]
+        lines.append(
+            f"{name or 'all':<16} {len(rows):>5} {sum(v.code == 0 for v in rows):>7} "
+            f"{sum(v.code in (1, 2) for v in rows):>7} {sum(bool(v.faults) for v in rows):>6} "
+            f"{sum(v.missed for v in rows):>6} {max(v.seconds for v in rows):>6.1f} "
+            f"{max(v.memory for v in rows) >> 20:>7}"
+        )
+    kinds = Counter(fault for v in verdicts for fault in v.faults)
+    lines.append("faults: " + (", ".join(f"{n} {k}" for k, n in kinds.most_common()) or "none"))
+    return "\n".join(lines)
+
+
+def told(verdict: Verdict) -> str:
+    c = verdict.case
+    what = ", ".join(verdict.faults) or "not found by verify"
+    return f"{what}: {c.artefact}: {c.file}: {c.attack}: {c.command}: {verdict.said}"
+
+
+def part(options: argparse.Namespace) -> list[Verdict]:
+    """This process's share of the cases."""
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "whole"
+        prepare(whole)
+        chosen = [a for a in FOLDERS if options.only in ("", a.name)]
+        asked = cases(chosen, options.cases, options.seed)[options.part :: options.jobs]
+        verdicts = []
+        for case in asked:
+            verdicts.append(judge(case, whole, Path(scratch)))
+            if verdicts[-1].faults:
+                print(told(verdicts[-1]), file=sys.stderr, flush=True)
+        return verdicts
+
+
+def start() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", default="", help="kind of artefact")
+    parser.add_argument("--part", type=int, default=-1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part >= 0:
+        print(json.dumps([asdict(verdict) for verdict in part(options)]))
+        return
+    command = [sys.executable, __file__, *sys.argv[1:], "--part"]
+    parts = [
+        subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE) for n in range(options.jobs)
+    ]
+    found = [json.loads(process.communicate()[0] or b"[]") for process in parts]
+    verdicts = [Verdict(**{**v, "case": Case(**v["case"])}) for each in found for v in each]
+    for verdict in verdicts:
+        if verdict.missed:
+            print(told(verdict))
+    if verdicts:
+        print(table(verdicts))
+    sys.exit(any(v.faults for v in verdicts) or any(process.returncode for process in parts))
+
+
+if __name__ == "__main__":
+    start()
