@@ -16,7 +16,7 @@ from torch import Tensor
 
 from degflow_pipe import files
 from degflow_pipe.errors import DataError
-from degflow_pipe.photos import read_photo
+from degflow_pipe.photos import picture_size, read_photo
 from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.sets import LAYOUTS, compile_pattern
 
@@ -157,6 +157,8 @@ class Pairs:
 
         Raises DataError where the sizes of the levels differ and are not to be brought to one.
         """
+        if scene.hr not in self._cache:
+            self._check_headers(scene)
         hr = self._picture(scene.hr)
         others = zip(scene.files[1:], self.levels[1:], strict=True)
         return [
@@ -167,14 +169,26 @@ class Pairs:
             ),
         ]
 
+    def _check_headers(self, scene: Scene) -> None:
+        """Raises DataError for sizes that cannot be a pair's before either picture is decoded: a
+        file of a few kilobytes can hold one that fills the memory.
+        """
+        hr = picture_size(scene.hr)
+        for path in filter(None, scene.files[1:]):
+            lr = picture_size(path)
+            # As stored: a turn by the camera's mark leaves the longer side the longer one.
+            one_size = sorted(lr) == sorted(hr)
+            if max(lr) > max(hr) or (self.data.enlarge_by == "refuse" and not one_size):
+                raise _unlike(path, lr, scene.hr, hr)
+
     def _level(self, path: Path, level: PairLevel, hr_path: Path, hr: np.ndarray) -> np.ndarray:
         picture = self._picture(path)
         if picture.shape == hr.shape:
             return picture
-        sizes = f"{path} is {_size(picture)}, its HR {hr_path} is {_size(hr)}"
         kernel = self.data.enlarge_by
         if kernel == "refuse":
-            raise DataError(f"{sizes}: pairs must have one size, or data.enlarge says a kernel")
+            raise _unlike(path, picture.shape[:2], hr_path, hr.shape[:2])
+        sizes = f"{path} is {_size(picture)}, its HR {hr_path} is {_size(hr)}"
         (height, width), (h, w) = hr.shape[:2], picture.shape[:2]
         ratio = height / h
         if ratio < 1 or abs(width - ratio * w) > max(ratio, 1):
@@ -288,6 +302,14 @@ def _detail(picture: np.ndarray) -> np.ndarray:
     """Luma between 2 and 16 pixels of size, in grey levels: (H, W) float32."""
     luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return cv2.GaussianBlur(luma, (0, 0), 2.0) - cv2.GaussianBlur(luma, (0, 0), 16.0)
+
+
+def _unlike(path: Path, lr: tuple[int, ...], hr_path: Path, hr: tuple[int, ...]) -> DataError:
+    """lr, hr: heights and widths."""
+    return DataError(
+        f"{path} is {lr[1]} x {lr[0]}, its HR {hr_path} is {hr[1]} x {hr[0]}: pairs must have one "
+        f"size, or LR a smaller one and data.enlarge says a kernel"
+    )
 
 
 def _size(picture: np.ndarray) -> str:

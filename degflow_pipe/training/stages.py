@@ -16,7 +16,7 @@ from degflow_pipe import files
 from degflow_pipe.checkpoint import CheckpointInfo, check_card, read_info, write_checkpoint
 from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError, UsageError
-from degflow_pipe.folders import one_writer
+from degflow_pipe.folders import check_ours, one_writer
 from degflow_pipe.model.config import FIXED_METHODS
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
@@ -82,6 +82,7 @@ def train_lfm(
     no autoencoder of the recipe's width, DataError and UsageError as `train_rae`.
     """
     progress = progress or Silent()
+    check_ours(out, "training")  # before its absence of an autoencoder is what is told
     processes = Processes(device, recipe.lfm.precision)
     network, rae_record = _read_rae(recipe, rae or out)
     check_card(out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import yaml
 from PIL import Image
 from skimage import data
 
+from degflow_pipe import folders
 from degflow_pipe.cli.app import app
 
 Run = Callable[..., Any]
@@ -153,9 +155,12 @@ def workplace(
         "generate": {"t": "0.5"},
     }
     for name, recipe in (("TRAINING", training), ("RECIPE", run)):
-        (folder / name).write_text(yaml.safe_dump(recipe))
-    for name in ("RAE.pt", "FLOW.pt"):
-        (folder / name).write_bytes(b"not read: the folder is refused before")
+        # JSON first: what stands in it twice would be written as an alias.
+        (folder / name).write_text(yaml.safe_dump(json.loads(json.dumps(recipe))))
+    files = ("--rae", "RAE.pt", "--flow", "FLOW.pt")
+    degflow("checkpoint", "export", "city100-published", *files, cwd=folder)
+    for stage in ("rae", "lfm"):
+        degflow("train", stage, "TRAINING", "--data", "PAIRS", "--out", "PARTS", cwd=folder)
     return folder
 
 
@@ -181,6 +186,39 @@ def test_nothing_of_somebody_elses_is_changed(
     done = degflow(*WRITES[command].split(), cwd=workplace, code=code)
     assert "THEIRS" in done.error
     assert sums(theirs) == before
+
+
+ALONE = {
+    **{name: line for name, line in WRITES.items() if "--out THEIRS" in line},
+    **{name: WRITES[name] for name in ("ingest", "remove", "generate", "run", "calibrate")},
+    "train lfm": "train lfm TRAINING --data PAIRS --out THEIRS --rae PARTS",
+    "checkpoint tune-solver": WRITES["checkpoint tune-solver"],
+}
+del ALONE["preview"]  # one file, which is nobody's before it is there
+
+
+@pytest.mark.parametrize("command", ALONE)
+def test_a_folder_that_another_process_writes_to_is_refused(
+    command: str, degflow: Run, workplace: Path
+) -> None:
+    folder = workplace / "THEIRS"
+    needed = {
+        **dict.fromkeys(("calibrate", "checkpoint tune-solver"), "TINY"),
+        **dict.fromkeys(("remove", "generate"), "STORE"),
+        "train joint": "PARTS",
+    }
+    if command in needed:
+        shutil.copytree(workplace / needed[command], folder)
+    else:
+        folder.mkdir()
+    try:
+        with folders.locked(folder):
+            before = sums(folder)
+            done = degflow(*ALONE[command].split(), cwd=workplace, code=1)
+            assert "THEIRS" in done.error and "another process is writing to it" in done.error
+            assert sums(folder) == before
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("keep", ["levels", "latents"])

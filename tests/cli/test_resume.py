@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from skimage import data
 
 Run = Callable[..., Any]
 STAGES = ("ingest", "generate", "shard")
@@ -120,8 +123,58 @@ def test_asked_to_stop(begun: Any, number: signal.Signals, assert_goes_on: Run) 
     out, err = process.communicate()
     assert process.returncode == 1
     assert out == ""
-    assert err.splitlines()[-1].startswith("error: stopped") and "Traceback" not in err
+    assert err.splitlines()[-1].startswith("stopped: ")
+    assert "Traceback" not in err and "error: " not in err
     assert_goes_on(stage, folder)
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs and a recipe of a training of 40 steps, of which only the last is saved unasked."""
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "pairs").mkdir()
+    for name in ("chelsea", "coffee"):
+        picture = Image.fromarray(getattr(data, name)()[:128, :128])
+        for level in ("hr", "lr"):
+            picture.save(folder / "pairs" / f"{name}_{level}.png")
+    (folder / "recipe.yaml").write_text(
+        """
+kind: train
+name: smallest
+model: {preset: compact, rae: {width: 2, latent_channels: 2}}
+data:
+  levels: [{name: HR, t: 0, files: "*_hr.png"}, {name: LR, t: 1, files: "*_lr.png"}]
+  validate: coffee
+  s_max: 4
+  source: photos of scikit-image
+  licence: as scikit-image's photos
+rae: {steps: 40, batch: 2, patch: 64, lr: 1e-3, warmup: 1, save_every: 1000, log_every: 1}
+"""
+    )
+    return folder
+
+
+TRAIN = ("train", "rae", "recipe.yaml", "--data", "pairs", "--device", "cpu", "-o")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_is_asked_to_stop(
+    number: signal.Signals, start: Run, degflow: Run, training: Path
+) -> None:
+    out = training / number.name
+    process = start(*TRAIN, out, cwd=training)
+    while process.poll() is None and not (out / "rae.log.jsonl").exists():
+        time.sleep(0.001)
+    process.send_signal(number)
+    printed, err = process.communicate()
+    assert (process.returncode, printed) == (1, "")
+    assert "Traceback" not in err and "error: " not in err
+    last = err.splitlines()[-1]
+    assert re.fullmatch(r"stopped: train rae: step \d+ of 40, .* is saved in .*state\.pt; .*", last)
+    degflow(*TRAIN, out, cwd=training)
+    degflow(*TRAIN, "whole", cwd=training)
+    weights = "rae.safetensors"
+    assert (out / weights).read_bytes() == (training / "whole" / weights).read_bytes()
 
 
 @pytest.mark.parametrize(

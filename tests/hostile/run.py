@@ -1,11 +1,14 @@
 """Hostile files of every kind that is read, each given to a real command.
 
-    python tests/hostile/run.py [--cases 600] [--seed 0] [--jobs 2] [--only store]
+    python tests/hostile/run.py [--cases 1000] [--seed 0] [--jobs 2] [--only store] [--log FILE]
 
 A case is a whole artefact, made by the commands, one file of which is attacked (`attacks`). It
 passes where the command ends by itself within a minute and two gigabytes, with exit code 0, 1 or 2,
-no traceback, and one `error:` line where it fails. A table of figures is printed, and every case
-that does not pass; `missed` counts attacks that `verify` did not find, which are listed too.
+no traceback, and one `error:` line where it fails; `verify` must find what was attacked, else it is
+`missed`. A table of figures is printed, and every case that does not pass.
+
+Attack and command are each a fork of this process, which reads no file that was attacked, so that
+it stays small; what a case takes is counted from there on, with what every command imports.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -85,11 +90,18 @@ def cases(found: list[artefacts.Artefact], count: int, seed: int) -> list[Case]:
                 for command in artefact.commands:
                     case = Case(artefact.name, str(file), form, name, command, "")
                     every.setdefault((artefact.name, form, name), []).append(case)
-    chosen: list[Case] = []
-    groups = [rng.sample(group, len(group)) for _, group in sorted(every.items())]
+    groups = [(key, rng.sample(group, len(group))) for key, group in sorted(every.items())]
     rng.shuffle(groups)
-    while len(chosen) < count and any(groups):
-        for group in groups:
+    # In turn of each kind of artefact, so that a few cases are of all of them.
+    turns: Counter[str] = Counter()
+    ordered = []
+    for (artefact, _, _), group in groups:
+        turns[artefact] += 1
+        ordered.append((turns[artefact], group))
+    ordered.sort(key=lambda turn: turn[0])
+    chosen: list[Case] = []
+    while len(chosen) < count and any(group for _, group in ordered):
+        for _, group in ordered:
             if group and len(chosen) < count:
                 chosen.append(group.pop())
     return [Case(**{**asdict(c), "seed": f"{seed}-{i}"}) for i, c in enumerate(chosen)]
@@ -97,40 +109,53 @@ def cases(found: list[artefacts.Artefact], count: int, seed: int) -> list[Case]:
 
 def run(args: list[str], at: Path, limited: bool = True) -> tuple[int, float, int, str, str]:
     """Exit code (below 0: a signal; 124: it took too long), seconds, bytes, and what it printed."""
-    out, err = at / ".out", at / ".err"
-    started = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        _become(args, at, out, err, limited)
-    code = None
-    while code is None:
-        done, status, usage = os.wait4(child, os.WNOHANG)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-        elif time.monotonic() - started > SECONDS or _memory(child) > 2 * MEMORY:
-            os.killpg(child, signal.SIGKILL)
-            _, _, usage = os.wait4(child, 0)
-            code = 124
-        else:
-            time.sleep(0.02)
-    texts = [path.read_text(errors="replace") for path in (out, err)]
-    return code, time.monotonic() - started, usage.ru_maxrss * 1024, texts[0], texts[1]
 
-
-def _become(args: list[str], at: Path, out: Path, err: Path, limited: bool) -> NoReturn:
-    """Be the command; whatever it raises, this copy of the process ends here."""
-    code = 70
-    try:
-        os.setsid()
+    def command() -> None:
         os.chdir(at)
-        for path, number in ((out, 1), (err, 2)):
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        for name, number in ((".out", 1), (".err", 2)):
+            os.dup2(os.open(at / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         if limited:
             resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
             resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         sys.argv = ["degflow-pipe", *args]
         main()
+
+    code, seconds, memory = forked(command)
+    texts = [(at / name).read_text(errors="replace") for name in (".out", ".err")]
+    return code, seconds, memory, texts[0], texts[1]
+
+
+def forked(work: Callable[[], None]) -> tuple[int, float, int]:
+    """Exit code, seconds and bytes of work that a copy of this process does, within the limits."""
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _become(work)
+    code, memory = None, 0
+    while code is None:
+        memory = max(memory, sum(_memory(process) for process in _family(child)))
+        done, status, usage = os.wait4(child, os.WNOHANG)
+        if done:
+            code = os.waitstatus_to_exitcode(status)
+        elif time.monotonic() - started > SECONDS or memory > 2 * MEMORY:
+            os.kill(child, signal.SIGKILL)
+            _, _, usage = os.wait4(child, 0)
+            code = 124
+        else:
+            time.sleep(0.1)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # workers that it left behind
+    return code, time.monotonic() - started, max(memory, usage.ru_maxrss * 1024)
+
+
+def _become(work: Callable[[], None]) -> NoReturn:
+    """Do the work; whatever it raises, this copy of the process ends here."""
+    code = 70
+    try:
+        os.setsid()
+        work()
+        code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 70
     except BaseException:
@@ -141,29 +166,39 @@ def _become(args: list[str], at: Path, out: Path, err: Path, limited: bool) -> N
         os._exit(code)
 
 
+def _family(process: int) -> Iterator[int]:
+    """A process and what it started."""
+    yield process
+    with suppress(OSError):
+        for line in Path("/proc").glob(f"{process}/task/*/children"):
+            for child in line.read_text().split():
+                yield from _family(int(child))
+
+
 def _memory(process: int) -> int:
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0
-    return pages * resource.getpagesize()
+    """Bytes that are the process's own: what it shares with this one is not counted again."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def judge(case: Case, whole: Path, scratch: Path) -> Verdict:
-    """Run one case in a folder of its own, where the artefact is a copy and the rest are links."""
+    """Run one case in a folder of its own, with copies of all that its command reads."""
     at = Path(tempfile.mkdtemp(dir=scratch))
     try:
         folder = next(a for a in FOLDERS if a.name == case.artefact).folder
-        for path in whole.iterdir():
-            if path.name != folder.name:
-                shutil.copytree(path, at / path.name)
-        copy = Path(shutil.copytree(folder, at / folder.name))
-        rng = Random(case.seed)
-        form = {**attacks.ANY, **attacks.BY_FORMAT[case.format]}
-        before = (folder / case.file).read_bytes()
-        form[case.attack](copy / case.file, rng)
-        changed = _differs(copy / case.file, before)
         args = case.command.replace("{}", folder.name).split()
+        for name in {folder.name, "photos", *(arg.split("/")[0] for arg in args)}:
+            if (whole / name).is_dir() and name:
+                shutil.copytree(whole / name, at / name)
+        attack = {**attacks.ANY, **attacks.BY_FORMAT[case.format]}[case.attack]
+        attacked = at / folder.name / case.file
+        before = (folder / case.file).read_bytes()
+        if forked(lambda: attack(attacked, Random(case.seed)))[0]:
+            raise SystemExit(f"{case}: the attack itself failed")
+        changed = _differs(attacked, before)
         code, seconds, memory, out, err = run(args, at)
         errors = [line for line in err.splitlines() if line.startswith("error: ")]
         faults = []
@@ -246,6 +281,9 @@ def part(options: argparse.Namespace) -> list[Verdict]:
         verdicts = []
         for case in asked:
             verdicts.append(judge(case, whole, Path(scratch)))
+            if options.log:
+                with Path(options.log).open("a") as log:
+                    log.write(json.dumps(asdict(verdicts[-1])) + "\n")
             if verdicts[-1].faults:
                 print(told(verdicts[-1]), file=sys.stderr, flush=True)
         return verdicts
@@ -253,10 +291,11 @@ def part(options: argparse.Namespace) -> list[Verdict]:
 
 def start() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=600)
+    parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="kind of artefact")
+    parser.add_argument("--log", default="", help="file that gets a line of JSON a case")
     parser.add_argument("--part", type=int, default=-1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part >= 0:
@@ -273,7 +312,7 @@ def start() -> None:
             print(told(verdict))
     if verdicts:
         print(table(verdicts))
-    sys.exit(any(v.faults for v in verdicts) or any(process.returncode for process in parts))
+    sys.exit(any(v.faults or v.missed for v in verdicts) or any(process.returncode for process in parts))
 
 
 if __name__ == "__main__":
