@@ -10,3 +10,5 @@ MIN_DETAIL = 1.0
 BATCH = 8
 MAX_PIXELS = 210_000_000
 """Of a photo: somewhat more than a phone's 16320 x 12288; beyond it a file is taken for a bomb."""
+SIMULATED_PIXELS = 64_000_000
+"""Of a photo for `simulate`, whose light is computed in floats: some 9 GB at this size."""

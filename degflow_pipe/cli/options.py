@@ -55,5 +55,6 @@ Overwrite = Annotated[
 
 CHECKPOINT = defaults.CHECKPOINT
 MAX_PIXELS = defaults.MAX_PIXELS
+SIMULATED_PIXELS = defaults.SIMULATED_PIXELS
 STORE = Path(defaults.STORE)
 SHARDS = Path(defaults.OUT)

@@ -34,6 +34,7 @@ def simulate(
         int, typer.Option(help="Every so many photos one goes to Test; 0: none.")
     ] = 5,
     seed: Annotated[int, typer.Option(help="Another one gives other noise.")] = 0,
+    max_pixels: o.MaxPixels = o.SIMULATED_PIXELS,
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
@@ -42,5 +43,12 @@ def simulate(
     from degflow_pipe.simulation.dataset import simulate as stage
 
     settings = SimulationSettings(parse_scales(scales), layout, camera, test_every, seed)
-    summary = stage(photos, out, settings, workers=workers, progress=TerminalProgress())
+    summary = stage(
+        photos,
+        out,
+        settings,
+        max_pixels=max_pixels,
+        workers=workers,
+        progress=TerminalProgress(),
+    )
     show(summary, json, "simulate")

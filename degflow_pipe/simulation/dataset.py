@@ -19,11 +19,18 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from degflow_pipe import files, folders
+from degflow_pipe import defaults, files, folders
 from degflow_pipe.engine import Engine, Room, check_workers, in_order
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.levels import parse_numbers
-from degflow_pipe.photos import PhotoFile, decoded_bytes, file_digest, find_photos, read_photo
+from degflow_pipe.photos import (
+    PhotoFile,
+    check_max_pixels,
+    decoded_bytes,
+    file_digest,
+    find_photos,
+    read_photo,
+)
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.simulation.camera import MIN_SENSOR, VERSION, ZoomCamera, check_scale
 from degflow_pipe.text import printable
@@ -136,6 +143,7 @@ def simulate(
     out: Path,
     settings: SimulationSettings | None = None,
     *,
+    max_pixels: int = defaults.SIMULATED_PIXELS,
     workers: int = 0,
     progress: Progress | None = None,
     engine: Engine = in_order,
@@ -145,13 +153,15 @@ def simulate(
     photos: files, folders and globs; those below `out` are left out. out: a new or empty folder, or
     one of the same settings and photos, which is completed. A photo that cannot be used, or that
     repeats another one's file, is skipped, named in the summary, and leaves a gap in the numbers.
-    workers: photos at once, 0 for one a core.
+    workers: photos at once, 0 for one a core. max_pixels: a photo of more is not read; 144 bytes a
+    pixel are taken.
 
     Raises UsageError, PhotoError where no photo can be used, DataError for a folder of other
     settings, photos or contents, FileError where it cannot be written.
     """
     settings = settings or SimulationSettings()
     workers = check_workers(workers)
+    check_max_pixels(max_pixels)
     inside = out.resolve()
     left_out: dict[str, int] = {}
     every = find_photos(photos, left_out)
@@ -165,8 +175,8 @@ def simulate(
         room = Room()
 
         def work(source: _Source) -> _Made:
-            with room.of(COPIES * decoded_bytes(source.file.path)):
-                return _simulate_photo(source, out, settings, len(sources))
+            with room.of(COPIES * decoded_bytes(source.file.path, max_pixels)):
+                return _simulate_photo(source, out, settings, len(sources), max_pixels)
 
         made = []
         with (progress or Silent()).task("simulate", len(sources)) as task:
@@ -239,7 +249,9 @@ def _claim(out: Path, settings: SimulationSettings, sources: list[_Source]) -> N
         )
 
 
-def _simulate_photo(source: _Source, out: Path, settings: SimulationSettings, count: int) -> _Made:
+def _simulate_photo(
+    source: _Source, out: Path, settings: SimulationSettings, count: int, max_pixels: int
+) -> _Made:
     """Write those of a photo's pictures that are not there as its mark says."""
     if source.problem:
         return _Made(source, problem=source.problem)
@@ -253,7 +265,7 @@ def _simulate_photo(source: _Source, out: Path, settings: SimulationSettings, co
     if not missing:
         return _Made(source, kept=len(everything))
     try:
-        photo = read_photo(source.file.path)
+        photo = read_photo(source.file.path, max_pixels)
         _check_size(photo.pixels, max(settings.scales), source.file.path)
     except PhotoError as error:
         return _Made(source, problem=str(error))

@@ -312,7 +312,9 @@ def start() -> None:
             print(told(verdict))
     if verdicts:
         print(table(verdicts))
-    sys.exit(any(v.faults or v.missed for v in verdicts) or any(process.returncode for process in parts))
+    sys.exit(
+        any(v.faults or v.missed for v in verdicts) or any(process.returncode for process in parts)
+    )
 
 
 if __name__ == "__main__":

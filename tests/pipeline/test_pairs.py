@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from degflow_pipe.errors import DataError
+from degflow_pipe.errors import DataError, PhotoError
 from degflow_pipe.training.pairs import Pairs, find_scenes
 from degflow_pipe.training.recipe import DataSettings
 
@@ -125,3 +128,24 @@ def test_to_evaluate_needs_no_scene_to_train_on(tmp_path: Path) -> None:
         find_scenes(settings, tmp_path)
     train, held_out = find_scenes(settings, tmp_path, to_train=False)
     assert not train and len(held_out) == 6
+
+
+@pytest.mark.parametrize("enlarge", ["refuse", "bicubic"])
+@pytest.mark.parametrize("level", ["hr", "lr"])
+def test_pictures_that_cannot_be_a_pair_are_refused_by_their_headers(
+    level: str, enlarge: str, numbered: Pairs
+) -> None:
+    """Decoding the one that claims a terabyte would fail in another way."""
+    scene = numbered.scenes[0]
+    path = scene.files[level == "lr"]
+    assert path is not None
+    claim = b"IHDR" + struct.pack(">IIBBBBB", 10**6, 10**6, 8, 2, 0, 0, 0)
+    png = path.read_bytes()
+    path.write_bytes(png[:12] + claim + struct.pack(">I", zlib.crc32(claim)) + png[33:])
+    pairs = Pairs([scene], replace(numbered.data, enlarge=enlarge))
+    if enlarge == "bicubic" and level == "hr":
+        error, says = PhotoError, "more than the limit"
+    else:
+        error, says = DataError, "1000000 x 1000000.*pairs must have one size"
+    with pytest.raises(error, match=says):
+        pairs.check(scene)
