@@ -112,7 +112,8 @@ def _store_damage(store: Store) -> list[str]:
     try:
         wrong += lacking(store)
         for grid in store.grids():
-            stale = set(store.units(grid)) - set(store.units_with_levels(grid))
+            made = set(store.units(grid)) & set(store.units())
+            stale = made - set(store.units_with_levels(grid))
             wrong += [
                 f"unit {n}: levels of {grid} are not there, or not of its patches: run `generate` "
                 f"again"
