@@ -42,14 +42,14 @@ def tiny_model(tiny: str) -> DegFlow:
 def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three real photos, one in a sub folder: 12, 6 and 9 patches of 64 pixels. Do not write here.
 
-    `astronaut.png` 200 x 150, `chelsea.jpg` 192 x 128, `sub/coffee.webp` 140 x 130.
+    `astronaut.png` 208 x 150, `chelsea.jpg` 192 x 128, `sub/coffee.webp` 144 x 144.
     """
     folder = tmp_path_factory.mktemp("photos")
     (folder / "sub").mkdir()
     crops = {
-        "astronaut.png": data.astronaut()[60:210, 150:350],
+        "astronaut.png": data.astronaut()[60:210, 150:358],
         "chelsea.jpg": data.chelsea()[60:188, 120:312],
-        "sub/coffee.webp": data.coffee()[100:230, 200:340],
+        "sub/coffee.webp": data.coffee()[100:244, 200:344],
     }
     for name, crop in crops.items():
         Image.fromarray(np.ascontiguousarray(crop)).save(folder / name, quality=95)

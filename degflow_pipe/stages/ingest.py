@@ -36,6 +36,7 @@ from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.stages.common import Batches, checkpoint_id, one_thread_each
 from degflow_pipe.stages.remove import drop_photos, finish_move
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store, StoreSettings
+from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.records import Ledger, photo_key
 from degflow_pipe.store.store import DESCRIPTION, KIND
 from degflow_pipe.text import printable
@@ -138,7 +139,7 @@ def ingest(
             _same_names(target, stream, replace, task)
         target.write_ledger(Ledger(True, stream.ledger))
         target.note_skipped(stream.summary.skipped, stream.ingested)
-        stream.summary.lacking = len(target.lacking())
+        stream.summary.lacking = len(lacking(target))
     summary = stream.summary
     summary.batch = batches.least
     summary.patches_in_store = sum(len(record.patches) for _, record in target.records())

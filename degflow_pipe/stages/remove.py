@@ -36,31 +36,36 @@ class RemoveSummary:
 def remove(names: Sequence[str], store: Path, *, progress: Progress | None = None) -> RemoveSummary:
     """Take photos out of a store by the names that they have in it.
 
-    What was dropped as a repetition of one of their patches does not come back. Levels of the
-    photos that stay are kept; shards are to be made again. Raises UsageError where no photo in the
-    store has one of the names, StoreError for a store that is missing or damaged.
+    A photo that the store has lost altogether goes by the key that `verify` calls it. What was
+    dropped as a repetition of one of their patches does not come back. Levels of the photos that
+    stay are kept; shards are to be made again. Raises UsageError where no photo in the store has
+    one of the names, StoreError for a store that is missing or damaged.
     """
     target = Store.open(store)
     with folders.one_writer(store, KIND):
-        finish_move(target)
+        resumed = finish_move(target)
         found: dict[str, str] = {}
         before = 0
         for _, record in target.records():
             before += len(record.patches)
             found |= {patch.sha256: patch.source for patch in record.patches}
             found |= {photo.sha256: photo.source for photo in record.finished}
-        unknown = set(names) - set(found.values())
-        if unknown:
+        lost = set(names) & set(target.ledger().photos)
+        unknown = set(names) - set(found.values()) - lost
+        if unknown and not resumed:  # whose last photo may have gone already
             raise UsageError(f"{store} holds no photo {min(unknown)!r}; nothing was removed")
         chosen = {sha256 for sha256, name in found.items() if name in set(names)}
         with (progress or Silent()).task("remove", len(target.units())) as task:
-            drop_photos(target, chosen, task)
+            drop_photos(target, {*chosen, *lost}, task)
         left = sum(len(record.patches) for _, record in target.records())
-    return RemoveSummary(str(store), len(chosen), before - left, left)
+    return RemoveSummary(str(store), len(chosen) + len(lost), before - left, left)
 
 
 def drop_photos(store: Store, photos: Collection[str], task: Task | None = None) -> None:
-    """Take photos out of a store that is locked. photos: hashes of their files."""
+    """Take photos out of a store that is locked.
+
+    photos: hashes of their files, or what `photo_key` makes of them.
+    """
     ledger = store.ledger()
     gone = {photo_key(sha256) for sha256 in photos}
     kept = {key: n for key, n in ledger.photos.items() if key not in gone}
@@ -110,11 +115,14 @@ def _hand_on(store: Store, unit: int, record: UnitRecord) -> None:
         store.write_record(others[0], replace(other, finished=finished))
 
 
-def finish_move(store: Store) -> None:
-    """Bring a removal that was stopped within a unit to where it can go on."""
+def finish_move(store: Store) -> bool:
+    """Bring a removal that was stopped within a unit to where it can go on.
+
+    Returns whether there was one.
+    """
     path = store.move_path
     if not files.exists(path):
-        return
+        return False
     try:
         move = files.read_summed(path)
         numbers = [move["from"], move["to"]]
@@ -124,3 +132,4 @@ def finish_move(store: Store) -> None:
         raise StoreError(f"{path} is damaged: {error}; put a copy of it back") from error
     store.drop(numbers[0] if move.get("whole") else numbers[1])
     files.remove(path)
+    return True

@@ -23,6 +23,7 @@ from degflow_pipe.shards.layout import (
 from degflow_pipe.shards.summary import FORMAT, INDEX, VERSION
 from degflow_pipe.shards.tars import Maker, Sources, index_part, kept_tar, shard_unit
 from degflow_pipe.store import Store
+from degflow_pipe.store.lacking import lacking
 
 KIND = "set of shards"
 """Of the folder, for `folders.one_writer`."""
@@ -149,9 +150,9 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
 
 def _require_whole(store: Store) -> None:
     """Raises StoreError where the store does not hold all that was put into it."""
-    if lacking := store.lacking():
-        more = f" ({len(lacking) - 1} more: see `degflow-pipe verify`)" if lacking[1:] else ""
-        raise StoreError(f"{lacking[0]}{more}")
+    if missing := lacking(store):
+        more = f" ({len(missing) - 1} more: see `degflow-pipe verify`)" if missing[1:] else ""
+        raise StoreError(f"{missing[0]}{more}")
 
 
 def _complete_units(store: Store, grid: Grid) -> dict[int, int]:

@@ -15,6 +15,7 @@ from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.summary import INDEX, Summary, read_summary
 from degflow_pipe.shards.tars import read_mark, tar_members
 from degflow_pipe.store import Store, is_store
+from degflow_pipe.store.lacking import lacking
 
 STORE, SHARDS, CHECKPOINT = "store", "shards", "checkpoint"
 
@@ -109,9 +110,10 @@ def _store_damage(store: Store) -> list[str]:
     """What is wrong with a store beside its units: descriptions, what is lacking, old levels."""
     wrong = store.described_wrongly()
     try:
-        wrong += store.lacking()
+        wrong += lacking(store)
         for grid in store.grids():
-            stale = set(store.units(grid)) - set(store.units_with_levels(grid))
+            made = set(store.units(grid)) & set(store.units())
+            stale = made - set(store.units_with_levels(grid))
             wrong += [
                 f"unit {n}: levels of {grid} are not there, or not of its patches: run `generate` "
                 f"again"

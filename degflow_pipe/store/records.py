@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import MAX_LEVELS, Grid, parse_t
-from degflow_pipe.settings import read
+from degflow_pipe.settings import Apart, AtMost, read
 
 UNIT = 16
 """Patches in a unit of work."""
@@ -131,10 +131,12 @@ class UnitRecord:
 
 @dataclass(frozen=True)
 class _UnitFields:
-    patches: list[Any]
-    finished: list[Any]
+    """Each part has bounds of its own; a unit may finish many photos that gave it no patch."""
+
+    patches: Annotated[list[Any], Apart()]
+    finished: Annotated[list[Any], Apart()]
     sha256: dict[str, Any]
-    bytes: dict[str, Any]
+    bytes: Annotated[dict[str, Any], Apart()]
     computed: dict[str, Any]
 
 
@@ -147,7 +149,7 @@ class LevelsRecord:
     """
 
     sha256: dict[str, str]
-    bytes: int
+    bytes: Annotated[int, AtMost(2 * UNIT_BYTES)]
     computed: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,7 +172,7 @@ class Ledger:
     """
 
     complete: bool = True
-    photos: dict[str, Any] = field(default_factory=dict)
+    photos: Annotated[dict[str, Any], Apart()] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not all(type(n) is int and 0 <= n <= MAX_UNITS * UNIT for n in self.photos.values()):

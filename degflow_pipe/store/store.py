@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -29,7 +28,6 @@ from degflow_pipe.store.records import (
     check_unit,
     grid_fields,
     grid_of_fields,
-    photo_key,
 )
 
 KIND = "store"
@@ -294,42 +292,6 @@ class Store:
 
     def write_ledger(self, ledger: Ledger) -> None:
         files.write_summed(self.path / "done" / LEDGER, asdict(ledger))
-
-    def lacking(self) -> list[str]:
-        """What was done once and is not there: files of units, patches of photos; what was begun
-        and not ended. Nothing where the store is whole.
-        """
-        said: list[str] = []
-        held: Counter[str] = Counter()
-        begun: dict[str, str] = {}
-        finished: dict[str, str] = {}
-        for unit, record in self.records():
-            if not self.has_patches(unit, record):
-                said.append(
-                    f"unit {unit} of {self.path}: its files are not there or not of their length: "
-                    f"ingest its photos again"
-                )
-            held.update(photo_key(patch.sha256) for patch in record.patches)
-            begun |= {photo_key(patch.sha256): patch.source for patch in record.patches}
-            finished |= {photo_key(photo.sha256): photo.source for photo in record.finished}
-        ledger = self.ledger()
-        for key, kept in ledger.photos.items():
-            if held[key] < kept:
-                name = finished.get(key) or begun.get(key) or f"a photo of SHA-256 {key}..."
-                said.append(
-                    f"{self.path}: {name} has lost {kept - held[key]} of its {kept} patches: "
-                    f"ingest it again"
-                )
-        said += [
-            f"{self.path}: {name} was begun and not finished: ingest it again"
-            for key, name in begun.items()
-            if key not in finished and key not in ledger.photos
-        ]
-        if begun and not ledger.complete:
-            said.append(f"{self.path}: an ingest was not run to its end: run it again")
-        if files.exists(self.move_path):
-            said.append(f"{self.path}: a removal was not run to its end: run it again")
-        return said
 
     def skipped(self) -> dict[str, str]:
         """Photos left out, name to reason. Raises StoreError where the file is damaged."""

@@ -22,6 +22,7 @@ from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.stages.remove import remove
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.stages.verify import verify
 from degflow_pipe.store import Store
@@ -158,6 +159,15 @@ def test_a_store_that_lacks_a_unit_makes_no_data_set(
     again(store)
     assert tree(store) == before
     assert shard(store, store.parent / "out").pairs == 54
+
+
+def test_who_has_the_photos_no_more_removes_what_is_left_of_them(store: Path, tree: Tree) -> None:
+    """One photo has lost all its patches, and its name with them, another some of them."""
+    (store / "done" / "ingest" / "00000000.json").unlink()
+    for name in re.findall(r"the photo (\S+) has lost", "\n".join(damage(store))):
+        remove([name], store)
+    assert sources(store) == {"sub/coffee.webp": 9}
+    assert damage(store) == []
 
 
 def test_a_stopped_ingest_is_no_whole_store(

@@ -241,7 +241,7 @@ def test_photos_that_cannot_be_used_are_left_out_with_the_reason(
     for name, reason in summary.skipped.items():
         assert reason.startswith(f"{mixed / name}: ")
     assert "smaller than the patch of 64" in summary.skipped["small.png"]
-    assert "damaged or truncated" in summary.skipped["cut.jpg"]
+    assert "damaged: Premature end of JPEG" in summary.skipped["cut.jpg"]
     assert Store.open(tmp_path / "a.zarr").skipped() == summary.skipped
 
 

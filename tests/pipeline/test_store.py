@@ -15,6 +15,7 @@ from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, FileError, StoreError, UsageError
 from degflow_pipe.levels import Grid, parse_t
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store, StoreSettings
+from degflow_pipe.store.records import Ledger
 
 SETTINGS = StoreSettings(
     patch=16, checkpoint="tiny-0123456789ab", s_max=4.0, latent_shape=[4, 2, 2]
@@ -399,3 +400,18 @@ def test_a_unit_larger_than_memory_is_refused(filled: Path) -> None:
     many = replace(parse_t("0.1,0.2,0.3,0.4,0.5,0.6"), scales=(1.1, 1.2, 1.3, 1.4, 1.5, 1.6))
     with pytest.raises(UsageError, match=r"take 1\.1 GiB at once, at most 1"):
         store.make_grid(many)
+
+
+def test_a_ledger_of_many_photos_is_read(filled: Path) -> None:
+    store = Store.open(filled)
+    ledger = Ledger(True, {f"{i:016x}": i % 50 for i in range(70_000)})
+    store.write_ledger(ledger)
+    assert store.ledger() == ledger
+
+
+def test_a_unit_may_finish_many_photos_that_gave_it_nothing(filled: Path) -> None:
+    store = Store.open(filled)
+    record = store.record(1)
+    empty = [PhotoRecord(f"flat{i}.png", f"{i:064x}", 0, 9, 0, 16, 1.0) for i in range(8_000)]
+    store.write_record(1, replace(record, finished=empty))
+    assert store.record(1).finished == empty
