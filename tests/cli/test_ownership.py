@@ -123,7 +123,7 @@ def workplace(
     degflow("shard", "--store", "STORE", "--out", "SHARDS", cwd=folder)
     (folder / "PAIRS").mkdir()
     for name in ("chelsea", "coffee"):
-        picture = Image.fromarray(getattr(data, name)()[:128, :128])
+        picture = Image.fromarray(getattr(data, name)()[:192, :192])  # as `proxy` needs it
         for level in ("hr", "lr"):
             picture.save(folder / "PAIRS" / f"{name}_{level}.png")
     stage = {"steps": 1, "batch": 1, "patch": 64, "warmup": 0}

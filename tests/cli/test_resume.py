@@ -27,7 +27,7 @@ MARKS = {
 
 @pytest.fixture(scope="module")
 def commands(tiny: str, photo_folder: Path) -> dict[str, list[str]]:
-    """A job of 113 patches in 8 units, 226 pairs in 23 tars; photos go on over units' ends."""
+    """A job of 105 patches in 7 units, 210 pairs in 21 tars; photos go on over units' ends."""
     workers = ["--workers", "2"]
     model = ["--checkpoint", tiny, *workers]
     crop = ["--patch", "64", "--stride", "20", "--min-detail", "0"]
@@ -49,9 +49,9 @@ def uninterrupted(
         degflow(*commands[stage], cwd=folder)
         found[stage] = Path(shutil.copytree(folder, folder.with_name(f"after_{stage}")))
     assert {stage: len(list(folder.glob(MARKS[stage]))) for stage in STAGES} == {
-        "ingest": 8,
-        "generate": 8,
-        "shard": 23,
+        "ingest": 7,
+        "generate": 7,
+        "shard": 21,
     }
     return found
 
@@ -128,13 +128,16 @@ def test_asked_to_stop(begun: Any, number: signal.Signals, assert_goes_on: Run) 
     assert_goes_on(stage, folder)
 
 
+TRAIN = ("train", "rae", "recipe.yaml", "--data", "pairs", "--device", "cpu", "-o")
+
+
 @pytest.fixture(scope="module")
-def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pairs and a recipe of a training of 40 steps, of which only the last is saved unasked."""
+def training(degflow: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs, a recipe of 20 steps, of which only the last is saved unasked, and what it gives."""
     folder = tmp_path_factory.mktemp("training")
     (folder / "pairs").mkdir()
     for name in ("chelsea", "coffee"):
-        picture = Image.fromarray(getattr(data, name)()[:128, :128])
+        picture = Image.fromarray(getattr(data, name)()[:96, :96])
         for level in ("hr", "lr"):
             picture.save(folder / "pairs" / f"{name}_{level}.png")
     (folder / "recipe.yaml").write_text(
@@ -148,13 +151,11 @@ data:
   s_max: 4
   source: photos of scikit-image
   licence: as scikit-image's photos
-rae: {steps: 40, batch: 2, patch: 64, lr: 1e-3, warmup: 1, save_every: 1000, log_every: 1}
+rae: {steps: 20, batch: 2, patch: 64, lr: 1e-3, warmup: 1, save_every: 1000, log_every: 1}
 """
     )
+    degflow(*TRAIN, "whole", cwd=folder)
     return folder
-
-
-TRAIN = ("train", "rae", "recipe.yaml", "--data", "pairs", "--device", "cpu", "-o")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -170,9 +171,8 @@ def test_a_training_is_asked_to_stop(
     assert (process.returncode, printed) == (1, "")
     assert "Traceback" not in err and "error: " not in err
     last = err.splitlines()[-1]
-    assert re.fullmatch(r"stopped: train rae: step \d+ of 40, .* is saved in .*state\.pt; .*", last)
+    assert re.fullmatch(r"stopped: train rae: step \d+ of 20, .* is saved in .*state\.pt; .*", last)
     degflow(*TRAIN, out, cwd=training)
-    degflow(*TRAIN, "whole", cwd=training)
     weights = "rae.safetensors"
     assert (out / weights).read_bytes() == (training / "whole" / weights).read_bytes()
 
