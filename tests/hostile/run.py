@@ -38,13 +38,22 @@ sys.path.insert(0, str(HERE))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NO_COLOR", "1")
 
+# Whatever a command imports is here before it is forked: else that is most of a case's time.
 import accelerate  # noqa: E402, F401
 import artefacts  # noqa: E402
 import attacks  # noqa: E402
-import torch  # noqa: E402, F401
+import torch._dynamo  # noqa: E402, F401
+import torch.utils.tensorboard  # noqa: E402, F401
+import torchdiffeq  # noqa: E402, F401
 import webdataset  # noqa: E402, F401
 import zarr  # noqa: E402, F401
 
+import degflow_pipe.degflow  # noqa: E402, F401
+import degflow_pipe.exports.doctor  # noqa: E402, F401
+import degflow_pipe.proxy.proxy  # noqa: E402, F401
+import degflow_pipe.published_files  # noqa: E402, F401
+import degflow_pipe.stages.run  # noqa: E402, F401
+import degflow_pipe.training.stages  # noqa: E402, F401
 from degflow_pipe.cli.app import main  # noqa: E402
 
 SECONDS = 60
