@@ -65,6 +65,11 @@ def size(path: Path) -> int:
         return path.stat().st_size
 
 
+def real(path: Path) -> Path:
+    """The path with links followed, as far as they lead: one in a circle stays as it is."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError there
+
+
 def matches(pattern: str, root: Path = Path()) -> list[Path]:
     """Files and folders that a glob names below `root`, sorted."""
     return [root / found for found in sorted(glob.glob(pattern, root_dir=root, recursive=True))]

@@ -19,6 +19,8 @@ from degflow_pipe import files
 from degflow_pipe.errors import FileError
 
 MARK = ".degflow-pipe.json"
+MARK_LIMIT = 1000
+"""Bytes of it."""
 LOCK = ".lock"
 NOBODYS = frozenset({MARK, LOCK, "lost+found", ".DS_Store"})
 """What an empty folder may hold: what we or a file system put there."""
@@ -32,10 +34,11 @@ def kind_of(folder: Path) -> str | None:
     mark = folder / MARK
     if not files.exists(mark):
         return None
-    try:
-        return str(files.read_json(mark)["kind"])
-    except (KeyError, TypeError) as error:
-        raise FileError(f'{mark} is damaged: it should be {{"kind": ...}}') from error
+    value = files.read_json(mark, MARK_LIMIT)
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or not kind.isprintable():
+        raise FileError(f'{mark} is damaged: it should be {{"kind": ...}}')
+    return kind
 
 
 def held(folder: Path) -> list[str]:

@@ -102,7 +102,7 @@ def export_published(
         published.check_options(info.model)
     except CheckpointError as error:
         raise CheckpointError(f"{folder} cannot be exported: {error}") from error
-    if rae.resolve() == flow.resolve():
+    if files.real(rae) == files.real(flow):
         raise UsageError(f"--rae and --flow name one file, {rae}: give each its own")
     for path in (rae, flow):
         if files.is_folder(path):

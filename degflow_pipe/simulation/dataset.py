@@ -162,10 +162,10 @@ def simulate(
     settings = settings or SimulationSettings()
     workers = check_workers(workers)
     check_max_pixels(max_pixels)
-    inside = out.resolve()
+    inside = files.real(out)
     left_out: dict[str, int] = {}
     every = find_photos(photos, left_out)
-    found = [f for f in every if not f.path.resolve().is_relative_to(inside)]
+    found = [f for f in every if not files.real(f.path).is_relative_to(inside)]
     if not found:
         raise UsageError(f"no photo but those below {out}, which this command writes: give others")
     with folders.one_writer(out, KIND):

@@ -152,8 +152,8 @@ def check_room(paths: list[Path], file: PhotoFile) -> None:
 
 def _photos(sources: list[str], out: Path, left_out: dict[str, int]) -> list[PhotoFile]:
     """Photos to degrade, each once; refused where two would be written under one name."""
-    inside = out.resolve()
-    every = {file.path.resolve(): file for file in find_photos(sources, left_out)}
+    inside = files.real(out)
+    every = {files.real(file.path): file for file in find_photos(sources, left_out)}
     found = {path: file for path, file in every.items() if inside not in path.parents}
     if not found:
         raise UsageError(f"all photos lie in the folder to write to, {out}: give another --out")

@@ -42,17 +42,17 @@ os.environ.setdefault("NO_COLOR", "1")
 import accelerate  # noqa: E402, F401
 import artefacts  # noqa: E402
 import attacks  # noqa: E402
-import torch._dynamo  # noqa: E402, F401
+import torch._dynamo  # noqa: E402
 import torch.utils.tensorboard  # noqa: E402, F401
 import torchdiffeq  # noqa: E402, F401
 import webdataset  # noqa: E402, F401
 import zarr  # noqa: E402, F401
 
-import degflow_pipe.degflow  # noqa: E402, F401
-import degflow_pipe.exports.doctor  # noqa: E402, F401
-import degflow_pipe.proxy.proxy  # noqa: E402, F401
-import degflow_pipe.published_files  # noqa: E402, F401
-import degflow_pipe.stages.run  # noqa: E402, F401
+import degflow_pipe.degflow  # noqa: E402
+import degflow_pipe.exports.doctor  # noqa: E402
+import degflow_pipe.proxy.proxy  # noqa: E402
+import degflow_pipe.published_files  # noqa: E402
+import degflow_pipe.stages.run  # noqa: E402
 import degflow_pipe.training.stages  # noqa: E402, F401
 from degflow_pipe.cli.app import main  # noqa: E402
 

@@ -200,6 +200,14 @@ def test_a_format_that_cannot_hold_the_picture_says_so() -> None:
         parse_format("webp").encode(np.zeros((8, 16400, 3), np.uint8))
 
 
+def test_a_link_to_itself_is_one_photo_less(tiny_model: DegFlow, tmp_path: Path) -> None:
+    Image.fromarray(data.astronaut()[:64, :64]).save(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("b.png")
+    summary = degrade([str(tmp_path)], tmp_path / "out", tiny_model, parse_t("1"), workers=1)
+    assert list(summary["skipped"]) == ["b.png"]
+    assert summary["photos"] == 1
+
+
 def test_two_photos_of_one_output_name_are_refused(
     tiny_model: DegFlow, photo_folder: Path, tmp_path: Path
 ) -> None:

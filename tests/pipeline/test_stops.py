@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from degflow_pipe.errors import DataError, FileError, Stopped
-from degflow_pipe.folders import one_writer
+from degflow_pipe.folders import MARK, check_ours, one_writer
 from degflow_pipe.training.recipe import TrainRecipe, train_recipe
 from degflow_pipe.training.stages import train_lfm, train_rae
 
@@ -122,6 +122,15 @@ def test_a_folder_of_somebody_else_is_left_as_it_is(scenes: Path, tmp_path: Path
     with pytest.raises(FileError, match=r"it holds mine\.txt"):
         train_rae(recipe_of(), scenes, tmp_path, "cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    "mark", ["[]", "{}", '{"kind": [0, 0]}', '{"kind": "a\\nb"}', "", "[" * 999]
+)
+def test_a_damaged_mark_is_told_in_a_line(mark: str, tmp_path: Path) -> None:
+    (tmp_path / MARK).write_text(mark)
+    with pytest.raises(FileError, match=rf"{MARK}( is damaged|: not JSON)"):
+        check_ours(tmp_path, "training")
 
 
 def test_a_readme_of_somebody_else_is_not_replaced(scenes: Path, tmp_path: Path) -> None:

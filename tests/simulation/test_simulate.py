@@ -320,8 +320,10 @@ def test_photos_that_cannot_be_used_are_named(mixed: Path, tmp_path: Path) -> No
 def test_a_photo_beyond_the_limit_of_pixels_is_not_read(mixed: Path, tmp_path: Path) -> None:
     """A few kilobytes of PNG can hold more light than there is memory."""
     Image.new("1", (8001, 8000)).save(mixed / "6.png")
+    (mixed / "7.png").symlink_to("7.png")
     settings = SimulationSettings(scales=(3.0,), test_every=0)
     skipped = simulate([str(mixed)], tmp_path / "out", settings)["skipped"]
+    assert "7.png" in skipped
     assert "8001 x 8000 pixels, more than the limit of 64000000" in skipped["6.png"]
     with pytest.raises(PhotoError, match="more than the limit of 1000"):
         simulate([str(mixed / "1.png")], tmp_path / "few", settings, max_pixels=1000)
