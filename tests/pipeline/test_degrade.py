@@ -204,8 +204,8 @@ def test_a_link_to_itself_is_one_photo_less(tiny_model: DegFlow, tmp_path: Path)
     Image.fromarray(data.astronaut()[:64, :64]).save(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("b.png")
     summary = degrade([str(tmp_path)], tmp_path / "out", tiny_model, parse_t("1"), workers=1)
-    assert list(summary["skipped"]) == ["b.png"]
-    assert summary["photos"] == 1
+    assert list(summary.skipped) == ["b.png"]
+    assert summary.photos == 1
 
 
 def test_two_photos_of_one_output_name_are_refused(
