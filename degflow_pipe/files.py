@@ -54,6 +54,21 @@ def exists(path: Path) -> bool:
         return path.exists()
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything has the name, a link that leads nowhere too."""
+    with named(path, "look for it"):
+        return os.path.lexists(path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there, or a link to one; False for a name that nothing can have."""
+    try:
+        with named(path, "look for it"):
+            return path.is_file()
+    except FileError:
+        return False
+
+
 def is_folder(path: Path) -> bool:
     with named(path, "look for it"):
         return path.is_dir()

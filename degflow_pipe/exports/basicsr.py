@@ -105,7 +105,7 @@ class BasicSR(Trainer):
                 report.add("list", f"{META}, line {number}: {name[:60]!r} is no name below gt")
                 continue
             lr = folder / "lq" / _filled(template, PurePosixPath(name).name)
-            gone = [path for path in (hr, lr) if not owned.regular(path)]
+            gone = [path for path in (hr, lr) if not files.is_file(path)]
             if gone:
                 path = gone[0].relative_to(folder).as_posix()
                 report.add("list", f"{META}, line {number}: {path} is not there")

@@ -15,7 +15,6 @@ import numpy as np
 from degflow_pipe import files
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import DataError, PhotoError, UsageError
-from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import Found, Report
 from degflow_pipe.exports.likeness import Look, judge, likeness, look_at
 from degflow_pipe.exports.settings import Facts, Settings, read_settings
@@ -102,10 +101,10 @@ def _settings(
     trainer: Trainer, folder: Path, options: Path | None, report: Report
 ) -> tuple[Path | None, Settings | None]:
     """The option file that was asked for, or the folder's, and what it says."""
-    if options is not None and not owned.present(options):
+    if options is not None and not files.is_there(options):
         raise DataError(f"{options}: no such option file")
     path = options or folder / trainer.options
-    if not owned.present(path):
+    if not files.is_there(path):
         return None, None
     return path, read_settings(path, report)
 

@@ -98,7 +98,7 @@ def export(
     made = _made(trainer, source, plans)
     with folders.one_writer(out, "export"):
         options_sum = _clear_way(out, trainer, made, overwrite)
-        files.write_json(out / MARK, {**made, OPTIONS_SUM: options_sum})
+        files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
         with (progress or Silent()).task(f"export {to}", summary.pairs) as task:
             for unit in _run(trainer, source, plans, out, at_once):
                 summary.written += unit.written
@@ -106,7 +106,7 @@ def export(
                 task.advance(len(unit.rows))
             text = trainer.option_file(plans, roots)
             options_sum = _write_options(out / trainer.options, text, options_sum, task)
-        files.write_json(out / MARK, {**made, OPTIONS_SUM: options_sum})
+        files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
         files.write_json(out / DONE, _figures(made, summary, plans))
     return summary
 
@@ -116,7 +116,7 @@ def _write_options(path: Path, text: str, last: str | None, task: Task) -> str |
 
     last: the sum of the one that an earlier run wrote.
     """
-    if owned.present(path) and _sum_of(path) not in (last, _sum(text.encode())):
+    if files.is_there(path) and _sum_of(path) not in (last, _sum(text.encode())):
         task.note(
             f"{path} was changed since export wrote it, and stays: `doctor` holds it to the data"
         )
@@ -130,7 +130,7 @@ def _sum(data: bytes) -> str:
 
 
 def _sum_of(path: Path) -> str | None:
-    return files.sha256(path) if owned.regular(path) else None
+    return files.sha256(path) if files.is_file(path) else None
 
 
 def _made(trainer: Trainer, source: Source, plans: Sequence[Plan]) -> dict[str, Any]:
@@ -171,12 +171,12 @@ def _figures(made: dict[str, Any], summary: ExportSummary, plans: Sequence[Plan]
 def _mark(out: Path) -> dict[str, Any] | None:
     """The mark of an export; None where there is none. Raises FileError where it is not ours."""
     path = out / MARK
-    if not owned.present(path):
+    if not files.is_there(path):
         return None
     try:
-        found = json.loads(owned.read_regular(path, MAX_MARK))
+        found = files.read_summed(path, MAX_MARK)
         known = {"trainer", "levels", "shards"} <= found.keys() and found["trainer"] in TRAINERS
-    except (FileError, ValueError, TypeError, AttributeError, RecursionError):
+    except (FileError, TypeError):
         known = False
     if not known:
         raise FileError(f"{path} is damaged: give another folder with --out")
@@ -205,7 +205,7 @@ def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: boo
         )
     ours = {part for path in owned.written(out, PAIRS) for part in other.wrote(path)}
     ours.update((*other.lists, PAIRS, owned.WRITTEN))
-    if owned.present(out / other.options):
+    if files.is_there(out / other.options):
         if _sum_of(out / other.options) != options_sum:
             raise FileError(
                 f"{out / other.options} was changed since export wrote it: move it, or give "

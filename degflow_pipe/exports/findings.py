@@ -69,7 +69,7 @@ class Picture:
         try:
             if self.path is None:
                 return self._size(io.BytesIO(self.read()), turns)
-            if not owned.regular(self.path):
+            if not files.is_file(self.path):
                 raise PhotoError(f"{self.name}: not there, or not a regular file")
             with files.reading(self.path) as file:
                 return self._size(file, turns)
@@ -200,7 +200,7 @@ def same_names(hr: Iterable[str], lr: Iterable[str], report: Report, sides: str)
 def text_lines(path: Path, root: Path, report: Report) -> list[str] | None:
     """Lines of a text file; a finding and None where it cannot be read."""
     try:
-        data = owned.read_regular(path, owned.MAX_LIST_BYTES)
+        data = files.read_bytes(path, owned.MAX_LIST_BYTES)
         if data.count(b"\n") > owned.MAX_LIST_LINES:
             raise ValueError(f"more than {owned.MAX_LIST_LINES} lines")
         return data.decode().splitlines()

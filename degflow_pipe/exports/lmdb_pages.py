@@ -13,7 +13,6 @@ from typing import IO
 
 from degflow_pipe import files
 from degflow_pipe.errors import DataError
-from degflow_pipe.exports import owned
 
 MAGIC, VERSION = 0xBEEFC0DE, 1
 HEADER = 16
@@ -32,7 +31,7 @@ def check_lmdb(path: Path) -> None:
 
     Every page that a reader may come to is looked at, but for the pictures' own.
     """
-    if not owned.regular(path):
+    if not files.is_file(path):
         raise DataError(f"{path}: not there, or not a regular file")
     try:
         with files.reading(path) as file:

@@ -131,7 +131,7 @@ class _Environment:
 
 def _clear(aside: Path) -> None:
     """Take a data base that was not finished away; raises FileError where more is in its folder."""
-    if not owned.present(aside):
+    if not files.is_there(aside):
         return
     if aside.is_symlink() or not aside.is_dir() or set(os.listdir(aside)) - {*FILES}:
         raise FileError(f"{aside} is in the way, and not of ours: move it")

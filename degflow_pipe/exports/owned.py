@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from threading import Lock
 
 from degflow_pipe import files
-from degflow_pipe.errors import FileError, UsageError
+from degflow_pipe.errors import UsageError
 
 WRITTEN = ".degflow/written.jsonl"
 """The paths of the pictures that an export wrote, a list a line: written before they are."""
@@ -21,32 +20,6 @@ MAX_NAME = 1024
 MAX_LIST_BYTES = 128 * 1024**2
 MAX_LIST_LINES = 4_000_000
 """Of a list of pictures: a pair takes 40 to 100 bytes."""
-
-
-def present(path: Path) -> bool:
-    """Whether anything is there, a link that leads nowhere too."""
-    with files.named(path, "look for it"):
-        return os.path.lexists(path)
-
-
-def regular(path: Path) -> bool:
-    """Whether a regular file is there, or a link to one."""
-    try:
-        with files.named(path, "look for it"):
-            return stat.S_ISREG(path.stat().st_mode)
-    except (FileError, ValueError):
-        return False
-
-
-def read_regular(path: Path, most: int) -> bytes:
-    """The bytes of a regular file. Raises FileError for another kind and for more than `most`."""
-    if not regular(path):
-        raise FileError(f"{path}: not there, or not a regular file")
-    with files.reading(path) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise FileError(f"{path}: larger than the limit of {most} bytes")
-    return data
 
 
 def below(folder: Path, name: str) -> Path | None:
@@ -81,13 +54,13 @@ def written(out: Path, pairs: str) -> set[str]:
     """
     found: set[str] = set()
     for name in (WRITTEN, pairs):
-        if not regular(out / name):
+        if not files.is_file(out / name):
             continue
         with files.reading(out / name) as file:
             while line := file.readline(MAX_LINE):
                 try:
-                    value = json.loads(line)
-                except (ValueError, RecursionError):
+                    value = files.parse_json(line)
+                except ValueError:
                     continue  # the line that a stop cut short
                 named = [value.get("hr"), value.get("lr")] if isinstance(value, dict) else value
                 if isinstance(named, list):

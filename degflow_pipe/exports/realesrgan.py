@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from degflow_pipe import files
 from degflow_pipe.exports import owned
 from degflow_pipe.exports.basicsr import basicsr_rules
 from degflow_pipe.exports.findings import Found, Report, file_pair, text_lines
@@ -109,7 +110,7 @@ class RealESRGAN(Trainer):
             gone = [
                 name[:60]
                 for name, path in zip(names, paths, strict=True)
-                if path is None or not owned.regular(path)
+                if path is None or not files.is_file(path)
             ]
             if gone:
                 report.add("list", f"{META}, line {number}: {gone[0]} is not there")

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from degflow_pipe import files
 from degflow_pipe.errors import DegflowError
-from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import Report
 from degflow_pipe.exports.networks import Network
 
@@ -89,7 +89,7 @@ def read_settings(path: Path, report: Report) -> Settings | None:
     """
     name = path.name
     try:
-        text = owned.read_regular(path, MAX_BYTES).decode()
+        text = files.read_bytes(path, MAX_BYTES).decode()
     except DegflowError as error:
         report.add("options", str(error))
         return None

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Protocol
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError, UsageError
-from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import Found, Report, whole_png
 from degflow_pipe.exports.networks import Network
 from degflow_pipe.exports.settings import Facts, Rules, Settings, check_rules
@@ -88,9 +87,9 @@ class Folders:
 
     def kept(self, path: str, side: int, data: bytes | None) -> bool:
         there = self._out / path
-        if not owned.present(there):
+        if not files.is_there(there):
             return False
-        if not owned.regular(there):
+        if not files.is_file(there):
             raise FileError(f"{there} is in the way, and no file: move it, or give another --out")
         # Nobody writes here but us, yet disks fill and files are cut: a sum costs less than a PNG.
         found = files.read_bytes(there)

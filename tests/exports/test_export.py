@@ -212,7 +212,7 @@ def test_files_of_no_export_are_never_touched(shards: Path, tmp_path: Path) -> N
     (tmp_path / "gt").mkdir()
     (tmp_path / "gt" / "mine.png").write_bytes(b"mine")
     for overwrite in (False, True):
-        with pytest.raises(FileError, match=r"is not empty, and of no export \(gt is in it\)"):
+        with pytest.raises(FileError, match=r"was not made by degflow-pipe \(it holds gt\)"):
             export(shards, "neosr", tmp_path, overwrite=overwrite)
     assert [path.name for path in tmp_path.rglob("*")] == ["gt", "mine.png"]
     assert (tmp_path / "gt" / "mine.png").read_bytes() == b"mine"

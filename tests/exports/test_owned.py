@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from degflow_pipe import DegflowError, FileError, ShardError, export
+from degflow_pipe import DegflowError, FileError, ShardError, export, folders
 from degflow_pipe.exports.findings import whole_png
 from degflow_pipe.exports.owned import below
 from degflow_pipe.reading.samples import pairs_of, picture
@@ -41,17 +41,17 @@ def test_a_folder_of_others_is_left_as_it_is(
 ) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"mine")
-    with pytest.raises(FileError, match="not empty, and of no export"):
+    with pytest.raises(FileError, match="is not empty and was not made by degflow-pipe"):
         export(shards, "basicsr", tmp_path, overwrite=overwrite)
     assert everything(tmp_path) == {name: b"mine"}
 
 
 def test_a_file_or_a_device_as_out_is_refused(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
-    with pytest.raises(FileError, match="is no folder"):
+    with pytest.raises(FileError, match="Not a directory"):
         export(shards, "basicsr", tmp_path / "file")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FileError, match="is no folder"):
+    with pytest.raises(FileError, match="Not a directory"):
         export(shards, "basicsr", tmp_path / "pipe")
     assert (tmp_path / "file").read_bytes() == b"mine"
 
@@ -119,6 +119,7 @@ def test_a_journal_that_leads_out_removes_nothing(shards: Path, tmp_path: Path, 
     "text", ["{", "[]", '{"trainer": []}', '{"trainer": "basicsr"}', "[" * 99999]
 )
 def test_a_mark_that_is_not_ours_is_refused(shards: Path, tmp_path: Path, text: str) -> None:
+    folders.claim(tmp_path, "export")
     (tmp_path / ".degflow").mkdir()
     (tmp_path / ".degflow/export.json").write_text(text)
     with pytest.raises(FileError, match=r"export.json is damaged: give another folder"):
