@@ -39,9 +39,13 @@ def check(data: bytes) -> None:
             raise Damage("data left over after the last block")
 
 
-def check_pixels(data: bytes, pixels: np.ndarray) -> None:
+def is_lossless(data: bytes) -> bool:
+    return _frame(data)[0] == b"VP8L"
+
+
+def check_pixels(pixels: np.ndarray) -> None:
     """Raises Damage for a lossless picture, (H, W, 3) uint8, whose colours wrap around."""
-    if _frame(data)[0] != b"VP8L" or min(pixels.shape[:2]) < TILE + 3:
+    if min(pixels.shape[:2]) < TILE + 3:
         return
     share = sum(_wild(part) for part in (pixels, pixels.transpose(1, 0, 2)))
     if share > WILD:

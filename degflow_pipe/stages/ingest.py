@@ -36,7 +36,7 @@ from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.stages.common import Batches, checkpoint_id, one_thread_each
 from degflow_pipe.stages.remove import drop_photos, finish_move
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store, StoreSettings
-from degflow_pipe.store.records import Ledger, photo_key
+from degflow_pipe.store.records import MAX_COLOUR, Ledger, photo_key
 from degflow_pipe.store.store import DESCRIPTION, KIND
 from degflow_pipe.text import printable
 
@@ -50,8 +50,9 @@ class IngestSummary:
     other_settings: those of the known ones that were cropped with another stride or min_detail, and
     stay so. replaced: photos that went because others of their names came. lacking: photos and
     units of earlier ingests that are not whole. left_out: files that are no photos, by ending.
-    colours: new photos whose colours were not plain sRGB, by what was done. batch: patches encoded
-    at once, the least where a GPU's memory did not do for what was asked.
+    colours: new photos whose colours were not plain sRGB, by what was done. unchecked: those in
+    which damage may go unseen, by kind. batch: patches encoded at once, the least where a GPU's
+    memory did not do for what was asked.
     """
 
     store: str
@@ -66,6 +67,7 @@ class IngestSummary:
     skipped: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     colours: dict[str, int] = field(default_factory=dict)
+    unchecked: dict[str, int] = field(default_factory=dict)
     patches_in_store: int = 0
     batch: int = 1
 
@@ -300,9 +302,7 @@ class _Stream:
                 self.known.add(photo.sha256)
                 self.ledger[photo_key(photo.sha256)] = counts.kept
                 self.ingested.add(file.name)
-                if photo.colour != "sRGB":
-                    colours = self.summary.colours
-                    colours[photo.colour] = colours.get(photo.colour, 0) + 1
+                photo.count(self.summary.colours, self.summary.unchecked)
                 self._count(counts)
             task.advance()
         if unit.records:
@@ -318,6 +318,7 @@ class _Stream:
             duplicate=counts.duplicate,
             stride=self.stride,
             min_detail=self.min_detail,
+            colour=photo.colour[:MAX_COLOUR],
         )
 
     def note_known(self, task: Task) -> None:
@@ -347,7 +348,7 @@ class _Stream:
             check_size(decoded.pixels, self.patch, printable(str(file.path)))
         except PhotoError as error:
             return error
-        return Photo(decoded.pixels, sha256, decoded.colour)
+        return Photo(decoded.pixels, sha256, decoded.colour, decoded.unchecked)
 
     def _bytes(self, file: PhotoFile) -> int:
         return decoded_bytes(file.path, self.max_pixels)
