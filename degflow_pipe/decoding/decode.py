@@ -144,7 +144,7 @@ def _check_pixels(
     pixels = stored if stored.ndim == 3 else np.repeat(stored[:, :, None], 3, axis=2)
     if found is not None:
         jpeg.check_zeros(data, found, pixels)
-        seams.check(pixels, found.unit, jpeg.halved(found), found.tables())
+        seams.check(pixels, found.unit, jpeg.halved(found), found.tables(), found.restarts)
     elif layout is not None and layout.compression == 7:
         tiff.check_seams(data, layout, pixels)
     elif kind == "BMP" or (layout is not None and layout.compression == 1):

@@ -31,10 +31,11 @@ class Jpeg:
 
     sampling: (horizontal, vertical) and tables: 64 steps, both by component. scans: first byte of
     the entropy-coded data, the byte after it, and what is coded: components, first and last
-    coefficient, and the bit down to which.
+    coefficient, and the bit down to which. restarts: whether there are restart markers.
     """
 
     progressive: bool = False
+    restarts: bool = False
     sampling: list[tuple[int, int]] = field(default_factory=list)
     names: list[int] = field(default_factory=list)
     selectors: list[int] = field(default_factory=list)
@@ -61,6 +62,8 @@ def parse(data: bytes) -> Jpeg:
             content = data[start:stop]
             if marker == 0xDB:
                 found.steps.update(_quantisation(content))
+            elif marker == 0xDD:
+                found.restarts = any(content[:2])
             elif marker in _UNKNOWN_SOF:
                 raise Damage("a JPEG of a kind that is not read: lossless or arithmetic")
             elif marker in _SOF:

@@ -36,7 +36,7 @@ from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.stages.common import Batches, checkpoint_id, one_thread_each
 from degflow_pipe.stages.remove import drop_photos, finish_move
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store, StoreSettings
-from degflow_pipe.store.records import MAX_COLOUR, Ledger, photo_key
+from degflow_pipe.store.records import Ledger, photo_key
 from degflow_pipe.store.store import DESCRIPTION, KIND
 from degflow_pipe.text import printable
 
@@ -318,7 +318,7 @@ class _Stream:
             duplicate=counts.duplicate,
             stride=self.stride,
             min_detail=self.min_detail,
-            colour=photo.colour[:MAX_COLOUR],
+            colour=photo.colour,
         )
 
     def note_known(self, task: Task) -> None:
