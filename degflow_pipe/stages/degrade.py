@@ -161,7 +161,7 @@ def _photos(sources: list[str], out: Path, left_out: dict[str, int]) -> list[Pho
     known: dict[str, PhotoFile] = {}
     for file in found.values():
         # Some file systems take names for one that differ in case or in how letters are composed.
-        other = known.setdefault(unicodedata.normalize("NFC", _stem(file).casefold()), file)
+        other = known.setdefault(unicodedata.normalize("NFC", _stem(file)).lower(), file)
         if other is not file:
             alike = "" if _stem(file) == _stem(other) else ", but for case or how it is composed"
             raise UsageError(
