@@ -124,6 +124,47 @@ def test_noise_as_lossless_webp_is_a_picture(levels: int) -> None:
     assert np.array_equal(decode(content, "a.webp").pixels, noise)
 
 
+NEAR_STANDARD = (
+    3, 2, 5, 3, 5, 2, 3, 3, 3, 3, 4, 7, 3, 4, 5, 8, 5, 5, 4, 4, 5, 11, 7, 7, 6, 8, 13, 11, 13, 13,
+    12, 11, 12, 12, 14, 15, 20, 17, 14, 15, 18, 15, 12, 12, 17, 24, 17, 18, 21, 22, 23, 23, 23, 13,
+    16, 25, 26, 24, 22, 26, 20, 22, 23, 22,
+)  # fmt: skip
+"""A phone's table: all within 3 of the standard's of quality 89, in zigzag order."""
+_DCT = 8
+
+
+def test_a_cameras_own_quantisation_table_is_no_damage() -> None:
+    table = [0] * 64
+    for value, place in zip(NEAR_STANDARD, zigzag(), strict=True):
+        table[place] = value
+    content = encoded("JPEG", qtables=[table, table])
+    assert bytes(NEAR_STANDARD) in content
+    assert decode(content, "a.jpg").pixels.shape == RGB.shape
+
+
+def test_a_changed_bit_in_a_quantisation_table_is_refused() -> None:
+    content = bytearray(encoded("JPEG", quality=75))
+    content[content.index(b"\xff\xdb") + 5 + 1] ^= 32
+    with pytest.raises(PhotoError, match=r"a\.jpg: damaged: an entry of a quantisation table"):
+        decode(bytes(content), "a.jpg")
+
+
+def zigzag() -> list[int]:
+    """Places in a block, by rows, in the order of T.81, figure A.6."""
+    places = [(y, x) for y in range(_DCT) for x in range(_DCT)]
+    places.sort(key=lambda p: (sum(p), p[0] if sum(p) % 2 else p[1]))
+    return [_DCT * y + x for y, x in places]
+
+
+def test_a_colour_that_steps_at_a_rows_end_is_a_seam() -> None:
+    """As where the fault is in the last block of a row: all below it is off, and nothing beside."""
+    ycc = np.asarray(Image.fromarray(data.coffee()[:400, :592]).convert("YCbCr")).copy()
+    ycc[208:, :, 1] = np.clip(ycc[208:, :, 1].astype(int) + 30, 0, 255)
+    rgb = np.asarray(Image.fromarray(ycc, "YCbCr").convert("RGB"))
+    with pytest.raises(PhotoError, match=r"a\.jpg: damaged: from one block on"):
+        decode(encoded("JPEG", rgb, quality=90), "a.jpg")
+
+
 @pytest.mark.parametrize("error", [EMFILE, ENFILE, ENOMEM])
 def test_a_lack_of_the_machine_is_not_the_photos_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
