@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from degflow_pipe import files
+from degflow_pipe.decoding.damage import is_lack
 from degflow_pipe.decoding.decode import (
     BYTES_A_PIXEL,
     FORMATS,
@@ -57,12 +58,21 @@ class Photo:
     """A decoded photo.
 
     pixels: (H, W, 3) uint8 RGB in sRGB. sha256: of the file, in hex. colour: `sRGB`, or what its
-    colours were converted from, or why they were taken for sRGB.
+    colours were converted from, or why they were taken for sRGB. unchecked: empty, or the kind of
+    photo in which damage may go unseen.
     """
 
     pixels: np.ndarray
     sha256: str
     colour: str = "sRGB"
+    unchecked: str = ""
+
+    def count(self, colours: dict[str, int], unchecked: dict[str, int]) -> None:
+        """Count it among those whose colours are not plain sRGB, and those not wholly checked."""
+        if self.colour != "sRGB":
+            colours[self.colour] = colours.get(self.colour, 0) + 1
+        if self.unchecked:
+            unchecked[self.unchecked] = unchecked.get(self.unchecked, 0) + 1
 
 
 @dataclass(frozen=True)
@@ -157,11 +167,12 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read one photo: see `decoding.decode` for what becomes of it.
 
     Raises PhotoError naming the file and the reason: missing, no regular file, unreadable, damaged,
-    of no known format or layout, or beyond max_pixels or MAX_BYTES.
+    of no known format or layout, or beyond max_pixels or MAX_BYTES; FileError where it is not the
+    photo's fault: no memory, too many open files.
     """
     data, sha256 = read_file(path)
     decoded = decode(data, str(path), max_pixels)
-    return Photo(decoded.pixels, sha256, decoded.colour)
+    return Photo(decoded.pixels, sha256, decoded.colour, decoded.unchecked)
 
 
 def decode_photo(data: bytes, name: str) -> np.ndarray:
@@ -170,7 +181,7 @@ def decode_photo(data: bytes, name: str) -> np.ndarray:
 
 
 def read_file(path: Path) -> tuple[bytes, str]:
-    """The bytes of a photo's file and their SHA-256 in hex. Raises PhotoError naming the file."""
+    """The bytes of a photo's file and their SHA-256 in hex. Raises as `read_photo` does."""
     with _opened(path) as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
@@ -179,7 +190,7 @@ def read_file(path: Path) -> tuple[bytes, str]:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a photo's file in hex, without holding it. Raises PhotoError naming the file."""
+    """SHA-256 of a photo's file in hex, without holding it. Raises as `read_photo` does."""
     digest, read = hashlib.sha256(), 0
     with _opened(path) as file:
         while block := file.read(_BLOCK):
@@ -203,9 +214,13 @@ def decoded_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> int:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedReader]:
-    """An open regular file; raises PhotoError naming it."""
+    """An open regular file; raises PhotoError naming it, FileError for a lack that ends a run."""
     try:
         with files.reading(path) as file:
             yield file
+    except MemoryError as error:
+        raise FileError(f"{printable(str(path))}: cannot read: not enough memory") from error
     except (FileError, ValueError) as error:  # ValueError: a NUL in the name
+        if is_lack(error):
+            raise
         raise PhotoError(printable(str(error))) from error

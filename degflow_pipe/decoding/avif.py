@@ -1,9 +1,9 @@
 """AVIF: as WebP's, its decoder makes pixels of any bytes; what it does not read, or reads past the
 end, tells.
 
-The coded data of the picture are put anew at the end of the file, changed or with more behind.
-That checks a picture in one item, and of its tiles the last one: libavif makes more than one tile
-from some 500,000 pixels on. Boxes: ISO/IEC 14496-12, 8.11.3 (iloc); units: AV1 specification, 5.3.
+The coded data of the picture are put anew at the end of the file, with more behind each tile, which
+must change nothing, and with another end of each tile, which must change that tile. A picture that
+is put together otherwise is told from one that is whole. Boxes: ISO/IEC 14496-12, 8.11.3 (iloc).
 """
 
 from __future__ import annotations
@@ -15,39 +15,91 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from degflow_pipe.decoding import av1
 from degflow_pipe.decoding.damage import Damage, refuse_zeros
 
 CUT = 8
-"""Bytes that are cut; the end of what is coded takes two bytes at most."""
-MORE = bytes(4) + b"\xa5\x5a\xff\x81" * 4
+"""Bytes that are changed; of four, all were seen without an effect on pixels of 8 bits."""
+LEAST = 64
+"""Bytes of a tile, or it may be too flat to change with its end."""
+MORE = bytes(2) + b"\xa5\x5a\xff\x81" * 20
 """Put behind: zeros, which a decoder takes for granted there, and what it must not come to."""
-
-_FRAMES = (4, 6)  # OBU_TILE_GROUP, OBU_FRAME
 
 
 @dataclass(frozen=True)
 class Item:
-    """Where the picture's data are, and where the file says so: both from the file's start."""
+    """Where the picture's data are, and where the file says so: both from the file's start.
+
+    offset, length: place and bytes of each of the two numbers. base: what is added to the offset.
+    """
 
     start: int
     stop: int
-    offset_at: int
-    length_at: int
-    wide: int
+    offset: tuple[int, int]
+    length: tuple[int, int]
+    base: int
 
 
-def check(data: bytes, pixels: np.ndarray) -> None:
-    """Raises Damage for a picture (H, W, 3), not turned, that does not need all of its data."""
+def check(data: bytes, pixels: np.ndarray) -> bool:
+    """Whether a picture (H, W, 3), not turned, could be checked.
+
+    Raises Damage for one that does not need all of its data.
+    """
+    if data[8:12] == b"avis":  # a sequence, which has its pictures elsewhere
+        return False
     item = _item(data)
     if item is None:
-        return
+        return False
     coded = data[item.start : item.stop]
     refuse_zeros(coded, "the coded data")
-    for changed, same in _changed(coded):
-        decoded = _decoded(_with(data, item, changed))
-        is_same = decoded is not None and np.array_equal(decoded, pixels)
-        if is_same != same:
-            raise Damage("its data end before or after the last block")
+    try:
+        frame = av1.frame(coded)
+    except av1.Unknown:
+        return False
+    if (frame.tiles[-1].bottom, frame.tiles[-1].right) != pixels.shape[:2]:
+        return False
+    ends = [coded[tile.start : tile.stop] for tile in frame.tiles]
+    room = 256**frame.size_bytes if len(ends) > 1 else len(data) + len(MORE)
+    longer = _decoded(_with(data, item, frame.changed(coded, [(e + MORE)[:room] for e in ends])))
+    if longer is None or not np.array_equal(longer, pixels):
+        raise Damage("its data end before the last block of a tile")
+    for group in _apart(frame):
+        changed = _changed(data, item, frame, coded, group, room)
+        for number in group:
+            tile = frame.tiles[number]
+            place = np.s_[tile.top : tile.bottom, tile.left : tile.right]
+            if changed is not None and np.array_equal(changed[place], pixels[place]):
+                raise Damage("data left over after the last block of a tile")
+    return True
+
+
+def _apart(frame: av1.Frame) -> Iterator[list[int]]:
+    """Tiles that do not touch: what is smoothed across their borders passes from one to another."""
+    tops, lefts = (sorted({getattr(t, side) for t in frame.tiles}) for side in ("top", "left"))
+    for odd in range(4):
+        group = [
+            number
+            for number, tile in enumerate(frame.tiles)
+            if tops.index(tile.top) % 2 * 2 + lefts.index(tile.left) % 2 == odd
+            and tile.stop - tile.start > LEAST
+        ]
+        if group:
+            yield group
+
+
+def _changed(
+    data: bytes, item: Item, frame: av1.Frame, coded: bytes, group: list[int], room: int
+) -> np.ndarray | None:
+    """The picture with another end of some tiles; None where they all need still more."""
+    for bits in (0x55, 0xAA, 0x0F):
+        ends = [coded[tile.start : tile.stop] for tile in frame.tiles]
+        for number in group:
+            end = ends[number]
+            other = end[:-CUT] + bytes(b ^ bits for b in end[-CUT:]) + MORE
+            ends[number] = other[:room]
+        if (found := _decoded(_with(data, item, frame.changed(coded, ends)))) is not None:
+            return found
+    return None
 
 
 def points(data: bytes) -> tuple[int, ...] | None:
@@ -62,57 +114,6 @@ def points(data: bytes) -> tuple[int, ...] | None:
         int.from_bytes(content[4:6]),
         content[6] >> 7,
     )
-
-
-def _changed(coded: bytes) -> Iterator[tuple[bytes, bool]]:
-    """The data with another end of the last frame, and whether the picture must stay the same."""
-    place = _last_frame(coded)
-    if place is None:
-        return
-    head, size_at, start, stop = place
-    body = coded[start:stop]
-    if len(body) <= 8 * CUT:
-        return
-
-    def unit(content: bytes) -> bytes:
-        return coded[:head] + coded[head:size_at] + _leb128(len(content)) + content + coded[stop:]
-
-    yield unit(body + MORE), True
-    yield unit(body[:-CUT] + bytes(b ^ 0x55 for b in body[-CUT:])), False
-
-
-def _last_frame(coded: bytes) -> tuple[int, int, int, int] | None:
-    """Of the last unit of a frame: its start, that of its size and of its content, and the end."""
-    at, found = 0, None
-    while at < len(coded):
-        head = coded[at]
-        if not head & 2:  # without a size
-            return None
-        size_at = at + (2 if head & 4 else 1)
-        size, start = _read_leb128(coded, size_at)
-        if size is None or start + size > len(coded):
-            raise Damage("its units make no picture")
-        if head >> 3 & 15 in _FRAMES:
-            found = (at, size_at, start, start + size)
-        at = start + size
-    return found
-
-
-def _read_leb128(data: bytes, at: int) -> tuple[int | None, int]:
-    value = 0
-    for i, byte in enumerate(data[at : at + 8]):
-        value |= (byte & 127) << 7 * i
-        if not byte & 128:
-            return value, at + i + 1
-    return None, at
-
-
-def _leb128(value: int) -> bytes:
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*found, value])
 
 
 def _item(data: bytes) -> Item | None:
@@ -147,16 +148,22 @@ def _located(data: bytes, at: int, stop: int, primary: int) -> Item | None:
         base, at = int.from_bytes(data[at : at + base_size]), at + base_size
         extents, at = int.from_bytes(data[at : at + 2]), at + 2
         if name == primary:
-            if extents != 1 or method or base or (offset_size, length_size) != (4, 4):
+            sizes = {offset_size, length_size}
+            if extents != 1 or method or not sizes <= {4, 8}:
                 return None
-            at += index_size
-            start = int.from_bytes(data[at : at + 4])
-            length = int.from_bytes(data[at + 4 : at + 8])
-            if start + length > len(data):
+            offset = (at + index_size, offset_size)
+            length = (offset[0] + offset_size, length_size)
+            start = base + _number(data, offset)
+            stop = start + _number(data, length)
+            if stop > len(data):
                 raise Damage("the file ends within the picture")
-            return Item(start, start + length, at, at + 4, 4)
+            return Item(start, stop, offset, length, base)
         at += extents * (index_size + offset_size + length_size)
     return None
+
+
+def _number(data: bytes, place: tuple[int, int]) -> int:
+    return int.from_bytes(data[place[0] : place[0] + place[1]])
 
 
 def _box(data: bytes, kind: bytes, at: int, stop: int) -> tuple[int, int] | None:
@@ -178,9 +185,9 @@ def _box(data: bytes, kind: bytes, at: int, stop: int) -> tuple[int, int] | None
 def _with(data: bytes, item: Item, coded: bytes) -> bytes:
     """The file with other data for its picture, in a box of their own at its end."""
     changed = bytearray(data)
-    at = len(data) + 8
-    changed[item.offset_at : item.offset_at + item.wide] = at.to_bytes(item.wide)
-    changed[item.length_at : item.length_at + item.wide] = len(coded).to_bytes(item.wide)
+    at = len(data) + 8 - item.base
+    for (place, wide), value in ((item.offset, at), (item.length, len(coded))):
+        changed[place : place + wide] = value.to_bytes(wide)
     return bytes(changed) + (len(coded) + 8).to_bytes(4) + b"mdat" + coded
 
 

@@ -15,7 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
+from degflow_pipe.text import printable
+
 SRGB = "sRGB"
+MAX_NAME = 100
+"""Characters of a profile's name that are kept."""
 BROKEN = "sRGB assumed: the colour profile is broken"
 
 _D65 = (0.3127, 0.3290)
@@ -112,7 +116,8 @@ def _lattice(mode: str) -> Image.Image:
 
 
 def _name(profile: Any) -> str:
-    return ImageCms.getProfileDescription(profile).strip() or "an unnamed profile"
+    name = printable(ImageCms.getProfileDescription(profile).strip())
+    return name[:MAX_NAME] or "an unnamed profile"
 
 
 def _of_code_points(cicp: tuple[int, ...]) -> tuple[bytes | None, str]:

@@ -16,8 +16,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from degflow_pipe import defaults, files
 from degflow_pipe.decoding import avif, colour, jpeg, png, raw, seams, tiff, webp
-from degflow_pipe.decoding.damage import Damage
-from degflow_pipe.errors import PhotoError
+from degflow_pipe.decoding.damage import Damage, is_lack
+from degflow_pipe.errors import FileError, PhotoError
 from degflow_pipe.text import printable
 
 HEIF = find_spec("pillow_heif") is not None
@@ -27,6 +27,7 @@ MAX_PIXELS = defaults.MAX_PIXELS
 BYTES_A_PIXEL = 18
 """Memory that decoding and the checks take: 17 were measured with a JPEG of 200 megapixels."""
 
+_LESS = "give fewer --workers, or leave it out"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,10 +43,14 @@ as ImageOps.exif_transpose does it, fails on odd metadata."""
 
 @dataclass(frozen=True)
 class Decoded:
-    """pixels: (H, W, 3) uint8 RGB in sRGB, upright. colour: what was done for that."""
+    """pixels: (H, W, 3) uint8 RGB in sRGB, upright. colour: what was done for that.
+
+    unchecked: empty, or the kind of photo in which damage may go unseen.
+    """
 
     pixels: np.ndarray
     colour: str
+    unchecked: str = ""
 
 
 def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -53,7 +58,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
 
     8 or 16 bit, gray or colour; alpha is dropped, 16-bit values are brought to 8 bits by their high
     byte, of several frames the first is taken. Raises PhotoError for a photo that is damaged, of no
-    known format or layout, or beyond max_pixels.
+    known format or layout, or beyond max_pixels, FileError where memory does not do.
     """
     name = printable(name)
     try:
@@ -74,11 +79,16 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     except Damage as error:
         raise PhotoError(f"{name}: damaged: {error}") from error
     except Exception as error:  # damaged files make Pillow raise nearly anything
+        if is_lack(error):
+            raise FileError(f"{name}: not enough memory to read it: {_LESS}") from error
         raise PhotoError(f"{name}: damaged or truncated: {printable(str(error))}") from error
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Height and width in pixels, as stored, by the file's header alone. Raises PhotoError."""
+    """Height and width in pixels, as stored, by the file's header alone.
+
+    Raises PhotoError, and FileError where memory or open files do not do.
+    """
     name = printable(str(path))
     try:
         with _quiet(), files.reading(path) as file:
@@ -89,6 +99,10 @@ def picture_size(path: Path) -> tuple[int, int]:
             with _opened(file) as image:
                 return image.height, image.width
     except Exception as error:  # damaged files make Pillow raise nearly anything
+        if is_lack(error):
+            raise FileError(
+                f"{name}: no room to read its header: {printable(str(error))}"
+            ) from error
         raise PhotoError(f"{name}: no readable header: {printable(str(error))}") from error
 
 
@@ -108,10 +122,12 @@ def _decoded(image: Image.Image, slim: png.Png) -> Decoded:
     points = slim.cicp if kind == "PNG" else avif.points(data) if kind in ("AVIF", "HEIF") else None
     plain = _plain(image)
     stored = np.asarray(plain if plain.mode in ("RGB", "L") else plain.convert("RGB"))
-    _check_pixels(kind, data, stored, found, layout)
+    unchecked = _check_pixels(kind, data, stored, found, layout)
     del stored
     converted, told = colour.to_srgb(plain, slim.profile, points)
-    return Decoded(np.array(converted if turn is None else converted.transpose(turn)), told)
+    return Decoded(
+        np.array(converted if turn is None else converted.transpose(turn)), told, unchecked
+    )
 
 
 def _check_pixels(
@@ -120,20 +136,29 @@ def _check_pixels(
     stored: np.ndarray,
     found: jpeg.Jpeg | None,
     layout: tiff.Layout | None,
-) -> None:
-    """What only the pixels tell: (H, W) or (H, W, 3) uint8 as decoded, not turned."""
+) -> str:
+    """What only the pixels tell: (H, W) or (H, W, 3) uint8 as decoded, not turned.
+
+    The kind of photo where that is not all that damage may do, else nothing.
+    """
     pixels = stored if stored.ndim == 3 else np.repeat(stored[:, :, None], 3, axis=2)
     if found is not None:
         jpeg.check_zeros(data, found, pixels)
-        seams.check(pixels, found.unit, jpeg.halved(found), found.tables())
+        seams.check(pixels, found.unit, jpeg.halved(found), found.tables(), found.restarts)
     elif layout is not None and layout.compression == 7:
         tiff.check_seams(data, layout, pixels)
     elif kind == "BMP" or (layout is not None and layout.compression == 1):
         raw.check(stored if stored.ndim == 3 else stored[:, :, None])
     elif kind == "WEBP":
-        webp.check_pixels(data, pixels)
+        if webp.is_lossless(data):
+            webp.check_pixels(pixels)
+            return "lossless WebP"
     elif kind == "AVIF":
-        avif.check(data, pixels)
+        if not avif.check(data, pixels):
+            return "AVIF of several pictures or frames"
+    elif kind == "HEIF":
+        return "HEIC"
+    return ""
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -239,11 +239,14 @@ _DECODES = {"deflate": _inflates, "PackBits": _unpacks, "LZW": _unlzws}
 
 
 def check_seams(data: bytes, layout: Layout, pixels: np.ndarray) -> None:
-    """Raises Damage for a seam in one of the strips or tiles that are JPEG of their own."""
+    """Raises Damage for a seam in the strips or tiles, each of which is a JPEG of its own."""
     height, width = layout.segment
     across = -(-layout.width // width)
-    for number, (start, length) in enumerate(layout.segments):
+    # Strips, which may be too low for a stair, are as one JPEG with restart markers.
+    parts = list(enumerate(layout.segments if layout.tiled else layout.segments[:1]))
+    for number, (start, length) in parts:
         found = jpeg.parse(_stream(data[start : start + length], layout.tables))
         y, x = number // across * height, number % across * width
-        part = pixels[y : y + height, x : x + width]
-        seams.check(part, found.unit, jpeg.halved(found), found.tables())
+        part = pixels[y : y + height, x : x + width] if layout.tiled else pixels
+        restarts = found.restarts or not layout.tiled
+        seams.check(part, found.unit, jpeg.halved(found), found.tables(), restarts)

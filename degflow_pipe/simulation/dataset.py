@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from degflow_pipe.engine import Engine, Room, check_workers, in_order
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.levels import parse_numbers
 from degflow_pipe.photos import (
+    Photo,
     PhotoFile,
     check_max_pixels,
     decoded_bytes,
@@ -125,12 +126,16 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Made:
-    """What became of a photo: pictures written and kept, or why it was skipped."""
+    """What became of a photo: pictures written and kept, or why it was skipped.
+
+    photo: what was read of it, without its pixels; None where nothing was.
+    """
 
     source: _Source
     written: int = 0
     kept: int = 0
     problem: str = ""
+    photo: Photo | None = None
 
 
 def parse_scales(text: str, option: str = "--scales") -> tuple[float, ...]:
@@ -191,6 +196,11 @@ def simulate(
             files.remove(out / SETTINGS)  # it names photos of which nothing came
             reasons = "; ".join(list(skipped.values())[:3])
             raise PhotoError(f"no picture came of {len(sources)} photos: {reasons}")
+        colours: dict[str, int] = {}
+        unchecked: dict[str, int] = {}
+        for done in used:
+            if done.photo is not None:
+                done.photo.count(colours, unchecked)
         test = sum(settings.split(done.source.number) == "Test" for done in used)
         files.write_text(out / README, _readme(settings, len(used) - test, test))
     return {
@@ -206,6 +216,8 @@ def simulate(
         "kept": sum(done.kept for done in used),
         "skipped": skipped,
         "left_out": left_out,
+        "colours": colours,
+        "unchecked": unchecked,
     }
 
 
@@ -279,7 +291,8 @@ def _simulate_photo(
         lr = settings.parameters.shoot(photo.pixels, s, rng)
         _write_png(path, lr, f"SIMULATED LR at scale {s:g}, not a real photo")
     files.write_summed(mark, {"files": folders.sums_of(everything, out)})
-    return _Made(source, written=len(missing), kept=len(everything) - len(missing))
+    told = replace(photo, pixels=np.empty((0, 0, 3), np.uint8))
+    return _Made(source, len(missing), len(everything) - len(missing), photo=told)
 
 
 def _marked_sums(mark: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from errno import ENAMETOOLONG
@@ -39,7 +40,7 @@ class DegradeSummary:
     """What a degrade did. pictures: LR made now; known: photos whose LR was there already.
 
     left_out: files that are no photos, by ending. colours: photos whose colours were not plain
-    sRGB, by what was done.
+    sRGB, by what was done. unchecked: those in which damage may go unseen, by kind.
     """
 
     out: str
@@ -52,6 +53,7 @@ class DegradeSummary:
     skipped: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     colours: dict[str, int] = field(default_factory=dict)
+    unchecked: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -129,8 +131,7 @@ def degrade(
                     summary.pictures += 1
             outputs.finish()
             summary.photos += 1
-            if photo.colour != "sRGB":
-                summary.colours[photo.colour] = summary.colours.get(photo.colour, 0) + 1
+            photo.count(summary.colours, summary.unchecked)
     if not summary.photos and not summary.known:
         reasons = "; ".join(list(summary.skipped.values())[:3])
         raise PhotoError(f"none of {len(found)} photos could be used: {reasons}")
@@ -159,11 +160,13 @@ def _photos(sources: list[str], out: Path, left_out: dict[str, int]) -> list[Pho
         raise UsageError(f"all photos lie in the folder to write to, {out}: give another --out")
     known: dict[str, PhotoFile] = {}
     for file in found.values():
-        other = known.setdefault(_stem(file), file)
+        # Some file systems take names for one that differ in case or in how letters are composed.
+        other = known.setdefault(unicodedata.normalize("NFC", _stem(file)).lower(), file)
         if other is not file:
+            alike = "" if _stem(file) == _stem(other) else ", but for case or how it is composed"
             raise UsageError(
-                f"{other.path} and {file.path} would be written under the same name: give them "
-                f"one after the other, with another --out each"
+                f"{other.path} and {file.path} would be written under the same name{alike}: give "
+                f"them one after the other, with another --out each"
             )
     return list(found.values())
 

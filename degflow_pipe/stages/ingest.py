@@ -51,8 +51,9 @@ class IngestSummary:
     other_settings: those of the known ones that were cropped with another stride or min_detail, and
     stay so. replaced: photos that went because others of their names came. lacking: photos and
     units of earlier ingests that are not whole. left_out: files that are no photos, by ending.
-    colours: new photos whose colours were not plain sRGB, by what was done. batch: patches encoded
-    at once, the least where a GPU's memory did not do for what was asked.
+    colours: new photos whose colours were not plain sRGB, by what was done. unchecked: those in
+    which damage may go unseen, by kind. batch: patches encoded at once, the least where a GPU's
+    memory did not do for what was asked.
     """
 
     store: str
@@ -67,6 +68,7 @@ class IngestSummary:
     skipped: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     colours: dict[str, int] = field(default_factory=dict)
+    unchecked: dict[str, int] = field(default_factory=dict)
     patches_in_store: int = 0
     batch: int = 1
 
@@ -301,9 +303,7 @@ class _Stream:
                 self.known.add(photo.sha256)
                 self.ledger[photo_key(photo.sha256)] = counts.kept
                 self.ingested.add(file.name)
-                if photo.colour != "sRGB":
-                    colours = self.summary.colours
-                    colours[photo.colour] = colours.get(photo.colour, 0) + 1
+                photo.count(self.summary.colours, self.summary.unchecked)
                 self._count(counts)
             task.advance()
         if unit.records:
@@ -319,6 +319,7 @@ class _Stream:
             duplicate=counts.duplicate,
             stride=self.stride,
             min_detail=self.min_detail,
+            colour=photo.colour,
         )
 
     def note_known(self, task: Task) -> None:
@@ -348,7 +349,7 @@ class _Stream:
             check_size(decoded.pixels, self.patch, printable(str(file.path)))
         except PhotoError as error:
             return error
-        return Photo(decoded.pixels, sha256, decoded.colour)
+        return Photo(decoded.pixels, sha256, decoded.colour, decoded.unchecked)
 
     def _bytes(self, file: PhotoFile) -> int:
         return decoded_bytes(file.path, self.max_pixels)

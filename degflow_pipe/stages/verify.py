@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,10 @@ def info(path: Path) -> dict[str, Any]:
         return {"kind": kind, **read_summary(path).figures}
     store = Store.open(path)
     photos = patches = 0
+    colours: Counter[str] = Counter()
     for _, record in store.records():
         photos, patches = photos + len(record.finished), patches + len(record.patches)
+        colours.update(photo.colour for photo in record.finished)
     grids = {}
     for name in store.grids():
         grid = store.grid(name)
@@ -69,6 +72,7 @@ def info(path: Path) -> dict[str, Any]:
         "s_max": store.settings.s_max,
         "photos": photos,
         "patches": patches,
+        **({"colours": dict(colours)} if set(colours) - {"sRGB"} else {}),
         "units": len(store.units()),
         "grids": grids,
         "skipped": store.skipped(),

@@ -21,6 +21,8 @@ UNIT_BYTES = 2**30
 """Bytes of one unit of an array; they are held in memory at once."""
 MAX_TEXT = 4096
 """Characters of a name."""
+MAX_COLOUR = 200
+"""Characters of what was done to a photo's colours."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class PhotoRecord:
     """A photo all of whose patches are in this unit or others.
 
     kept: its patches in the store; flat, duplicate: those that were dropped. stride, min_detail:
-    what it was cropped with.
+    what it was cropped with. colour: see `photos.Photo`.
     """
 
     source: str
@@ -88,10 +90,13 @@ class PhotoRecord:
     duplicate: int
     stride: int
     min_detail: float
+    colour: str
 
     def __post_init__(self) -> None:
         _check_texts(self.source)
         _check_sha256(self.sha256)
+        if len(self.colour) > MAX_COLOUR:
+            raise UsageError(f"photo.colour has {len(self.colour)} characters")
         if min(self.kept, self.flat, self.duplicate) < 0:
             raise UsageError(f"photo: counts below 0 for {self.source}")
 

@@ -5,20 +5,22 @@
 Prints a table by format and one by kind of damage. A pixel is wrong where a channel is more than 16
 grey levels off what the whole file decodes to; a photo that is taken with more than 0.5 % of wrong
 pixels, or in another size, is counted as taken wrong. The exit code is 1 where one took more than a
-minute, or the process more than 1 GB.
+minute, or the process more than 1 GB. With --results FILE each is written down as it comes, and
+what is in FILE is not tried again.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import multiprocessing
 import resource
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -186,11 +188,11 @@ def trial(seed: int, number: int, folder: str | None = None) -> Trial:
     return Trial(name, damage, number, wrong, reason, time.monotonic() - began, peak)
 
 
-def trials(count: int, seed: int, folder: str | None, workers: int) -> Iterator[Trial]:
+def trials(numbers: list[int], seed: int, folder: str | None, workers: int) -> Iterator[Trial]:
     """In processes of their own; one that takes longer than SECONDS ends all."""
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        running = [pool.apply_async(trial, (seed, number, folder)) for number in range(count)]
-        for number, result in enumerate(running):
+        running = [pool.apply_async(trial, (seed, number, folder)) for number in numbers]
+        for number, result in zip(numbers, running, strict=True):
             try:
                 # The first ones also make the whole files.
                 yield result.get(10 * SECONDS)
@@ -216,6 +218,12 @@ def table(found: list[Trial], by: str) -> str:
     return "\n".join(lines)
 
 
+def _kept(results: Path | None) -> list[Trial]:
+    if results is None or not results.exists():
+        return []
+    return [Trial(**json.loads(line)) for line in results.read_text().splitlines()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=5000)
@@ -223,9 +231,16 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="more photos than scikit-image's")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--list", action="store_true", help="name those that were taken wrong")
+    parser.add_argument("--results", type=Path, help="JSON lines, of one seed and set of photos")
     asked = parser.parse_args()
     folder = None if asked.photos is None else str(asked.photos)
-    found = list(trials(asked.count, asked.seed, folder, asked.workers))
+    found = _kept(asked.results)
+    left = sorted(set(range(asked.count)) - {one.number for one in found})
+    for one in trials(left, asked.seed, folder, asked.workers):
+        found.append(one)
+        if asked.results is not None:
+            with asked.results.open("a") as lines:
+                lines.write(json.dumps(asdict(one)) + "\n")
     print(table(found, "format"), table(found, "damage"), sep="\n\n")
     if asked.list:
         for one in found:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
+from dataclasses import asdict
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -21,7 +23,9 @@ mutated = module_from_spec(_spec)
 sys.modules["mutated_photos"] = mutated
 _spec.loader.exec_module(mutated)
 
-KEPT_OUT = ("PNG", "JPEG baseline", "JPEG progressive", "WebP lossy", "TIFF LZW", "TIFF deflate")
+KEPT_OUT = (
+    *("PNG", "JPEG baseline", "JPEG progressive", "WebP lossy", "TIFF LZW", "TIFF deflate", "AVIF"),
+)
 
 
 def test_no_photo_of_a_sample_is_taken_with_many_wrong_pixels() -> None:
@@ -49,3 +53,19 @@ def test_blocks_that_are_off_from_one_on_are_a_seam() -> None:
     Image.fromarray(np.clip(off, 0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
     with pytest.raises(PhotoError, match=r"a\.jpg: damaged: from one block on"):
         decode(file.getvalue(), "a.jpg")
+
+
+def test_what_was_tried_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = [mutated.Trial("PNG", "cut", 0, None, "damaged"), mutated.Trial("AVIF", "cut", 1, 0.5)]
+    lines = [json.dumps(asdict(one)) + "\n" for one in kept]
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    asked = ["mutated_photos.py", "--count", "2", "--list", "--results", str(tmp_path / "a.jsonl")]
+    monkeypatch.setattr(sys, "argv", asked)
+    with pytest.raises(SystemExit) as ended:
+        mutated.main()
+    assert not ended.value.code
+    shown = capsys.readouterr().out
+    assert "| PNG | 1 | 1 | 0 | 0 | 0.0% |" in shown and "| AVIF | 1 | 0 | 0 | 1 | 50.0% |" in shown
+    assert "1: AVIF, cut: 50.0% wrong" in shown

@@ -14,8 +14,12 @@ from skimage import data
 
 from degflow_pipe.decoding.colour import _ADOBE, _D65, _matrix_profile
 from degflow_pipe.decoding.decode import decode
+from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.photos import read_photo
+from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.stages.verify import info
+from degflow_pipe.store import Store
 
 CHART = np.kron(
     np.random.default_rng(0).integers(40, 216, (4, 4, 3), np.uint8), np.ones((16, 16, 1), np.uint8)
@@ -157,3 +161,35 @@ def test_a_profile_in_a_png_with_much_text_is_used() -> None:
     content = encoded(converted(CHART, ADOBE), icc_profile=ADOBE, **metadata("zTXt", 3_000_000))
     found = decode(content, "a.png")
     assert np.abs(found.pixels.astype(int) - CHART).max() <= 3
+
+
+def test_a_store_records_what_was_done_to_colours(tiny_model: DegFlow, tmp_path: Path) -> None:
+    picture = data.astronaut()[:64, :128]
+    (tmp_path / "plain.png").write_bytes(encoded(picture))
+    (tmp_path / "p3.png").write_bytes(encoded(data.chelsea()[:64, :64], icc_profile=P3))
+    (tmp_path / "bad.png").write_bytes(encoded(data.coffee()[:64, :64], icc_profile=b"x" * 200))
+    store = tmp_path / "a.zarr"
+    found = ingest([str(tmp_path / "plain.png")], store, tiny_model, patch=64)
+    assert found.colours == {} and "colours" not in info(store)
+    found = ingest([str(tmp_path)], store, tiny_model, patch=64)
+    finished = [photo for _, unit in Store.open(store).records() for photo in unit.finished]
+    colours = {photo.source: photo.colour for photo in finished}
+    assert colours["plain.png"] == "sRGB"
+    assert colours["p3.png"].startswith("converted from ")
+    assert colours["bad.png"].startswith("sRGB assumed: ")
+    assert info(store)["colours"] == {colour: 1 for colour in colours.values()}
+    assert found.colours == {c: 1 for c in colours.values() if c != "sRGB"}
+
+
+def test_the_name_of_a_profile_is_text_of_a_bounded_length() -> None:
+    name = ("\x1b[2J" + "x" * 5000).encode("ascii")
+    content = bytearray(P3)
+    at = content.index(b"desc\0\0\0\0", 128)
+    text = b"desc" + bytes(4) + struct.pack(">I", len(name) + 1) + name + bytes(79)
+    entry = content.index(b"desc", 128)
+    struct.pack_into(">II", content, entry + 4, len(content), len(text))
+    content += text
+    struct.pack_into(">I", content, 0, len(content))
+    assert at
+    found = decode(encoded(converted(CHART, P3), icc_profile=bytes(content)), "a.png")
+    assert found.colour.startswith("converted from \\x1b[2Jxxx") and len(found.colour) <= 120

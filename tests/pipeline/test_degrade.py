@@ -223,3 +223,40 @@ def test_no_photo_that_can_be_read_is_an_error(tiny_model: DegFlow, tmp_path: Pa
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(PhotoError, match=r"broken.png.*not a"):
         degrade([str(tmp_path)], tmp_path / "lr", tiny_model, parse_t("1"))
+
+
+def test_a_name_too_long_for_what_is_added_is_skipped_and_told(
+    tiny_model: DegFlow, photo_folder: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    longest = "a" * (255 - len(".png")) + ".png"
+    for name in (longest, "b.png"):
+        (photos / name).write_bytes((photo_folder / "astronaut.png").read_bytes())
+    found = degrade([str(photos)], tmp_path / "lr", tiny_model, parse_t("1"))
+    assert found.photos == 1 and list(found.skipped) == [longest]
+    assert "too long" in found.skipped[longest]
+    assert [path.name for path in (tmp_path / "lr").glob("*.png")] == ["b_t1000.png"]
+
+
+@pytest.mark.parametrize("names", [("a.png", "A.png"), ("caf\u00e9.png", "cafe\u0301.jpg")])
+def test_names_that_are_one_on_some_file_systems_are_refused(
+    tiny_model: DegFlow, photo_folder: Path, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    photos = tmp_path / "photos"
+    for folder, name in zip(("x", "y"), names, strict=True):
+        (photos / folder).mkdir(parents=True)
+        (photos / folder / name).write_bytes((photo_folder / "astronaut.png").read_bytes())
+    sources = [str(photos / "x"), str(photos / "y")]
+    with pytest.raises(UsageError, match="under the same name, but for case") as caught:
+        degrade(sources, tmp_path / "lr", tiny_model, parse_t("1"))
+    assert all(name in str(caught.value) for name in names)
+    assert not (tmp_path / "lr").exists()
+
+
+def test_what_cannot_be_checked_for_damage_is_told(tiny_model: DegFlow, tmp_path: Path) -> None:
+    picture = Image.fromarray(data.astronaut()[:128, :128])
+    picture.save(tmp_path / "a.webp", lossless=True)
+    picture.save(tmp_path / "b.png")
+    found = degrade([str(tmp_path)], tmp_path / "lr", tiny_model, parse_t("1"))
+    assert found.photos == 2 and found.to_dict()["unchecked"] == {"lossless WebP": 1}

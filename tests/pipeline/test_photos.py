@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import struct
+import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -26,6 +28,8 @@ from degflow_pipe.photos import (
     picture_size,
     read_photo,
 )
+from degflow_pipe.shards.layout import ShardSettings
+from degflow_pipe.stages.shard import shard
 from degflow_pipe.text import printable
 
 RGB = np.ascontiguousarray(data.astronaut()[100:160, 180:260])
@@ -408,6 +412,32 @@ def test_printable_text_is_utf_8_without_controls(text: str) -> None:
     shown.encode()
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u202e\u2028" for c in shown)
     assert printable(shown) == shown
+
+
+def test_names_in_shards_are_utf_8(
+    make_store: Callable[..., Path], photo_folder: Path, tmp_path: Path
+) -> None:
+    """Readers of JSON in strict UTF-8, such as Arrow's, take no lone surrogates."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    odd = Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png"))
+    try:
+        odd.write_bytes((photo_folder / "astronaut.png").read_bytes())
+    except OSError:
+        pytest.skip("a file system that takes no such name")
+    shard(make_store(tmp_path / "a.zarr", [str(photos)]), tmp_path / "shards", ShardSettings())
+    texts = [path.read_bytes() for path in (tmp_path / "shards").rglob("*.json*")]
+    for path in (tmp_path / "shards").glob("*.tar"):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.name.endswith(".json"):
+                    file = tar.extractfile(member)
+                    assert file is not None
+                    texts.append(file.read())
+                    assert json.loads(texts[-1])["source"] == "caf\\xe9.png"
+    assert len(texts) > 3
+    assert not any(b"\\ud" in text.lower() for text in texts)
+    assert all(text.decode() for text in texts)
 
 
 def test_an_error_names_a_file_that_is_not_utf_8(tmp_path: Path) -> None:

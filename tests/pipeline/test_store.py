@@ -47,7 +47,7 @@ def records(unit: int) -> tuple[list[PatchRecord], list[PhotoRecord]]:
     patches = [
         PatchRecord(photo, "ab" * 32, 0, 16 * i, 3.5, f"{unit}-{i}") for i in range(COUNTS[unit])
     ]
-    return patches, [PhotoRecord(photo, "ab" * 32, COUNTS[unit], 2, 1, 16, 1.0)]
+    return patches, [PhotoRecord(photo, "ab" * 32, COUNTS[unit], 2, 1, 16, 1.0, "sRGB")]
 
 
 @pytest.fixture

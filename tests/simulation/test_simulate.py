@@ -441,3 +441,17 @@ def test_command_fails_in_one_line(
     assert done.returncode == code and done.stdout == ""
     assert done.stderr.startswith(says) and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_names_of_photos_are_no_names_of_pictures(photo_folder: Path, tmp_path: Path) -> None:
+    """So none is too long, and none is another one's on a file system that knows no case."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    longest = "a" * (255 - len(".png")) + ".png"
+    Image.open(photo_folder / "astronaut.png").save(photos / longest)
+    Image.open(photo_folder / "chelsea.jpg").save(photos / "caf\u00e9.webp", lossless=True)
+    Image.open(photo_folder / "sub/coffee.webp").save(photos / "cafe\u0301.png")
+    found = simulate([str(photos)], tmp_path / "out", INTERFLOW, workers=1)
+    assert found["skipped"] == {} and found["train"] + found["test"] == 3
+    assert found["unchecked"] == {"lossless WebP": 1} and found["colours"] == {}
+    assert len(pictures(tmp_path / "out")) == 3 * 4
