@@ -63,6 +63,7 @@ def check(data: bytes, pixels: np.ndarray) -> bool:
     longer = _decoded(_with(data, item, frame.changed(coded, [(e + MORE)[:room] for e in ends])))
     if longer is None or not np.array_equal(longer, pixels):
         raise Damage("its data end before the last block of a tile")
+    del longer
     for group in _apart(frame):
         changed = _changed(data, item, frame, coded, group, room)
         for number in group:
@@ -194,6 +195,6 @@ def _with(data: bytes, item: Item, coded: bytes) -> bytes:
 def _decoded(data: bytes) -> np.ndarray | None:
     try:
         with Image.open(io.BytesIO(data), formats=("AVIF",)) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except Exception:  # damaged files make Pillow raise nearly anything
         return None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from skimage import data
 
@@ -114,6 +115,19 @@ def test_lossless_webp_is_taken_and_told(tmp_path: Path) -> None:
     for photo in (lossless, lossy):
         photo.count(colours, unchecked)
     assert colours == {} and unchecked == {"lossless WebP": 1}
+
+
+@pytest.mark.parametrize("compression, predictor", [("lzw", True), ("lzw", False), ("zlib", True)])
+def test_a_tiff_in_lzw_with_a_predictor_is_taken_and_told(
+    compression: str, predictor: bool
+) -> None:
+    file = io.BytesIO()
+    options = {"compression": compression, "predictor": predictor}
+    tifffile.imwrite(file, RGB, photometric="rgb", **options)
+    found = decode(file.getvalue(), "a.tif")
+    assert np.array_equal(found.pixels, RGB)
+    told = compression == "lzw" and predictor
+    assert found.unchecked == ("TIFF in LZW with a predictor" if told else "")
 
 
 @pytest.mark.parametrize("levels", [8, 64, 256])
