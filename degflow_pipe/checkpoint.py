@@ -250,7 +250,7 @@ def damage(folder: Path) -> list[str]:
             )
         if info.card_sha256 and not files.exists(card):
             found.append(f"{card} is missing")
-        elif info.card_sha256 and files.sha256(card) != info.card_sha256:
+        elif info.card_sha256 and files.sha256(card, files.TEXT_LIMIT) != info.card_sha256:
             found.append(
                 f"{card} is damaged, or was edited by hand: its SHA-256 is not the one in {CONFIG}"
             )

@@ -358,7 +358,7 @@ def names(folder: Path, suffix: str = "") -> list[str]:
         return sorted(name for name in os.listdir(folder) if name.endswith(suffix))
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file in hex."""
-    with reading(path) as file:
+def sha256(path: Path, limit: int | None = None) -> str:
+    """SHA-256 of a file in hex. limit: bytes that it may have, as in `reading`."""
+    with reading(path, limit) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

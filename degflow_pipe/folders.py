@@ -35,7 +35,7 @@ def kind_of(folder: Path) -> str | None:
     if not files.exists(mark):
         return None
     value = files.read_json(mark, MARK_LIMIT)
-    kind = value.get("kind") if isinstance(value, dict) else None
+    kind = value.get("kind") if isinstance(value, dict) and len(value) == 1 else None
     if not isinstance(kind, str) or not kind.isprintable():
         raise FileError(f'{mark} is damaged: it should be {{"kind": ...}}')
     return kind
@@ -123,8 +123,24 @@ def sums_of(paths: Iterable[Path], folder: Path) -> dict[str, list[Any]]:
 
 def are_whole(sums: dict[str, list[Any]], paths: Iterable[Path], folder: Path) -> bool:
     """Whether these files were summed, and are there as they were."""
-    return all(
-        files.exists(path)
-        and sums.get(path.relative_to(folder).as_posix()) == [files.size(path), files.sha256(path)]
-        for path in paths
-    )
+
+    def is_whole(path: Path) -> bool:
+        summed = sums.get(path.relative_to(folder).as_posix())
+        if not isinstance(summed, list) or len(summed) != 2 or not files.exists(path):
+            return False
+        # Its length first: what it grew to may take minutes to read.
+        return files.size(path) == summed[0] and files.sha256(path) == summed[1]
+
+    return all(is_whole(path) for path in paths)
+
+
+def mark_damage(folder: Path, kind: str) -> list[str]:
+    """What is wrong with a folder's mark; nothing where it has none, as a copy may lack it."""
+    try:
+        marked = kind_of(folder)
+    except FileError as error:
+        return [str(error)]
+    if marked in (None, kind):
+        return []
+    mark = folder / MARK
+    return [f'{mark} is damaged: it says "{marked}", and should say "{kind}"']

@@ -8,15 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe import checkpoint, files
+from degflow_pipe import checkpoint, files, folders
 from degflow_pipe.checkpoint import CONFIG, read_info
 from degflow_pipe.engine import check_workers, in_order
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.summary import INDEX, Summary, read_summary
 from degflow_pipe.shards.tars import read_mark, tar_members
+from degflow_pipe.stages.shard import KIND as SHARD_FOLDER
 from degflow_pipe.store import Store, is_store
 from degflow_pipe.store.lacking import lacking
+from degflow_pipe.store.store import KIND as STORE_FOLDER
 
 STORE, SHARDS, CHECKPOINT = "store", "shards", "checkpoint"
 
@@ -105,8 +107,9 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
             task.advance()
     if kind == SHARDS:
         damage += _index_damage(shards, set(sums)) + _mark_damage(shards, sums)
+        damage += folders.mark_damage(path, SHARD_FOLDER)
     elif kind == STORE:
-        damage += _store_damage(store)
+        damage += _store_damage(store) + folders.mark_damage(path, STORE_FOLDER)
     return {"kind": kind, "checked": len(units), "damage": damage}
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
+from degflow_pipe.folders import MARK
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.shard import shard
@@ -61,6 +62,18 @@ def test_grouped_and_native_shards_are_whole_too(ready_store: Path, tmp_path: Pa
 def test_a_flipped_bit_of_a_file_is_found(shards: Path, flip: Flip, name: str) -> None:
     flip(shards / name)
     assert f"{shards / name} differs from its SHA-256" in damage_of(shards)
+
+
+@pytest.mark.parametrize("damage", ['{"kind": "stire"}', '{"kind": "store", "a": 1}', "x"])
+def test_a_damaged_mark_of_the_folder_is_found(
+    shards: Path, ready_store: Path, tmp_path: Path, damage: str
+) -> None:
+    store = Path(shutil.copytree(ready_store, tmp_path / "store"))
+    for folder in (shards, store):
+        (folder / MARK).write_text(damage)
+        assert any(MARK in line for line in damage_of(folder))
+    (shards / MARK).unlink()  # as a copy without hidden files lacks it
+    assert damage_of(shards) == []
 
 
 def test_a_truncated_tar_is_found(shards: Path) -> None:
