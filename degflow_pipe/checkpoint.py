@@ -1,7 +1,4 @@
-"""Checkpoint folders: model.safetensors, config.json and a model card (README.md).
-
-Reading a checkpoint's description needs no torch; its weights do.
-"""
+"""Checkpoint folders: model.safetensors, config.json and a model card (README.md)."""
 
 from __future__ import annotations
 

@@ -17,8 +17,9 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import EBUSY, EINVAL
+from errno import EBADF, EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +30,8 @@ TEXT_LIMIT = 32 * 1024**2
 """Bytes of a JSON or text file: what Python makes of it takes up to thirty times as much."""
 WEIGHTS_LIMIT = 8 * 1024**3
 """Bytes of a file of weights or of a training's state."""
+DEPTH = 50
+"""Lists and mappings within one another in a JSON file."""
 DIGITS = 18
 """Of a whole number in a JSON file; no size, count or offset has more."""
 
@@ -50,8 +53,19 @@ def named(path: Path, doing: str) -> Iterator[None]:
 
 
 def exists(path: Path) -> bool:
+    """Whether anything is there, links followed; raises FileError where that cannot be told."""
+    return _stat(path) is not None
+
+
+def _stat(path: Path) -> os.stat_result | None:
     with named(path, "look for it"):
-        return path.exists()
+        try:
+            return path.stat()
+        except OSError as error:
+            # Not by pathlib, which takes ever more errors for "not there".
+            if error.errno in (ENOENT, ENOTDIR, ELOOP, EBADF):
+                return None
+            raise
 
 
 def is_there(path: Path) -> bool:
@@ -70,8 +84,9 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    with named(path, "look for it"):
-        return path.is_dir()
+    """Whether a folder is there, links followed; raises FileError where that cannot be told."""
+    found = _stat(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 def size(path: Path) -> int:
@@ -176,12 +191,25 @@ def parse_json(data: bytes | str) -> Any:
             parse_float=_real_number,
             parse_constant=_real_number,
         )
+        if text.count("[") + text.count("{") > DEPTH:
+            _check_depth(value)
         # An escape is the only way in for what is no text; few files have one.
         if re.search(r"\\u(?i:d[89a-f]|0000)", text):
             check_texts(value)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     return value
+
+
+def _check_depth(value: Any) -> None:
+    """Raises ValueError for lists and mappings that are nested deeper than DEPTH."""
+    layer, depth = [value], 0
+    while layer := [item for item in layer if isinstance(item, dict | list)]:
+        depth += 1
+        if depth > DEPTH:
+            raise ValueError("nested too deep")
+        inner = (item.values() if isinstance(item, dict) else item for item in layer)
+        layer = list(chain.from_iterable(inner))
 
 
 def check_texts(value: Any) -> None:

@@ -16,6 +16,7 @@ from degflow_pipe import files
 from degflow_pipe.errors import DegflowError
 from degflow_pipe.exports.findings import Report
 from degflow_pipe.exports.networks import Network
+from degflow_pipe.settings import shown
 
 MAX_BYTES = 256 * 1024
 """Of an option file: the longest that trainers ship have 10 kB."""
@@ -134,7 +135,7 @@ def check_rules(rules: Rules, settings: Settings, facts: Facts, report: Report) 
     if scale is not None:
         for key in rules.factors:
             if settings.get(key) not in (None, scale):
-                say(f"{key} is {_shown(settings.get(key))}, and scale {scale}")
+                say(f"{key} is {shown(settings.get(key))}, and scale {scale}")
         network = rules.networks.get(str(settings.get(rules.network)))
         if network is not None and not network.has(scale):
             say(f"{network.name} has no factor {scale}, only {network.factors}")
@@ -155,7 +156,7 @@ def _check_crop(
     hr, lr = settings.count(rules.crop_hr), settings.count(rules.crop_lr)
     for key, side in ((rules.crop_hr, hr), (rules.crop_lr, lr)):
         if key and settings.get(key) is not None and side is None:
-            say(f"{key} is {_shown(settings.get(key))}, and must be pixels")
+            say(f"{key} is {shown(settings.get(key))}, and must be pixels")
     if rules.crop_hr and rules.crop_lr and (hr is None) == (lr is None):
         say(f"exactly one of {rules.crop_hr} and {rules.crop_lr} must be there: {rules.source}")
     if hr is not None and hr % scale:
@@ -183,7 +184,7 @@ def check_root(settings: Settings, key: str, place: str, folder: Path, report: R
         return
     report.add(
         "options",
-        f"{settings.name}: {key} is {_shown(value)}, and not {place or '.'} of {folder}: export "
+        f"{settings.name}: {key} is {shown(value)}, and not {place or '.'} of {folder}: export "
         f"again where the folder was moved, or change it",
     )
 
@@ -211,7 +212,3 @@ def numbers(value: Any, count: int) -> Sequence[float] | None:
     if not all(type(item) in (int, float) and abs(item) <= 1e6 for item in value):
         return None
     return [float(item) for item in value]
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:80]

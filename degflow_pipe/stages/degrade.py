@@ -110,7 +110,7 @@ def degrade(
     with folders.one_writer(out, KIND), one_thread_each(model):
         for file in found:
             try:
-                check_room(_Outputs(out, _stem(file), key).every(), file)
+                check_room(_Outputs(out, _stem(file), key).every(), file, out)
                 photo = read_photo(file.path, max_pixels)
             except PhotoError as error:
                 summary.skipped[file.name] = str(error)
@@ -138,11 +138,11 @@ def degrade(
     return summary
 
 
-def check_room(paths: list[Path], file: PhotoFile) -> None:
+def check_room(paths: list[Path], file: PhotoFile, out: Path) -> None:
     """Raises PhotoError where a file system has no names so long as what a photo is written to."""
     for path in paths:
         try:
-            files.exists(path.with_name(path.name + files.PART))
+            files.exists(out / path.name)  # its folder may not be there yet
         except FileError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno == ENAMETOOLONG:
                 raise PhotoError(

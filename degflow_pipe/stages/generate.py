@@ -19,7 +19,7 @@ from degflow_pipe.model.noise import NoiseModel
 from degflow_pipe.pictures import to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.common import Batches, checkpoint_id, one_thread_each
-from degflow_pipe.stages.remove import finish_move
+from degflow_pipe.stages.remove import finish_removal
 from degflow_pipe.store import Store
 from degflow_pipe.store.store import KIND
 
@@ -74,7 +74,7 @@ def generate(
     maker = LevelMaker(source, model, grid, noise, seed, batch)
     grid = maker.grid
     with folders.one_writer(store, KIND), one_thread_each(model):
-        finish_move(source)
+        finish_removal(source)
         source.mend()
         source.make_grid(grid)
         counts = {unit: len(record.patches) for unit, record in source.records()}

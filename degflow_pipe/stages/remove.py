@@ -1,8 +1,8 @@
 """remove: photos out of a store, with their patches, latents and levels.
 
 The other patches of a unit move to a unit of a free number, with all that belongs to them, before
-the unit goes. What is on its way is written down first, so that a removal that was stopped is
-brought to its end by whoever writes to the store next.
+the unit goes. What is to go is written down first, so that a removal that was stopped is brought to
+its end by whoever writes to the store next.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from degflow_pipe import files, folders
 from degflow_pipe.errors import FileError, StoreError, UsageError
 from degflow_pipe.progress import Progress, Silent, Task
+from degflow_pipe.settings import AtLeast, read
 from degflow_pipe.store import Store, UnitRecord
 from degflow_pipe.store.records import Ledger, photo_key
 from degflow_pipe.store.store import KIND
@@ -43,7 +44,7 @@ def remove(names: Sequence[str], store: Path, *, progress: Progress | None = Non
     """
     target = Store.open(store)
     with folders.one_writer(store, KIND):
-        resumed = finish_move(target)
+        resumed = finish_removal(target)
         found: dict[str, str] = {}
         before = 0
         for _, record in target.records():
@@ -66,22 +67,32 @@ def drop_photos(store: Store, photos: Collection[str], task: Task | None = None)
 
     photos: hashes of their files, or what `photo_key` makes of them.
     """
+    _note(store, photos)
     ledger = store.ledger()
     gone = {photo_key(sha256) for sha256 in photos}
     kept = {key: n for key, n in ledger.photos.items() if key not in gone}
     store.write_ledger(Ledger(ledger.complete, kept))
-    for unit, record in list(store.records()):
+    for unit in store.units():
+        record = store.record(unit)
         finished = [photo for photo in record.finished if photo.sha256 not in photos]
         places = [i for i, patch in enumerate(record.patches) if patch.sha256 not in photos]
         if len(places) < len(record.patches):
-            _move(store, unit, replace(record, finished=finished), places)
+            _move(store, unit, replace(record, finished=finished), places, photos)
         elif len(finished) < len(record.finished):
             store.write_record(unit, replace(record, finished=finished))
         if task is not None:
             task.advance()
+    files.remove(store.removal_path)
 
 
-def _move(store: Store, unit: int, record: UnitRecord, places: list[int]) -> None:
+def _note(store: Store, photos: Collection[str], **move: Any) -> None:
+    """Write down which photos are on their way out, and which unit is moving where."""
+    files.write_summed(store.removal_path, {"photos": sorted(photos), "move": move})
+
+
+def _move(
+    store: Store, unit: int, record: UnitRecord, places: list[int], photos: Collection[str]
+) -> None:
     """Write what stays of a unit, the patches in `places` and the photos of `record`, as another
     one, and drop it.
     """
@@ -90,20 +101,20 @@ def _move(store: Store, unit: int, record: UnitRecord, places: list[int]) -> Non
         store.drop(unit)
         return
     to = store.units()[-1] + 1
-    move = {"from": unit, "to": to}
-    files.write_summed(store.move_path, {**move, "whole": False})
+    move = {"old": unit, "new": to}
+    _note(store, photos, **move, whole=False)
     store.make_room(to + 1)
     patches = [record.patches[i] for i in places]
     hr, latents = store.hr(unit)[places], store.latents(unit)[places]
     store.write_patches(to, hr, latents, patches, record.finished, record.computed)
     for name in store.grids():
-        if unit in store.units_with_levels(name):
+        if store.has_levels(name, unit):
             grid, computed = store.grid(name), store.levels_record(name, unit).computed
             store.make_grid(grid)
             store.write_levels(grid, to, store.levels(name, unit)[places], computed)
-    files.write_summed(store.move_path, {**move, "whole": True})
+    _note(store, photos, **move, whole=True)
     store.drop(unit)
-    files.remove(store.move_path)
+    _note(store, photos)
 
 
 def _hand_on(store: Store, unit: int, record: UnitRecord) -> None:
@@ -115,21 +126,30 @@ def _hand_on(store: Store, unit: int, record: UnitRecord) -> None:
         store.write_record(others[0], replace(other, finished=finished))
 
 
-def finish_move(store: Store) -> bool:
-    """Bring a removal that was stopped within a unit to where it can go on.
-
-    Returns whether there was one.
-    """
-    path = store.move_path
+def finish_removal(store: Store) -> bool:
+    """Bring a removal that was stopped to its end; returns whether there was one."""
+    path = store.removal_path
     if not files.exists(path):
         return False
     try:
-        move = files.read_summed(path)
-        numbers = [move["from"], move["to"]]
-        if not all(type(number) is int and number >= 0 for number in numbers):
-            raise KeyError(numbers)
-    except (FileError, KeyError) as error:
-        raise StoreError(f"{path} is damaged: {error}; put a copy of it back") from error
-    store.drop(numbers[0] if move.get("whole") else numbers[1])
-    files.remove(path)
+        noted = read(_Noted, files.read_summed(path), "removal")
+        move = read(_Move, noted.move, "move") if noted.move else None
+    except (FileError, UsageError) as error:
+        raise StoreError(f"{path} is damaged: {error}; delete it and `remove` again") from error
+    if move is not None:
+        store.drop(move.old if move.whole else move.new)
+    drop_photos(store, set(noted.photos))
     return True
+
+
+@dataclass(frozen=True)
+class _Noted:
+    photos: list[str]
+    move: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Move:
+    old: Annotated[int, AtLeast(0)]
+    new: Annotated[int, AtLeast(0)]
+    whole: bool

@@ -126,7 +126,9 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
 def _remove(store: Path) -> None:
     """Drop a store; one that is cut off in it does not look like a damaged one."""
     if files.exists(store):
-        files.remove(files.renamed(store, _leaving(store).name))
+        with folders.locked(store):  # another process may be at it
+            leaving = files.renamed(store, _leaving(store).name)
+        files.remove(leaving)
 
 
 def _leaving(store: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ from degflow_pipe.store.lacking import lacking
 KIND = "set of shards"
 """Of the folder, for `folders.one_writer`."""
 CARD = "README.md"
+INDEX_PART = 2**30
+"""Bytes of the index of one tar, some 700 for a pair."""
 TARS_AT_ONCE = 4
 """Tars that share the workers, so that none of them waits where a tar begins or ends."""
 
@@ -74,6 +75,7 @@ def shard(
     workers = check_workers(workers)
     source = Store.open(store)
     _require_whole(source)
+    begun = _state(source)
     if maker is None:
         chosen = _choose_grid(source, grid)
         counts = _complete_units(source, chosen)
@@ -104,9 +106,10 @@ def shard(
 
             for number, mark in enumerate(engine(work, plans, min(workers, TARS_AT_ONCE))):
                 totals.add(mark)
-                with files.reading(index_part(out, settings, number)) as part:
-                    shutil.copyfileobj(part, index)
+                index.write(files.read_bytes(index_part(out, settings, number), INDEX_PART))
                 task.advance()
+        if _state(source) != begun:
+            raise StoreError(f"{store} was changed while it was sharded: run `shard` again")
         _finish(out, sources, totals, wanted, sum(counts.values()))
     return ShardSummary(
         out=str(out),
@@ -146,6 +149,11 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
             f"{store.path} holds {len(grids)} grids: name one with --grid: {', '.join(grids)}"
         )
     return store.grid(name if name is not None else grids[0])
+
+
+def _state(store: Store) -> list[tuple[int, str]]:
+    """What tells whether another process has changed the patches meanwhile."""
+    return [(unit, record.sha256["hr"]) for unit, record in store.records()]
 
 
 def _require_whole(store: Store) -> None:

@@ -111,8 +111,8 @@ class UnitArray:
             text = files.read_bytes(path).decode(errors="replace")
         try:
             rows = files.parse_json(text)["shape"][0]
-            if text == self.describe(rows // UNIT):
-                return int(rows // UNIT)
+            if type(rows) is int and text == self.describe(rows // UNIT):
+                return rows // UNIT
         except (ValueError, TypeError, KeyError, IndexError):
             pass
         state = "damaged" if text else "missing"

@@ -43,6 +43,6 @@ def lacking(store: Store) -> list[str]:
     ]
     if begun and not ledger.complete:
         said.append(f"{store.path}: an ingest was not run to its end: run it again")
-    if files.exists(store.move_path):
+    if files.exists(store.removal_path):
         said.append(f"{store.path}: a removal was not run to its end: run it again")
     return said

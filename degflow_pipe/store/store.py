@@ -36,7 +36,7 @@ FORMAT = "degflow-pipe store"
 VERSION = 2
 DESCRIPTION, LEDGER, GRID, SKIPPED = "store.json", "ingest.json", "grid.json", "skipped.json"
 INGEST = "ingest"
-LEDGER_LIMIT = 2**28
+LEDGER_LIMIT = 2**26
 """Bytes of the ledger; some thirty for a photo."""
 
 
@@ -100,15 +100,20 @@ class Store:
 
     def mend(self) -> None:
         """Write what zarr's readers need where it is missing or damaged; called by one writer."""
-        for path, text in self._groups().items():
-            if not files.exists(path) or files.read_bytes(path) != text.encode():
-                files.write_text(path, text)
+        for path, text in self._wrong_groups().items():
+            files.write_text(path, text)
         self.make_room(self._units_made())
 
-    def _groups(self) -> dict[Path, str]:
-        return {
+    def _wrong_groups(self) -> dict[Path, str]:
+        """What zarr.json of the groups should say, of those that do not."""
+        wanted = {
             self.path / ZARR: group_text({"degflow": self._description(self.settings)}),
             self.path / "levels" / ZARR: group_text(),
+        }
+        return {
+            path: text
+            for path, text in wanted.items()
+            if not files.exists(path) or files.read_bytes(path) != text.encode()
         }
 
     def units(self, stage: str = INGEST) -> list[int]:
@@ -269,16 +274,15 @@ class Store:
         if grid not in self.grids():
             return []
         ingested = set(self.units())
-        array = self._levels(self.grid(grid))
-        found = []
-        for unit in self.units(grid):
-            if unit not in ingested:
-                continue
-            levels = self.levels_record(grid, unit)
-            same = levels.sha256["hr"] == self.record(unit).sha256["hr"]
-            if same and array.length(unit) == levels.bytes:
-                found.append(unit)
-        return found
+        return [n for n in self.units(grid) if n in ingested and self.has_levels(grid, n)]
+
+    def has_levels(self, grid: str, unit: int) -> bool:
+        """Whether an ingested unit's levels are there and were made from its HR."""
+        if not files.exists(self._mark(grid, unit)):
+            return False
+        levels = self.levels_record(grid, unit)
+        same = levels.sha256["hr"] == self.record(unit).sha256["hr"]
+        return same and self._levels(self.grid(grid)).length(unit) == levels.bytes
 
     def ledger(self) -> Ledger:
         """What the ingests before left. Raises StoreError where it is damaged."""
@@ -299,7 +303,7 @@ class Store:
         if not files.exists(path):
             return {}
         try:
-            found = files.read_summed(path)["photos"]
+            found = files.read_summed(path, LEDGER_LIMIT)["photos"]
             return {str(name): str(reason) for name, reason in dict(found).items()}
         except (FileError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path} is damaged: delete it ({error})") from error
@@ -327,10 +331,10 @@ class Store:
 
     def described_wrongly(self) -> list[str]:
         """Which of zarr's descriptions, and of the store's own beside the units, are damaged."""
-        wrong = []
-        for path, text in self._groups().items():
-            if not files.exists(path) or files.read_bytes(path) != text.encode():
-                wrong.append(f"{path} is damaged or missing: run `ingest` again, it writes it anew")
+        wrong = [
+            f"{path} is damaged or missing: run `ingest` again, it writes it anew"
+            for path in self._wrong_groups()
+        ]
         checks: list[Callable[[], object]] = [self.skipped, self.ledger]
         rooms = [(self._hr, INGEST), (self._latents, INGEST)]
         for name in self.grids():
@@ -352,9 +356,9 @@ class Store:
             raise StoreError(f"{array.path / ZARR} has room for {array.room()} units alone")
 
     @property
-    def move_path(self) -> Path:
-        """Where a removal writes down which unit is moving where."""
-        return self.path / "done" / "move.json"
+    def removal_path(self) -> Path:
+        """Where a removal that is under way writes down what is to go."""
+        return self.path / "done" / "removal.json"
 
     def _mark(self, stage: str, unit: int) -> Path:
         return self.path / "done" / stage / f"{unit:08d}.json"
