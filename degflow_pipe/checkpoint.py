@@ -93,6 +93,11 @@ def find_checkpoint(path_or_name: str) -> Path:
     path = Path(path_or_name)
     if files.exists(path / CONFIG):
         return path
+    if files.exists(path / "rae.json"):
+        raise CheckpointError(
+            f"{path} is a training that holds no checkpoint yet: run `degflow-pipe train lfm` to "
+            f"its end"
+        )
     found = shipped.find("checkpoints", path_or_name)
     if found is None:
         known = ", ".join(shipped.names("checkpoints"))

@@ -13,7 +13,7 @@ from degflow_pipe.errors import FileError, ShardError
 FORMAT = "degflow-pipe shards"
 VERSION = 1
 INDEX = ".index.jsonl"
-AGAIN = "copy the shards again or make them again"
+AGAIN = "copy the shards again, or make them again with `degflow-pipe shard --overwrite`"
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,8 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
         return store
     if files.exists(out / f"{recipe.shard.name}.json") and not overwrite:
         raise ShardError(
-            f"{out} holds {recipe.shard.name} made of other photos or patches: give another folder "
-            f"with --out, or --overwrite"
+            f"{out} holds {recipe.shard.name} already, not made by this run with --keep none: give "
+            f"another folder with --out, or --overwrite"
         )
     _remove(store)
     files.write_json(mark, begun)

@@ -107,7 +107,9 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
             damage += found
             task.advance()
     if kind == SHARDS:
-        damage += _index_damage(shards, set(sums)) + _mark_damage(shards, sums)
+        if all(files.exists(path / tar) for tar in shards.tars):  # else that is told already
+            damage += _index_damage(shards, set(sums))
+        damage += _mark_damage(shards, sums)
         damage += folders.mark_damage(path, SHARD_FOLDER)
     elif kind == STORE:
         damage += _store_damage(store) + folders.mark_damage(path, STORE_FOLDER)
@@ -146,8 +148,10 @@ def _read_sums(path: Path) -> dict[str, str]:
 def _file_damage(file: tuple[Path, str]) -> list[str]:
     path, digest = file
     if not files.exists(path):
-        return [f"{path} is missing"]
-    return [] if files.sha256(path) == digest else [f"{path} differs from its SHA-256"]
+        return [f"{path} is missing: run `degflow-pipe shard` again"]
+    if files.sha256(path) == digest:
+        return []
+    return [f"{path} differs from its SHA-256: run `degflow-pipe shard --overwrite`"]
 
 
 def _mark_damage(shards: Summary, sums: dict[str, str]) -> list[str]:

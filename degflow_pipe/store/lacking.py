@@ -31,10 +31,11 @@ def lacking(store: Store) -> list[str]:
     ledger = store.ledger()
     for key, kept in ledger.photos.items():
         if held[key] < kept:
-            name = finished.get(key) or begun.get(key) or key
+            name = finished.get(key) or begun.get(key)
+            again = "ingest it again" if name else "its name is lost too: ingest all photos again"
             said.append(
-                f"{store.path}: the photo {name} has lost {kept - held[key]} of its {kept} "
-                f"patches: ingest it again, or `remove` it"
+                f"{store.path}: the photo {name or key} has lost {kept - held[key]} of its {kept} "
+                f"patches: {again}, or `remove` it"
             )
     said += [
         f"{store.path}: the photo {name} was begun and not finished: ingest it again"
@@ -42,7 +43,10 @@ def lacking(store: Store) -> list[str]:
         if key not in finished and key not in ledger.photos
     ]
     if begun and not ledger.complete:
-        said.append(f"{store.path}: an ingest was not run to its end: run it again")
+        said.append(
+            f"{store.path}: an ingest was not run to its end: run it again, or another to its end, "
+            f"without --strict where a photo stopped it"
+        )
     if files.exists(store.removal_path):
         said.append(f"{store.path}: a removal was not run to its end: run it again")
     return said

@@ -20,6 +20,7 @@ from degflow_pipe.degflow import DegFlow
 from degflow_pipe.errors import DegflowError, FileError, StoreError
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards.layout import ShardSettings
+from degflow_pipe.stages import shard as stage
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.stages.remove import remove
@@ -384,3 +385,27 @@ def test_strange_numbers_in_a_mark_are_refused(store: Path) -> None:
         with pytest.raises(StoreError, match=r"store\.json is damaged"):
             Store.open(store)
     assert json.loads((store / "store.json").read_text())["sum"]
+
+
+def test_a_store_that_changes_while_it_is_sharded_makes_no_data_set(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = stage.shard_unit
+
+    def meanwhile(*args: Any, **options: Any) -> Any:
+        made = write(*args, **options)
+        remove(["chelsea.jpg"], store)
+        return made
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, "shard_unit", meanwhile)
+        with pytest.raises(StoreError, match="was changed while it was sharded"):
+            shard(store, tmp_path / "out")
+    assert not (tmp_path / "out" / "degflow.json").exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 700 + "]" * 700, '{"a":' * 600 + "1" + "}" * 600])
+@pytest.mark.parametrize("name", ["store.json", "done/ingest.json", "skipped.json"])
+def test_what_is_nested_deep_is_told_in_a_line(name: str, text: str, store: Path) -> None:
+    (store / name).write_text(f'{{"sum": "0", "x": {text}}}')
+    assert any("nested too deep" in line for line in damage(store))

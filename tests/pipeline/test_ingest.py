@@ -80,6 +80,7 @@ def test_every_patch_is_there_with_where_it_came_from_and_its_latent(
         "lacking": 0,
         "skipped": {},
         "left_out": {},
+        "unchecked": {},
         "colours": {},
         "patches_in_store": 27,
         "batch": 1,

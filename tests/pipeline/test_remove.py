@@ -67,11 +67,12 @@ def test_a_name_that_is_not_there_removes_nothing(store: Path) -> None:
     assert pictures(store) == before
 
 
-@pytest.mark.parametrize("stop_at", range(1, 14))
+@pytest.mark.parametrize("finish", ["remove", "generate"])
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 5, 7, 9, 12, 15])
 def test_a_removal_that_was_stopped_goes_on(
-    stop_at: int, store: Path, monkeypatch: pytest.MonkeyPatch
+    stop_at: int, finish: str, store: Path, tiny_model: DegFlow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped before each of the files that it writes or removes."""
+    """Stopped before files that it writes or removes; whoever writes next brings it to its end."""
     from degflow_pipe import files
 
     before = pictures(store)
@@ -91,10 +92,15 @@ def test_a_removal_that_was_stopped_goes_on(
             patched.setattr(files, name, stopping(getattr(files, name)))
         with pytest.raises(InterruptedError):
             remove(["chelsea.jpg"], store)
-    if verify(store)["damage"]:
+    begun = (store / "done" / "removal.json").exists()
+    assert begun == any("a removal was not run" in line for line in verify(store)["damage"])
+    if begun:
         with pytest.raises(StoreError):
             shard(store, store.parent / "out")
-    remove(["chelsea.jpg"], store)
+    if begun and finish == "generate":
+        generate(store, tiny_model, GRID)
+    else:
+        remove(["chelsea.jpg"], store)
     assert pictures(store) == {k: v for k, v in before.items() if k[0] != "chelsea.jpg"}
     assert verify(store)["damage"] == []
 
@@ -137,3 +143,33 @@ def test_another_stride_is_told(
     summary = ingest([str(photo_folder)], store, tiny_model, **asked)
     assert (summary.patches, summary.other_settings) == (0, 3)
     assert any("--stride 64" in note and "stay so" in note for note in recorder.notes)
+
+
+def test_replace_keeps_what_the_new_photo_shares_with_the_old_one(
+    photo_folder: Path, store: Path, tiny_model: DegFlow, tmp_path: Path
+) -> None:
+    """Retouched in one corner; the other patches are the same as before, and stay in the store."""
+    newer = Path(shutil.copytree(photo_folder, tmp_path / "retouched"))
+    pixels = np.array(Image.open(newer / "astronaut.png"))
+    pixels[:20, :20] = 255 - pixels[:20, :20]
+    Image.fromarray(pixels).save(newer / "astronaut.png")
+    summary = ingest([str(newer)], store, tiny_model, patch=64, replace=True)
+    assert (summary.replaced, summary.patches_in_store) == (1, 27)
+    generate(store, tiny_model, GRID)
+    fresh = store.parent / "fresh.zarr"
+    ingest([str(newer)], fresh, tiny_model, patch=64)
+    generate(fresh, tiny_model, GRID)
+    assert pictures(store) == pictures(fresh)
+
+
+def test_two_files_of_one_name_replace_nothing(
+    newer: Path, store: Path, photo_folder: Path, tiny_model: DegFlow, recorder: Any
+) -> None:
+    both = [str(newer / "chelsea.jpg"), str(photo_folder / "astronaut.png")]
+    other = newer / "again" / "chelsea.jpg"
+    other.parent.mkdir()
+    shutil.copy(newer / "astronaut.png", other)
+    asked = {"patch": 64, "replace": True, "progress": recorder}
+    summary = ingest([*both, str(other)], store, tiny_model, **asked)
+    assert summary.replaced == 0
+    assert any("where one file of the name is given" in note for note in recorder.notes)

@@ -412,6 +412,8 @@ def test_a_ledger_of_many_photos_is_read(filled: Path) -> None:
 def test_a_unit_may_finish_many_photos_that_gave_it_nothing(filled: Path) -> None:
     store = Store.open(filled)
     record = store.record(1)
-    empty = [PhotoRecord(f"flat{i}.png", f"{i:064x}", 0, 9, 0, 16, 1.0) for i in range(8_000)]
+    empty = [
+        PhotoRecord(f"flat{i}.png", f"{i:064x}", 0, 9, 0, 16, 1.0, "sRGB") for i in range(8_000)
+    ]
     store.write_record(1, replace(record, finished=empty))
     assert store.record(1).finished == empty

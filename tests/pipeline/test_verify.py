@@ -61,7 +61,9 @@ def test_grouped_and_native_shards_are_whole_too(ready_store: Path, tmp_path: Pa
 )
 def test_a_flipped_bit_of_a_file_is_found(shards: Path, flip: Flip, name: str) -> None:
     flip(shards / name)
-    assert f"{shards / name} differs from its SHA-256" in damage_of(shards)
+    assert any(
+        line.startswith(f"{shards / name} differs from its SHA-256") for line in damage_of(shards)
+    )
 
 
 @pytest.mark.parametrize("damage", ['{"kind": "stire"}', '{"kind": "store", "a": 1}', "x"])
@@ -81,14 +83,14 @@ def test_a_truncated_tar_is_found(shards: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     found = damage_of(shards)
-    assert f"{path} differs from its SHA-256" in found
+    assert any(line.startswith(f"{path} differs from its SHA-256") for line in found)
     assert len(found) >= 2  # the index does not fit either
 
 
 @pytest.mark.parametrize("name", ["degflow-000001.tar", "degflow.index.jsonl", "README.md"])
 def test_a_missing_file_is_found(shards: Path, name: str) -> None:
     (shards / name).unlink()
-    assert f"{shards / name} is missing" in damage_of(shards)
+    assert any(line.startswith(f"{shards / name} is missing") for line in damage_of(shards))
 
 
 def test_a_tar_with_a_wrong_sum_in_its_place_is_found(shards: Path) -> None:
@@ -98,8 +100,8 @@ def test_a_tar_with_a_wrong_sum_in_its_place_is_found(shards: Path) -> None:
     a.write_bytes(b.read_bytes())
     b.write_bytes(content)
     found = damage_of(shards)
-    assert f"{a} differs from its SHA-256" in found
-    assert f"{b} differs from its SHA-256" in found
+    assert any(line.startswith(f"{a} differs from its SHA-256") for line in found)
+    assert any(line.startswith(f"{b} differs from its SHA-256") for line in found)
 
 
 def resum(folder: Path, name: str) -> None:
@@ -134,7 +136,7 @@ def test_an_edited_index_is_found_though_its_sum_fits(shards: Path, how: str) ->
     else:
         lines[5] = "{" if how == "not json" else "[]"
     path.write_text("".join(f"{line}\n" for line in lines))
-    assert f"{path} differs from its SHA-256" in damage_of(shards)
+    assert any(line.startswith(f"{path} differs from its SHA-256") for line in damage_of(shards))
     resum(shards, path.name)
     found = damage_of(shards)
     assert len(found) == 1
