@@ -16,9 +16,10 @@ from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.summary import INDEX, Summary, read_summary
 from degflow_pipe.shards.tars import read_mark, tar_members
 from degflow_pipe.stages.shard import KIND as SHARD_FOLDER
-from degflow_pipe.store import Store, is_store
+from degflow_pipe.store import Store
 from degflow_pipe.store.arrays import ZARR
 from degflow_pipe.store.lacking import lacking
+from degflow_pipe.store.store import DESCRIPTION
 from degflow_pipe.store.store import KIND as STORE_FOLDER
 
 STORE, SHARDS, CHECKPOINT = "store", "shards", "checkpoint"
@@ -28,10 +29,12 @@ def kind_of(path: Path) -> str:
     """`store`, `shards` or `checkpoint`. Raises UsageError where `path` is none of them."""
     if files.exists(path / CONFIG):
         return CHECKPOINT
-    if is_store(path) or files.exists(path / ZARR):  # an old one says what it is when it is opened
-        return STORE
+    if files.exists(path / DESCRIPTION) or files.exists(path / ZARR):
+        return STORE  # an old one says what it is when it is opened
     if files.names(path, ".tar") or files.names(path, INDEX):
         return SHARDS
+    if folders.kind_of(path) == STORE_FOLDER:
+        return STORE
     raise UsageError(
         f"{path} is neither a store, nor a shard folder, nor a checkpoint; where a command was "
         f"stopped before it was whole, run that again"

@@ -27,7 +27,7 @@ from degflow_pipe.store.records import (
     StoreSettings,
     UnitRecord,
 )
-from degflow_pipe.store.store import INGEST, Store, is_store
+from degflow_pipe.store.store import INGEST, Store
 
 __all__ = [
     "INGEST",
@@ -38,5 +38,4 @@ __all__ = [
     "StoreSettings",
     "UnitRecord",
     "digest",
-    "is_store",
 ]

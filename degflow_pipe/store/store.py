@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from degflow_pipe import files, folders
+from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, FileError, StoreError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.settings import read
@@ -38,11 +38,6 @@ DESCRIPTION, LEDGER, GRID, SKIPPED = "store.json", "ingest.json", "grid.json", "
 INGEST = "ingest"
 LEDGER_LIMIT = 2**26
 """Bytes of the ledger; some thirty for a photo."""
-
-
-def is_store(path: Path) -> bool:
-    """Whether a folder is a store, or was one that has lost its description."""
-    return files.exists(path / DESCRIPTION) or folders.kind_of(path) == KIND
 
 
 class Store:
