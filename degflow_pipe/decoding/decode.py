@@ -40,6 +40,8 @@ _TURNS = {
 }
 """EXIF orientation to what puts the picture upright; read here because a re-encoding of the EXIF,
 as ImageOps.exif_transpose does it, fails on odd metadata."""
+_BACK = {6: 8, 8: 6}
+"""The orientation that undoes one; the others undo themselves."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,20 @@ def _decoded(image: Image.Image, slim: png.Png) -> Decoded:
         jpeg.check(data, found)
     elif kind == "WEBP":
         webp.check(data)
+    said = _orientation(image) if kind == "TIFF" else 1
     image.load()
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    points = slim.cicp if kind == "PNG" else avif.points(data) if kind in ("AVIF", "HEIF") else None
+    orientation = _orientation(image)
+    points = slim.cicp
+    if kind in ("AVIF", "HEIF") and "icc_profile" not in image.info:
+        points = avif.points(data)  # below a profile, unlike those of a PNG
     plain = _plain(image)
-    stored = np.asarray(plain if plain.mode in ("RGB", "L") else plain.convert("RGB"))
+    checked = plain if plain.mode in ("RGB", "L") else plain.convert("RGB")
+    if said in _TURNS and orientation != said:  # of a TIFF Pillow turns it, and takes the tag away
+        checked = checked.transpose(_TURNS[_BACK.get(said, said)])
+    stored = np.asarray(checked)
     unchecked = _check_pixels(kind, data, stored, found, layout)
-    del stored
+    del stored, checked
+    turn = _TURNS.get(orientation)
     converted, told = colour.to_srgb(plain, slim.profile, points)
     return Decoded(
         np.array(converted if turn is None else converted.transpose(turn)), told, unchecked
@@ -162,6 +171,10 @@ def _check_pixels(
     elif kind == "HEIF":
         return "HEIC"
     return ""
+
+
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(ExifTags.Base.Orientation, 1)  # type: ignore[no-any-return]
 
 
 def _plain(image: Image.Image) -> Image.Image:
