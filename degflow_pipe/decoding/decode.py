@@ -80,7 +80,8 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     except UnidentifiedImageError as error:
         raise PhotoError(f"{name}: not a {', '.join(FORMATS)} picture") from error
     except Damage as error:
-        raise PhotoError(f"{name}: damaged: {error}") from error
+        cure = "if the picture is whole, save it as PNG"
+        raise PhotoError(f"{name}: damaged: {error}: {cure}") from error
     except Exception as error:  # damaged files make Pillow raise nearly anything
         if is_lack(error):
             raise FileError(f"{name}: not enough memory to read it: {_LESS}") from error

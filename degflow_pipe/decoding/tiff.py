@@ -141,7 +141,7 @@ def check_segments(data: bytes, layout: Layout) -> None:
             whole = length == size or (len(sizes) == 1 and length >= size)
         elif name == "JPEG":
             whole = True
-            _check_jpeg(content, layout.tables)
+            _check_jpeg(content, layout)
         else:
             refuse_zeros(content, f"strip or tile {number}")
             whole = _DECODES[name](content, size)
@@ -149,9 +149,13 @@ def check_segments(data: bytes, layout: Layout) -> None:
             raise Damage(f"strip or tile {number} does not decode to its size")
 
 
-def _check_jpeg(content: bytes, tables: bytes) -> None:
-    whole = _stream(content, tables)
-    jpeg.check(whole, jpeg.parse(whole))
+def _check_jpeg(content: bytes, layout: Layout) -> None:
+    whole = _stream(content, layout.tables)
+    found = jpeg.parse(whole)
+    for side, limit, unit in zip(found.size, layout.segment, found.unit, strict=True):
+        if side > -(-limit // unit) * unit:  # before anything of that size is decoded
+            raise Damage(f"a strip or tile says that it is {found.size[1]} x {found.size[0]} pixels")
+    jpeg.check(whole, found)
 
 
 def _stream(content: bytes, tables: bytes) -> bytes:

@@ -52,10 +52,7 @@ def check_pixels(pixels: np.ndarray) -> None:
     share = sum(_wild(part) for part in (pixels, pixels.transpose(1, 0, 2)))
     begins = sum(_wild(part) for part in (pixels[:BEGIN], pixels[:BEGIN].transpose(1, 0, 2)))
     if share > WILD and begins < share:  # what is so from its first row on is noise
-        raise Damage(
-            "colours jump as after a fault, which lossless WebP cannot rule out: if the picture is "
-            "whole, save it as PNG"
-        )
+        raise Damage("colours jump as after a fault, which lossless WebP cannot rule out")
 
 
 def _wild(pixels: np.ndarray) -> float:

@@ -246,3 +246,27 @@ def test_a_command_without_open_files_left_skips_no_photo(
         assert done.returncode == 1 and "open files" in done.stderr, shown
     else:
         assert len(list(out.glob("*.png"))) == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("more", [b"\xff", b"\xff\xff\xff", b"\xff\xd0", b"\xff\xd3\xff", b"\0"])
+def test_what_may_stand_before_the_end_of_a_jpeg_is_no_damage(
+    options: dict[str, Any], more: bytes
+) -> None:
+    content = encoded("JPEG", **options)
+    found = decode(content[:-2] + more + content[-2:], "a.jpg")
+    assert np.array_equal(found.pixels, decode(content, "a.jpg").pixels)
+
+
+@pytest.mark.parametrize("more", [b"\x55", b"\x12\xff", b"\x55\xff\xd0"])
+def test_data_left_over_in_a_jpeg_is_refused_with_a_cure(more: bytes) -> None:
+    content = encoded("JPEG")
+    with pytest.raises(PhotoError, match=r"a\.jpg: damaged: .*save it as PNG"):
+        decode(content[:-2] + more + content[-2:], "a.jpg")
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_they_are_decoded() -> None:
+    content = encoded("JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    with pytest.raises(PhotoError, match=r"a\.jpg: damaged: 65 scans, more than the limit of 64"):
+        decode(content[:-2] + last * 55 + content[-2:], "a.jpg")

@@ -212,3 +212,13 @@ def turned(orientation: int, compression: str | None) -> bytes:
     file = io.BytesIO()
     Image.fromarray(RGB).save(file, "TIFF", exif=exif, compression=compression)
     return file.getvalue()
+
+
+@pytest.mark.parametrize("height, width", [(32_768, 32_768), (128, 112), (80, 144)])
+def test_a_strip_that_claims_more_than_its_size_is_refused(height: int, width: int) -> None:
+    """Before a decoder makes room for what it claims."""
+    content = bytearray(turned(1, "jpeg"))
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = height.to_bytes(2) + width.to_bytes(2)
+    with pytest.raises(PhotoError, match=rf"strip or tile says that it is {width} x {height} pix"):
+        decode(bytes(content), "a.tif")
