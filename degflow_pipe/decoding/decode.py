@@ -121,6 +121,7 @@ def _decoded(image: Image.Image, slim: png.Png) -> Decoded:
         jpeg.check(data, found)
     elif kind == "WEBP":
         webp.check(data)
+    rows = raw.bmp_rows(image) if kind == "BMP" else None
     said = _orientation(image) if kind == "TIFF" else 1
     image.load()
     orientation = _orientation(image)
@@ -132,7 +133,7 @@ def _decoded(image: Image.Image, slim: png.Png) -> Decoded:
     if said in _TURNS and orientation != said:  # of a TIFF Pillow turns it, and takes the tag away
         checked = checked.transpose(_TURNS[_BACK.get(said, said)])
     stored = np.asarray(checked)
-    unchecked = _check_pixels(kind, data, stored, found, layout)
+    unchecked = _check_pixels(kind, data, stored, found, layout, rows)
     del stored, checked
     turn = _TURNS.get(orientation)
     converted, told = colour.to_srgb(plain, slim.profile, points)
@@ -147,6 +148,7 @@ def _check_pixels(
     stored: np.ndarray,
     found: jpeg.Jpeg | None,
     layout: tiff.Layout | None,
+    rows: raw.Rows | None,
 ) -> str:
     """What only the pixels tell: (H, W) or (H, W, 3) uint8 as decoded, not turned.
 
@@ -159,7 +161,8 @@ def _check_pixels(
     elif layout is not None and layout.compression == 7:
         tiff.check_seams(data, layout, pixels)
     elif kind == "BMP" or (layout is not None and layout.compression == 1):
-        raw.check(stored if stored.ndim == 3 else stored[:, :, None])
+        rows = rows if layout is None else tiff.rows(layout)
+        raw.check(stored if stored.ndim == 3 else stored[:, :, None], rows)
     elif layout is not None and layout.compression == 5 and layout.predictor == 2:
         return "TIFF in LZW with a predictor"
     elif kind == "WEBP":

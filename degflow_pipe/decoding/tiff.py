@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from degflow_pipe.decoding import jpeg, seams
+from degflow_pipe.decoding import jpeg, raw, seams
 from degflow_pipe.decoding.damage import Damage, refuse_zeros
 
 _COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
@@ -149,12 +149,24 @@ def check_segments(data: bytes, layout: Layout) -> None:
             raise Damage(f"strip or tile {number} does not decode to its size")
 
 
+def rows(layout: Layout) -> raw.Rows | None:
+    """How pixels that are not compressed lie in the file; None for tiles, planes and bits."""
+    if layout.tiled or layout.separate or layout.bits < 8:
+        return None
+    y = np.arange(layout.height)
+    starts = np.array([start for start, _ in layout.segments])[y // layout.segment[0]]
+    step = layout.samples * layout.bits // 8
+    return raw.Rows(starts + y % layout.segment[0] * layout.width * step, step)
+
+
 def _check_jpeg(content: bytes, layout: Layout) -> None:
     whole = _stream(content, layout.tables)
     found = jpeg.parse(whole)
     for side, limit, unit in zip(found.size, layout.segment, found.unit, strict=True):
         if side > -(-limit // unit) * unit:  # before anything of that size is decoded
-            raise Damage(f"a strip or tile says that it is {found.size[1]} x {found.size[0]} pixels")
+            raise Damage(
+                f"a strip or tile says that it is {found.size[1]} x {found.size[0]} pixels"
+            )
     jpeg.check(whole, found)
 
 
