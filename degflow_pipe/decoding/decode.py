@@ -29,6 +29,9 @@ BYTES_A_PIXEL = 26
 a WebP, 19 with a JPEG."""
 
 _LESS = "give fewer --workers, or leave it out"
+# Of odd metadata. Filters are of the whole process: threads that set and restore them mix them up.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pillow_heif)\.")
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -65,20 +68,19 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     """
     name = printable(name)
     try:
-        with _quiet():
-            slim = png.slim(data) if data.startswith(png.MARK) else png.Png(data)
-            with _opened(io.BytesIO(slim.data)) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise PhotoError(
-                        f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}: "
-                        f"raise --max-pixels if it is a photo"
-                    )
-                return _decoded(image, slim)
+        slim = png.slim(data) if data.startswith(png.MARK) else png.Png(data)
+        with opened(io.BytesIO(slim.data)) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise PhotoError(
+                    f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}: "
+                    f"raise --max-pixels if it is a photo"
+                )
+            return _decoded(image, slim)
     except PhotoError:
         raise
     except UnidentifiedImageError as error:
-        raise PhotoError(f"{name}: not a {', '.join(FORMATS)} picture") from error
+        raise PhotoError(_no_picture(name)) from error
     except Damage as error:
         cure = "if the picture is whole, save it as PNG"
         raise PhotoError(f"{name}: damaged: {error}: {cure}") from error
@@ -93,21 +95,37 @@ def picture_size(path: Path) -> tuple[int, int]:
 
     Raises PhotoError, and FileError where memory or open files do not do.
     """
-    name = printable(str(path))
     try:
-        with _quiet(), files.reading(path) as file:
-            found = png.size(file.read(24))
-            if found is not None:
-                return found
-            file.seek(0)
-            with _opened(file) as image:
-                return image.height, image.width
+        with files.reading(path) as file:
+            return header_size(file, str(path))
+    except (FileError, ValueError) as error:  # ValueError: a NUL in the name
+        if is_lack(error):
+            raise
+        raise PhotoError(printable(str(error))) from error
+
+
+def header_size(file: io.BufferedIOBase, name: str) -> tuple[int, int]:
+    """`picture_size` of an open file, from its start on; `name` is for the error message."""
+    name = printable(name)
+    try:
+        found = png.size(file.read(24))
+        if found is not None:
+            return found
+        file.seek(0)
+        with opened(file) as image:
+            return image.height, image.width
+    except UnidentifiedImageError as error:
+        raise PhotoError(_no_picture(name)) from error
     except Exception as error:  # damaged files make Pillow raise nearly anything
         if is_lack(error):
             raise FileError(
                 f"{name}: no room to read its header: {printable(str(error))}"
             ) from error
         raise PhotoError(f"{name}: no readable header: {printable(str(error))}") from error
+
+
+def _no_picture(name: str) -> str:
+    return f"{name}: not a {', '.join(FORMATS)} picture"
 
 
 def _decoded(image: Image.Image, slim: png.Png) -> Decoded:
@@ -178,7 +196,7 @@ def _check_pixels(
 
 
 def _orientation(image: Image.Image) -> int:
-    return image.getexif().get(ExifTags.Base.Orientation, 1)  # type: ignore[no-any-return]
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -205,18 +223,19 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(file: io.BufferedIOBase) -> Iterator[Image.Image]:
+def opened(file: io.BufferedIOBase) -> Iterator[Image.Image]:
+    """A picture of FORMATS in an open file, by its header. Raises what Pillow does."""
     if HEIF:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-    with Image.open(file, formats=FORMATS) as image:  # type: ignore[arg-type]
+    with _unlimited(), Image.open(file, formats=FORMATS) as image:  # type: ignore[arg-type]
         yield image
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Pillow without warnings of odd metadata, and without its own limit of pixels for ours.
+def _unlimited() -> Iterator[None]:
+    """Pillow without its own limit of pixels, for ours.
 
     The limit is of the whole process, so the last one out puts it back.
     """
@@ -226,9 +245,7 @@ def _quiet() -> Iterator[None]:
             _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         _inside += 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         with _lock:
             _inside -= 1

@@ -31,9 +31,10 @@ _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 class Jpeg:
     """The parts of a JPEG that the checks need.
 
-    size: height and width. sampling: (horizontal, vertical) and tables: 64 steps, both by component. scans: first byte of
-    the entropy-coded data, the byte after it, and what is coded: components, first and last
-    coefficient, and the bit down to which. restarts: whether there are restart markers.
+    size: height and width in pixels. sampling: (horizontal, vertical) and tables: 64 steps, both by
+    component. scans: first byte of the entropy-coded data, the byte after it, and what is coded:
+    components, first and last coefficient, and the bit down to which. restarts: whether there are
+    restart markers.
     """
 
     progressive: bool = False

@@ -31,13 +31,13 @@ class Rows:
 
 
 def bmp_rows(image: Image.Image) -> Rows | None:
-    """Of a BMP that is not loaded yet; None where it is coded, or pixels share bytes."""
+    """Of a BMP that is not loaded yet; None where it is coded or narrow, or pixels share bytes."""
     tile = image.tile[0]  # type: ignore[attr-defined]
     width, height = image.size
     if tile[0] != "raw":
         return None
     _, stride, direction = tile[3]
-    step = stride // width
+    step = stride // width if width >= 8 else 0  # of fewer the padding counts
     starts = tile[2] + stride * np.arange(height)
     return Rows(starts[::direction], step, blue=True) if step else None
 

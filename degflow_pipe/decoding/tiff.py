@@ -162,11 +162,10 @@ def rows(layout: Layout) -> raw.Rows | None:
 def _check_jpeg(content: bytes, layout: Layout) -> None:
     whole = _stream(content, layout.tables)
     found = jpeg.parse(whole)
+    height, width = found.size
     for side, limit, unit in zip(found.size, layout.segment, found.unit, strict=True):
         if side > -(-limit // unit) * unit:  # before anything of that size is decoded
-            raise Damage(
-                f"a strip or tile says that it is {found.size[1]} x {found.size[0]} pixels"
-            )
+            raise Damage(f"a strip or tile says that it is {width} x {height} pixels")
     jpeg.check(whole, found)
 
 
