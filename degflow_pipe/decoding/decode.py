@@ -108,7 +108,8 @@ def header_size(file: io.BufferedIOBase, name: str) -> tuple[int, int]:
     """`picture_size` of an open file, from its start on; `name` is for the error message."""
     name = printable(name)
     try:
-        found = png.size(file.read(24))
+        head = file.read(30)
+        found = png.size(head[:24]) or webp.size(head)
         if found is not None:
             return found
         file.seek(0)

@@ -325,6 +325,21 @@ def test_a_large_file_that_is_no_photo_is_refused_by_its_header(tmp_path: Path) 
     assert peak < 64 * 1024**2
 
 
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}])
+def test_the_size_of_a_webp_is_told_without_reading_it(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    Image.fromarray(RGB).save(tmp_path / "a.webp", **options)
+    with (tmp_path / "a.webp").open("r+b") as file:
+        file.truncate(photos.MAX_BYTES)
+    tracemalloc.start()
+    assert picture_size(tmp_path / "a.webp") == RGB.shape[:2]
+    assert decoded_bytes(tmp_path / "a.webp") > photos.MAX_BYTES
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 1024**2
+
+
 @pytest.mark.parametrize("ending", ["avif", "heic"])
 def test_what_phones_write_is_read(tmp_path: Path, ending: str) -> None:
     if ending == "heic":
