@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from degflow_pipe.decoding.decode import (
     HEIF,
     MAX_PIXELS,
     decode,
+    header_size,
     picture_size,
 )
 from degflow_pipe.errors import FileError, PhotoError, UsageError
@@ -181,11 +183,16 @@ def decode_photo(data: bytes, name: str) -> np.ndarray:
 
 
 def read_file(path: Path) -> tuple[bytes, str]:
-    """The bytes of a photo's file and their SHA-256 in hex. Raises as `read_photo` does."""
+    """The bytes of a photo's file and their SHA-256 in hex. Raises as `read_photo` does.
+
+    What has no header of a picture is not read on.
+    """
     with _opened(path) as file:
+        _check_bytes(path, os.fstat(file.fileno()).st_size)
+        header_size(file, str(path))
+        file.seek(0)
         data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise PhotoError(f"{printable(str(path))}: larger than the limit of {MAX_BYTES} bytes")
+    _check_bytes(path, len(data))
     return data, hashlib.sha256(data).hexdigest()
 
 
@@ -196,20 +203,28 @@ def file_digest(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
             read += len(block)
-            if read > MAX_BYTES:
-                raise PhotoError(
-                    f"{printable(str(path))}: larger than the limit of {MAX_BYTES} bytes"
-                )
+            _check_bytes(path, read)
     return digest.hexdigest()
 
 
 def decoded_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> int:
-    """Memory in bytes that decoding a photo takes at most, by its header; 0 for no photo."""
+    """Memory in bytes that reading and decoding a photo takes at most, by its size and header.
+
+    0 for no photo; one beyond max_pixels is read and not decoded.
+    """
     try:
-        height, width = picture_size(path)
+        with _opened(path) as file:
+            length = os.fstat(file.fileno()).st_size
+            _check_bytes(path, length)
+            height, width = header_size(file, str(path))
     except PhotoError:
         return 0
-    return BYTES_A_PIXEL * height * width if height * width <= max_pixels else 0
+    return length + (BYTES_A_PIXEL * height * width if height * width <= max_pixels else 0)
+
+
+def _check_bytes(path: Path, length: int) -> None:
+    if length > MAX_BYTES:
+        raise PhotoError(f"{printable(str(path))}: larger than the limit of {MAX_BYTES} bytes")
 
 
 @contextmanager

@@ -54,9 +54,10 @@ def to_srgb(
     """A picture of mode RGB, L or CMYK as RGB in sRGB, and what was done, for a record.
 
     profile: the ICC profile, by default the picture's own; cicp: code points of H.273 that stand
-    above it. The intent is relative colorimetric with black point compensation. Colours that are
-    sRGB already keep their bytes; a profile that is broken, or of another kind of picture, is told
-    and sRGB assumed. Raises ValueError for what holds no colours of a display: HDR.
+    above it, as a PNG's do. The intent is relative colorimetric with black point compensation.
+    Colours that are sRGB already keep their bytes; a profile that is broken, or of another kind of
+    picture, is told and sRGB assumed. Raises ValueError for what holds no colours of a display:
+    HDR.
     """
     if cicp is not None and cicp[:2] != (2, 2):
         profile, told = _of_code_points(cicp)

@@ -8,7 +8,7 @@ from errno import EMFILE, ENFILE, ENOMEM
 ZEROS = 64
 """Zero bytes in a row that no coder writes: 512 bits of its most frequent symbol alone."""
 
-_RUN = re.compile(rb"\0{%d,}" % ZEROS)
+RUN = re.compile(rb"\0{%d,}" % ZEROS)
 
 
 class Damage(ValueError):
@@ -28,6 +28,6 @@ def is_lack(error: BaseException | None) -> bool:
 
 def refuse_zeros(data: bytes, what: str) -> None:
     """Raises Damage for a run of zeros, a lost block of a disk, in entropy-coded data."""
-    if found := _RUN.search(data):
+    if found := RUN.search(data):
         length = found.end() - found.start()
         raise Damage(f"{length} zero bytes in a row in {what}, as where a block was lost")

@@ -29,6 +29,9 @@ BYTES_A_PIXEL = 26
 a WebP, 19 with a JPEG."""
 
 _LESS = "give fewer --workers, or leave it out"
+# Of odd metadata. Filters are of the whole process: threads that set and restore them mix them up.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pillow_heif)\.")
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,6 +43,8 @@ _TURNS = {
 }
 """EXIF orientation to what puts the picture upright; read here because a re-encoding of the EXIF,
 as ImageOps.exif_transpose does it, fails on odd metadata."""
+_BACK = {6: 8, 8: 6}
+"""The orientation that undoes one; the others undo themselves."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +68,22 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     """
     name = printable(name)
     try:
-        with _quiet():
-            slim = png.slim(data) if data.startswith(png.MARK) else png.Png(data)
-            with _opened(io.BytesIO(slim.data)) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise PhotoError(
-                        f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}: "
-                        f"raise --max-pixels if it is a photo"
-                    )
-                return _decoded(image, slim)
+        slim = png.slim(data) if data.startswith(png.MARK) else png.Png(data)
+        with opened(io.BytesIO(slim.data)) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise PhotoError(
+                    f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}: "
+                    f"raise --max-pixels if it is a photo"
+                )
+            return _decoded(image, slim)
     except PhotoError:
         raise
     except UnidentifiedImageError as error:
-        raise PhotoError(f"{name}: not a {', '.join(FORMATS)} picture") from error
+        raise PhotoError(_no_picture(name)) from error
     except Damage as error:
-        raise PhotoError(f"{name}: damaged: {error}") from error
+        cure = "if the picture is whole, save it as PNG"
+        raise PhotoError(f"{name}: damaged: {error}: {cure}") from error
     except Exception as error:  # damaged files make Pillow raise nearly anything
         if is_lack(error):
             raise FileError(f"{name}: not enough memory to read it: {_LESS}") from error
@@ -90,21 +95,38 @@ def picture_size(path: Path) -> tuple[int, int]:
 
     Raises PhotoError, and FileError where memory or open files do not do.
     """
-    name = printable(str(path))
     try:
-        with _quiet(), files.reading(path) as file:
-            found = png.size(file.read(24))
-            if found is not None:
-                return found
-            file.seek(0)
-            with _opened(file) as image:
-                return image.height, image.width
+        with files.reading(path) as file:
+            return header_size(file, str(path))
+    except (FileError, ValueError) as error:  # ValueError: a NUL in the name
+        if is_lack(error):
+            raise
+        raise PhotoError(printable(str(error))) from error
+
+
+def header_size(file: io.BufferedIOBase, name: str) -> tuple[int, int]:
+    """`picture_size` of an open file, from its start on; `name` is for the error message."""
+    name = printable(name)
+    try:
+        head = file.read(30)
+        found = png.size(head[:24]) or webp.size(head)
+        if found is not None:
+            return found
+        file.seek(0)
+        with opened(file) as image:
+            return image.height, image.width
+    except UnidentifiedImageError as error:
+        raise PhotoError(_no_picture(name)) from error
     except Exception as error:  # damaged files make Pillow raise nearly anything
         if is_lack(error):
             raise FileError(
                 f"{name}: no room to read its header: {printable(str(error))}"
             ) from error
         raise PhotoError(f"{name}: no readable header: {printable(str(error))}") from error
+
+
+def _no_picture(name: str) -> str:
+    return f"{name}: not a {', '.join(FORMATS)} picture"
 
 
 def _decoded(image: Image.Image, slim: png.Png) -> Decoded:
@@ -118,13 +140,21 @@ def _decoded(image: Image.Image, slim: png.Png) -> Decoded:
         jpeg.check(data, found)
     elif kind == "WEBP":
         webp.check(data)
+    rows = raw.bmp_rows(image) if kind == "BMP" else None
+    said = _orientation(image) if kind == "TIFF" else 1
     image.load()
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    points = slim.cicp if kind == "PNG" else avif.points(data) if kind in ("AVIF", "HEIF") else None
+    orientation = _orientation(image)
+    points = slim.cicp
+    if kind in ("AVIF", "HEIF") and "icc_profile" not in image.info:
+        points = avif.points(data)  # below a profile, unlike those of a PNG
     plain = _plain(image)
-    stored = np.asarray(plain if plain.mode in ("RGB", "L") else plain.convert("RGB"))
-    unchecked = _check_pixels(kind, data, stored, found, layout)
-    del stored
+    checked = plain if plain.mode in ("RGB", "L") else plain.convert("RGB")
+    if said in _TURNS and orientation != said:  # of a TIFF Pillow turns it, and takes the tag away
+        checked = checked.transpose(_TURNS[_BACK.get(said, said)])
+    stored = np.asarray(checked)
+    unchecked = _check_pixels(kind, data, stored, found, layout, rows)
+    del stored, checked
+    turn = _TURNS.get(orientation)
     converted, told = colour.to_srgb(plain, slim.profile, points)
     return Decoded(
         np.array(converted if turn is None else converted.transpose(turn)), told, unchecked
@@ -137,6 +167,7 @@ def _check_pixels(
     stored: np.ndarray,
     found: jpeg.Jpeg | None,
     layout: tiff.Layout | None,
+    rows: raw.Rows | None,
 ) -> str:
     """What only the pixels tell: (H, W) or (H, W, 3) uint8 as decoded, not turned.
 
@@ -149,7 +180,8 @@ def _check_pixels(
     elif layout is not None and layout.compression == 7:
         tiff.check_seams(data, layout, pixels)
     elif kind == "BMP" or (layout is not None and layout.compression == 1):
-        raw.check(stored if stored.ndim == 3 else stored[:, :, None])
+        rows = rows if layout is None else tiff.rows(layout)
+        raw.check(stored if stored.ndim == 3 else stored[:, :, None], rows)
     elif layout is not None and layout.compression == 5 and layout.predictor == 2:
         return "TIFF in LZW with a predictor"
     elif kind == "WEBP":
@@ -162,6 +194,10 @@ def _check_pixels(
     elif kind == "HEIF":
         return "HEIC"
     return ""
+
+
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -188,18 +224,19 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(file: io.BufferedIOBase) -> Iterator[Image.Image]:
+def opened(file: io.BufferedIOBase) -> Iterator[Image.Image]:
+    """A picture of FORMATS in an open file, by its header. Raises what Pillow does."""
     if HEIF:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-    with Image.open(file, formats=FORMATS) as image:  # type: ignore[arg-type]
+    with _unlimited(), Image.open(file, formats=FORMATS) as image:  # type: ignore[arg-type]
         yield image
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Pillow without warnings of odd metadata, and without its own limit of pixels for ours.
+def _unlimited() -> Iterator[None]:
+    """Pillow without its own limit of pixels, for ours.
 
     The limit is of the whole process, so the last one out puts it back.
     """
@@ -209,9 +246,7 @@ def _quiet() -> Iterator[None]:
             _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         _inside += 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         with _lock:
             _inside -= 1

@@ -15,27 +15,31 @@ from dataclasses import dataclass, field
 import numpy as np
 import simplejpeg
 
-from degflow_pipe.decoding.damage import ZEROS, Damage
+from degflow_pipe.decoding.damage import RUN, Damage
 
 END = b"\xff\xd9"
+MAX_SCANS = 64
+"""Encoders write some ten; each takes a decoding of the whole picture."""
 
 _SOF = frozenset({0xC0, 0xC1, 0xC2})
 _UNKNOWN_SOF = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+_FILL = b"\xff\0"
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_RUN = re.compile(rb"\0{%d,}" % ZEROS)
 
 
 @dataclass
 class Jpeg:
     """The parts of a JPEG that the checks need.
 
-    sampling: (horizontal, vertical) and tables: 64 steps, both by component. scans: first byte of
-    the entropy-coded data, the byte after it, and what is coded: components, first and last
-    coefficient, and the bit down to which. restarts: whether there are restart markers.
+    size: height and width in pixels. sampling: (horizontal, vertical) and tables: 64 steps, both by
+    component. scans: first byte of the entropy-coded data, the byte after it, and what is coded:
+    components, first and last coefficient, and the bit down to which. restarts: whether there are
+    restart markers.
     """
 
     progressive: bool = False
     restarts: bool = False
+    size: tuple[int, int] = (0, 0)
     sampling: list[tuple[int, int]] = field(default_factory=list)
     names: list[int] = field(default_factory=list)
     selectors: list[int] = field(default_factory=list)
@@ -68,6 +72,7 @@ def parse(data: bytes) -> Jpeg:
                 raise Damage("a JPEG of a kind that is not read: lossless or arithmetic")
             elif marker in _SOF:
                 found.progressive = marker == 0xC2
+                found.size = int.from_bytes(content[1:3]), int.from_bytes(content[3:5])
                 for name, sampling, selector in zip(
                     content[6::3], content[7::3], content[8::3], strict=True
                 ):
@@ -92,7 +97,12 @@ def parse(data: bytes) -> Jpeg:
 
 
 def check(data: bytes, found: Jpeg) -> None:
-    """Raises Damage for what a strict decoder finds, and for data that is left or missing."""
+    """Raises Damage for what a strict decoder finds, and for data that is left or missing.
+
+    Also for more than MAX_SCANS scans, before any is decoded.
+    """
+    if len(found.scans) > MAX_SCANS:
+        raise Damage(f"{len(found.scans)} scans, more than the limit of {MAX_SCANS}")
     _check_scans(found)
     _check_tables(found)
     components = len(found.sampling)
@@ -100,7 +110,7 @@ def check(data: bytes, found: Jpeg) -> None:
         raise Damage(fault)
     for number, (start, end, *_) in enumerate(found.scans):
         # Without its last byte a scan must end too early; of later scans nothing need be decoded.
-        cut = end - (2 if data[end - 2 : end] == b"\xff\x00" else 1)
+        cut = start + len(_needed(data[start:end])) - 1
         if cut > start and _fault(data[:cut] + END, components) is None:
             raise Damage(f"data left over after the last block of scan {number + 1}")
 
@@ -108,7 +118,7 @@ def check(data: bytes, found: Jpeg) -> None:
 def check_zeros(data: bytes, found: Jpeg, pixels: np.ndarray) -> None:
     """Raises Damage for zeros in the coded data that are no flat part of the picture (H, W, 3)."""
     for start, end, _, first, _, _ in found.scans:
-        for run in _RUN.finditer(data, start, end):
+        for run in RUN.finditer(data, start, end):
             length = run.end() - run.start()
             # A block that is as the one before it takes two to eight bits of zeros.
             units = length / sum(h * v for h, v in found.sampling)
@@ -123,6 +133,18 @@ def _fault(data: bytes, components: int) -> str | None:
     except ValueError as error:
         return str(error)
     return None
+
+
+def _needed(scan: bytes) -> bytes:
+    """Entropy-coded data but for what may follow the last block.
+
+    That is fill bytes (T.81, B.1.1.2), a restart marker and zeros; where they are code, what is
+    before them is too little as well.
+    """
+    scan = scan.rstrip(_FILL)
+    if scan[-2:-1] == b"\xff" and 0xD0 <= scan[-1] <= 0xD7:
+        scan = scan[:-2].rstrip(_FILL)
+    return scan
 
 
 def _flat_units(pixels: np.ndarray, unit: tuple[int, int]) -> int:

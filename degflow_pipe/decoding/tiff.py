@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from degflow_pipe.decoding import jpeg, seams
+from degflow_pipe.decoding import jpeg, raw, seams
 from degflow_pipe.decoding.damage import Damage, refuse_zeros
 
 _COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "deflate", 32946: "deflate", 32773: "PackBits"}
@@ -141,7 +141,7 @@ def check_segments(data: bytes, layout: Layout) -> None:
             whole = length == size or (len(sizes) == 1 and length >= size)
         elif name == "JPEG":
             whole = True
-            _check_jpeg(content, layout.tables)
+            _check_jpeg(content, layout)
         else:
             refuse_zeros(content, f"strip or tile {number}")
             whole = _DECODES[name](content, size)
@@ -149,9 +149,24 @@ def check_segments(data: bytes, layout: Layout) -> None:
             raise Damage(f"strip or tile {number} does not decode to its size")
 
 
-def _check_jpeg(content: bytes, tables: bytes) -> None:
-    whole = _stream(content, tables)
-    jpeg.check(whole, jpeg.parse(whole))
+def rows(layout: Layout) -> raw.Rows | None:
+    """How pixels that are not compressed lie in the file; None for tiles, planes and bits."""
+    if layout.tiled or layout.separate or layout.bits < 8:
+        return None
+    y = np.arange(layout.height)
+    starts = np.array([start for start, _ in layout.segments])[y // layout.segment[0]]
+    step = layout.samples * layout.bits // 8
+    return raw.Rows(starts + y % layout.segment[0] * layout.width * step, step)
+
+
+def _check_jpeg(content: bytes, layout: Layout) -> None:
+    whole = _stream(content, layout.tables)
+    found = jpeg.parse(whole)
+    height, width = found.size
+    for side, limit, unit in zip(found.size, layout.segment, found.unit, strict=True):
+        if side > -(-limit // unit) * unit:  # before anything of that size is decoded
+            raise Damage(f"a strip or tile says that it is {width} x {height} pixels")
+    jpeg.check(whole, found)
 
 
 def _stream(content: bytes, tables: bytes) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import struct
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from degflow_pipe import files
+from degflow_pipe.decoding.decode import opened
 from degflow_pipe.errors import DegflowError, PhotoError
 from degflow_pipe.exports import owned
-from degflow_pipe.photos import FORMATS, MAX_PIXELS, read_file
+from degflow_pipe.photos import MAX_PIXELS, read_file
 
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
 EXAMPLES = 10
@@ -78,12 +78,10 @@ class Picture:
 
     def _size(self, file: Any, turns: bool) -> tuple[int, int]:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of odd metadata
-                with Image.open(file, formats=FORMATS) as image:
-                    if turns and _turned(image):
-                        return self.pixels(turns).shape[:2]
-                    return image.height, image.width
+            with opened(file) as image:
+                if turns and _turned(image):
+                    return self.pixels(turns).shape[:2]
+                return image.height, image.width
         except PhotoError:
             raise
         except Exception as error:  # damaged files make Pillow raise nearly anything
@@ -93,17 +91,15 @@ class Picture:
         """(H, W, 3) uint8 RGB as a trainer has them: no profile is heeded. Raises PhotoError."""
         data = self.read()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                    if image.width * image.height > MAX_PIXELS:
-                        raise PhotoError(f"{self.name}: more than {MAX_PIXELS} pixels")
-                    image.load()
-                    turn = turns and _turned(image)
-                    if not turn and image.mode == "RGB":
-                        return np.array(image)
-                    if not turn and image.mode in ("RGBA", "L", "LA", "P"):
-                        return np.array(image.convert("RGB"))
+            with opened(io.BytesIO(data)) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise PhotoError(f"{self.name}: more than {MAX_PIXELS} pixels")
+                image.load()
+                turn = turns and _turned(image)
+                if not turn and image.mode == "RGB":
+                    return np.array(image)
+                if not turn and image.mode in ("RGBA", "L", "LA", "P"):
+                    return np.array(image.convert("RGB"))
         except PhotoError:
             raise
         except Exception as error:  # damaged files make Pillow raise nearly anything

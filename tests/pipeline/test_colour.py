@@ -193,3 +193,15 @@ def test_the_name_of_a_profile_is_text_of_a_bounded_length() -> None:
     assert at
     found = decode(encoded(converted(CHART, P3), icc_profile=bytes(content)), "a.png")
     assert found.colour.startswith("converted from \\x1b[2Jxxx") and len(found.colour) <= 120
+
+
+@pytest.mark.parametrize("profile", [ADOBE, P3], ids=["adobe", "p3"])
+def test_a_profile_stands_above_the_code_points_of_an_avif(profile: bytes) -> None:
+    """Encoders write code points of sRGB beside any profile."""
+    picture = converted(CHART, profile)
+    content = bytearray(encoded(picture, "AVIF", icc_profile=profile, quality=100))
+    at = content.index(b"colrnclx") + 8
+    content[at : at + 4] = bytes([0, 1, 0, 13])
+    found = decode(bytes(content), "a.avif")
+    assert found.colour.startswith("converted from ")
+    assert np.abs(found.pixels.astype(int) - CHART).mean() <= 3

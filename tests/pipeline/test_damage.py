@@ -246,3 +246,59 @@ def test_a_command_without_open_files_left_skips_no_photo(
         assert done.returncode == 1 and "open files" in done.stderr, shown
     else:
         assert len(list(out.glob("*.png"))) == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("more", [b"\xff", b"\xff\xff\xff", b"\xff\xd0", b"\xff\xd3\xff", b"\0"])
+def test_what_may_stand_before_the_end_of_a_jpeg_is_no_damage(
+    options: dict[str, Any], more: bytes
+) -> None:
+    content = encoded("JPEG", **options)
+    found = decode(content[:-2] + more + content[-2:], "a.jpg")
+    assert np.array_equal(found.pixels, decode(content, "a.jpg").pixels)
+
+
+@pytest.mark.parametrize("more", [b"\x55", b"\x12\xff", b"\x55\xff\xd0"])
+def test_data_left_over_in_a_jpeg_is_refused_with_a_cure(more: bytes) -> None:
+    content = encoded("JPEG")
+    with pytest.raises(PhotoError, match=r"a\.jpg: damaged: .*save it as PNG"):
+        decode(content[:-2] + more + content[-2:], "a.jpg")
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_they_are_decoded() -> None:
+    content = encoded("JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    with pytest.raises(PhotoError, match=r"a\.jpg: damaged: 65 scans, more than the limit of 64"):
+        decode(content[:-2] + last * 55 + content[-2:], "a.jpg")
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+@pytest.mark.parametrize("ground", [(255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 200, 255)])
+@pytest.mark.parametrize("length", [171, 300, 512, 600])
+def test_a_line_one_pixel_high_is_no_lost_block(
+    kind: str, ground: tuple[int, int, int], length: int
+) -> None:
+    picture = np.full((60, 701, 3), ground, np.uint8)
+    picture[30, 21 : 21 + length] = 0
+    assert np.array_equal(decode(encoded(kind, picture), "a").pixels, picture)
+    grey = np.full((60, 701), 255, np.uint8)
+    grey[30, 21 : 21 + length] = 0
+    assert np.array_equal(decode(encoded(kind, grey), "a").pixels[:, :, 0], grey)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+@pytest.mark.parametrize("length", [512, 1024, 4096])
+@pytest.mark.parametrize("at", [150_001, 150_002, 150_003, 153_600])
+def test_a_lost_block_of_plain_pixels_is_refused(kind: str, length: int, at: int) -> None:
+    content = bytearray(encoded(kind, data.chelsea()))
+    content[at : at + length] = bytes(length)
+    with pytest.raises(PhotoError, match=r"a: damaged: .* equal bytes in a row"):
+        decode(bytes(content), "a")
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+def test_a_lost_block_of_a_disk_is_refused_in_grey_too(kind: str) -> None:
+    content = bytearray(encoded(kind, data.chelsea()[:, :, 1]))
+    content[51_200:52_224] = bytes(1024)
+    with pytest.raises(PhotoError, match=r"a: damaged: .* equal bytes in a row"):
+        decode(bytes(content), "a")

@@ -6,7 +6,11 @@ import hashlib
 import json
 import os
 import struct
+import subprocess
+import sys
 import tarfile
+import tracemalloc
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +24,7 @@ from PIL import Image, ImageOps
 from skimage import data
 
 from degflow_pipe import photos
+from degflow_pipe.engine import in_order
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.photos import (
     decoded_bytes,
@@ -276,6 +281,65 @@ def test_pillows_own_limit_is_back_afterwards(tmp_path: Path) -> None:
     assert before == Image.MAX_IMAGE_PIXELS
 
 
+def test_our_own_warnings_are_told_after_photos_were_read_in_threads(tmp_path: Path) -> None:
+    """And while they are: filters of warnings are of the whole process."""
+    Image.fromarray(RGB).save(tmp_path / "photo.jpg")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        for _ in in_order(lambda _: read_photo(tmp_path / "photo.jpg"), range(40), 4):
+            assert warnings.filters == before
+        warnings.warn("ours", stacklevel=1)
+    assert [str(one.message) for one in told] == ["ours"]
+
+
+def test_odd_metadata_is_no_warning(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    Image.fromarray(RGB).save(tmp_path / "photo.tif", exif=exif)
+    content = (tmp_path / "photo.tif").read_bytes()
+    entry = struct.pack("<HHI", 0x0112, 3, 1)
+    (tmp_path / "photo.tif").write_bytes(content.replace(entry, struct.pack("<HHI", 0x0112, 3, 3)))
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(tmp_path / "photo.tif")], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+READ = """
+import sys
+from degflow_pipe.photos import read_photo
+read_photo(sys.argv[1])
+"""
+
+
+def test_a_large_file_that_is_no_photo_is_refused_by_its_header(tmp_path: Path) -> None:
+    with (tmp_path / "sparse.png").open("wb") as file:
+        file.truncate(photos.MAX_BYTES)
+    tracemalloc.start()
+    with pytest.raises(PhotoError, match=r"sparse\.png: not a PNG"):
+        read_photo(tmp_path / "sparse.png")
+    assert decoded_bytes(tmp_path / "sparse.png") == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 1024**2
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0"}])
+def test_the_size_of_a_webp_is_told_without_reading_it(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    Image.fromarray(RGB).save(tmp_path / "a.webp", **options)
+    with (tmp_path / "a.webp").open("r+b") as file:
+        file.truncate(photos.MAX_BYTES)
+    tracemalloc.start()
+    assert picture_size(tmp_path / "a.webp") == RGB.shape[:2]
+    assert decoded_bytes(tmp_path / "a.webp") > photos.MAX_BYTES
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 1024**2
+
+
 @pytest.mark.parametrize("ending", ["avif", "heic"])
 def test_what_phones_write_is_read(tmp_path: Path, ending: str) -> None:
     if ending == "heic":
@@ -300,7 +364,9 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_header_tells_what_decoding_takes(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "photo.png")
     assert decoded_bytes(tmp_path / "photo.png") >= 4 * 80 * 60
-    assert decoded_bytes(tmp_path / "photo.png", 80 * 60 - 1) == 0
+    length = (tmp_path / "photo.png").stat().st_size
+    assert decoded_bytes(tmp_path / "photo.png") >= 4 * 80 * 60 + length
+    assert decoded_bytes(tmp_path / "photo.png", 80 * 60 - 1) == length
     (tmp_path / "letter.png").write_bytes(b"no picture")
     assert decoded_bytes(tmp_path / "letter.png") == 0
 

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage import data
 
 from degflow_pipe.decoding.decode import decode
@@ -185,3 +185,40 @@ def test_whole_lzw_is_taken_whatever_its_codes() -> None:
         file = io.BytesIO()
         Image.fromarray(picture).save(file, "TIFF", compression="tiff_lzw")
         assert np.array_equal(decode(file.getvalue(), "a.tif").pixels, picture)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "jpeg"])
+def test_a_turned_tiff_is_turned_once(orientation: int, compression: str | None) -> None:
+    content = turned(orientation, compression)
+    with Image.open(io.BytesIO(content)) as opened:
+        wanted = np.asarray(ImageOps.exif_transpose(opened))
+    pixels = decode(content, "a.tif").pixels
+    assert pixels.shape == (RGB.shape if orientation < 5 else RGB.transpose(1, 0, 2).shape)
+    assert np.array_equal(pixels, wanted)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_lost_block_is_found_however_a_tiff_is_turned(orientation: int) -> None:
+    content = bytearray(turned(orientation, None))
+    content[12_001 : 12_001 + 1024] = bytes(1024)
+    with pytest.raises(PhotoError, match=r"a\.tif: damaged: .* equal bytes"):
+        decode(bytes(content), "a.tif")
+
+
+def turned(orientation: int, compression: str | None) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, "TIFF", exif=exif, compression=compression)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("height, width", [(32_768, 32_768), (128, 112), (80, 144)])
+def test_a_strip_that_claims_more_than_its_size_is_refused(height: int, width: int) -> None:
+    """Before a decoder makes room for what it claims."""
+    content = bytearray(turned(1, "jpeg"))
+    at = content.index(b"\xff\xc0") + 5
+    content[at : at + 4] = height.to_bytes(2) + width.to_bytes(2)
+    with pytest.raises(PhotoError, match=rf"strip or tile says that it is {width} x {height} pix"):
+        decode(bytes(content), "a.tif")
