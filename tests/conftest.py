@@ -22,9 +22,15 @@ from degflow_pipe.levels import parse_scales
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
 
+LONGEST = ("test_readme.py", "test_distributed.py", "test_run.py")
+"""Files of tests that take minutes: they go first, else one core would wait for them at the end."""
 PATCH = 64
 SCALES = "2,4"
 """The levels of `store`: both divide the patch, and 4 is the tiny checkpoint's s_max."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
