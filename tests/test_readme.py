@@ -135,9 +135,9 @@ def pairs(folder: Path) -> None:
             "source": "a test",
             "licence": "none",
         },
-        "rae": stage,
+        "rae": dict(stage),  # a recipe has no anchors
         "lfm": {**stage, "perceptual": "none"},
-        "joint": stage,
+        "joint": dict(stage),
     }
     (folder / "RECIPE").write_text(yaml.safe_dump(recipe))
 

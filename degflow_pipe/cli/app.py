@@ -80,6 +80,8 @@ def _open_standard_streams() -> None:
             if opened != number:
                 os.dup2(opened, number)
                 os.close(opened)
+    if isinstance(sys.stdout, _Output):
+        return
     sys.stdout = _Output(
         io.FileIO(1, "w", closefd=False) if sys.stdout is None else sys.stdout.buffer,
         encoding="utf-8" if sys.stdout is None else sys.stdout.encoding,
@@ -132,9 +134,11 @@ def main() -> NoReturn:
         code = _complain(error)
     with suppress(OSError):
         sys.stderr.flush()
-    # Workers may still be at a unit nobody waits for; outputs are renamed when whole, so they can
-    # be cut off. And Python would write to a full standard output once more.
-    os._exit(code)
+    if code:
+        # Workers may still be at a unit nobody waits for; outputs are renamed when whole, so they
+        # can be cut off. And Python would write to a full standard output once more.
+        os._exit(code)
+    sys.exit(0)
 
 
 def _complain(error: DegflowError) -> int:

@@ -28,7 +28,7 @@ Info = dict[str, Any]
 Sample = tuple[Tensor, Any, Any]
 """LR, HR (or `Queries` of it) and info, of a pair or of a batch."""
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+NAME = re.compile(r"[A-Za-z0-9_-]{1,250}")
 """What a key or a level may be called, all of it: these become names of files."""
 MAX_LEVELS = 10_000
 """Pairs of one sample: more is no data set of ours."""

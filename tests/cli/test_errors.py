@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from degflow_pipe import files
+
 Run = Callable[..., Any]
 
 TRAINING = """
@@ -245,7 +247,7 @@ def test_no_photos(source: str, degflow: Run, tiny: str, tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no photo")
     done = degflow("ingest", source, "--checkpoint", tiny, cwd=tmp_path, code=2)
-    assert f"no photo (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp) at {source}" in done.error
+    assert done.error.startswith("no photo (") and f") at {source}: it must be" in done.error
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
@@ -403,8 +405,8 @@ EVERY_READER = [
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda c: c["attributes"]["degflow"].update(version=2), "upgrade degflow-pipe"),
-        (lambda c: c["attributes"].clear(), "is not a degflow-pipe store"),
+        (lambda c: c.update(version=3), "upgrade degflow-pipe"),
+        (lambda c: c.update(format="other"), "is not of a degflow-pipe store"),
     ],
     ids=["newer", "another's"],
 )
@@ -417,7 +419,9 @@ def test_store_that_cannot_be_read(
     photo_folder: Path,
     store: Path,
 ) -> None:
-    change_json(store / "zarr.json", damage)
+    settings = files.read_summed(store / "store.json")
+    damage(settings)
+    files.write_summed(store / "store.json", settings)
     asked = words.replace("PHOTOS", str(photo_folder)).replace("TINY", tiny).split()
     done = degflow(*asked, cwd=store.parent, code=1)
     assert "degflow.zarr" in done.error and says in done.error
@@ -425,7 +429,8 @@ def test_store_that_cannot_be_read(
 
 def test_store_with_no_levels_or_other_ones(degflow: Run, tiny: str, store: Path) -> None:
     here = store.parent
-    shutil.rmtree(store / "levels")
+    for made in (store / "levels", *(store / "done").glob("t*")):
+        shutil.rmtree(made)
     assert "degflow-pipe generate" in degflow("shard", cwd=here, code=1).error
     degflow("generate", "--checkpoint", tiny, "--t", "0.5", cwd=here)
     assert "it has t0500" in degflow("shard", "--grid", "t0100", cwd=here, code=1).error
@@ -433,7 +438,7 @@ def test_store_with_no_levels_or_other_ones(degflow: Run, tiny: str, store: Path
     assert "--uneven crop" in done.error
     degflow("generate", "--checkpoint", tiny, "--t", "1", cwd=here)
     assert "--grid" in degflow("shard", cwd=here, code=2).error
-    (mark, *_) = (store / "done").glob("t1000*/*.json")
+    (mark, *_) = (store / "done").glob("t1000*/0*.json")
     mark.unlink()
     done = degflow("shard", "--grid", mark.parent.name, cwd=here, code=1)
     assert "degflow-pipe generate --store degflow.zarr --t 1 --noise" in done.error

@@ -19,7 +19,7 @@ Run = Callable[..., Any]
 STAGES = ("ingest", "generate", "shard")
 MARKS = {
     "ingest": "degflow.zarr/done/ingest/*.json",
-    "generate": "degflow.zarr/done/t*/*.json",
+    "generate": "degflow.zarr/done/t*/0*.json",
     "shard": "shards/.degflow/*.json",
 }
 """What a stage writes after each of its units."""

@@ -29,6 +29,8 @@ TRAIN = {"RECIPE": "str, required", "--data": "Path", "--out -o": "Path"} | JSON
 SURFACE: dict[str, dict[str, str]] = {
     "": {"--version": "flag"},
     "ingest": {
+        "--max-pixels": "int = 210000000",
+        "--replace": "flag",
         "PHOTOS": "str, required, several",
         "--patch": "int = 256",
         "--stride": "int",
@@ -38,6 +40,11 @@ SURFACE: dict[str, dict[str, str]] = {
         **CHECKPOINT,
         **COMPUTE,
         **JSON,
+    },
+    "remove": {
+        "NAMES": "str, required, several",
+        "--store": "Path = degflow.zarr",
+        "--json": "flag",
     },
     "generate": {
         **LEVELS,
@@ -79,6 +86,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "preview": {
+        "--overwrite": "flag",
         **PRECISION,
         "PHOTO": "Path, required",
         "--out -o": "Path = strip.png",
@@ -90,6 +98,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "degrade": {
+        "--max-pixels": "int = 210000000",
         **PRECISION,
         "PHOTOS": "str, required, several",
         "--out -o": "Path = lr",
@@ -148,6 +157,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "simulate": {
+        "--max-pixels": "int = 64000000",
         "PHOTOS": "str, required, several",
         "--out -o": "Path, required",
         "--scales": "str = 2,3,4",

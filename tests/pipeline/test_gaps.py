@@ -154,7 +154,7 @@ def test_a_store_that_lacks_a_unit_makes_no_data_set(
 ) -> None:
     before = tree(store)
     (store / "done" / "ingest" / f"{unit:08d}.json").unlink()
-    with pytest.raises(StoreError, match="ingest it again"):
+    with pytest.raises(StoreError, match=r"ingest .* again"):
         shard(store, store.parent / "out")
     assert not (store.parent / "out").exists()
     again(store)

@@ -119,7 +119,7 @@ def test_a_run_that_keeps_none_does_not_mix_photos(
     apart = replace(other, out=str(tmp_path / "apart"))
     stage.run(apart, tiny_model)
     assert mixed == shown(tmp_path / "apart")
-    with pytest.raises(ShardError, match="made of other photos"):
+    with pytest.raises(ShardError, match="not made by this run"):
         stage.run(one, tiny_model)
     assert shown(Path(recipe.out)) == mixed
     stage.run(one, tiny_model, overwrite=True)

@@ -413,6 +413,8 @@ def test_command_writes_what_the_function_writes(
         "kept": 0,
         "skipped": {},
         "left_out": {},
+        "colours": {},
+        "unchecked": {},
     }
     assert tree(tmp_path / "out") == tree(made)
 
