@@ -24,6 +24,19 @@ def to_picture(x: Tensor) -> np.ndarray:
     return np.ascontiguousarray(grey.movedim(-3, -1).cpu().numpy())
 
 
+def decoded(data: bytes, turn: bool) -> np.ndarray | None:
+    """A picture's bytes by OpenCV as (H, W, 3) uint8 RGB; None where it cannot.
+
+    turn: as its EXIF says, else as it is stored. The size is the caller's to look at before.
+    """
+    flags = cv2.IMREAD_COLOR | (0 if turn else cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+    return None if bgr is None else bgr[:, :, ::-1]
+
+
 def is_grey(picture: np.ndarray) -> bool:
     """Whether (H, W, 3) uint8 has no colour at any pixel."""
     return bool((picture == picture[..., :1]).all())

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
@@ -20,6 +19,7 @@ from degflow_pipe.decoding.decode import opened
 from degflow_pipe.errors import DegflowError, PhotoError
 from degflow_pipe.exports import owned
 from degflow_pipe.photos import MAX_PIXELS, read_file
+from degflow_pipe.pictures import decoded
 
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
 EXAMPLES = 10
@@ -105,14 +105,10 @@ class Picture:
         except Exception as error:  # damaged files make Pillow raise nearly anything
             raise PhotoError(f"{self.name}: damaged or truncated: {error}") from error
         # Pillow found it whole; OpenCV turns it as the trainers that use it do, and has 16 bits.
-        flags = cv2.IMREAD_COLOR | (0 if turn else cv2.IMREAD_IGNORE_ORIENTATION)
-        try:
-            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error:
-            bgr = None
-        if bgr is None:
+        pixels = decoded(data, turn)
+        if pixels is None:
             raise PhotoError(f"{self.name}: OpenCV cannot decode it")
-        return np.ascontiguousarray(bgr[:, :, ::-1])
+        return np.ascontiguousarray(pixels)
 
 
 def _turned(image: Image.Image) -> bool:

@@ -8,14 +8,13 @@ from fractions import Fraction
 from io import BytesIO
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from degflow_pipe.errors import ShardError, UsageError
-from degflow_pipe.pictures import to_tensor
+from degflow_pipe.pictures import decoded, to_tensor
 from degflow_pipe.shards.summary import AGAIN
 
 FIELDS = 10**6
@@ -179,11 +178,7 @@ def picture(data: bytes, where: str) -> np.ndarray:
         raise ShardError(f"{where}: a picture cannot be decoded: {error}; {AGAIN}") from error
     if width * height > PIXELS:
         raise ShardError(f"{where}: a picture of {width} x {height} pixels, over {PIXELS}; {AGAIN}")
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        bgr = None
-    if bgr is None:
+    pixels = decoded(data, turn=False)
+    if pixels is None:
         raise ShardError(f"{where}: a picture cannot be decoded; {AGAIN}")
-    return bgr[:, :, ::-1]
+    return pixels
