@@ -22,12 +22,12 @@ from degflow_pipe.errors import (
 from degflow_pipe.version import __version__
 
 if TYPE_CHECKING:
-    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.exports.doctor import doctor
     from degflow_pipe.exports.export import export
-    from degflow_pipe.lazy import LazyPairs
     from degflow_pipe.levels import Grid, Level, parse_scales, parse_t, parse_t_grid
     from degflow_pipe.reading import SRPairs, sr_pairs
+    from degflow_pipe.reading.lazy import LazyPairs
     from degflow_pipe.shards.layout import ShardSettings
     from degflow_pipe.stages.degrade import degrade
     from degflow_pipe.stages.generate import generate
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from degflow_pipe.stages.shard import shard
 
 _HOMES = {
-    "DegFlow": "degflow",
+    "DegFlow": "checkpoint.degflow",
     "Grid": "levels",
-    "LazyPairs": "lazy",
+    "LazyPairs": "reading.lazy",
     "Level": "levels",
     "SRPairs": "reading",
     "ShardSettings": "shards.layout",

@@ -7,10 +7,11 @@ import pytest
 from skimage import data
 
 from degflow_pipe import DegFlow, parse_t_grid, shipped
-from degflow_pipe.checkpoint import WEIGHTS
-from degflow_pipe.metrics import best_gaussian, psnr
-from degflow_pipe.photos import read_photo
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.checkpoint.folder import WEIGHTS
+from degflow_pipe.metrics.blur import best_gaussian
+from degflow_pipe.metrics.fidelity import psnr
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
+from degflow_pipe.pictures.photos import read_photo
 
 CITY100 = Path(__file__).resolve().parents[2] / "shared" / "city100"
 SHIPPED = {

@@ -20,24 +20,25 @@ from degflow_pipe import defaults, files
 from degflow_pipe.bench.limit import decoder_flops, level_seconds
 from degflow_pipe.bench.published import published_patch
 from degflow_pipe.bench.reading import reading_speed
-from degflow_pipe.checkpoint import write_checkpoint
-from degflow_pipe.degflow import DegFlow, noisy
-from degflow_pipe.engine import check_workers
+from degflow_pipe.calibration.tune_solver import converged, exact, largest_difference, solved
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import write_checkpoint
+from degflow_pipe.engines.threads import check_workers
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.config import PRESETS
+from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
-from degflow_pipe.patches import check_grid, check_size, crop_patches, starts
-from degflow_pipe.photos import find_photos, picture_size, read_photo
-from degflow_pipe.pictures import to_tensor
+from degflow_pipe.noise.drawing import noisy
+from degflow_pipe.pictures.arrays import to_tensor
+from degflow_pipe.pictures.formats import parse_format
+from degflow_pipe.pictures.patches import check_grid, check_size, crop_patches, starts
+from degflow_pipe.pictures.photos import find_photos, picture_size, read_photo
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.layout import ShardSettings
-from degflow_pipe.shards.pictures import parse_format
-from degflow_pipe.stages.common import one_thread_each
 from degflow_pipe.stages.recipe import KEEP, IngestSettings, LevelSettings, RunRecipe
 from degflow_pipe.stages.run import run
-from degflow_pipe.training.tune_solver import converged, exact, largest_difference, solved
 
 A_PHOTO = 16
 """Patches in each of the photos that the run is fed with."""
@@ -134,7 +135,7 @@ def bench(
                 published_nfe = published_patch(exact(against or model), hr, grid.t, folder)
                 published.append(time.perf_counter() - began)
                 task.advance()
-    with one_thread_each(model):
+    with one_thread_each(model.device):
         on_cpu = model.device.type == "cpu"
         together, threads = (1, at_once) if on_cpu else (batch, 1)
         level = level_seconds(model, patches[:together], threads)

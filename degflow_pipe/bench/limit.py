@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.model.rae import Skips
-from degflow_pipe.pictures import to_tensor
+from degflow_pipe.pictures.arrays import to_tensor
 
 SECONDS = 0.2
 """How long each shape of convolution runs alone, at least."""

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DegflowError, UsageError
 from degflow_pipe.model.rae import Skips
-from degflow_pipe.pictures import to_picture, to_tensor
-from degflow_pipe.shards.pictures import PictureFormat
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
+from degflow_pipe.pictures.formats import PictureFormat
 
 T_START = 1e-3
 TOLERANCE = 1e-5

@@ -52,8 +52,8 @@ def bench(
     """Speed: ours, the published procedure and the device's limit, side by side in one run."""
     from degflow_pipe.bench.bench import Asked, random_checkpoint
     from degflow_pipe.bench.bench import bench as measure
-    from degflow_pipe.checkpoint import find_checkpoint, read_info
-    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.checkpoint.degflow import DegFlow
+    from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
     from degflow_pipe.errors import UsageError
     from degflow_pipe.stages.recipe import LevelSettings
 

@@ -35,7 +35,7 @@ def import_(
     json: o.Json = False,
 ) -> None:
     """Make a checkpoint folder from the authors' two files; no code in them is run."""
-    from degflow_pipe.published_files import import_published
+    from degflow_pipe.checkpoint.published_files import import_published
 
     info = import_published(rae, flow, out, name=name, s_max=s_max)
     model, levels = info.model.to_dict(), {level["name"]: level["t"] for level in info.levels}
@@ -51,7 +51,7 @@ def export(
     json: o.Json = False,
 ) -> None:
     """Write a checkpoint as the two files that the authors' code loads."""
-    from degflow_pipe.published_files import export_published
+    from degflow_pipe.checkpoint.published_files import export_published
 
     info = export_published(checkpoint, rae, flow, overwrite=overwrite)
     show({"checkpoint": info.id, "rae": str(rae), "flow": str(flow)}, json, "checkpoint export")
@@ -64,7 +64,7 @@ def tune_solver(
     json: o.Json = False,
 ) -> None:
     """Find the cheapest solver that 8-bit LR cannot tell from a solve at 1e-6, and keep it."""
-    from degflow_pipe.training.tune_solver import tune_solver as tune
+    from degflow_pipe.calibration.tune_solver import tune_solver as tune
 
     found = tune(checkpoint, photos, device, TerminalProgress())
     show(found.to_dict(), json, "checkpoint tune-solver")

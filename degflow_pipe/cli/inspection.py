@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _place(path: str) -> Path:
-    from degflow_pipe.checkpoint import find_checkpoint
+    from degflow_pipe.checkpoint.folder import find_checkpoint
     from degflow_pipe.shipped import names
 
     return find_checkpoint(path) if path in names("checkpoints") else Path(path)

@@ -22,7 +22,7 @@ from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
-from degflow_pipe.text import printable
+from degflow_pipe.formats.text import printable
 
 WIDTH = 160
 """Columns that a wide table takes at least, also where the output is no terminal."""

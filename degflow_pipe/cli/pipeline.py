@@ -13,7 +13,7 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, show
 
 if TYPE_CHECKING:
-    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.levels import Grid
 
 
@@ -23,14 +23,14 @@ def register(app: typer.Typer) -> None:
 
 
 def _load(checkpoint: str, device: str, precision: str = "auto") -> DegFlow:
-    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
     return DegFlow.load(checkpoint, device, precision)
 
 
 def _grid(checkpoint: str, t_grid: str | None, t: str | None, scales: str | None) -> Grid:
     """The levels asked for; needs the checkpoint's scale mapping, not its weights."""
-    from degflow_pipe.checkpoint import find_checkpoint, read_info
+    from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
     from degflow_pipe.stages.recipe import LevelSettings
 
     return LevelSettings(t_grid, t, scales).grid(read_info(find_checkpoint(checkpoint)))
@@ -199,7 +199,8 @@ def run(
     json: o.Json = False,
 ) -> None:
     """Ingest, generate and shard as one recipe says."""
-    from degflow_pipe.stages.recipe import load_recipe, run_recipe
+    from degflow_pipe.recipes import load_recipe
+    from degflow_pipe.stages.recipe import run_recipe
 
     settings = run_recipe(load_recipe(recipe, "run"))
     if photos:
@@ -227,7 +228,7 @@ def demo(
     json: o.Json = False,
 ) -> None:
     """The whole pipeline on photos that scikit-image ships."""
-    from degflow_pipe.stages.run import demo as stage
+    from degflow_pipe.stages.demo import demo as stage
 
     summary = stage(out, _load(checkpoint, device), workers=workers, progress=TerminalProgress())
     if json:
@@ -268,7 +269,7 @@ def preview(
     if t_grid is None and t is None and scales is None:
         t_grid = defaults.PREVIEW_T_GRID
     grid = _grid(checkpoint, t_grid, t, scales)
-    from degflow_pipe.stages.run import preview as stage
+    from degflow_pipe.stages.preview import preview as stage
 
     model = _load(checkpoint, device, precision)
     strip = stage(photo, out, model, grid, side, noise, seed, overwrite=overwrite)

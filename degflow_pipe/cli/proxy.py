@@ -74,7 +74,7 @@ def proxy(
     json: o.Json = False,
 ) -> None:
     """Train a small SR network on each source of LR and test it on held-out real pairs."""
-    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.errors import UsageError
     from degflow_pipe.evaluation.evaluate import data_of
     from degflow_pipe.levels import parse_numbers, parse_t_grid
@@ -147,7 +147,7 @@ def proxy(
 def _recipe(recipe: str | None, given: dict[str, Any], steps: int | None) -> ProxyRecipe:
     """The recipe with what was given on the command line over it."""
     from degflow_pipe.proxy.recipe import ProxyRecipe, proxy_recipe
-    from degflow_pipe.stages.recipe import load_recipe
+    from degflow_pipe.recipes import load_recipe
     from degflow_pipe.training.recipe import train_recipe
 
     values: dict[str, Any] = {"kind": "proxy"}

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _read(recipe: str, data: Path | None, out: Path | None) -> tuple[Any, Path, Path]:
-    from degflow_pipe.stages.recipe import load_recipe
+    from degflow_pipe.recipes import load_recipe
     from degflow_pipe.training.recipe import train_recipe
 
     settings = train_recipe(load_recipe(recipe, "train"))
@@ -121,11 +121,11 @@ def evaluate(
     from degflow_pipe.levels import parse_t_grid
 
     grid = parse_t_grid(t_grid or defaults.T_GRID)
-    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.errors import UsageError
     from degflow_pipe.evaluation.evaluate import CANDIDATES, Asked, data_of
     from degflow_pipe.evaluation.evaluate import evaluate as stage
-    from degflow_pipe.stages.recipe import load_recipe
+    from degflow_pipe.recipes import load_recipe
     from degflow_pipe.training.recipe import train_recipe
 
     settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
@@ -155,10 +155,10 @@ def calibrate(
     json: o.Json = False,
 ) -> None:
     """Measure which level is which scale, and the camera's noise, on the training pairs."""
-    from degflow_pipe.degflow import DegFlow
+    from degflow_pipe.calibration.calibrate import calibrate as stage
+    from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.evaluation.evaluate import data_of
-    from degflow_pipe.stages.recipe import load_recipe
-    from degflow_pipe.training.calibrate import calibrate as stage
+    from degflow_pipe.recipes import load_recipe
     from degflow_pipe.training.recipe import train_recipe
 
     settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
-from degflow_pipe.text import printable
+from degflow_pipe.formats.text import printable
 
 SRGB = "sRGB"
 MAX_NAME = 100

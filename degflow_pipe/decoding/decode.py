@@ -18,7 +18,7 @@ from degflow_pipe import defaults, files
 from degflow_pipe.decoding import avif, colour, jpeg, png, raw, seams, tiff, webp
 from degflow_pipe.decoding.damage import Damage, is_lack
 from degflow_pipe.errors import FileError, PhotoError
-from degflow_pipe.text import printable
+from degflow_pipe.formats.text import printable
 
 HEIF = find_spec("pillow_heif") is not None
 """Whether HEIC is read: the extra `heif` brings its decoder."""

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from degflow_pipe import metrics
-from degflow_pipe.pictures import shrunk, size_at
+from degflow_pipe.metrics import blur
+from degflow_pipe.pictures.arrays import shrunk, size_at
 
 Baseline = Callable[[np.ndarray, np.ndarray | None, float, np.random.Generator], np.ndarray]
 """(hr, real, scale, rng) to LR. hr, real and LR: (H, W, 3) uint8; real: the real LR, which only
@@ -45,7 +45,7 @@ def best_gaussian(
     """The Gaussian blur of HR nearest to the real LR, chosen with that in sight (oracle)."""
     if real is None:
         raise ValueError("best_gaussian is an oracle: it needs the real LR")
-    sigma, _ = metrics.best_gaussian(hr, real)
+    sigma, _ = blur.best_gaussian(hr, real)
     return cv2.GaussianBlur(hr, (0, 0), sigma)
 
 

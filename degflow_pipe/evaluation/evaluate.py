@@ -19,22 +19,24 @@ import numpy as np
 import torch
 
 from degflow_pipe import files
-from degflow_pipe.degflow import DegFlow, Skips, noisy
+from degflow_pipe.calibration.calibrate import generated_blurs
+from degflow_pipe.checkpoint.degflow import DegFlow, Skips
 from degflow_pipe.errors import CheckpointError, DataError, UsageError
-from degflow_pipe.evaluation import baselines, plots, residual, residual_pages, spectrum
-from degflow_pipe.evaluation.fidelity import EQUAL, fidelity
-from degflow_pipe.evaluation.noise import noise_kl
-from degflow_pipe.evaluation.perceptual import Perceptual
+from degflow_pipe.evaluation import baselines, plots, residual_pages
 from degflow_pipe.folders import one_writer
 from degflow_pipe.levels import Grid
-from degflow_pipe.metrics import best_gaussian, psnr
-from degflow_pipe.pictures import middle, to_picture, to_tensor
+from degflow_pipe.metrics import residual, spectrum
+from degflow_pipe.metrics.blur import best_gaussian
+from degflow_pipe.metrics.fidelity import EQUAL, fidelity, psnr
+from degflow_pipe.metrics.noise import noise_kl
+from degflow_pipe.metrics.perceptual import Perceptual
+from degflow_pipe.noise.drawing import noisy
+from degflow_pipe.pairs.intermediate import variance_share
+from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
+from degflow_pipe.pairs.settings import DataSettings, PairLevel
+from degflow_pipe.pictures.arrays import middle, to_picture, to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.settings import read
-from degflow_pipe.training.calibrate import generated_blurs
-from degflow_pipe.training.data import DataSettings, PairLevel
-from degflow_pipe.training.intermediate import variance_share
-from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
 
 BANDS = 10
 LEAST_SIDE = 256

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe.evaluation.plots import Panel, panel_page, picture_page
-from degflow_pipe.evaluation.residual import AMPLIFIED, PARTS, residual_picture
+from degflow_pipe.metrics.residual import AMPLIFIED, PARTS, residual_picture
 
 BANDS = "cycles a pixel"
 PLACES = [str(k) for k in range(8)]

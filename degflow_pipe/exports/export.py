@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from degflow_pipe import files, folders
-from degflow_pipe.engine import check_workers, in_order
+from degflow_pipe.engines.threads import check_workers, in_order
 from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import png_size
 from degflow_pipe.exports.source import ShardPair, Source, chosen_levels
 from degflow_pipe.exports.trainer import Plan, Roots, Row, Sink, Trainer
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
+from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.reading.samples import picture
-from degflow_pipe.shards.pictures import parse_format
 
 FORMAT, VERSION = "degflow-pipe export", 1
 DONE, PAIRS, MARK = "export.json", "pairs.jsonl", ".degflow/export.json"

@@ -18,8 +18,8 @@ from degflow_pipe import files
 from degflow_pipe.decoding.decode import opened
 from degflow_pipe.errors import DegflowError, PhotoError
 from degflow_pipe.exports import owned
-from degflow_pipe.photos import MAX_PIXELS, read_file
-from degflow_pipe.pictures import decoded
+from degflow_pipe.pictures.arrays import decoded
+from degflow_pipe.pictures.photos import MAX_PIXELS, read_file
 
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
 EXAMPLES = 10

@@ -30,7 +30,7 @@ from degflow_pipe.exports.trainer import (
     own_scales,
     packing_at,
 )
-from degflow_pipe.training.sets import LAYOUTS
+from degflow_pipe.pairs.sets import LAYOUTS
 
 DDIR_SCALES = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 _spell = LAYOUTS["realarbisr"].spell

@@ -29,7 +29,7 @@ from degflow_pipe.exports.trainer import (
     packing_at,
     same_size,
 )
-from degflow_pipe.training.sets import LAYOUTS
+from degflow_pipe.pairs.sets import LAYOUTS
 
 CAMERA = "Canon"
 """The readers look for this name, whatever the camera was."""

@@ -15,7 +15,7 @@ from degflow_pipe.exports.findings import Found, Report, whole_png
 from degflow_pipe.exports.networks import Network
 from degflow_pipe.exports.settings import Facts, Rules, Settings, check_rules
 from degflow_pipe.exports.source import NEAR, ShardLevel, ShardPair
-from degflow_pipe.shards.pictures import Packing, pack
+from degflow_pipe.shards.packing import Packing, pack
 
 Row = dict[str, Any]
 """A line of pairs.jsonl: hr, lr, key, level, t, scale, effective_scale, hr_size, lr_size, source,

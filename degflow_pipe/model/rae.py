@@ -1,7 +1,7 @@
 """Residual autoencoder (RAE): a picture to a latent and back, with skips from the HR picture.
 
 Kim et al., AAAI 2026, stage 1. Name suffixes: b batch, c channels, h height, w width.
-Pictures here are RGB in [-1, 1]; the public face in `degflow_pipe.degflow` speaks [0, 1].
+Pictures here are RGB in [-1, 1]; the public face, `checkpoint.degflow`, speaks [0, 1].
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ import numpy as np
 from torch import nn
 
 from degflow_pipe import files
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation import plots
-from degflow_pipe.evaluation.fidelity import fidelity
-from degflow_pipe.evaluation.perceptual import Perceptual
+from degflow_pipe.formats.weights import read_into, weights_bytes
+from degflow_pipe.metrics.fidelity import fidelity
+from degflow_pipe.metrics.perceptual import Perceptual
 from degflow_pipe.progress import Task
 from degflow_pipe.proxy.network import Network
-from degflow_pipe.weights import read_into, weights_bytes
 
 PATCH = 192
 PATCHES = 480

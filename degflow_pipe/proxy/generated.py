@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from degflow_pipe import files
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DataError
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.progress import Progress
 
 DIGEST = 32

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.progress import Task
 from degflow_pipe.proxy.network import Budget, fit, residual_blocks
 

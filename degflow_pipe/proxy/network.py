@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.padding import crop, pad
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.progress import Task
 from degflow_pipe.settings import AtMost
 

@@ -14,15 +14,17 @@ import numpy as np
 from torch import nn
 
 from degflow_pipe import files
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DataError, UsageError
-from degflow_pipe.evaluation.fidelity import WINDOW
-from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.folders import check_ours
 from degflow_pipe.levels import Grid
-from degflow_pipe.patches import check_size
-from degflow_pipe.photos import find_photos, read_photo
-from degflow_pipe.pictures import middle
+from degflow_pipe.metrics.fidelity import WINDOW
+from degflow_pipe.metrics.perceptual import Perceptual
+from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
+from degflow_pipe.pairs.settings import DataSettings, PairLevel
+from degflow_pipe.pictures.arrays import middle
+from degflow_pipe.pictures.patches import check_size
+from degflow_pipe.pictures.photos import find_photos, read_photo
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.architectures import Architecture
 from degflow_pipe.proxy.comparison import (
@@ -41,9 +43,7 @@ from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.network import Budget, restored, train
 from degflow_pipe.proxy.share import share, writing
 from degflow_pipe.proxy.sources import Place, Source, by_hand, held
-from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
-from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
 from degflow_pipe.training.processes import Processes
 
 BY_HAND = ("bicubic", "gaussian", "esrgan_style", "bsrgan_style")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.proxy.network import Budget
 from degflow_pipe.settings import Apart, AtMost, override, read
-from degflow_pipe.training.data import DataSettings
 
 IMPLICIT = "implicit"
 SAME_SIZE = "same-size"

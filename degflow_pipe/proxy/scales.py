@@ -18,12 +18,14 @@ import numpy as np
 import torch
 
 from degflow_pipe import files
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import UsageError
-from degflow_pipe.evaluation.fidelity import WINDOW
-from degflow_pipe.evaluation.perceptual import Perceptual
 from degflow_pipe.folders import check_ours
-from degflow_pipe.pictures import middle, shrunk, size_at
+from degflow_pipe.metrics.fidelity import WINDOW
+from degflow_pipe.metrics.perceptual import Perceptual
+from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
+from degflow_pipe.pairs.settings import DataSettings, PairLevel
+from degflow_pipe.pictures.arrays import middle, shrunk, size_at
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.comparison import (
     CROP,
@@ -43,9 +45,7 @@ from degflow_pipe.proxy.network import Budget
 from degflow_pipe.proxy.proxy import having, rows
 from degflow_pipe.proxy.share import share, writing
 from degflow_pipe.proxy.sources import best_sigma
-from degflow_pipe.training.data import DataSettings, PairLevel
 from degflow_pipe.training.loop import step_rng
-from degflow_pipe.training.pairs import Pairs, Scene, find_scenes
 from degflow_pipe.training.processes import Processes
 
 SOURCES = ("bicubic", "gaussian", "ours_clean", "ours", "real")

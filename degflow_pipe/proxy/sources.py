@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from degflow_pipe.evaluation import baselines
-from degflow_pipe.model.noise import NoiseModel
+from degflow_pipe.noise.model import NoiseModel
 
 MARGIN = 32
 """Pixels around a crop that a degradation drawn for it sees, and that are cut off again."""

@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 
 from degflow_pipe import files
 from degflow_pipe.errors import ShardError
-from degflow_pipe.pictures import to_tensor
+from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT
+from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.reading.samples import Info, Sample, member, pairs_of, picture
 from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
-from degflow_pipe.tarfiles import SAMPLE_LIMIT
 
 MAX_LINE = 16 * 1024**2
 """Bytes of a line of the index: a sample of MAX_LEVELS levels takes no more."""

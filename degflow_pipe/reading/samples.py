@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from degflow_pipe.errors import ShardError, UsageError
-from degflow_pipe.pictures import decoded, to_tensor
+from degflow_pipe.pictures.arrays import decoded, to_tensor
 from degflow_pipe.shards.summary import AGAIN
 
 FIELDS = 10**6

@@ -16,9 +16,9 @@ import webdataset as wds
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, ShardError
+from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
 from degflow_pipe.reading.ask import key_number
 from degflow_pipe.shards.summary import AGAIN
-from degflow_pipe.tarfiles import SAMPLE_LIMIT, Member
 
 MEMBERS = 10_000
 """Of one sample."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import files
-from degflow_pipe.shards.pictures import parse_format
-from degflow_pipe.shards.sheet import label_bar, row_of
+from degflow_pipe.pictures.formats import parse_format
+from degflow_pipe.pictures.sheet import label_bar, row_of
 from degflow_pipe.shards.tars import Sources, UnitReader, spread
 
 SHEET_LEVELS, SHEET_SIDE = 6, 160

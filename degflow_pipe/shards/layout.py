@@ -9,7 +9,8 @@ from typing import Any
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid, Level
-from degflow_pipe.shards.pictures import Packing, pack, parse_format
+from degflow_pipe.pictures.formats import parse_format
+from degflow_pipe.shards.packing import Packing, pack
 from degflow_pipe.store import UNIT, PatchRecord, StoreSettings
 
 

@@ -18,9 +18,11 @@ import numpy as np
 from webdataset import TarWriter
 
 from degflow_pipe import files
-from degflow_pipe.engine import in_order
+from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import FileError, UsageError
+from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
 from degflow_pipe.levels import Grid
+from degflow_pipe.pictures.formats import PictureFormat, parse_format
 from degflow_pipe.shards.layout import (
     PackedLevel,
     ShardSettings,
@@ -30,9 +32,7 @@ from degflow_pipe.shards.layout import (
     patch_key,
     settings_json,
 )
-from degflow_pipe.shards.pictures import PictureFormat, parse_format
 from degflow_pipe.store import PatchRecord, Store
-from degflow_pipe.tarfiles import SAMPLE_LIMIT, Member
 
 SHOWN = 4
 """Patches, at most, that the contact sheet shows."""

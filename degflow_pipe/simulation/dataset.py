@@ -20,10 +20,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from degflow_pipe import defaults, files, folders
-from degflow_pipe.engine import Engine, Room, check_workers, in_order
+from degflow_pipe.engines.threads import Engine, Room, check_workers, in_order
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
+from degflow_pipe.formats.text import printable
 from degflow_pipe.levels import parse_numbers
-from degflow_pipe.photos import (
+from degflow_pipe.pictures.photos import (
     Photo,
     PhotoFile,
     check_max_pixels,
@@ -34,7 +35,6 @@ from degflow_pipe.photos import (
 )
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.simulation.camera import MIN_SENSOR, VERSION, ZoomCamera, check_scale
-from degflow_pipe.text import printable
 
 SOFTWARE = "degflow-pipe simulate"
 SETTINGS = "simulation.json"

@@ -14,18 +14,19 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import defaults, files, folders
-from degflow_pipe.degflow import DegFlow
-from degflow_pipe.engine import check_workers, in_order
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.engines.threads import check_workers, in_order
 from degflow_pipe.errors import FileError, PhotoError, UsageError
+from degflow_pipe.formats.text import printable
 from degflow_pipe.levels import Grid
-from degflow_pipe.model.noise import NoiseModel, noise_rng
-from degflow_pipe.photos import PhotoFile, check_max_pixels, find_photos, read_photo
-from degflow_pipe.pictures import greyed, is_grey, to_tensor
+from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.noise.model import NoiseModel, noise_rng
+from degflow_pipe.pictures.arrays import greyed, is_grey, to_tensor
+from degflow_pipe.pictures.formats import parse_format
+from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos, read_photo
+from degflow_pipe.pictures.tiles import Span, spans
 from degflow_pipe.progress import Progress, Silent, Task
-from degflow_pipe.shards.pictures import parse_format
-from degflow_pipe.stages.common import checkpoint_id, one_thread_each
-from degflow_pipe.text import printable
-from degflow_pipe.tiles import Span, spans
+from degflow_pipe.stages.batches import checkpoint_id
 
 KIND = "set of LR"
 """Of the folder, for `folders.one_writer`."""
@@ -107,7 +108,7 @@ def degrade(
         "ending": encoding.ending,
         "format": picture_format,
     }
-    with folders.one_writer(out, KIND), one_thread_each(model):
+    with folders.one_writer(out, KIND), one_thread_each(model.device):
         for file in found:
             try:
                 check_room(_Outputs(out, _stem(file), key).every(), file, out)

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from degflow_pipe import defaults, folders
-from degflow_pipe.degflow import DegFlow, noisy
-from degflow_pipe.engine import Engine, check_workers, in_order
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.engines.threads import Engine, check_workers, in_order
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import NO_NOISE, Grid
-from degflow_pipe.model.noise import NoiseModel
-from degflow_pipe.pictures import to_tensor
+from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.noise.drawing import noisy
+from degflow_pipe.noise.model import NoiseModel
+from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.stages.common import Batches, checkpoint_id, one_thread_each
+from degflow_pipe.stages.batches import Batches, checkpoint_id
 from degflow_pipe.stages.remove import finish_removal
 from degflow_pipe.store import Store
 from degflow_pipe.store.store import KIND
@@ -73,7 +75,7 @@ def generate(
     source = Store.open(store)
     maker = LevelMaker(source, model, grid, noise, seed, batch)
     grid = maker.grid
-    with folders.one_writer(store, KIND), one_thread_each(model):
+    with folders.one_writer(store, KIND), one_thread_each(model.device):
         finish_removal(source)
         source.mend()
         source.make_grid(grid)

@@ -15,19 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from degflow_pipe import defaults, files, folders
-from degflow_pipe.degflow import DegFlow
-from degflow_pipe.engine import Engine, check_workers, in_order
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.engines.threads import Engine, check_workers, in_order
 from degflow_pipe.errors import PhotoError, StoreError, UsageError
-from degflow_pipe.patches import check_grid
-from degflow_pipe.photos import (
-    PhotoFile,
-    check_max_pixels,
-    file_digest,
-    find_photos,
-)
-from degflow_pipe.pictures import to_tensor
+from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.pictures.arrays import to_tensor
+from degflow_pipe.pictures.patches import check_grid
+from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, file_digest, find_photos
 from degflow_pipe.progress import Progress, Silent, Task
-from degflow_pipe.stages.common import Batches, checkpoint_id, one_thread_each
+from degflow_pipe.stages.batches import Batches, checkpoint_id
 from degflow_pipe.stages.patch_stream import IngestSummary, PatchStream, PatchUnit
 from degflow_pipe.stages.remove import drop_photos, finish_removal
 from degflow_pipe.store import Store, StoreSettings
@@ -76,7 +72,7 @@ def ingest(
     found = list(find_photos(photos, left_out))
     if files.exists(store / ZARR) and not folders.kind_of(store):
         Store.open(store)  # one of an older version says so
-    with folders.one_writer(store, KIND), one_thread_each(model):
+    with folders.one_writer(store, KIND), one_thread_each(model.device):
         target = _open(store, patch, model)
         finish_removal(target)
         outdated = _outdated(target, found) if replace else set()

@@ -10,20 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from degflow_pipe.engine import in_order
+from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import PhotoError
-from degflow_pipe.patches import Patch, check_size, crop_patches
-from degflow_pipe.photos import (
-    Photo,
-    PhotoFile,
-    decode,
-    decoded_bytes,
-    read_file,
-)
+from degflow_pipe.formats.text import printable
+from degflow_pipe.pictures.patches import Patch, check_size, crop_patches
+from degflow_pipe.pictures.photos import Photo, PhotoFile, decode, decoded_bytes, read_file
 from degflow_pipe.progress import Task
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store
 from degflow_pipe.store.records import photo_key
-from degflow_pipe.text import printable
 
 MOST_EMPTY = 10_000
 """Photos that one unit's mark names though they gave no patch."""

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any
 
-from degflow_pipe import defaults, files, shipped
-from degflow_pipe.checkpoint import CheckpointInfo
+from degflow_pipe import defaults
+from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid, parse_scales, parse_t, parse_t_grid
-from degflow_pipe.settings import AtMost, read, shown
+from degflow_pipe.settings import AtMost, read
 from degflow_pipe.shards.layout import ShardSettings
-from degflow_pipe.yaml_text import parse_yaml
-
-MAX_BYTES = 100_000
-"""Of a recipe; the longest of ours has 3,000."""
 
 
 @dataclass(frozen=True)
@@ -74,36 +69,6 @@ class RunRecipe:
     def __post_init__(self) -> None:
         if self.keep not in KEEP:
             raise UsageError(f"keep must be one of {', '.join(KEEP)}, got {self.keep!r}")
-
-
-def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
-    """Read a recipe by path or shipped name; it must say that it is one of these kinds.
-
-    The kinds are `run`, `train` and `proxy`. Raises UsageError where there is none, it is no YAML
-    mapping, or of another kind.
-    """
-    path = Path(path_or_name)
-    if not files.exists(path):
-        found = shipped.find("pipelines", path_or_name)
-        if found is None:
-            known = ", ".join(shipped.names("pipelines"))
-            raise UsageError(
-                f"no recipe {path_or_name}: neither a file nor one of the shipped ones ({known})"
-            )
-        path = found
-    try:
-        values = parse_yaml(files.read_bytes(path, MAX_BYTES))
-    except ValueError as error:
-        raise UsageError(f"{path} is not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} must be a mapping of keys to values")
-    if values.get("kind") not in kinds:
-        wanted = " or ".join(map(repr, kinds))
-        raise UsageError(
-            f"{path} is a recipe of kind {shown(values.get('kind'))}, not {wanted}: it must say "
-            f"`kind: {kinds[0]}`"
-        )
-    return values
 
 
 def run_recipe(values: dict[str, Any]) -> RunRecipe:

@@ -6,30 +6,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from degflow_pipe import defaults, files, folders
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import ShardError, UsageError
-from degflow_pipe.levels import Grid
-from degflow_pipe.photos import read_photo
-from degflow_pipe.pictures import middle, to_picture, to_tensor
+from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.progress import Progress
-from degflow_pipe.shards.pictures import parse_format
-from degflow_pipe.shards.sheet import label_bar, row_of
-from degflow_pipe.stages.common import one_thread_each
 from degflow_pipe.stages.generate import LevelMaker, generate
 from degflow_pipe.stages.ingest import ingest
-from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
+from degflow_pipe.stages.recipe import RunRecipe
 from degflow_pipe.stages.shard import KIND as SHARDS
 from degflow_pipe.stages.shard import check_folder, shard
 from degflow_pipe.store import Store
 
-DEMO_PHOTOS = ("astronaut", "chelsea", "coffee")
 WORK = ".degflow.zarr"
 """The store in the output of a run that keeps none; WORK.json says what it was begun with."""
-DEMO_GRID = "0.1:1.0:0.1"
-PREVIEW_SIDE = 256
 
 
 def run(
@@ -86,7 +76,7 @@ def run(
         summary["generate"], name = second.to_dict(), second.grid
     else:
         maker = LevelMaker(Store.open(store), model, grid, levels.noise, levels.seed, batch)
-    with one_thread_each(model):
+    with one_thread_each(model.device):
         third = shard(
             store,
             out,
@@ -133,66 +123,3 @@ def _remove(store: Path) -> None:
 
 def _leaving(store: Path) -> Path:
     return files.aside(store)
-
-
-def demo(
-    out: Path, model: DegFlow, *, workers: int = 0, progress: Progress | None = None
-) -> dict[str, Any]:
-    """The whole pipeline on photos that scikit-image ships: store, shards and a strip in `out`.
-
-    Raises UsageError where scikit-image is not installed.
-    """
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise UsageError(
-            "the demo's photos come from scikit-image: pip install 'degflow-pipe[demo]'"
-        ) from error
-    folders.claim(out, "demo")
-    photos = out / "photos"
-    for name in DEMO_PHOTOS:
-        path = photos / f"{name}.png"
-        if not files.exists(path):
-            files.write_bytes(path, parse_format("png").encode(np.asarray(getattr(data, name)())))
-    recipe = RunRecipe(
-        photos=[str(photos)],
-        store=str(out / "degflow.zarr"),
-        out=str(out / "shards"),
-        ingest=IngestSettings(),
-        generate=LevelSettings(t_grid=DEMO_GRID),
-    )
-    summary = run(recipe, model, workers=workers, progress=progress)
-    assert model.info is not None
-    grid = LevelSettings(t_grid=defaults.PREVIEW_T_GRID).grid(model.info)
-    strip = out / "strip.png"
-    preview(photos / f"{DEMO_PHOTOS[0]}.png", strip, model, grid, overwrite=True)
-    return {**summary, "strip": str(strip)}
-
-
-def preview(
-    photo: Path,
-    out: Path,
-    model: DegFlow,
-    grid: Grid,
-    side: int = PREVIEW_SIDE,
-    noise: str = "auto",
-    seed: int = 0,
-    *,
-    overwrite: bool = False,
-) -> dict[str, Any]:
-    """One picture of the middle of a photo: HR and the grid's levels side by side.
-
-    Raises PhotoError for a photo that cannot be read, UsageError for a side below 16, or where
-    there is a file of that name that is not to be overwritten.
-    """
-    if files.exists(out) and not overwrite:
-        raise UsageError(f"{out} is there already: give another name with --out, or --overwrite")
-    if side < 16:
-        raise UsageError(f"--side must be 16 pixels at least, got {side}")
-    hr = middle(read_photo(photo).pixels, side)
-    with one_thread_each(model):
-        levels = to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0])
-    labels = ["HR", *(f"t = {t:g}" for t in grid.t)]
-    strip = np.concatenate([label_bar(labels, side), row_of([hr, *levels], side)])
-    files.write_bytes(out, parse_format("png").encode(strip))
-    return {"strip": str(out), "t": grid.t, "evaluations": model.evaluations}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from degflow_pipe import files, folders
-from degflow_pipe.engine import Engine, check_workers, in_order, threads
+from degflow_pipe.engines.threads import Engine, check_workers, in_order, threads
 from degflow_pipe.errors import FileError, ShardError, StoreError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.progress import Progress, Silent

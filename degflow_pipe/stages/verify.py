@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe import checkpoint, files, folders
-from degflow_pipe.checkpoint import CONFIG, read_info
-from degflow_pipe.engine import check_workers, in_order
+from degflow_pipe import files, folders
+from degflow_pipe.checkpoint import folder as checkpoint
+from degflow_pipe.checkpoint.folder import CONFIG, read_info
+from degflow_pipe.engines.threads import check_workers, in_order
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.summary import INDEX, Summary, read_summary

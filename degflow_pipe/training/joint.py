@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.model.config import SolverConfig
 from degflow_pipe.model.ode import integrate
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
-from degflow_pipe.training.intermediate import between_knots, mean_error
+from degflow_pipe.pairs.intermediate import between_knots, mean_error
+from degflow_pipe.pairs.pairs import Pairs
 from degflow_pipe.training.lfm import validate_generated
-from degflow_pipe.training.pairs import Pairs
 from degflow_pipe.training.recipe import TrainRecipe
 
 DRAWS = 2

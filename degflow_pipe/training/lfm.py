@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degflow_pipe.degflow import DegFlow
-from degflow_pipe.metrics import mean_psnr, psnr
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.metrics.fidelity import mean_psnr, psnr
 from degflow_pipe.model.rae import RAE, Skips
 from degflow_pipe.model.spline import NaturalCubicSpline
 from degflow_pipe.model.velocity import VelocityNet
-from degflow_pipe.pictures import to_picture, to_tensor
-from degflow_pipe.training.data import PairLevel
+from degflow_pipe.pairs.pairs import Pairs
+from degflow_pipe.pairs.settings import PairLevel
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.training.losses import perceptual_loss
-from degflow_pipe.training.pairs import Pairs
 from degflow_pipe.training.recipe import TrainRecipe
 
 T_MARGIN = 1e-5

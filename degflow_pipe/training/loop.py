@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from degflow_pipe import files
 from degflow_pipe.errors import CheckpointError, DataError, Stopped, UsageError
+from degflow_pipe.formats.torch_files import check_keys, check_state, load_tensors
 from degflow_pipe.model.velocity import Dropout
 from degflow_pipe.progress import Progress, Task
 from degflow_pipe.settings import shown
-from degflow_pipe.torch_files import check_keys, check_state, load_tensors
 from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.recipe import StageSettings
 from degflow_pipe.training.scalars import Scalars

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from degflow_pipe.evaluation.perceptual import perceptual_network
+from degflow_pipe.metrics.perceptual import perceptual_network
 
 PictureLoss = Callable[[Tensor, Tensor], Tensor]
 

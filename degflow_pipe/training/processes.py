@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from degflow_pipe.degflow import choose_device
 from degflow_pipe.errors import CheckpointError, UsageError
+from degflow_pipe.formats.torch_files import check_keys
+from degflow_pipe.model.devices import choose_device
 from degflow_pipe.settings import shown
-from degflow_pipe.torch_files import check_keys
 
 PATIENCE = timedelta(hours=12)
 """For which processes wait for one another: the first one checks all pairs and validates alone."""

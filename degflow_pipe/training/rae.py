@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degflow_pipe.metrics import mean_psnr, psnr
+from degflow_pipe.metrics.fidelity import mean_psnr, psnr
 from degflow_pipe.model.padding import crop, pad
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.spline import NaturalCubicSpline
-from degflow_pipe.pictures import to_picture, to_tensor
-from degflow_pipe.training.intermediate import between_knots, mean_error
-from degflow_pipe.training.pairs import Pairs
+from degflow_pipe.pairs.intermediate import between_knots, mean_error
+from degflow_pipe.pairs.pairs import Pairs
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.training.recipe import TrainRecipe
 
 

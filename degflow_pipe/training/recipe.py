@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from degflow_pipe.errors import UsageError
-from degflow_pipe.evaluation.perceptual import KINDS
+from degflow_pipe.metrics.perceptual import KINDS
 from degflow_pipe.model.config import ModelConfig
 from degflow_pipe.model.limits import check_size
+from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.settings import AtMost, override, read, shown
-from degflow_pipe.training.data import DataSettings
 
 
 @dataclass(frozen=True)

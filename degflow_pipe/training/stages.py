@@ -13,24 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from degflow_pipe import files
-from degflow_pipe.checkpoint import CheckpointInfo, check_card, read_info, write_checkpoint
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import CheckpointInfo, check_card, read_info, write_checkpoint
 from degflow_pipe.errors import CheckpointError, UsageError
 from degflow_pipe.folders import check_ours, one_writer
+from degflow_pipe.formats.weights import read_into, weights_bytes
 from degflow_pipe.model.config import FIXED_METHODS
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
+from degflow_pipe.pairs.pairs import Pairs, find_scenes
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.settings import AtMost, read, shown
 from degflow_pipe.training.card import model_card
 from degflow_pipe.training.joint import JointTrainee
 from degflow_pipe.training.lfm import LFMTrainee
 from degflow_pipe.training.loop import recipe_digest, train
-from degflow_pipe.training.pairs import Pairs, find_scenes
 from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.rae import RAETrainee
 from degflow_pipe.training.recipe import StageSettings, TrainRecipe
-from degflow_pipe.weights import read_into, weights_bytes
 
 Record = dict[str, Any]
 

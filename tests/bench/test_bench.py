@@ -13,15 +13,15 @@ from degflow_pipe.bench.bench import Asked, bench, random_checkpoint
 from degflow_pipe.bench.limit import decoder_flops, level_seconds
 from degflow_pipe.bench.published import published_patch
 from degflow_pipe.bench.reading import _Folder, _unpacked, reading_speed
-from degflow_pipe.checkpoint import read_info
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import read_info
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.levels import parse_t, parse_t_grid
 from degflow_pipe.model.config import PRESETS
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
-from degflow_pipe.photos import read_photo
-from degflow_pipe.pictures import to_picture, to_tensor
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
+from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest

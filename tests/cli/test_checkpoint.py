@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 
-from degflow_pipe.checkpoint import write_checkpoint
+from degflow_pipe.checkpoint.folder import write_checkpoint
+from degflow_pipe.checkpoint.published_files import export_published
 from degflow_pipe.model.config import PRESETS, ModelConfig, RAEConfig, VelocityConfig
 from degflow_pipe.model.published import our_shapes
-from degflow_pipe.published_files import export_published
 
 Run = Callable[..., Any]
 RAE = RAEConfig(width=4, latent_channels=4)

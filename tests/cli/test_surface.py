@@ -14,7 +14,8 @@ import pytest
 import typer
 
 from degflow_pipe.cli.app import app
-from degflow_pipe.stages.recipe import RunRecipe, load_recipe, run_recipe
+from degflow_pipe.recipes import load_recipe
+from degflow_pipe.stages.recipe import RunRecipe, run_recipe
 from degflow_pipe.version import __version__
 
 LEVELS = {"--t-grid": "str", "--t": "str", "--scales": "str"}

@@ -11,7 +11,7 @@ from skimage import data
 
 from degflow_pipe.evaluation import baselines
 from degflow_pipe.evaluation.baselines import BASELINES, bicubic, bsrgan_style, real_esrgan_style
-from degflow_pipe.metrics import psnr
+from degflow_pipe.metrics.fidelity import psnr
 
 HR = np.ascontiguousarray(data.astronaut()[60:187, 150:301])  # odd sides
 REAL = cv2.GaussianBlur(HR, (0, 0), 1.3)

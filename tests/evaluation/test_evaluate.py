@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 from skimage import data
 
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError, DataError
 from degflow_pipe.evaluation.evaluate import Asked, data_of, evaluate
 from degflow_pipe.levels import parse_t
-from degflow_pipe.metrics import equivalent_blur, psnr
-from degflow_pipe.pictures import to_picture, to_tensor
-from degflow_pipe.training.data import DataSettings
+from degflow_pipe.metrics.blur import equivalent_blur
+from degflow_pipe.metrics.fidelity import psnr
+from degflow_pipe.pairs.settings import DataSettings
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
 
 BLURS = {"LR2": (0.3, 1.0, False), "LR3": (0.6, 1.6, True), "LR4": (1.0, 2.2, False)}
 """t, sigma in pixels, held out."""

@@ -15,8 +15,8 @@ from skimage import data
 
 from degflow_pipe import export
 from degflow_pipe.exports.doctor import doctor
+from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.shards.layout import ShardSettings
-from degflow_pipe.shards.pictures import parse_format
 from degflow_pipe.stages.shard import shard
 
 Change = Callable[[np.ndarray], np.ndarray]

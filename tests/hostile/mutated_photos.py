@@ -31,7 +31,7 @@ from skimage import data
 
 from degflow_pipe.decoding.decode import decode
 from degflow_pipe.errors import PhotoError
-from degflow_pipe.photos import find_photos
+from degflow_pipe.pictures.photos import find_photos
 
 OFF = 16
 """Grey levels, in any channel, beyond which a pixel is wrong."""

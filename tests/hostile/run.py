@@ -48,10 +48,10 @@ import torchdiffeq  # noqa: E402, F401
 import webdataset  # noqa: E402, F401
 import zarr  # noqa: E402, F401
 
-import degflow_pipe.degflow  # noqa: E402
+import degflow_pipe.checkpoint.degflow  # noqa: E402
+import degflow_pipe.checkpoint.published_files  # noqa: E402
 import degflow_pipe.exports.doctor  # noqa: E402
 import degflow_pipe.proxy.proxy  # noqa: E402
-import degflow_pipe.published_files  # noqa: E402
 import degflow_pipe.stages.run  # noqa: E402
 import degflow_pipe.training.stages  # noqa: E402, F401
 from degflow_pipe.cli.app import main  # noqa: E402

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
-from degflow_pipe.checkpoint import CheckpointInfo, read_info, read_weights, write_checkpoint
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info, read_weights, write_checkpoint
+from degflow_pipe.checkpoint.published_files import export_published, import_published
 from degflow_pipe.errors import CheckpointError
 from degflow_pipe.model import published
 from degflow_pipe.model.config import PRESETS, ModelConfig, RAEConfig, VelocityConfig
 from degflow_pipe.model.rae import Skips
-from degflow_pipe.published_files import export_published, import_published
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 SMALL = ModelConfig(

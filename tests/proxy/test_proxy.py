@@ -19,16 +19,16 @@ import torch
 from PIL import Image
 from skimage import data
 
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DataError, PhotoError, UsageError
 from degflow_pipe.levels import parse_numbers, parse_t
-from degflow_pipe.metrics import psnr
+from degflow_pipe.metrics.fidelity import psnr
+from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.progress import Silent, Task
 from degflow_pipe.proxy.architectures import Architecture
 from degflow_pipe.proxy.network import Budget, restored, train
 from degflow_pipe.proxy.proxy import Asked, best_noise, proxy, rows
 from degflow_pipe.proxy.sources import Place, best_sigma, by_hand, held
-from degflow_pipe.training.data import DataSettings
 
 SETTINGS = DataSettings(
     s_max=4.0,

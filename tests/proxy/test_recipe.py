@@ -8,7 +8,7 @@ import pytest
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.proxy.recipe import ProxyRecipe, proxy_recipe
-from degflow_pipe.stages.recipe import load_recipe
+from degflow_pipe.recipes import load_recipe
 
 DATA = {"set": "realsr-v2", "scales": [2, 4], "s_max": 4.0, "source": "theirs", "licence": "free"}
 

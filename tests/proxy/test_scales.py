@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from skimage import data
 
-from degflow_pipe.degflow import DegFlow
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import UsageError
-from degflow_pipe.pictures import shrunk, to_picture, to_tensor
+from degflow_pipe.pairs.settings import DataSettings
+from degflow_pipe.pictures.arrays import shrunk, to_picture, to_tensor
 from degflow_pipe.progress import Silent
 from degflow_pipe.proxy.implicit import ImplicitSR, enlarged, train_implicit
 from degflow_pipe.proxy.network import Budget
@@ -28,7 +29,6 @@ from degflow_pipe.proxy.scales import (
     default_scales,
     proxy_scales,
 )
-from degflow_pipe.training.data import DataSettings
 
 SETTINGS = DataSettings(
     s_max=4.0,

@@ -14,7 +14,7 @@ from skimage import data
 from skimage.registration import phase_cross_correlation
 
 from degflow_pipe.errors import UsageError
-from degflow_pipe.metrics import psnr
+from degflow_pipe.metrics.fidelity import psnr
 from degflow_pipe.simulation.camera import ZoomCamera, demosaic
 
 SCALES = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)

@@ -18,8 +18,8 @@ from PIL import Image
 
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.folders import one_writer
-from degflow_pipe.metrics import psnr
-from degflow_pipe.photos import read_photo
+from degflow_pipe.metrics.fidelity import psnr
+from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.simulation.camera import ZoomCamera
 from degflow_pipe.simulation.dataset import SimulationSettings, parse_scales, simulate
 

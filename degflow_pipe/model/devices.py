@@ -1,0 +1,62 @@
+"""Where the networks compute, how precisely, and that it repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from degflow_pipe.errors import DegflowError, UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+
+    Raises UsageError for another name, or for CUDA where there is none: it never falls back.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return device
+
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """`float32` or `bfloat16`; `auto` is bfloat16 on CUDA. Raises UsageError for another name."""
+    if name not in PRECISIONS:
+        raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, got {name!r}")
+    if name == "auto":
+        return "bfloat16" if device.type == "cuda" else "float32"
+    return name
+
+
+@contextmanager
+def one_thread_each(device: torch.device) -> Iterator[None]:
+    """On the CPU each worker computes on one thread: bytes must not depend on the machine's cores.
+
+    On CUDA the convolutions are pinned to deterministic ones in full float32. Raises DegflowError
+    where a GPU's memory does not do.
+    """
+    threads = torch.get_num_threads()
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise DegflowError("out of GPU memory: free some, or give --device cpu") from error
+        finally:
+            torch.set_num_threads(threads)

@@ -1,0 +1,149 @@
+"""Pairs straight from a store: any level of any patch, decoded when it is asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from degflow_pipe import defaults
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.errors import UsageError
+from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.pictures.arrays import to_tensor
+from degflow_pipe.reading.samples import Sample
+from degflow_pipe.stages.batches import Batches
+from degflow_pipe.stages.generate import check_store, made_levels
+from degflow_pipe.store import PatchRecord, Store
+
+
+class LazyPairs(Dataset[Sample]):
+    """Patches of a store as pairs of a level that is drawn anew in every epoch.
+
+    `pairs[i]` is `(LR, HR, info)` of the store's patch i: float32 RGB in [0, 1], (3, P, P) both,
+    and a dict with the patch's source, y and x, t and scale. `pair(i, t)` is the same at a level of
+    your own. The LR is, byte by byte, what `generate` makes of that patch at that level. Only
+    `ingest` has to be done: no level is read from the store. For processes, not threads: on the CPU
+    it computes on one thread, which torch can only be told for all of a process.
+
+    store: its folder. checkpoint: the one that made its latents. t or scales: (low, high) that the
+    level, or its SR scale, is drawn from evenly; t from 0.1 to 1 by default. noise, seed: see
+    `DegFlow.degrade`; the seed settles the levels too. device: `cpu` for workers of a DataLoader;
+    on CUDA the decoder computes in bfloat16, as `generate` does.
+
+    Raises StoreError for a store that is missing, empty or of another checkpoint, CheckpointError,
+    UsageError for levels that the checkpoint does not have.
+    """
+
+    def __init__(
+        self,
+        store: str | Path,
+        checkpoint: str = defaults.CHECKPOINT,
+        *,
+        t: tuple[float, float] | None = None,
+        scales: tuple[float, float] | None = None,
+        noise: str = "auto",
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self._path, self._checkpoint, self._device = Path(store), checkpoint, device
+        self._noise, self._seed = noise, seed
+        self._last: tuple[int, tuple[list[PatchRecord], np.ndarray, np.ndarray]] | None = None
+        source = Store.open(self._path)
+        check_store(source, self._model)
+        self._model.noise_model(noise)
+        # Where each unit ends; few numbers even for millions of patches.
+        self._units = source.units()
+        self._ends = np.cumsum([len(source.record(unit).patches) for unit in self._units])
+        if seed < 0:
+            raise UsageError(f"seed must be 0 or more, got {seed}")
+        if t is not None and scales is not None:
+            raise UsageError("give t or scales, not both")
+        self._by_scale = scales is not None
+        low, high = scales or t or (0.1, 1.0)
+        for bound in (low, high):
+            self._level(bound)
+        if low > high:
+            raise UsageError(f"levels must be (low, high), got ({low}, {high})")
+        self._range = (low, high)
+        # Where workers that live on see it too.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call, unused-ignore]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker needs; it loads the networks itself."""
+        left_out = {"_model", "_store"}
+        return {k: v for k, v in self.__dict__.items() if k not in left_out} | {"_last": None}
+
+    @cached_property
+    def _model(self) -> DegFlow:
+        return DegFlow.load(self._checkpoint, self._device)
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store.open(self._path)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the levels of this epoch, counted from 0, from now on."""
+        if epoch < 0:
+            raise UsageError(f"epoch must be 0 or more, got {epoch}")
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, i: int) -> Sample:
+        """Raises IndexError past the end, StoreError for a damaged patch."""
+        i = self._index(i)
+        rng = np.random.default_rng([self._seed, int(self._epoch), i])
+        return self.pair(i, self._level(float(rng.uniform(*self._range))))
+
+    def pair(self, i: int, t: float) -> Sample:
+        """Patch i at level t in [0, 1]."""
+        i, t = self._index(i), _checked_level(t)
+        place = int(np.searchsorted(self._ends, i, side="right"))
+        first = int(self._ends[place - 1]) if place else 0
+        records, unit_hr, unit_latents = self._unit(self._units[place])
+        one = slice(i - first, i - first + 1)
+        hr, latents = unit_hr[one], unit_latents[one]
+        model = self._model
+        noise = model.noise_model(self._noise)
+        with one_thread_each(model.device):
+            lr = made_levels(Batches(model, 1), hr, latents, [t], noise, self._seed)[:, 0]
+        record = records[i - first]
+        assert model.info is not None
+        info = {
+            "source": record.source,
+            "y": record.y,
+            "x": record.x,
+            "t": t,
+            "scale": model.info.scale_of_t(t),
+        }
+        return to_tensor(lr)[0], to_tensor(hr)[0], info
+
+    def _unit(self, unit: int) -> tuple[list[PatchRecord], np.ndarray, np.ndarray]:
+        """A unit's records, HR and latents; the last one is kept, for those who read in order."""
+        if self._last is None or self._last[0] != unit:
+            store = self._store
+            held = store.record(unit).patches, store.hr(unit), store.latents(unit)
+            self._last = unit, held
+        return self._last[1]
+
+    def _index(self, i: int) -> int:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"patch {i} of {len(self)}")
+        return i % len(self)
+
+    def _level(self, value: float) -> float:
+        """The level that a value of the range stands for."""
+        return _checked_level(self._model.t_of_scale(value) if self._by_scale else value)
+
+
+def _checked_level(t: float) -> float:
+    """t to nine decimals, as levels are told apart. Raises UsageError outside [0, 1]."""
+    if not 0 <= t <= 1:
+        raise UsageError(f"level t must be in [0, 1], got {t}")
+    return round(t, 9)

@@ -1,0 +1,44 @@
+"""Recipes: one YAML file that says a whole run, a training or a comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from degflow_pipe import files, shipped
+from degflow_pipe.errors import UsageError
+from degflow_pipe.formats.yaml_text import parse_yaml
+from degflow_pipe.settings import shown
+
+MAX_BYTES = 100_000
+"""Of a recipe; the longest of ours has 3,000."""
+
+
+def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
+    """Read a recipe by path or shipped name; it must say that it is one of these kinds.
+
+    The kinds are `run`, `train` and `proxy`. Raises UsageError where there is none, it is no YAML
+    mapping, or of another kind.
+    """
+    path = Path(path_or_name)
+    if not files.exists(path):
+        found = shipped.find("pipelines", path_or_name)
+        if found is None:
+            known = ", ".join(shipped.names("pipelines"))
+            raise UsageError(
+                f"no recipe {path_or_name}: neither a file nor one of the shipped ones ({known})"
+            )
+        path = found
+    try:
+        values = parse_yaml(files.read_bytes(path, MAX_BYTES))
+    except ValueError as error:
+        raise UsageError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} must be a mapping of keys to values")
+    if values.get("kind") not in kinds:
+        wanted = " or ".join(map(repr, kinds))
+        raise UsageError(
+            f"{path} is a recipe of kind {shown(values.get('kind'))}, not {wanted}: it must say "
+            f"`kind: {kinds[0]}`"
+        )
+    return values

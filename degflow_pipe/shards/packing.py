@@ -1,0 +1,56 @@
+"""How a pair's pictures are packed: file format, and the LR's size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from degflow_pipe.errors import UsageError
+from degflow_pipe.pictures.arrays import shrunk
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Sizes in which one level's pair is packed, in pixels."""
+
+    hr: int
+    lr: int
+
+    @property
+    def effective_scale(self) -> float:
+        """HR side over LR side, to six decimals."""
+        return round(self.hr / self.lr, 6)
+
+    def apply(self, hr: np.ndarray, lr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Crop both to the HR side (top left), then shrink the LR with antialiasing."""
+        hr, lr = hr[: self.hr, : self.hr], lr[: self.hr, : self.hr]
+        if self.lr != self.hr:
+            lr = shrunk(lr, (self.lr, self.lr))
+        return hr, lr
+
+
+def pack(patch: int, scale: float, lr_size: str, uneven: str) -> Packing:
+    """The sizes of a pair of patches (patch x patch) at SR scale `scale`.
+
+    lr_size: `same` keeps the LR as large as HR; `native` shrinks it to HR / scale. Where that is
+    not whole, uneven=`refuse` raises UsageError and uneven=`crop` crops HR by up to an eighth, to
+    the sizes whose ratio is nearest to the scale.
+    """
+    if lr_size == "same":
+        return Packing(patch, patch)
+    whole = patch / scale
+    if abs(whole - round(whole)) < 1e-6 * patch:
+        return Packing(patch, round(whole))
+    if uneven == "refuse":
+        raise UsageError(
+            f"--lr-size native: a patch of {patch} at scale {scale:g} would be {whole:.2f} pixels: "
+            f"choose scales that divide {patch}, or crop HR with --uneven crop"
+        )
+    sizes = [
+        Packing(hr, lr)
+        for hr in range(patch, patch * 7 // 8 - 1, -1)
+        for lr in {max(int(hr / scale), 1), int(hr / scale) + 1}
+        if lr <= hr
+    ]
+    return min(sizes, key=lambda size: (abs(size.hr / size.lr - scale), -size.hr, size.lr))

@@ -1,0 +1,49 @@
+"""preview: HR and levels of the middle of one photo, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from degflow_pipe import files
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.errors import UsageError
+from degflow_pipe.levels import Grid
+from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.pictures.arrays import middle, to_picture, to_tensor
+from degflow_pipe.pictures.formats import parse_format
+from degflow_pipe.pictures.photos import read_photo
+from degflow_pipe.pictures.sheet import label_bar, row_of
+
+PREVIEW_SIDE = 256
+
+
+def preview(
+    photo: Path,
+    out: Path,
+    model: DegFlow,
+    grid: Grid,
+    side: int = PREVIEW_SIDE,
+    noise: str = "auto",
+    seed: int = 0,
+    *,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """One picture of the middle of a photo: HR and the grid's levels side by side.
+
+    Raises PhotoError for a photo that cannot be read, UsageError for a side below 16, or where
+    there is a file of that name that is not to be overwritten.
+    """
+    if files.exists(out) and not overwrite:
+        raise UsageError(f"{out} is there already: give another name with --out, or --overwrite")
+    if side < 16:
+        raise UsageError(f"--side must be 16 pixels at least, got {side}")
+    hr = middle(read_photo(photo).pixels, side)
+    with one_thread_each(model.device):
+        levels = to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0])
+    labels = ["HR", *(f"t = {t:g}" for t in grid.t)]
+    strip = np.concatenate([label_bar(labels, side), row_of([hr, *levels], side)])
+    files.write_bytes(out, parse_format("png").encode(strip))
+    return {"strip": str(out), "t": grid.t, "evaluations": model.evaluations}

@@ -1,0 +1,290 @@
+"""calibrate: scales and noise measured on pairs whose scales and noise are known."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from degflow_pipe.calibration.calibrate import calibrate
+from degflow_pipe.calibration.noise_fit import NoiseFit
+from degflow_pipe.checkpoint.calibration import Calibration
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info
+from degflow_pipe.errors import DataError, UsageError
+from degflow_pipe.levels import parse_scales
+from degflow_pipe.metrics import spectrum
+from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, drawn
+from degflow_pipe.noise.model import KERNELS, NODES, KnotNoise, NoiseModel, noise_rng
+from degflow_pipe.pairs.settings import DataSettings
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
+from degflow_pipe.stages.generate import generate
+from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.store import Store
+
+PHOTOS = {
+    # Grey levels from 50 to 205, so that no noise is cut off.
+    name: (photo[:384, :576] * 0.6 + 50).astype(np.uint8)
+    for name, photo in (("a", data.coffee()), ("b", data.chelsea()))
+}
+SETTINGS = DataSettings(
+    s_max=4.0,
+    source="photos of scikit-image, blurred",
+    licence="as theirs",
+    validate="b",
+    levels=[
+        {"name": "HR", "t": 0.0, "files": "*_HR.png"},
+        {"name": "LR", "t": 1.0, "files": "*_LR.png"},
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Blur of 2 pixels and white noise of 3 grey levels."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    for name, photo in PHOTOS.items():
+        hr = np.ascontiguousarray(photo)
+        lr = cv2.GaussianBlur(hr, (0, 0), 2.0) + 3 * rng.standard_normal(hr.shape)
+        Image.fromarray(hr).save(folder / f"{name}_HR.png")
+        Image.fromarray(np.clip(np.rint(lr), 0, 255).astype(np.uint8)).save(
+            folder / f"{name}_LR.png"
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(tiny, tmp_path_factory.mktemp("calibrated") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def calibrated(checkpoint: Path, pairs: Path) -> CheckpointInfo:
+    return calibrate(str(checkpoint), SETTINGS, pairs, "cpu")
+
+
+def test_it_is_kept_in_the_checkpoint(calibrated: CheckpointInfo, checkpoint: Path) -> None:
+    assert calibrated.calibration is not None
+    assert read_info(checkpoint) == calibrated
+
+
+def test_scales_rise_with_levels_and_end_where_the_checkpoint_does(
+    calibrated: CheckpointInfo,
+) -> None:
+    assert calibrated.calibration is not None
+    table = np.array(calibrated.calibration.scales)
+    assert (np.diff(table, axis=0) > 0).all()
+    assert table[0].tolist() == [1.0, 0.0]
+    assert table[-1].tolist() == [4.0, 1.0]
+
+
+@pytest.mark.parametrize("s", [1.0, 1.5, 2.0, 3.7, 4.0])
+def test_a_scale_comes_back_from_its_level(calibrated: CheckpointInfo, s: float) -> None:
+    assert calibrated.scale_of_t(calibrated.t_of_scale(s)) == pytest.approx(s, abs=1e-5)
+
+
+def test_the_level_of_a_scale_has_that_scales_blur(
+    calibrated: CheckpointInfo, checkpoint: Path
+) -> None:
+    """LR at s = 4 is blurred by 2 pixels or what the model makes of it; s² decides between."""
+    assert calibrated.calibration is not None
+    blur_of = dict(calibrated.calibration.noise.blurs)
+    s = 3.0
+    t = calibrated.t_of_scale(s)
+    sigma = np.interp(t, list(blur_of), np.maximum.accumulate(list(blur_of.values())))
+    assert sigma == pytest.approx(2.0 * np.sqrt((s**2 - 1) / 15), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("scales", "wrong"),
+    [
+        ([[1.0, 0.0], [2.0, 0.0], [4.0, 1.0]], "rise in both"),
+        ([[1.0, 0.1], [4.0, 1.0]], r"from \[1, 0\] to t = 1"),
+        ([[1.5, 0.0], [4.0, 1.0]], r"from \[1, 0\] to t = 1"),
+        ([[1.0, 0.0], [4.0, 0.9]], r"from \[1, 0\] to t = 1"),
+    ],
+)
+def test_a_damaged_table_of_scales_is_refused(
+    calibrated: CheckpointInfo, scales: list[list[float]], wrong: str
+) -> None:
+    assert calibrated.calibration is not None
+    with pytest.raises(UsageError, match=wrong):
+        Calibration.from_dict({**calibrated.calibration.to_dict(), "scales": scales})
+
+
+def test_scales_outside_the_checkpoint_are_refused(calibrated: CheckpointInfo) -> None:
+    with pytest.raises(UsageError, match="outside the scales of this checkpoint, 1 to 4"):
+        calibrated.t_of_scale(4.1)
+
+
+def test_noise_is_told_from_the_picture(calibrated: CheckpointInfo) -> None:
+    """Three grey levels of white noise: power 9 where there is nothing else."""
+    assert calibrated.calibration is not None
+    (knot,) = calibrated.calibration.noise.knots
+    fine = np.hypot(NODES[:, None], NODES).ravel() > 0.25
+    assert np.array(knot.flat)[:, fine].mean() == pytest.approx(9.0, rel=0.1)
+
+
+def test_a_fit_finds_the_noise_that_was_added() -> None:
+    """The noise of a known model, refitted: spectrum, colours and dependence on contrast."""
+    clean = cv2.GaussianBlur(np.tile(data.coffee(), (2, 2, 1)), (0, 0), 1.5)
+    axes = (np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [6]])).tolist()
+    # Falling faster along the rows than along the columns.
+    flat = (4.0 / (1 + 8 * NODES[:, None] + 2 * NODES)).ravel()
+    true = NoiseModel.from_dict(
+        {
+            "knots": [
+                {
+                    "t": 1.0,
+                    "flat_axes": axes,
+                    "edge_axes": axes,
+                    "flat": [(2 * flat).tolist(), flat.tolist(), [0.5] * len(flat)],
+                    "edge": [[0.4] * len(flat), [0.2] * len(flat), [0.0] * len(flat)],
+                    "gain": [1.0] * 9,
+                    "kernels": [[0.0] * 9] * KERNELS,
+                }
+            ],
+            "onset": [[0.0, 0.0], [1.0, 1.0]],
+            "blurs": [[0.0, 0.0], [1.0, 1.5]],
+        }
+    )
+    fit = NoiseFit()
+    fit.add(clean.astype(np.float32), true.add(clean, 1.0, noise_rng(0, clean, 1.0)))
+    found = NoiseModel([fit.fitted(1.0)], true.onset, true.blurs)
+    again = found.add(clean, 1.0, noise_rng(1, clean, 1.0)).astype(np.float32) - clean
+    wanted = true.add(clean, 1.0, noise_rng(2, clean, 1.0)).astype(np.float32) - clean
+    np.testing.assert_allclose(
+        np.cov(again.reshape(-1, 3).T), np.cov(wanted.reshape(-1, 3).T), rtol=0.15, atol=0.2
+    )
+
+    def shown(noise: np.ndarray) -> np.ndarray:
+        return spectrum.power(np.clip(np.rint(noise + 128), 0, 255).astype(np.uint8), 10)
+
+    np.testing.assert_allclose(shown(again)[1:], shown(wanted)[1:], rtol=0.2)
+    steps = [[np.diff(noise, axis=axis).var() for axis in (0, 1)] for noise in (again, wanted)]
+    np.testing.assert_allclose(steps[0], steps[1], rtol=0.1)
+    assert steps[1][1] > 1.1 * steps[1][0], "the directions differ"
+
+
+def test_white_noise_is_found_white_down_to_the_lowest_frequency() -> None:
+    clean = cv2.GaussianBlur(np.tile(data.coffee(), (4, 4, 1)), (0, 0), 1.5)[:, ::-1].copy()
+    noisy = clean + 2 * np.random.default_rng(0).standard_normal(clean.shape)
+    fit = NoiseFit()
+    fit.add(clean.astype(np.float32), np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+    power = np.array(fit.fitted(1.0).flat).mean(0).reshape(len(NODES), -1)
+    np.testing.assert_allclose(power[:4, :4], 4.0, rtol=0.2)
+
+
+def test_a_fit_finds_the_kernels_that_were_drawn() -> None:
+    """Shifts of 0.3 pixels and sharpening that the colours share, and white noise over it."""
+    true = np.zeros((len(DERIVATIVES), len(LENGTHS), 3, 3))
+    true[:2, 1] = 0.09
+    true[2:4, 1] = 0.16
+    rng = np.random.default_rng(0)
+    fit = NoiseFit()
+    for photo in (data.coffee(), data.astronaut(), data.chelsea()):
+        photo = (photo * 0.6 + 50).astype(np.uint8)
+        clean = cv2.GaussianBlur(np.tile(photo, (2, 2, 1)), (0, 0), 1.5)
+        real = clean + drawn(true, clean, rng) + rng.normal(0, 2, clean.shape)
+        fit.add(clean.astype(np.float32), np.clip(np.rint(real), 0, 255).astype(np.uint8))
+    knot = fit.fitted(1.0)
+    found = np.reshape(knot.kernels, true.shape).sum(1).mean((1, 2))
+    np.testing.assert_allclose(found, [0.09, 0.09, 0.16, 0.16, 0], atol=0.04)
+    # What the kernels draw is no noise of the fields: together they have the power that was added.
+    again = NoiseModel([knot], [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.5]]).drawn(
+        clean, 1.0, rng
+    )
+    np.testing.assert_allclose(again.var((0, 1)), (real - clean).var((0, 1)), rtol=0.25)
+
+
+def test_noise_that_ends_at_a_frequency_is_not_smeared_beyond_it() -> None:
+    """At edges, with power below 0.3 cycles a pixel and almost none above: a steep fall."""
+    clean = cv2.GaussianBlur(np.tile(data.coffee(), (2, 2, 1)), (0, 0), 1.5)
+    steep = 8 * np.clip((0.3 - np.hypot(NODES[:, None], NODES)) / 0.05, 0, 1).ravel()
+    knot = KnotNoise(
+        t=1.0,
+        flat_axes=np.eye(3).tolist(),
+        edge_axes=np.eye(3).tolist(),
+        flat=[[0.3] * len(steep)] * 3,
+        edge=[steep.tolist()] * 3,
+        gain=[1.0] * 9,
+        kernels=[[0.0] * 9] * KERNELS,
+    )
+    true = NoiseModel([knot], [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.5]])
+    fit = NoiseFit()
+    fit.add(clean.astype(np.float32), true.add(clean, 1.0, noise_rng(0, clean, 1.0)))
+    found = NoiseModel([fit.fitted(1.0)], true.onset, true.blurs)
+
+    def power_of(model: NoiseModel, seed: int) -> np.ndarray:
+        noise = model.add(clean, 1.0, noise_rng(seed, clean, 1.0)).astype(np.float32) - clean
+        return spectrum.power(np.clip(np.rint(noise + 128), 0, 255).astype(np.uint8), 10)
+
+    again, wanted = power_of(found, 1), power_of(true, 2)
+    assert wanted[6] < wanted[4] / 20, "it falls"
+    np.testing.assert_allclose(again[1:], wanted[1:], rtol=0.25)
+
+
+def test_degrade_adds_the_noise_that_is_asked_for(
+    calibrated: CheckpointInfo, checkpoint: Path
+) -> None:
+    model = DegFlow.load(str(checkpoint), "cpu")
+    hr = to_tensor(np.ascontiguousarray(PHOTOS["a"][:64, :64]))
+    plain, noisy, again, other = (
+        model.degrade(hr, [1.0], *how)
+        for how in (("none",), ("calibrated",), ("auto",), ("calibrated", 1))
+    )
+    assert torch.equal(noisy, again)
+    assert not torch.equal(noisy, other)
+    assert float((noisy - plain).std()) * 255 == pytest.approx(3.0, rel=0.25)
+
+
+def test_noise_belongs_to_the_patch_not_to_its_place_in_a_batch(
+    calibrated: CheckpointInfo, checkpoint: Path
+) -> None:
+    model = DegFlow.load(str(checkpoint), "cpu")
+    hr = to_tensor(np.stack([photo[:64, :64] for photo in PHOTOS.values()]))
+    together = model.degrade(hr, [0.5, 1.0])
+    assert torch.equal(together[1:], model.degrade(hr[1:], [0.5, 1.0]))
+    assert torch.equal(together[:, 1:], model.degrade(hr, [1.0]))
+
+
+def test_a_store_keeps_clean_and_noisy_levels_apart(
+    calibrated: CheckpointInfo, checkpoint: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    model = DegFlow.load(str(checkpoint), "cpu")
+    store = tmp_path / "degflow.zarr"
+    ingest([str(photo_folder)], store, model, patch=64)
+    grid = parse_scales("2,4", 4.0, calibrated.t_of_scale)
+    clean = generate(store, model, grid, noise="none")
+    noisy = generate(store, model, grid)
+    assert clean.grid != noisy.grid
+    assert (clean.noise, noisy.noise.split("-")[:2]) == ("none", ["calibrated", "0"])
+    found = Store.open(store)
+    assert found.grid(noisy.grid).scales == pytest.approx((2.0, 4.0), abs=1e-5)
+    hr, lr = found.hr(0)[0], found.levels(noisy.grid, 0)[0]
+    alone = to_picture(model.degrade(to_tensor(hr), found.grid(noisy.grid).t)[0])
+    assert np.array_equal(lr, alone)
+
+
+def test_a_checkpoint_without_calibration_has_no_calibrated_noise(tiny_model: DegFlow) -> None:
+    hr = torch.zeros(1, 3, 64, 64)
+    assert torch.equal(tiny_model.degrade(hr, [1.0]), tiny_model.degrade(hr, [1.0], "none"))
+    with pytest.raises(UsageError, match="degflow-pipe calibrate"):
+        tiny_model.degrade(hr, [1.0], "calibrated")
+    with pytest.raises(UsageError, match="--noise must be one of"):
+        tiny_model.degrade(hr, [1.0], "some")
+
+
+def test_pairs_without_blur_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    for name, photo in PHOTOS.items():
+        for level in ("HR", "LR"):
+            Image.fromarray(np.ascontiguousarray(photo)).save(tmp_path / f"{name}_{level}.png")
+    with pytest.raises(DataError, match="does not grow with the scale"):
+        calibrate(str(checkpoint), SETTINGS, tmp_path, "cpu")

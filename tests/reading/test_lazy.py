@@ -1,0 +1,121 @@
+"""LazyPairs: the LR that generate makes, of any level, when it is asked for."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.errors import StoreError, UsageError
+from degflow_pipe.levels import parse_t
+from degflow_pipe.pictures.arrays import to_picture
+from degflow_pipe.reading.lazy import LazyPairs
+from degflow_pipe.stages.generate import generate
+from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.store import Store
+
+
+@pytest.fixture(scope="module")
+def store(
+    tiny_model: DegFlow, photo_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """More than one unit of patches."""
+    path = tmp_path_factory.mktemp("lazy") / "degflow.zarr"
+    ingest([str(photo_folder)], path, tiny_model, patch=64)
+    assert len(Store.open(path).units()) > 1
+    return path
+
+
+@pytest.fixture
+def pairs(store: Path, tiny: str) -> LazyPairs:
+    return LazyPairs(store, tiny, seed=3)
+
+
+def test_lr_is_the_one_that_generate_makes(
+    store: Path, pairs: LazyPairs, tiny_model: DegFlow
+) -> None:
+    made = generate(store, tiny_model, parse_t("0.35,1"), seed=3)
+    source = Store.open(store)
+    kept = np.concatenate([source.levels(made.grid, unit) for unit in source.units()])
+    originals = np.concatenate([source.hr(unit) for unit in source.units()])
+    assert len(pairs) == len(kept)
+    for i in (0, 15, 16, len(kept) - 1):
+        for level, t in enumerate((0.35, 1.0)):
+            lr, hr, info = pairs.pair(i, t)
+            assert np.array_equal(to_picture(lr), kept[i, level])
+            assert np.array_equal(to_picture(hr), originals[i])
+            assert info["t"] == t
+    record = source.record(0).patches[3]
+    info = pairs[3][2]
+    assert (info["source"], info["y"], info["x"]) == (record.source, record.y, record.x)
+
+
+def test_noise_is_that_of_generate_too(photo_folder: Path, tmp_path: Path) -> None:
+    model = DegFlow.load("city100-compact", "cpu")
+    store = tmp_path / "degflow.zarr"
+    ingest([str(photo_folder / "chelsea.jpg")], store, model, patch=64)
+    made = generate(store, model, parse_t("0.5"), seed=3)
+    assert made.noise.startswith("calibrated-3-")
+    kept = Store.open(store).levels(made.grid, 0)
+    pairs = LazyPairs(store, "city100-compact", seed=3)
+    assert np.array_equal(to_picture(pairs.pair(1, 0.5)[0]), kept[1, 0])
+    other = LazyPairs(store, "city100-compact", seed=4)
+    assert not np.array_equal(to_picture(other.pair(1, 0.5)[0]), kept[1, 0])
+
+
+def test_every_epoch_draws_other_levels_and_the_same_ones_again(pairs: LazyPairs) -> None:
+    def levels(epoch: int) -> list[float]:
+        pairs.set_epoch(epoch)
+        return [pairs[i][2]["t"] for i in range(4)]
+
+    first, second = levels(0), levels(1)
+    assert len({*first, *second}) == 8
+    assert all(0.1 <= t <= 1 for t in (*first, *second))
+    assert levels(0) == first
+
+
+def test_levels_may_be_asked_for_by_scale(store: Path, tiny: str) -> None:
+    pairs = LazyPairs(store, tiny, scales=(2.0, 3.0))
+    found = [pairs[i][2]["scale"] for i in range(4)]
+    assert all(2 - 1e-5 <= s <= 3 + 1e-5 for s in found)
+    assert len(set(found)) == 4
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_workers_of_a_loader_give_the_same(pairs: LazyPairs, how: str) -> None:
+    some = torch.utils.data.Subset(pairs, range(4))
+    loader = DataLoader(some, batch_size=2, num_workers=2, multiprocessing_context=how)
+    lr = torch.cat([batch[0] for batch in loader])
+    assert torch.equal(lr, torch.stack([pairs[i][0] for i in range(4)]))
+
+
+def test_it_may_be_pickled_without_its_networks(pairs: LazyPairs) -> None:
+    wanted = pairs[1][0]
+    data = pickle.dumps(pairs)
+    assert len(data) < 10_000
+    assert torch.equal(pickle.loads(data)[1][0], wanted)
+
+
+def test_wrong_levels_and_places_are_refused(store: Path, tiny: str, pairs: LazyPairs) -> None:
+    with pytest.raises(UsageError, match=r"t must be in \[0, 1\]"):
+        LazyPairs(store, tiny, t=(0.5, 1.5))
+    with pytest.raises(UsageError, match="low, high"):
+        LazyPairs(store, tiny, t=(0.9, 0.5))
+    with pytest.raises(UsageError, match="outside the scales"):
+        LazyPairs(store, tiny, scales=(2.0, 50.0))
+    with pytest.raises(UsageError, match="not both"):
+        LazyPairs(store, tiny, t=(0.1, 1.0), scales=(2.0, 3.0))
+    with pytest.raises(UsageError, match="epoch"):
+        pairs.set_epoch(-1)
+    with pytest.raises(IndexError):
+        pairs[len(pairs)]
+
+
+def test_another_checkpoint_is_refused(store: Path) -> None:
+    with pytest.raises(StoreError, match="holds latents of the checkpoint"):
+        LazyPairs(store, "city100-compact")
