@@ -27,7 +27,6 @@ def model(request: pytest.FixtureRequest) -> DegFlow:
 
 
 def test_small_and_described(model: DegFlow) -> None:
-    assert model.info is not None
     folder = shipped.find("checkpoints", model.info.name)
     assert folder is not None
     assert (folder / WEIGHTS).stat().st_size < 20e6
@@ -41,13 +40,11 @@ def test_small_and_described(model: DegFlow) -> None:
 def test_at_most_16_evaluations(model: DegFlow) -> None:
     hr = to_tensor(data.astronaut()[:64, :64])
     z, skips = model.encode(hr)
-    model.trajectory(z, parse_t_grid("0.1:1.0:0.05").t, skips)
-    assert 1 < model.evaluations <= 16
+    assert 1 < model.solve(z, parse_t_grid("0.1:1.0:0.05").t, skips).evaluations <= 16
 
 
 def test_calibrated(model: DegFlow) -> None:
     """Its levels stand for scales nearly evenly, and its LR has noise by default."""
-    assert model.info is not None
     s_max = model.info.s_max
     for s in (1.3, 1.7, s_max - 0.3):
         assert model.t_of_scale(s) == pytest.approx((s - 1) / (s_max - 1), abs=0.1)
@@ -70,14 +67,13 @@ def test_default_solver_is_near_the_converged_one(model: DegFlow) -> None:
 
 
 def test_fewer_levels_are_decoded_than_are_asked_for(model: DegFlow) -> None:
-    solver = model.model.solver
+    solver = model.config.solver
     ends = {end for t in parse_t_grid("0.1:1.0:0.05").t for end in solver.decoded(t)[:2]}
     assert len(ends) < 19 / 2
 
 
 @pytest.mark.skipif(not CITY100.is_dir(), reason=f"no City100 pairs at {CITY100}")
 def test_better_than_the_best_gaussian_on_held_out_pairs(model: DegFlow) -> None:
-    assert model.info is not None
     _, camera, margin = SHIPPED[model.info.name]
     gains, falls = [], []
     t = parse_t_grid("0.1:1.0:0.1").t

@@ -106,7 +106,7 @@ def bench(
     Raises PhotoError where no patch can be cut from the photos.
     """
     at_once = check_workers(workers)
-    check_grid(asked.patch, asked.patch, model.model.side_multiple)
+    check_grid(asked.patch, asked.patch, model.config.side_multiple)
     patches = np.stack(list(itertools.islice(_patches(photos, asked.patch), asked.patches)))
     few = patches[: asked.compare]
     progress = progress or Silent()
@@ -140,9 +140,8 @@ def bench(
         together, threads = (1, at_once) if on_cpu else (batch, 1)
         level = level_seconds(model, patches[:together], threads)
         parts = _parts(model, patches[0], grid, asked)
-        nfe = model.evaluations
         difference = _difference(model, few, grid)
-    decoded = len({end for t in grid.t for end in model.model.solver.decoded(t)[:2]})
+    decoded = len({end for t in grid.t for end in model.config.solver.decoded(t)[:2]})
     seconds = {"ours": ours, "published": float(np.mean(published)), "limit": level * len(grid)}
     result = {
         "device": _device(model),
@@ -158,7 +157,6 @@ def bench(
         "of_limit": seconds["limit"] / ours,
         "decoded": decoded,
         "of_limit_decoded": level * decoded / ours,
-        "nfe": nfe,
         "published_nfe": published_nfe,
         **difference,
         "parts": parts,
@@ -246,7 +244,7 @@ def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: Asked) -> dict[str
     for _ in range(REPEATS):
         z, skips = timed("encode", lambda: model.encode(to_tensor(hr)))
         timed("integrate", lambda z=z, s=skips: model.trajectory(z, grid.t, s))
-        lr = timed("levels", lambda z=z, s=skips: list(model.levels(z, grid.t, s)))
+        lr = timed("levels", lambda z=z, s=skips: list(model.levels(z, grid.t, s).pictures))
         levels = list(zip(lr, grid.t, strict=True))
         pictures = timed("noise", lambda v=levels: [noisy(x, hr[None], t, noise)[0] for x, t in v])
         timed("code", lambda p=pictures: [encoding.encode(picture) for picture in p])
@@ -257,13 +255,14 @@ def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: Asked) -> dict[str
 
 def _difference(model: DegFlow, patches: np.ndarray, grid: Grid) -> dict[str, float | int]:
     """LR without noise against a solve at 1e-6."""
-    largest, within = 0, []
+    largest, nfe, within = 0, 0, []
     for hr in patches:
-        wanted = solved(exact(model), hr, grid.t, converged(model))
-        difference = largest_difference(solved(model, hr, grid.t), wanted)
+        wanted, _ = solved(exact(model), hr, grid.t, converged(model))
+        made, nfe = solved(model, hr, grid.t)
+        difference = largest_difference(made, wanted)
         largest = max(largest, int(difference.max()))
         within.append(float((difference <= 1).mean()))
-    return {"max_diff": largest, "share_within_1": float(np.mean(within))}
+    return {"nfe": nfe, "max_diff": largest, "share_within_1": float(np.mean(within))}
 
 
 def _patches_of_folder(folder: str, side: int) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DegflowError, UsageError
+from degflow_pipe.model.networks import Networks
 from degflow_pipe.model.rae import Skips
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.pictures.formats import PictureFormat
@@ -24,7 +24,7 @@ PNG = PictureFormat("png", "png", ())
 
 
 @torch.inference_mode()
-def published_patch(model: DegFlow, hr: np.ndarray, levels: list[float], out: Path) -> int:
+def published_patch(model: Networks, hr: np.ndarray, levels: list[float], out: Path) -> int:
     """Write a patch's LR at rising levels as PNG; returns the evaluations of v.
 
     hr: (P, P, 3) uint8, P a multiple of the model's strides. out: a folder that nothing else is in,

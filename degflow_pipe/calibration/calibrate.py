@@ -113,7 +113,7 @@ def generated_blurs(model: DegFlow, picture: np.ndarray, levels: list[float]) ->
     """
     hr = middle(picture, BLUR_SIDE)
     z, skips = model.encode(to_tensor(hr))
-    pictures = model.levels(z, levels[1:], skips)
+    pictures = model.levels(z, levels[1:], skips).pictures
     return [0.0, *(equivalent_blur(hr, to_picture(lr)[0]) for lr in pictures)]
 
 

@@ -20,6 +20,7 @@ from degflow_pipe.folders import locked
 from degflow_pipe.levels import parse_t_grid
 from degflow_pipe.model.config import SolverConfig
 from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.model.networks import Networks
 from degflow_pipe.pictures.arrays import middle, to_picture, to_tensor
 from degflow_pipe.pictures.photos import find_photos, read_photo
 from degflow_pipe.progress import Progress, Silent
@@ -96,15 +97,16 @@ def tune_solver(
 
 def _tune(folder: Path, photos: list[str], device: str, progress: Progress) -> TunedSolver:
     model = DegFlow.load(str(folder), device, "float32")
-    before = model.model.solver
+    before = model.config.solver
     pictures = _pictures(photos)
     levels = parse_t_grid(GRID).t
     with one_thread_each(model.device), progress.task("tune solver", None) as task:
         wanted, needed = [], 0
         reference = converged(model)
         for hr in pictures:
-            wanted.append(solved(model, hr, levels, reference))
-            needed = max(needed, model.evaluations)
+            pictures_of_it, evaluations = solved(model, hr, levels, reference)
+            wanted.append(pictures_of_it)
+            needed = max(needed, evaluations)
         for solver in _candidates(before.t_start):
             tried = _try(model, pictures, levels, solver, wanted)
             task.note(
@@ -148,7 +150,7 @@ def _decode_at(
     within = dict.fromkeys(_lines(len(t)), 0.0)
     for hr, reference in zip(pictures, wanted, strict=True):
         z, skips = model.encode(to_tensor(hr))
-        decoded = list(model.levels(z, t, skips, solver))
+        decoded = list(model.levels(z, t, skips, solver).pictures)
         for a, b in within:
             between = np.arange(a + 1, b)
             weights = [(t[i] - t[a]) / (t[b] - t[a]) for i in between]
@@ -211,22 +213,26 @@ def _told(solver: SolverConfig) -> str:
     return f"{solver.method} {size}"
 
 
-def converged(model: DegFlow) -> SolverConfig:
+def converged(model: Networks) -> SolverConfig:
     """The solve that others are held against, rtol = atol = 1e-6."""
-    return _adaptive(REFERENCE_TOLERANCE, model.model.solver.t_start)
+    return _adaptive(REFERENCE_TOLERANCE, model.config.solver.t_start)
 
 
-def exact(model: DegFlow) -> DegFlow:
+def exact(model: Networks) -> Networks:
     """The same networks in float32."""
-    return DegFlow(model.rae, model.velocity, model.model)
+    return Networks(model.rae, model.velocity, model.config)
 
 
 def solved(
-    model: DegFlow, hr: np.ndarray, levels: list[float], solver: SolverConfig | None = None
-) -> np.ndarray:
-    """Decoded levels without noise, (T, H, W, 3) uint8; solver: another than the checkpoint's."""
+    model: Networks, hr: np.ndarray, levels: list[float], solver: SolverConfig | None = None
+) -> tuple[np.ndarray, int]:
+    """Decoded levels without noise, (T, H, W, 3) uint8, and the evaluations of v that they took.
+
+    solver: another than the checkpoint's.
+    """
     z, skips = model.encode(to_tensor(hr))
-    return np.stack([to_picture(lr)[0] for lr in model.levels(z, levels, skips, solver)])
+    made = model.levels(z, levels, skips, solver)
+    return np.stack([to_picture(lr)[0] for lr in made.pictures]), made.evaluations
 
 
 def largest_difference(made: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -245,8 +251,8 @@ def _try(
     within = np.zeros(len(levels))
     most = evaluations = 0
     for i, (hr, reference) in enumerate(zip(pictures, wanted, strict=True)):
-        made = solved(model, hr, levels, solver)
-        evaluations = max(evaluations, model.evaluations)
+        made, taken = solved(model, hr, levels, solver)
+        evaluations = max(evaluations, taken)
         difference = largest_difference(made, reference)
         most = max(most, int(difference.max()))
         within += (difference <= 1).mean((1, 2))

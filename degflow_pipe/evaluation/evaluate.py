@@ -20,7 +20,7 @@ import torch
 
 from degflow_pipe import files
 from degflow_pipe.calibration.calibrate import generated_blurs
-from degflow_pipe.checkpoint.degflow import DegFlow, Skips
+from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError, DataError, UsageError
 from degflow_pipe.evaluation import baselines, plots, residual_pages
 from degflow_pipe.folders import one_writer
@@ -30,6 +30,7 @@ from degflow_pipe.metrics.blur import best_gaussian
 from degflow_pipe.metrics.fidelity import EQUAL, fidelity, psnr
 from degflow_pipe.metrics.noise import noise_kl
 from degflow_pipe.metrics.perceptual import Perceptual
+from degflow_pipe.model.networks import SizedSkips
 from degflow_pipe.noise.drawing import noisy
 from degflow_pipe.pairs.intermediate import variance_share
 from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
@@ -79,7 +80,6 @@ def data_of(model: DegFlow) -> DataSettings:
 
     Raises CheckpointError where it does not say.
     """
-    assert model.info is not None
     try:
         return read(DataSettings, model.info.data, "data")
     except UsageError as error:
@@ -142,7 +142,6 @@ class _Work:
         self.found: dict[str, dict[str, list[Figures]]] = {}
         self.against_hr: dict[str, dict[str, list[np.ndarray]]] = {}
         self.curves: list[list[float]] = []
-        assert model.info is not None
         self.scales: list[float] = np.linspace(1, model.info.s_max, STEPS + 1).tolist()
         self.blurs: list[list[float]] = []
         self.sweeps: dict[str, list[list[Figures]]] = {}
@@ -157,10 +156,10 @@ class _Work:
         assert hr is not None
         t = [level.t for level in self.levels]
         z, skips = self.model.encode(to_tensor(hr))
-        expected = list(self.model.levels(z, t, skips))
+        levels = self.model.levels(z, t, skips)
+        expected, self.evaluations = list(levels.pictures), levels.evaluations
         made = [to_picture(lr)[0] for lr in expected]
         path = self.model.trajectory(z, t, skips)
-        self.evaluations = self.model.evaluations
         beside = {n: [*_generated(other, hr, t)] for n, other in self.asked.beside.items()}
         for i, (level, real) in enumerate(zip(self.levels, pictures, strict=True)):
             if i == 0 or real is None:
@@ -187,7 +186,7 @@ class _Work:
     def _latent(self, picture: np.ndarray) -> torch.Tensor:
         return self.model.encode(to_tensor(picture))[0]
 
-    def _decoded(self, z: torch.Tensor, skips: Skips) -> np.ndarray:
+    def _decoded(self, z: torch.Tensor, skips: SizedSkips) -> np.ndarray:
         return to_picture(self.model.decode(z, skips))[0]
 
     def _noisy(self, expected: torch.Tensor, hr: np.ndarray, t: float) -> dict[str, np.ndarray]:
@@ -219,7 +218,7 @@ class _Work:
         pictures: list[np.ndarray | None],
         made: list[np.ndarray],
         path: torch.Tensor,
-        skips: Skips,
+        skips: SizedSkips,
     ) -> dict[str, np.ndarray]:
         """Straight lines between the nearest knots on both sides, in pixels and in the latents."""
         knots = [j for j, level in enumerate(self.levels) if j != i and not level.held_out]
@@ -338,7 +337,7 @@ class _Work:
 def _generated(model: DegFlow, hr: np.ndarray, t: list[float]) -> Iterator[np.ndarray]:
     """The picture of each level, one at a time: whole pictures of all levels would not fit."""
     z, skips = model.encode(to_tensor(hr))
-    for lr in model.levels(z, t, skips):
+    for lr in model.levels(z, t, skips).pictures:
         yield to_picture(lr)[0]
 
 

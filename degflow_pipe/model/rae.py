@@ -103,18 +103,24 @@ class Encoder(nn.Module):
         self.to_latent = nn.Conv2d(4 * d, config.latent_channels, 3, padding=1)
 
     def forward(self, x_bchw: Tensor) -> tuple[Tensor, Skips]:
-        z, f0, f1, f2 = self._features(x_bchw)
-        return z, Skips(f0, f1, f2, blurs(x_bchw) if self.blurs else None)
+        skips = self.skips(x_bchw)
+        return self._deepest(skips.f2), skips
 
     def latent(self, x_bchw: Tensor) -> Tensor:
         """The latent alone, (B, C, H/8, W/8), of a picture whose skips nothing reads."""
-        return self._features(x_bchw)[0]
+        return self._deepest(self._features(x_bchw)[2])
 
-    def _features(self, x_bchw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def skips(self, x_bchw: Tensor) -> Skips:
+        """The skips alone, of a picture whose latent is known."""
+        return Skips(*self._features(x_bchw), blurs(x_bchw) if self.blurs else None)
+
+    def _features(self, x_bchw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         f0 = self.stage0(self.stem(x_bchw.contiguous(memory_format=torch.channels_last)))
         f1 = self.stage1(self.down1(f0))
-        f2 = self.stage2(self.down2(f1))
-        return self.to_latent(self.stage3(self.down3(f2))), f0, f1, f2
+        return f0, f1, self.stage2(self.down2(f1))
+
+    def _deepest(self, f2: Tensor) -> Tensor:
+        return self.to_latent(self.stage3(self.down3(f2)))
 
 
 class Fusion(nn.Conv2d):

@@ -30,7 +30,6 @@ def generated(
     noise: `none` or `calibrated`, one draw for each patch and level. out: folder that holds the
     blocks of all that was asked for.
     """
-    assert model.info is not None
     drawn = model.noise_model(noise)
     parts = [model.info.id, t, hashlib.sha256(hr.tobytes()).hexdigest()]
     parts += [] if drawn is None else [drawn.digest]

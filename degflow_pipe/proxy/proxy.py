@@ -114,7 +114,6 @@ def proxy(
         for name, noise, seed in trainings:
             found.setdefault((name, noise), []).append(work.run(name, noise, seed))
         table = rows(found)
-        assert model.info is not None
         result = {
             "checkpoint": model.info.id,
             "grid": asked.grid.t,
@@ -177,7 +176,6 @@ class _Work:
     def __init__(
         self, model: DegFlow, data: DataSettings, root: Path, asked: Asked, progress: Progress
     ) -> None:
-        assert model.info is not None
         self.model, self.asked, self.progress = model, asked, progress
         self.level = _level(data.pair_levels, asked.level)
         self.place = data.pair_levels.index(self.level)
@@ -246,7 +244,6 @@ class _Work:
         return hr, lr
 
     def _run(self, name: str, noise: float, seed: int) -> Run:
-        assert self.model.info is not None
         key = {
             "source": name,
             "added_noise": noise,

@@ -127,7 +127,6 @@ def proxy_scales(
         for name, noise, seed in trainings:
             for level, figures in work.run(name, noise, seed).items():
                 found.setdefault(level, {}).setdefault((name, noise), []).append(figures)
-        assert model.info is not None
         result = {
             "checkpoint": model.info.id,
             "network": "implicit",

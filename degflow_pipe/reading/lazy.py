@@ -112,9 +112,8 @@ class LazyPairs(Dataset[Sample]):
         model = self._model
         noise = model.noise_model(self._noise)
         with one_thread_each(model.device):
-            lr = made_levels(Batches(model, 1), hr, latents, [t], noise, self._seed)[:, 0]
+            lr = made_levels(Batches(model, 1), hr, latents, [t], noise, self._seed)[0][:, 0]
         record = records[i - first]
-        assert model.info is not None
         info = {
             "source": record.source,
             "y": record.y,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.errors import CheckpointError, DegflowError, UsageError
+from degflow_pipe.errors import DegflowError, UsageError
 
 
 class Batches:
@@ -60,10 +60,3 @@ class Batches:
         self.least = min(self.least, half)
         parts = (slice(half), slice(half, n))
         return torch.cat([self._in_halves(function, *(a[p] for a in arrays)) for p in parts])
-
-
-def checkpoint_id(model: DegFlow) -> str:
-    """The id of a model's checkpoint. Raises CheckpointError for a model that was not loaded."""
-    if model.info is None:
-        raise CheckpointError("this model was not loaded from a checkpoint, so it has no id")
-    return model.info.id

@@ -26,7 +26,6 @@ from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos, read_photo
 from degflow_pipe.pictures.tiles import Span, spans
 from degflow_pipe.progress import Progress, Silent, Task
-from degflow_pipe.stages.batches import checkpoint_id
 
 KIND = "set of LR"
 """Of the folder, for `folders.one_writer`."""
@@ -101,7 +100,7 @@ def degrade(
     summary = DegradeSummary(printable(str(out)), grid.t, carried, model.precision)
     summary.left_out = left_out
     key = {
-        "checkpoint": checkpoint_id(model),
+        "checkpoint": model.info.id,
         "levels": dict(zip(names, grid.t, strict=True)),
         "noise": None if noise_model is None else [noise_model.digest, seed],
         "precision": model.precision,
@@ -250,7 +249,7 @@ class _Tiled:
 
     def __init__(self, hr: np.ndarray, model: DegFlow, noise: NoiseModel | None, seed: int) -> None:
         self.hr, self.model, self.noise, self.seed = hr, model, noise, seed
-        multiple = model.model.side_multiple
+        multiple = model.config.side_multiple
         self.rows, self.columns = (spans(length, multiple) for length in hr.shape[:2])
 
     def tiles(self, grid: Grid) -> int:
@@ -259,7 +258,7 @@ class _Tiled:
 
     def levels(self, grid: Grid, workers: int, task: Task) -> Iterator[np.ndarray]:
         """The LR of each level, (H, W, 3) uint8."""
-        if self.model.model.velocity.view == "global" and self.tiles(grid) > 1:
+        if self.model.config.velocity.view == "global" and self.tiles(grid) > 1:
             task.note("this checkpoint sees whole pictures: tiles pass into each other, no more")
         for i in range(0, len(grid), AT_ONCE):
             made = self._whole(grid.t[i : i + AT_ONCE], workers, task)
@@ -293,7 +292,7 @@ class _Tiled:
         hr = np.ascontiguousarray(self.hr[row.slice, column.slice])
         with self.model.turn:
             z, skips = self.model.encode(to_tensor(hr))
-            pictures = list(self.model.levels(z, levels, skips))
+            pictures = list(self.model.levels(z, levels, skips).pictures)
         weight = (row.weight[:, None] * column.weight)[..., None]
         parts = []
         for t, expected in zip(levels, pictures, strict=True):

@@ -47,7 +47,6 @@ def demo(
         generate=LevelSettings(t_grid=DEMO_GRID),
     )
     summary = run(recipe, model, workers=workers, progress=progress)
-    assert model.info is not None
     grid = LevelSettings(t_grid=defaults.PREVIEW_T_GRID).grid(model.info)
     strip = out / "strip.png"
     preview(photos / f"{DEMO_PHOTOS[0]}.png", strip, model, grid, overwrite=True)

@@ -20,7 +20,7 @@ from degflow_pipe.noise.drawing import noisy
 from degflow_pipe.noise.model import NoiseModel
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.stages.batches import Batches, checkpoint_id
+from degflow_pipe.stages.batches import Batches
 from degflow_pipe.stages.remove import finish_removal
 from degflow_pipe.store import Store
 from degflow_pipe.store.store import KIND
@@ -109,7 +109,7 @@ def generate(
 
 def check_store(store: Store, model: DegFlow) -> None:
     """Raises StoreError for a store that is empty or holds latents of another checkpoint."""
-    identity = checkpoint_id(model)
+    identity = model.info.id
     if store.settings.checkpoint != identity:
         raise StoreError(
             f"{store.path} holds latents of the checkpoint {store.settings.checkpoint}, not of "
@@ -126,26 +126,28 @@ def made_levels(
     t: list[float],
     noise: NoiseModel | None,
     seed: int,
-) -> np.ndarray:
-    """LR of up to `batches.size` patches at T levels.
+) -> tuple[np.ndarray, int]:
+    """LR of up to `batches.size` patches at T levels, and the evaluations of v for a patch.
 
-    hr: (B, P, P, 3) uint8; latents: (B, C, h, w) float32. Returns (B, T, P, P, 3) uint8.
+    hr: (B, P, P, 3) uint8; latents: (B, C, h, w) float32. The LR are (B, T, P, P, 3) uint8.
     """
     model = batches.model
+    evaluations = [0]
 
     def expected(hr: np.ndarray, latents: np.ndarray) -> Tensor:
         """(B, T, 3, P, P) float32 in [0, 1]."""
         x = to_tensor(hr)
         lr = torch.empty((len(hr), len(t), *x.shape[1:]), device=model.device)
-        _, skips = model.encode(x)
-        for i, level in enumerate(model.levels(torch.from_numpy(latents), t, skips)):
+        levels = model.levels(torch.from_numpy(latents), t, model.skips(x))
+        evaluations.append(levels.evaluations)
+        for i, level in enumerate(levels.pictures):
             lr[:, i] = level
         return lr
 
     pictures = batches.compute(expected, hr, latents)
     # Drawn when the GPU's turn is another's.
     levels = [noisy(pictures[:, i], hr, t_i, noise, seed) for i, t_i in enumerate(t)]
-    return np.stack(levels, axis=1)
+    return np.stack(levels, axis=1), max(evaluations)
 
 
 class LevelMaker:
@@ -167,7 +169,6 @@ class LevelMaker:
         self.batches, self.seed = Batches(model, batch), seed
         self.batch = self.batches.size
         self.noise = model.noise_model(noise)
-        assert model.info is not None
         self.grid = replace(
             grid,
             scales=tuple(model.info.scale_of_t(t) for t in grid.t),
@@ -176,6 +177,10 @@ class LevelMaker:
 
     def levels(self, hr: np.ndarray, latents: np.ndarray) -> np.ndarray:
         """LR of patches at the levels of the grid: see `made_levels`."""
+        return self.counted(hr, latents)[0]
+
+    def counted(self, hr: np.ndarray, latents: np.ndarray) -> tuple[np.ndarray, int]:
+        """LR of patches at the levels of the grid, and the evaluations: see `made_levels`."""
         return made_levels(self.batches, hr, latents, self.grid.t, self.noise, self.seed)
 
 
@@ -184,10 +189,11 @@ def generate_unit(unit: int, store: Store, maker: LevelMaker) -> int:
 
     Returns the evaluations of v.
     """
-    hr, latents, size = store.hr(unit), store.latents(unit), maker.batch
+    hr, latents, size, evaluations = store.hr(unit), store.latents(unit), maker.batch, 0
     lr = np.empty((len(hr), len(maker.grid), *hr.shape[1:]), np.uint8)
     for i in range(0, len(hr), size):
-        lr[i : i + size] = maker.levels(hr[i : i + size], latents[i : i + size])
+        made, needed = maker.counted(hr[i : i + size], latents[i : i + size])
+        lr[i : i + size], evaluations = made, max(evaluations, needed)
     used = {**maker.batches.used, "precision": maker.batches.model.precision}
     store.write_levels(maker.grid, unit, lr, used)
-    return maker.batches.model.evaluations
+    return evaluations

@@ -23,7 +23,7 @@ from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.pictures.patches import check_grid
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, file_digest, find_photos
 from degflow_pipe.progress import Progress, Silent, Task
-from degflow_pipe.stages.batches import Batches, checkpoint_id
+from degflow_pipe.stages.batches import Batches
 from degflow_pipe.stages.patch_stream import IngestSummary, PatchStream, PatchUnit
 from degflow_pipe.stages.remove import drop_photos, finish_removal
 from degflow_pipe.store import Store, StoreSettings
@@ -62,7 +62,7 @@ def ingest(
     another patch size or checkpoint, FileError where the store cannot be written.
     """
     stride = patch if stride is None else stride
-    check_grid(patch, stride, model.model.side_multiple)
+    check_grid(patch, stride, model.config.side_multiple)
     if not 0 <= min_detail < float("inf"):
         raise UsageError(f"--min-detail must be 0 or more, got {min_detail}")
     batches = Batches(model, batch)
@@ -119,7 +119,7 @@ def ingest_unit(unit: PatchUnit, store: Store, batches: Batches) -> PatchUnit:
 
 def _open(path: Path, patch: int, model: DegFlow) -> Store:
     """The store, made where there is none; refused where it was made with other settings."""
-    identity = checkpoint_id(model)
+    identity = model.info.id
     if not files.exists(path / DESCRIPTION):
         if left := folders.held(path):
             raise StoreError(
@@ -127,8 +127,7 @@ def _open(path: Path, patch: int, model: DegFlow) -> Store:
                 f"of it back, or ingest into another --store"
             )
         side = patch // 8
-        shape = [model.model.rae.latent_channels, side, side]
-        assert model.info is not None  # checkpoint_id has seen to it
+        shape = [model.config.rae.latent_channels, side, side]
         return Store.create(path, StoreSettings(patch, identity, model.info.s_max, shape))
     store = Store.open(path)
     if store.settings.patch != patch:

@@ -46,4 +46,4 @@ def preview(
     labels = ["HR", *(f"t = {t:g}" for t in grid.t)]
     strip = np.concatenate([label_bar(labels, side), row_of([hr, *levels], side)])
     files.write_bytes(out, parse_format("png").encode(strip))
-    return {"strip": str(out), "t": grid.t, "evaluations": model.evaluations}
+    return {"strip": str(out), "t": grid.t}

@@ -38,7 +38,6 @@ def run(
     """
     if not recipe.photos:
         raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
-    assert model.info is not None
     grid = recipe.generate.grid(model.info)
     out = Path(recipe.out)
     folders.check_ours(out, SHARDS)

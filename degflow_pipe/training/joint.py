@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.model.config import SolverConfig
+from degflow_pipe.model.networks import Networks
 from degflow_pipe.model.ode import integrate
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
@@ -86,5 +86,5 @@ class JointTrainee:
     def validate(self, network: nn.Module) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """As in stage 2: generated against real LR on whole held-out pictures."""
         assert isinstance(network, PathNetworks)
-        model = DegFlow(network.rae, network.velocity, self.recipe.model)
+        model = Networks(network.rae, network.velocity, self.recipe.model)
         return validate_generated(model, self.held_out, self.data.pair_levels[1:])

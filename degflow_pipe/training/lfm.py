@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.metrics.fidelity import mean_psnr, psnr
+from degflow_pipe.model.networks import Networks
 from degflow_pipe.model.rae import RAE, Skips
 from degflow_pipe.model.spline import NaturalCubicSpline
 from degflow_pipe.model.velocity import VelocityNet
@@ -98,12 +98,12 @@ class LFMTrainee:
         Held-out levels are generated too. The pictures are the last scene's, real beside generated.
         """
         assert isinstance(network, VelocityNet)
-        model = DegFlow(self.rae, network, self.recipe.model)
+        model = Networks(self.rae, network, self.recipe.model)
         return validate_generated(model, self.held_out, self.levels)
 
 
 def validate_generated(
-    model: DegFlow, held_out: Pairs, levels: list[PairLevel]
+    model: Networks, held_out: Pairs, levels: list[PairLevel]
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """PSNR of generated against real LR at `levels`, and the last scene's real beside generated."""
     found: dict[str, list[float]] = {level.name: [] for level in levels}
@@ -111,7 +111,7 @@ def validate_generated(
     for scene in held_out.scenes:
         hr, *others = held_out.pictures(scene)
         assert hr is not None
-        generated = model.degrade(to_tensor(hr), [level.t for level in levels], "none")[0]
+        generated = model.expected(to_tensor(hr), [level.t for level in levels])[0]
         for level, lr, real in zip(levels, generated, others, strict=True):
             if real is not None:
                 found[level.name].append(psnr(to_picture(lr), real))

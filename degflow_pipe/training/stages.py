@@ -216,8 +216,7 @@ def _start_from(
     if not settings.start:
         return {}
     model = DegFlow.load(settings.start, "cpu")
-    assert model.info is not None
-    wanted, found = recipe.model.to_dict()[part], model.model.to_dict()[part]
+    wanted, found = recipe.model.to_dict()[part], model.config.to_dict()[part]
     other = [key for key in wanted if wanted[key] != found[key] and key != "dropout"]
     if other:
         raise CheckpointError(

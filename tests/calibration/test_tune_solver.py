@@ -47,7 +47,7 @@ def test_it_is_kept_and_good_enough_and_one_step_fewer_is_not(
     info = read_info(checkpoint)
     assert info.model.solver == SolverConfig(**found.solver)
     assert found.lines == max(len(info.model.solver.decode_at) - 1, 0)
-    assert (info.id == before.id) == (info.model.solver == before.model.solver)
+    assert (info.id == before.id) == (info.model.solver == before.config.solver)
     assert (info.weights_sha256, info.calibration) == (before.weights_sha256, before.calibration)
     model = DegFlow.load(str(checkpoint), "cpu")
     assert least_share(model, photo, info.model.solver) >= 0.999
@@ -68,7 +68,7 @@ def test_lines_between_decoded_levels_are_as_few_as_do(photo_folder: Path, tmp_p
     checkpoint = Path(shutil.copytree(shipped, tmp_path / "own"))
     photo = sorted(photo_folder.iterdir())[0]
     found = tune_solver(str(checkpoint), [str(photo)], "cpu")
-    solver = read_info(checkpoint).model.solver
+    solver = read_info(checkpoint).config.solver
     assert 1 < found.lines == len(solver.decode_at) - 1 <= 10
     model = DegFlow.load(str(checkpoint), "cpu")
     assert least_share(model, photo, solver) == pytest.approx(found.share_within_1)

@@ -142,7 +142,7 @@ DECODED = (0.0, 0.2, 0.5, 1.0)
 def test_levels_between_decoded_ones_are_on_straight_lines(tiny_model: DegFlow, hr: Tensor) -> None:
     """Whatever else is asked for, in whatever order."""
     z, skips = tiny_model.encode(hr)
-    solver = replace(tiny_model.model.solver, decode_at=DECODED)
+    solver = replace(tiny_model.config.solver, decode_at=DECODED)
     ends = dict(zip(DECODED, tiny_model.levels(z, DECODED, skips), strict=True))
     assert torch.equal(
         ends[0.5], tiny_model.decode(tiny_model.trajectory(z, [0.5], skips), skips)[:, 0]
@@ -178,8 +178,7 @@ def test_another_solver_may_be_given(tiny_model: DegFlow, hr: Tensor) -> None:
     z, skips = tiny_model.encode(hr[:1])
 
     def solve(method: str, steps: int) -> tuple[Tensor, int]:
-        path = tiny_model.trajectory(z, [1.0], skips, SolverConfig(method=method, steps=steps))
-        return path, tiny_model.evaluations
+        return tiny_model.solve(z, [1.0], skips, SolverConfig(method=method, steps=steps))
 
     best, many = solve("rk4", 32)
     coarse, few = solve("euler", 1)
@@ -187,7 +186,7 @@ def test_another_solver_may_be_given(tiny_model: DegFlow, hr: Tensor) -> None:
     assert few < more < many
     assert 0 < (finer - best).abs().max() < (coarse - best).abs().max()
     usual = tiny_model.trajectory(z, [1.0], skips)
-    assert torch.equal(usual, solve("rk4", tiny_model.model.solver.steps)[0])
+    assert torch.equal(usual, solve("rk4", tiny_model.config.solver.steps)[0])
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def test_preview_shows_hr_and_the_levels(
     photo = photo_folder / "astronaut.png"
     asked = ["-o", "seen/two.png", "--scales", "2,4", "--side", "96", "--checkpoint", tiny]
     done = fresh("preview", photo, *asked, "--json", cwd=tmp_path).json
-    assert set(done) == {"strip", "t", "evaluations"}
+    assert set(done) == {"strip", "t"}
     assert done["strip"] == "seen/two.png" and done["t"] == pytest.approx([1 / 3, 1])
     strip = np.asarray(Image.open(tmp_path / "seen" / "two.png"))
     assert strip.shape == (24 + 96, 3 * 96, 3)

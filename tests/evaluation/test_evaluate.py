@@ -194,8 +194,7 @@ def test_small_pictures_are_refused_by_name(tiny_model: DegFlow, tmp_path: Path)
 
 def test_checkpoint_that_does_not_tell_its_data(tiny_model: DegFlow) -> None:
     assert [level.name for level in data_of(tiny_model).knots] == ["HR", "LR2", "LR4"]
-    assert tiny_model.info is not None
-    silent = DegFlow(tiny_model.rae, tiny_model.velocity, tiny_model.model)
-    silent.info = replace(tiny_model.info, data={})
+    silent = replace(tiny_model.info, data={})
+    silent = DegFlow(tiny_model.rae, tiny_model.velocity, silent, tiny_model.folder)
     with pytest.raises(CheckpointError, match="--recipe"):
         data_of(silent)

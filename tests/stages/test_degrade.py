@@ -48,7 +48,7 @@ def test_tiles_leave_no_seam(model: DegFlow, large: Path, tmp_path: Path) -> Non
     whole = to_picture(model.degrade(to_tensor(hr), LEVELS.t, "none")[0]).astype(int)
     joint = np.zeros(hr.shape[:2], bool)
     for axis, length in enumerate(hr.shape[:2]):
-        found = spans(length, model.model.side_multiple)
+        found = spans(length, model.config.side_multiple)
         assert len(found) == 2
         np.moveaxis(joint, axis, 0)[found[1].start : found[0].end] = True
     for i, name in enumerate(("large_t0300.png", "large_t1000.png")):
@@ -62,7 +62,7 @@ def test_noise_is_as_strong_where_tiles_meet(model: DegFlow, tmp_path: Path) -> 
     Image.fromarray(np.full((520, 960, 3), 128, np.uint8)).save(grey)
     degrade([str(grey)], tmp_path / "lr", model, parse_t("1"))
     noise = lr_of(tmp_path / "lr", "grey_t1000.png") - 128
-    left, right = spans(960, model.model.side_multiple)
+    left, right = spans(960, model.config.side_multiple)
     middle = (right.start + left.end) // 2
     meeting = noise[:, middle - 16 : middle + 16].std()
     assert meeting == pytest.approx(noise[:, 100:400].std(), rel=0.06)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from degflow_pipe import folders
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.errors import CheckpointError, FileError, PhotoError, StoreError, UsageError
+from degflow_pipe.errors import FileError, PhotoError, StoreError, UsageError
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.pictures.patches import crop_patches
 from degflow_pipe.pictures.photos import read_photo
@@ -310,15 +310,6 @@ def test_another_checkpoint_is_refused_and_nothing_changes(
     with pytest.raises(StoreError, match=r"made with the checkpoint tiny-\w+, not other-\w+"):
         ingest([str(photo_folder)], tmp_path / "a.zarr", other_checkpoint, patch=PATCH)
     assert tree(tmp_path / "a.zarr") == before
-
-
-def test_a_model_that_was_not_loaded_has_no_id_and_is_refused(
-    photo_folder: Path, tiny_model: DegFlow, tmp_path: Path
-) -> None:
-    bare = DegFlow(tiny_model.rae, tiny_model.velocity, tiny_model.model)
-    with pytest.raises(CheckpointError, match="not loaded from a checkpoint"):
-        ingest([str(photo_folder)], tmp_path / "a.zarr", bare, patch=PATCH)
-    assert not (tmp_path / "a.zarr" / "zarr.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,6 @@ def test_webdataset_reads_every_pair_of_the_store_in_order(
 ) -> None:
     samples = read_all(pairs)
     assert len(samples) == PATCHES * LEVELS
-    assert tiny_model.info is not None
     checkpoint = tiny_model.info.id
     wanted = [(patch, i) for patch in patches for i in range(LEVELS)]
     for sample, (patch, i) in zip(samples, wanted, strict=True):
