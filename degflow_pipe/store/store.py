@@ -229,8 +229,10 @@ class Store:
             self._units = dict(sorted(self.units.items()))
 
     def make_room(self, number: int) -> None:
-        """Let the array of HR hold the unit of that number; called by one writer, ahead."""
+        """Let HR and latents hold the unit of that number; called by one writer, ahead."""
         self._hr.make_room(number + 1)
+        for name in self.encoders():
+            self.latents(self.encoder(name)).make_room(number + 1)
 
     def _room(self) -> int:
         """Files that arrays of units have room for."""
