@@ -112,8 +112,9 @@ class Ledger:
         self.damage = []
         if self._last >= 0:  # half a line of a writer that was killed
             path = self._path(self._last)
-            with files.named(path, "write"):
-                os.truncate(path, self._end)
+            if files.size(path) != self._end:
+                with files.named(path, "write"):
+                    os.truncate(path, self._end)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

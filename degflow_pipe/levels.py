@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 from degflow_pipe.errors import UsageError
@@ -60,7 +60,7 @@ class Grid:
     levels: tuple[Level, ...]
     scales: tuple[float, ...] = ()
     noise: str = NO_NOISE
-    checkpoint: str = ""
+    checkpoint: str = field(default="", compare=False)
     precision: str = ""
     pictures: str = ""
     scale_map: str = ""
