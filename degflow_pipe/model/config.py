@@ -57,7 +57,7 @@ class VelocityConfig:
         _at_least("velocity.blocks", self.blocks, 1)
         if not 2 <= len(self.multipliers) <= 4 or min(self.multipliers) < 1:
             raise UsageError(
-                f"velocity.multipliers must be 2 to 4 whole numbers from 1, "
+                f"`velocity.multipliers` must be 2 to 4 whole numbers from 1, "
                 f"got {shown(self.multipliers)}"
             )
         # GroupNorm takes min(c/4, 32) groups of each width, also of two joined by a skip.
@@ -65,11 +65,11 @@ class VelocityConfig:
         for c in {*widths, *(a + b for a in widths for b in widths)}:
             if c % 4 or c % min(c // 4, 32):
                 raise UsageError(
-                    f"velocity.width must be 4, 8, 16 or a multiple of 32 (and give whole groups "
+                    f"`velocity.width` must be 4, 8, 16 or a multiple of 32 (and give whole groups "
                     f"of channels with its multipliers), got {self.width}"
                 )
         if not 0.0 <= self.dropout < 1.0:
-            raise UsageError(f"velocity.dropout must be in [0, 1), got {self.dropout}")
+            raise UsageError(f"`velocity.dropout` must be in [0, 1), got {self.dropout}")
         _one_of("velocity.time_embedding", self.time_embedding, ("sinusoidal", "smooth"))
         _one_of("velocity.condition", self.condition, ("none", "skips"))
         _one_of("velocity.view", self.view, ("global", "local"))
@@ -104,15 +104,15 @@ class SolverConfig:
         _at_least("solver.steps", self.steps, 1)
         if not (0 < self.rtol <= 1 and 0 < self.atol <= 1):
             raise UsageError(
-                f"solver.rtol and solver.atol must be above 0 and at most 1, "
+                f"`solver.rtol` and `solver.atol` must be above 0 and at most 1, "
                 f"got {self.rtol}, {self.atol}"
             )
         if not 0 <= self.t_start < 1:
-            raise UsageError(f"solver.t_start must be in [0, 1), got {self.t_start}")
+            raise UsageError(f"`solver.t_start` must be in [0, 1), got {self.t_start}")
         rising = all(a < b for a, b in pairwise(self.decode_at))
         if self.decode_at and not (rising and (self.decode_at[0], self.decode_at[-1]) == (0, 1)):
             raise UsageError(
-                f"solver.decode_at must be empty or rise from 0 to 1, "
+                f"`solver.decode_at` must be empty or rise from 0 to 1, "
                 f"got {shown(list(self.decode_at))}"
             )
 
@@ -162,7 +162,7 @@ class ModelConfig:
         data = dict(data)
         preset = data.pop("preset", None)
         if preset is not None and preset not in list(PRESETS):
-            raise UsageError(f"model.preset {shown(preset)} is not one of {', '.join(PRESETS)}")
+            raise UsageError(f"`model.preset` {shown(preset)} is not one of {', '.join(PRESETS)}")
         base = PRESETS[preset] if preset is not None else cls()
         unknown = set(data) - {"rae", "velocity", "solver"}
         if unknown:
@@ -176,12 +176,12 @@ class ModelConfig:
 
 def _at_least(name: str, value: int, low: int) -> None:
     if value < low:
-        raise UsageError(f"{name} must be a whole number from {low}, got {value!r}")
+        raise UsageError(f"`{name}` must be a whole number from {low}, got {value!r}")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UsageError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}")
+        raise UsageError(f"`{name}` must be one of {', '.join(choices)}; got {shown(value)}")
 
 
 PRESETS: dict[str, ModelConfig] = {

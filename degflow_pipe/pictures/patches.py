@@ -38,9 +38,9 @@ class Patch:
 def check_grid(patch: int, stride: int, multiple: int) -> None:
     """Raises UsageError for a patch or stride that cannot be: see the messages."""
     if patch < multiple or patch % multiple:
-        raise UsageError(f"--patch must be a multiple of {multiple} (the model's), got {patch}")
+        raise UsageError(f"`patch` must be a multiple of {multiple} (the model's), got {patch}")
     if stride < 1:
-        raise UsageError(f"--stride must be 1 pixel at least, got {stride}")
+        raise UsageError(f"`stride` must be 1 pixel at least, got {stride}")
 
 
 def starts(length: int, patch: int, stride: int) -> list[int]:
