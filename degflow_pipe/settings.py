@@ -86,7 +86,7 @@ def read(kind: type[T], values: Any, where: str) -> T:
         if f.name not in checked and f.default is MISSING and f.default_factory is MISSING
     ]
     if missing:
-        raise UsageError(f"{where or 'it'} lacks {', '.join(missing)}")
+        raise UsageError(f"{_section(where)} lacks {', '.join(missing)}")
     with _named(kind, where):
         return kind(**checked)
 
@@ -110,12 +110,21 @@ def _named(kind: type, where: str) -> Iterator[None]:
         yield
     except UsageError as error:
         names = "|".join(_names(kind))
-        said = re.sub(rf"`({names})([`=])", lambda m: f"`{_key(where, m[1])}{m[2]}", str(error))
+        equals = ": " if where else "="
+
+        def key(found: re.Match[str]) -> str:
+            return f"`{_key(where, found[1])}{equals if found[2] == '=' else found[2]}"
+
+        said = re.sub(rf"`({names})([`=.])", key, str(error))
         raise UsageError(said) from error
 
 
 def _key(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
+
+
+def _section(where: str) -> str:
+    return f"`{where}`" if where else "the recipe"
 
 
 _short = reprlib.Repr()
@@ -130,14 +139,14 @@ def shown(value: Any) -> str:
 def _checked(kind: type, values: Any, where: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(
-            f"{where or 'it'} must be a mapping of keys to values, got {shown(values)}"
+            f"{_section(where)} must be a mapping of keys to values, got {shown(values)}"
         )
     hints = get_type_hints(kind, include_extras=True)
     names = [f.name for f in fields(kind)]
     for key, value in values.items():
         if key not in names:
             raise UsageError(
-                f"{where or 'a recipe'} has no key {shown(key)}; it has {', '.join(names)}"
+                f"{_section(where)} has no key {shown(key)}; it has {', '.join(names)}"
             )
         hint, bounds = _bounds(hints[key])
         if not _fits(value, hint):

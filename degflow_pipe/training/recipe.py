@@ -56,22 +56,19 @@ class StageSettings:
         ):
             if getattr(self, name) < 1:
                 raise UsageError(
-                    f"`{self.section}.{name}` must be a whole number from 1, got "
-                    f"{getattr(self, name)}"
+                    f"`{name}` must be a whole number from 1, got {getattr(self, name)}"
                 )
         if self.patch < 64 or self.patch % 64:
-            raise UsageError(f"`{self.section}.patch` must be a multiple of 64, got {self.patch}")
+            raise UsageError(f"`patch` must be a multiple of 64, got {self.patch}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UsageError(
-                f"`{self.section}.betas` must be two numbers in [0, 1), got {list(self.betas)}"
-            )
+            raise UsageError(f"`betas` must be two numbers in [0, 1), got {list(self.betas)}")
         if not 0 < self.lr_end <= self.lr < 1:
             raise UsageError(
                 f"{self.section}: 0 < lr_end <= lr < 1 is needed, got {self.lr_end} and {self.lr}"
             )
         if self.batch % self.accumulate:
             raise UsageError(
-                f"`{self.section}.batch` must be a multiple of `{self.section}.accumulate`, got "
+                f"`batch` must be a multiple of `accumulate`, got "
                 f"{self.batch} and {self.accumulate}"
             )
         if not 0 <= self.clip < float("inf") or not 0 <= self.ema < 1:
@@ -79,7 +76,7 @@ class StageSettings:
                 f"{self.section}: clip must be 0 or more and ema in [0, 1), got {self.clip} and "
                 f"{self.ema}"
             )
-        check_choice(f"{self.section}.precision", self.precision, TrainingPrecision)
+        check_choice("precision", self.precision, TrainingPrecision)
         if self.warmup < 0 or self.seed < 0:
             raise UsageError(
                 f"{self.section}: warmup and seed must be 0 or more, got {self.warmup}, {self.seed}"
@@ -99,7 +96,7 @@ class RAESettings(StageSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.between <= 1:
-            raise UsageError(f"`rae.between` must be in [0, 1], got {self.between}")
+            raise UsageError(f"`between` must be in [0, 1], got {self.between}")
 
 
 @dataclass(frozen=True)
@@ -128,9 +125,9 @@ class LFMSettings(StageSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("lfm.latent_loss", self.latent_loss, LatentLoss)
-        check_choice("lfm.perceptual", self.perceptual, Distance)
-        check_choice("lfm.endpoint", self.endpoint, Endpoint)
+        check_choice("latent_loss", self.latent_loss, LatentLoss)
+        check_choice("perceptual", self.perceptual, Distance)
+        check_choice("endpoint", self.endpoint, Endpoint)
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ class JointSettings(StageSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.between <= 1:
-            raise UsageError(f"`joint.between` must be in [0, 1], got {self.between}")
+            raise UsageError(f"`between` must be in [0, 1], got {self.between}")
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def test_a_picture_of_another_shape_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name, changes, reason",
     [
-        ("realsr", {}, "data.set must be generic or one of realsr-v2"),
+        ("realsr", {}, "`data.set` must be generic or one of realsr-v2"),
         ("realsr-v2", {"scales": []}, r"realsr-v2 needs data\.scales"),
         ("realsr-v2", {"scales": [5]}, r"a scale must be in \(1, s_max\], got 5"),
         ("realsr-v2", {"held_out_scales": [2]}, "different names, got HR, x2, x2, x4"),

@@ -315,8 +315,8 @@ def test_another_checkpoint_is_refused_and_nothing_changes(
 @pytest.mark.parametrize(
     "options, reason",
     [
-        ({"patch": 100}, "--patch must be a multiple of 64"),
-        ({"stride": 0}, "--stride must be 1 pixel at least"),
+        ({"patch": 100}, "`patch` must be a multiple of 64"),
+        ({"stride": 0}, "`stride` must be 1 pixel at least"),
         ({"min_detail": -1.0}, "--min-detail must be 0 or more"),
         ({"min_detail": float("nan")}, "--min-detail must be 0 or more"),
         ({"batch": 0}, "--batch must be 1 at least"),

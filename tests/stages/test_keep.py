@@ -101,7 +101,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_shards(
 
 
 def test_an_unknown_keep_is_refused(recipe: RunRecipe) -> None:
-    with pytest.raises(UsageError, match="keep must be one of none, latents, levels"):
+    with pytest.raises(UsageError, match="`keep` must be levels, latents or none"):
         replace(recipe, keep="some")
 
 
