@@ -41,7 +41,7 @@ class Budget:
         if self.crop % 2:
             raise UsageError(f"`crop` must be even, got {self.crop}")
         if not 0 < self.lr < 1:
-            raise UsageError(f"budget.lr must be between 0 and 1, got {self.lr}")
+            raise UsageError(f"`lr` must be between 0 and 1, got {self.lr}")
 
 
 def residual_blocks(width: int, count: int) -> nn.ModuleList:
