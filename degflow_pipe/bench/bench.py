@@ -23,6 +23,7 @@ from degflow_pipe.bench.reading import reading_speed
 from degflow_pipe.calibration.tune_solver import converged, exact, largest_difference, solved
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import write_checkpoint
+from degflow_pipe.choices import Keep, Noise, Preset, check_choice
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.levels import Grid
@@ -37,7 +38,7 @@ from degflow_pipe.pictures.patches import check_grid, check_size, crop_patches, 
 from degflow_pipe.pictures.photos import find_photos, picture_size, read_photo
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.layout import ShardSettings
-from degflow_pipe.stages.recipe import KEEP, IngestSettings, LevelSettings, RunRecipe
+from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
 from degflow_pipe.stages.run import run
 
 A_PHOTO = 16
@@ -61,17 +62,16 @@ class Asked:
     patch: int = defaults.PATCH
     patches: int = 128
     compare: int = 4
-    noise: str = "none"
-    keep: str = "none"
+    noise: Noise = "none"
+    keep: Keep = "none"
     picture_format: str = "png"
     folder: str | None = None
 
     def __post_init__(self) -> None:
-        for option, value in (("--patches", self.patches), ("--compare", self.compare)):
+        for option, value in (("patches", self.patches), ("compare", self.compare)):
             if value < 1:
-                raise UsageError(f"{option} must be 1 at least, got {value}")
-        if self.keep not in KEEP:
-            raise UsageError(f"--keep must be one of {', '.join(KEEP)}, got {self.keep!r}")
+                raise UsageError(f"`{option}` must be 1 at least, got {value}")
+        check_choice("keep", self.keep, Keep)
         parse_format(self.picture_format)
 
 
@@ -174,8 +174,7 @@ def random_checkpoint(preset: str, folder: Path) -> Path:
 
     Raises UsageError for an unknown preset.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"--random must be one of {', '.join(PRESETS)}, got {preset!r}")
+    check_choice("preset", preset, Preset)
     config = PRESETS[preset]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -221,7 +220,7 @@ def _recipe(patches: np.ndarray, folder: Path, grid: Grid, asked: Asked) -> RunR
         store=str(folder / "degflow.zarr"),
         out=str(folder / "shards"),
         ingest=IngestSettings(patch=asked.patch, min_detail=0.0),
-        generate=LevelSettings(t=",".join(str(v.exact) for v in grid.levels), noise=asked.noise),
+        generate=LevelSettings(",".join(str(v.exact) for v in grid.levels), asked.noise),
         shard=ShardSettings(picture_format=asked.picture_format, shard_size=A_TAR * len(grid)),
         keep=asked.keep,
     )

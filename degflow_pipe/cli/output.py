@@ -22,6 +22,7 @@ from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
+from degflow_pipe.cli.words import spoken
 from degflow_pipe.formats.text import printable
 
 WIDTH = 160
@@ -44,7 +45,7 @@ class _Bar:
         self._progress.advance(self._number, count)
 
     def note(self, text: str) -> None:
-        self._progress.console.print(_text(text), highlight=False)
+        self._progress.console.print(_text(spoken(text)), highlight=False)
 
 
 class _Lines:
@@ -71,7 +72,7 @@ class _Lines:
         self.note(text + ")")
 
     def note(self, text: str) -> None:
-        print(printable(text), file=sys.stderr, flush=True)
+        print(printable(spoken(text)), file=sys.stderr, flush=True)
 
 
 class TerminalProgress:
@@ -107,7 +108,7 @@ def show(summary: dict[str, Any], as_json: bool, title: str = "") -> None:
     table.add_column("name", style="bold")
     table.add_column("value", overflow="fold")
     for name, value in _flat(summary):
-        table.add_row(_text(name), _text(value))
+        table.add_row(_text(name), _text(spoken(value)))
     Console(soft_wrap=False).print(table)
 
 
@@ -293,5 +294,5 @@ def _text(text: str) -> Text:
 def complain(message: str) -> None:
     """One line on standard error."""
     Console(stderr=True, soft_wrap=True).print(
-        Text.assemble(("error: ", "bold red"), printable(message)), highlight=False
+        Text.assemble(("error: ", "bold red"), printable(spoken(message))), highlight=False
     )

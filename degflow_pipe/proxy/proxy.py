@@ -82,7 +82,7 @@ class Asked:
     def __post_init__(self) -> None:
         check_asked(self.sources, SOURCES, self.added_noise, self.seeds)
         if "ours_more" in self.sources and self.more is None:
-            raise UsageError("--sources ours_more: say with --more-hr where the other photos are")
+            raise UsageError("`sources` has ours_more: say with `more` where the other photos are")
 
 
 def proxy(
@@ -376,14 +376,14 @@ def _level(levels: list[PairLevel], name: str) -> PairLevel:
         if level.name == name:
             return level
     known = ", ".join(level.name for level in levels[1:])
-    raise UsageError(f"--level: the pairs have no level {name!r}, only {known}")
+    raise UsageError(f"`level`: the pairs have no level {name!r}, only {known}")
 
 
 def having(scenes: list[Scene], place: int, wanted: str, root: Path) -> list[Scene]:
     """Scenes that have a file for the level at `place`. Raises DataError where there is none."""
     found = [scene for scene in scenes if scene.files[place] is not None]
     if not found:
-        raise DataError(f"{wanted}: no file below {root}: choose another level with --level")
+        raise DataError(f"{wanted}: no file below {root}: choose another level as `level`")
     return found
 
 

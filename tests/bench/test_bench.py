@@ -83,7 +83,7 @@ def test_random_weights_are_said_to_be(tmp_path: Path) -> None:
     assert info.model == PRESETS["compact"]
     assert random_checkpoint("compact", tmp_path / "again").name == path.name
     assert read_info(tmp_path / "again" / path.name).id == info.id
-    with pytest.raises(UsageError, match="--random must be one of"):
+    with pytest.raises(UsageError, match="`preset` must be published or compact"):
         random_checkpoint("large", tmp_path)
 
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_measured_is_refused(tiny_model: DegFlow, tmp_path: Path)
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(PhotoError, match="no patch of 64 x 64 pixels"):
         bench([str(tmp_path)], tiny_model, LEVELS, Asked(patch=64))
-    with pytest.raises(UsageError, match="--patch must be a multiple"):
+    with pytest.raises(UsageError, match="`patch` must be a multiple"):
         bench([str(tmp_path)], tiny_model, LEVELS, Asked(patch=60))
     for wrong in ({"patches": 0}, {"compare": 0}, {"keep": "some"}, {"picture_format": "gif"}):
         with pytest.raises(UsageError, match="--"):

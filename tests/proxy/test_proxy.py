@@ -331,12 +331,12 @@ def test_the_best_sigma_is_found(sigma: float) -> None:
     ("changes", "message"),
     [
         ({"sources": ("bicubik",)}, "'bicubik' is not one of bicubic"),
-        ({"added_noise": (-1.0,)}, "--added-noise must be grey levels"),
-        ({"added_noise": (0.0, float("nan"))}, "--added-noise must be grey levels"),
-        ({"added_noise": (101.0,)}, "--added-noise must be grey levels"),
-        ({"added_noise": ()}, "--added-noise must be grey levels"),
-        ({"seeds": 0}, "--seeds must be 1 at least"),
-        ({"sources": ("ours_more",)}, "say with --more-hr where the other photos are"),
+        ({"added_noise": (-1.0,)}, "`added_noise` must be grey levels"),
+        ({"added_noise": (0.0, float("nan"))}, "`added_noise` must be grey levels"),
+        ({"added_noise": (101.0,)}, "`added_noise` must be grey levels"),
+        ({"added_noise": ()}, "`added_noise` must be grey levels"),
+        ({"seeds": 0}, "`seeds` must be 1 at least"),
+        ({"sources": ("ours_more",)}, "say with `more` where the other photos are"),
     ],
 )
 def test_wrong_requests_are_refused(asked: Asked, changes: dict[str, Any], message: str) -> None:
@@ -394,7 +394,7 @@ def test_noise_named_twice_is_tried_once() -> None:
 def test_a_level_that_is_not_there_is_refused(
     tiny_model: DegFlow, pairs: Path, asked: Asked
 ) -> None:
-    with pytest.raises(UsageError, match="--level: the pairs have no level 'x2', only LR"):
+    with pytest.raises(UsageError, match="`level`: the pairs have no level 'x2', only LR"):
         proxy(tiny_model, SETTINGS, pairs, replace(asked, level="x2"))
 
 
@@ -408,7 +408,7 @@ def test_a_level_that_a_split_lacks_is_refused_before_anything_is_trained(
     middle = {"name": "MID", "t": 0.5, "files": "*_MID.png", "held_out": True}
     settings = replace(SETTINGS, levels=[SETTINGS.levels[0], middle, SETTINGS.levels[1]])
     wanted = replace(asked, level="MID", out=tmp_path / "out")
-    with pytest.raises(DataError, match=f"{lacks} scenes, level MID: no file below .*--level"):
+    with pytest.raises(DataError, match=f"{lacks} scenes, level MID: no file below .*`level`"):
         proxy(tiny_model, settings, folder, wanted)
     assert not wanted.out.exists()
 

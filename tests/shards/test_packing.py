@@ -123,7 +123,7 @@ def test_equal_pictures_have_equal_bytes(text: str) -> None:
     ],
 )
 def test_an_unknown_format_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--format must be png, webp or jpeg:QUALITY"):
+    with pytest.raises(UsageError, match="`picture_format` must be png, webp or jpeg:QUALITY"):
         parse_format(text)
 
 
@@ -140,7 +140,7 @@ def test_an_unknown_format_is_refused(text: str) -> None:
         ({"layout": "rows"}, "`layout` must be pairs or grouped, got 'rows'"),
         ({"lr_size": "small"}, "`lr_size` must be same or native"),
         ({"uneven": "round"}, "`uneven` must be refuse or crop"),
-        ({"picture_format": "gif"}, "--format must be"),
+        ({"picture_format": "gif"}, "`picture_format` must be"),
         (
             {"layout": "grouped", "lr_size": "native", "uneven": "crop"},
             "`layout` grouped stores HR once: use `layout` pairs",

@@ -26,7 +26,7 @@ def recipe(photo_folder: Path, tmp_path: Path) -> RunRecipe:
         store=str(tmp_path / "degflow.zarr"),
         out=str(tmp_path / "shards"),
         ingest=IngestSettings(patch=64),
-        generate=LevelSettings(t="0.3,0.6,1"),
+        generate=LevelSettings(t_grid="0.3,0.6,1"),
         # Tars end within patches and within units.
         shard=ShardSettings(shard_size=25),
     )
@@ -85,7 +85,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_shards(
 
 
 def test_an_unknown_keep_is_refused(recipe: RunRecipe) -> None:
-    with pytest.raises(UsageError, match="keep must be one of none, latents, levels"):
+    with pytest.raises(UsageError, match="`keep` must be levels, latents or none"):
         replace(recipe, keep="some")
 
 
