@@ -9,7 +9,8 @@ import typer
 
 from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
-from degflow_pipe.cli.output import TerminalProgress, show, show_evaluation
+from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.tables import show_evaluation
 
 Recipe = Annotated[str, typer.Argument(help="Training recipe: YAML file or shipped one's name.")]
 Data = Annotated[
@@ -123,7 +124,7 @@ def evaluate(
     grid = parse_t_grid(t_grid or defaults.T_GRID)
     from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.errors import UsageError
-    from degflow_pipe.evaluation.evaluate import CANDIDATES, Asked, data_of
+    from degflow_pipe.evaluation.evaluate import CANDIDATES, EvaluationSettings, data_of
     from degflow_pipe.evaluation.evaluate import evaluate as stage
     from degflow_pipe.recipes import load_recipe
     from degflow_pipe.training.recipe import train_recipe
@@ -139,7 +140,7 @@ def evaluate(
     others = {
         name: DegFlow.load(path, device) for name, path in zip(names, beside or [], strict=True)
     }
-    asked = Asked(grid, perceptual, sweep, residual, others, out)
+    asked = EvaluationSettings(grid, perceptual, sweep, residual, others, out)
     result = stage(model, settings or data_of(model), pairs, asked, TerminalProgress())
     show_evaluation(result, json, checkpoint)
 
