@@ -67,4 +67,4 @@ def tune_solver(
     from degflow_pipe.calibration.tune_solver import tune_solver as tune
 
     found = tune(checkpoint, photos, device, TerminalProgress())
-    show(found.to_dict(), json, "checkpoint tune-solver")
+    show(found, json, "checkpoint tune-solver")

@@ -1,4 +1,4 @@
-"""Tables of what `evaluate` and `proxy` return."""
+"""Tables of what `evaluate`, `calibrate` and `proxy` return."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from degflow_pipe.cli.output import safe, show
 
 if TYPE_CHECKING:
+    from degflow_pipe.calibration.results import Calibrated
     from degflow_pipe.evaluation.results import Evaluation, LevelFigures
     from degflow_pipe.metrics.residual_figures import Residual
     from degflow_pipe.proxy.results import LevelTable, ProxyComparison, ScalesComparison
@@ -136,6 +137,16 @@ def _number_table(
     for name, values in rows.items():
         table.add_row(safe(name), *("-" if v is None else f"{v:.3g}" for v in values))
     return table
+
+
+def show_calibrated(result: Calibrated, as_json: bool) -> None:
+    """The level t of each scale s, and what else was found."""
+    if as_json:
+        show(result, True)
+        return
+    rows: dict[str, Any] = {"checkpoint": result.checkpoint, "id": result.id}
+    rows |= {"scenes": result.scenes, "noise": result.noise}
+    show({**rows, **{f"t of s = {s:g}": t for s, t in result.scales}}, False, "calibrate")
 
 
 def show_comparison(result: ProxyComparison | ScalesComparison, as_json: bool, title: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, show
-from degflow_pipe.cli.tables import show_evaluation
+from degflow_pipe.cli.tables import show_calibrated, show_evaluation
 
 Recipe = Annotated[str, typer.Argument(help="Training recipe: YAML file or shipped one's name.")]
 Data = Annotated[
@@ -164,7 +164,4 @@ def calibrate(
 
     settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
     data = settings or data_of(DegFlow.load(checkpoint, device))
-    info = stage(checkpoint, data, pairs, device, TerminalProgress())
-    assert info.calibration is not None
-    scales = {f"s = {s:g}": t for s, t in info.calibration.scales}
-    show({"checkpoint": checkpoint, "t of scale": scales}, json, "calibrate")
+    show_calibrated(stage(checkpoint, data, pairs, device, TerminalProgress()), json)

@@ -32,7 +32,7 @@ def least_share(model: DegFlow, photo: Path, solver: SolverConfig) -> float:
     z, skips = model.encode(to_tensor(hr))
     t = parse_t_grid("0.025:1.0:0.025").t
     made, wanted = (
-        np.stack([to_picture(lr)[0].astype(int) for lr in model.levels(z, t, skips, s)])
+        np.stack([to_picture(lr)[0].astype(int) for lr in model.levels(z, t, skips, s).pictures])
         for s in (solver, SolverConfig("dopri5", rtol=1e-6, atol=1e-6))
     )
     return float((np.abs(made - wanted).max(-1) <= 1).mean((1, 2)).min())
@@ -45,9 +45,9 @@ def test_it_is_kept_and_good_enough_and_one_step_fewer_is_not(
     before = read_info(checkpoint)
     found = tune_solver(str(checkpoint), [str(photo)], "cpu")
     info = read_info(checkpoint)
-    assert info.model.solver == SolverConfig(**found.solver)
+    assert info.model.solver == found.solver
     assert found.lines == max(len(info.model.solver.decode_at) - 1, 0)
-    assert (info.id == before.id) == (info.model.solver == before.config.solver)
+    assert (info.id == before.id) == (info.model.solver == before.model.solver)
     assert (info.weights_sha256, info.calibration) == (before.weights_sha256, before.calibration)
     model = DegFlow.load(str(checkpoint), "cpu")
     assert least_share(model, photo, info.model.solver) >= 0.999
@@ -68,7 +68,7 @@ def test_lines_between_decoded_levels_are_as_few_as_do(photo_folder: Path, tmp_p
     checkpoint = Path(shutil.copytree(shipped, tmp_path / "own"))
     photo = sorted(photo_folder.iterdir())[0]
     found = tune_solver(str(checkpoint), [str(photo)], "cpu")
-    solver = read_info(checkpoint).config.solver
+    solver = read_info(checkpoint).model.solver
     assert 1 < found.lines == len(solver.decode_at) - 1 <= 10
     model = DegFlow.load(str(checkpoint), "cpu")
     assert least_share(model, photo, solver) == pytest.approx(found.share_within_1)
