@@ -352,6 +352,13 @@ def append_line(path: Path, text: str) -> None:
             file.write(text + "\n")
 
 
+def open_to_write(path: Path) -> int:
+    """The descriptor of a regular file, made where there is none, to write into as it is."""
+    if os.path.lexists(path):
+        os.close(_regular(str(path), os.O_RDONLY))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def _to_append(path: str, flags: int) -> int:
     if os.path.lexists(path):
         os.close(_regular(path, os.O_RDONLY))

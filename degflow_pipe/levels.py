@@ -51,13 +51,19 @@ class Level:
 class Grid:
     """Levels in rising order, without repeats.
 
-    scales: the SR scale of each, once a checkpoint has said it. noise: what generated LR carries,
-    `none`, or `calibrated`, the seed and a digest of the noise model.
+    The rest is said by the checkpoint that makes them (see `checkpoint.identity`). scales: the SR
+    scale of each; scale_map: what they follow from. noise: what generated LR carries, `none`, or
+    `calibrated`, the seed and a digest of the noise model. checkpoint: its id, for people.
+    precision: of the decoder. pictures: all that the pixels depend on.
     """
 
     levels: tuple[Level, ...]
     scales: tuple[float, ...] = ()
     noise: str = NO_NOISE
+    checkpoint: str = ""
+    precision: str = ""
+    pictures: str = ""
+    scale_map: str = ""
 
     @property
     def t(self) -> list[float]:
@@ -65,11 +71,13 @@ class Grid:
 
     @property
     def name(self) -> str:
-        """First and last level, their number and a digest: equal grids have equal names."""
-        text = ",".join(level.name for level in self.levels)
-        if self.noise != NO_NOISE:
-            text += f",{self.noise}"
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        """First and last level, their number and a digest of what their LR depends on.
+
+        Grids of equal names have equal LR, and equal scales beside them.
+        """
+        parts = [level.name for level in self.levels]
+        parts += [self.noise] if not self.pictures else [self.pictures, self.scale_map]
+        digest = hashlib.sha256(",".join(parts).encode()).hexdigest()[:8]
         return f"{self.levels[0].name}-{self.levels[-1].name}-{len(self.levels)}-{digest}"
 
     def __len__(self) -> int:

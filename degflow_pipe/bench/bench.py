@@ -23,7 +23,7 @@ from degflow_pipe.bench.results import Benchmark, BenchSettings, Difference, Par
 from degflow_pipe.calibration.tune_solver import converged, exact, largest_difference, solved
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import write_checkpoint
-from degflow_pipe.engines.threads import check_workers
+from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.config import PRESETS

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import files
-from degflow_pipe.engines.threads import check_workers, in_order
+from degflow_pipe.engines.engine import check_workers
+from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DataError, PhotoError, UsageError
 from degflow_pipe.exports.findings import Found, Report
 from degflow_pipe.exports.likeness import Look, judge, likeness, look_at

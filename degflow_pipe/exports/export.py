@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from degflow_pipe import files, folders
-from degflow_pipe.engines.threads import check_workers, in_order
+from degflow_pipe.engines.engine import check_workers
+from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import png_size

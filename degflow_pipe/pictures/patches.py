@@ -38,9 +38,9 @@ class Patch:
 def check_grid(patch: int, stride: int, multiple: int) -> None:
     """Raises UsageError for a patch or stride that cannot be: see the messages."""
     if patch < multiple or patch % multiple:
-        raise UsageError(f"--patch must be a multiple of {multiple} (the model's), got {patch}")
+        raise UsageError(f"`patch` must be a multiple of {multiple} (the model's), got {patch}")
     if stride < 1:
-        raise UsageError(f"--stride must be 1 pixel at least, got {stride}")
+        raise UsageError(f"`stride` must be 1 pixel at least, got {stride}")
 
 
 def starts(length: int, patch: int, stride: int) -> list[int]:
@@ -67,4 +67,9 @@ def crop_patches(photo: np.ndarray, patch: int, stride: int) -> Iterator[Patch]:
     height, width = photo.shape[:2]
     for y in starts(height, patch, stride):
         for x in starts(width, patch, stride):
-            yield Patch(np.ascontiguousarray(photo[y : y + patch, x : x + patch]), y, x)
+            yield Patch(crop_at(photo, patch, y, x), y, x)
+
+
+def crop_at(photo: np.ndarray, patch: int, y: int, x: int) -> np.ndarray:
+    """The patch (P, P, 3) of a photo (H, W, 3) whose top left corner is at (y, x)."""
+    return np.ascontiguousarray(photo[y : y + patch, x : x + patch])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -34,15 +35,20 @@ class SRPairs(Dataset[Sample]):
 
     def __init__(self, folder: str | Path) -> None:
         self._shards = whole_shards(Path(folder))
-        with files.reading(self._shards.index) as file:
-            lengths = np.fromiter(map(len, _lines(self._shards, file)), np.int64)
+        found = []
+        for path in self._shards.indexes:
+            with files.reading(path) as file:
+                found.append(np.fromiter(map(len, _lines(path, file)), np.int64))
+        lengths = np.concatenate(found)
         if len(lengths) != self._shards.samples:
             raise ShardError(
                 f"{self._shards.index}: {len(lengths)} lines for {self._shards.samples} samples; "
                 f"{AGAIN}"
             )
         self._ends = np.cumsum(lengths)
-        """Where each line of the index ends, in bytes."""
+        """Where each line ends, in bytes, were the indexes one file."""
+        self._files = np.cumsum([part.sum() for part in found])
+        """Where each index ends, likewise."""
 
     def __len__(self) -> int:
         return self._shards.samples * self._shards.levels
@@ -53,10 +59,12 @@ class SRPairs(Dataset[Sample]):
             raise IndexError(f"pair {i} of {len(self)}")
         line, level = divmod(i % len(self), self._shards.levels)
         start = int(self._ends[line - 1]) if line else 0
-        with files.reading(self._shards.index) as file:
-            file.seek(start)
+        number = int(np.searchsorted(self._files, start, side="right"))
+        path = self._shards.indexes[number]
+        with files.reading(path) as file:
+            file.seek(start - (int(self._files[number - 1]) if number else 0))
             entry = file.read(int(self._ends[line]) - start)
-        name, members, pairs = read_line(self._shards, entry)
+        name, members, pairs = read_line(self._shards, path, entry)
         key, lr_name, info = pairs[level]
         tar = self._shards.folder / name
         where = f"{tar}: {key}"
@@ -91,29 +99,57 @@ def read_index(shards: Summary) -> Iterator[Entry]:
     """
     last: tuple[int, str] = (0, "")
     seen: set[str] = set()
-    with files.reading(shards.index) as file:
-        for line in _lines(shards, file):
-            tar, members, pairs = read_line(shards, line)
-            for key, _, info in pairs:
-                patch = key.removesuffix(f"-{info.get('level')}")
-                # Numbers have eight digits until there are more: the longer name is the later.
-                if (place := (len(patch), patch)) > last:
-                    last, seen = place, set()
-                if place < last or key in seen:
-                    raise ShardError(f"{shards.index}: {key} is there twice or too late; {AGAIN}")
-                seen.add(key)
-            yield tar, members, pairs
+    for path, line in _every_line(shards):
+        tar, members, pairs = read_line(shards, path, line)
+        for key, _, info in pairs:
+            patch = key.removesuffix(f"-{info.get('level')}")
+            # Numbers have eight digits until there are more: the longer name is the later.
+            if (place := (len(patch), patch)) > last:
+                last, seen = place, set()
+            if place < last or key in seen:
+                raise ShardError(f"{path}: {key} is there twice or too late; {AGAIN}")
+            seen.add(key)
+        yield tar, members, pairs
 
 
-def _lines(shards: Summary, file: IO[bytes]) -> Iterator[bytes]:
+def _every_line(shards: Summary) -> Iterator[tuple[Path, bytes]]:
+    for path in shards.indexes:
+        with files.reading(path) as file:
+            for line in _lines(path, file):
+                yield path, line
+
+
+def find(shards: Summary, key: str) -> Entry:
+    """The sample of a pair's key: only the index of its own tar is read.
+
+    Raises KeyError where there is none, ShardError where the index is damaged.
+    """
+    first = shards.figures.get("first_keys", [])
+    place = bisect_right(first, _order(key), key=_order) - 1
+    paths = shards.indexes[max(place, 0) :][:1] if first else shards.indexes
+    for path in paths:
+        with files.reading(path) as file:
+            for line in _lines(path, file):
+                entry = read_line(shards, path, line)
+                if any(key == known for known, _, _ in entry[2]):
+                    return entry
+    raise KeyError(key)
+
+
+def _order(key: str) -> tuple[int, str]:
+    """In which samples come: numbers have eight digits until there are more."""
+    return len(key.partition("-")[0]), key
+
+
+def _lines(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     """The lines of the index; raises ShardError for one that is longer than MAX_LINE."""
     while line := file.readline(MAX_LINE + 1):
         if len(line) > MAX_LINE:
-            raise ShardError(f"{shards.index}: a line of more than {MAX_LINE} bytes; {AGAIN}")
+            raise ShardError(f"{path}: a line of more than {MAX_LINE} bytes; {AGAIN}")
         yield line
 
 
-def read_line(shards: Summary, line: bytes) -> Entry:
+def read_line(shards: Summary, path: Path, line: bytes) -> Entry:
     """The tar, the members and the pairs of one line of the index; raises ShardError."""
     try:
         entry = json.loads(
@@ -121,16 +157,14 @@ def read_line(shards: Summary, line: bytes) -> Entry:
         )
         key, tar, members = entry["key"], entry["tar"], dict(entry["members"])
         pairs = pairs_of(key, entry["json"])
-        known = tar in shards.tars
+        known = tar in shards.tars_of(path)
     # RecursionError: nested deeper than Python goes.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         problem = str(error)[:100] if str(error) else type(error).__name__
-        raise ShardError(
-            f"{shards.index}: damaged line {line[:60]!r}: {problem}; {AGAIN}"
-        ) from error
+        raise ShardError(f"{path}: damaged line {line[:60]!r}: {problem}; {AGAIN}") from error
     if not known or len(pairs) != shards.levels:
         raise ShardError(
-            f"{shards.index}: {key} has {len(pairs)} levels in {str(tar)[:60]!r}, where "
+            f"{path}: {key} has {len(pairs)} levels in {str(tar)[:60]!r}, where "
             f"{shards.levels} are due, in a tar of this data set; {AGAIN}"
         )
     return tar, members, pairs

@@ -16,9 +16,12 @@ from degflow_pipe.errors import UsageError
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.reading.samples import Sample
-from degflow_pipe.stages.batches import Batches
-from degflow_pipe.stages.generate import check_store, made_levels
+from degflow_pipe.stages.batches import Batches, lr_of
+from degflow_pipe.stages.generate import require_patches
+from degflow_pipe.stages.making import encoder_of
 from degflow_pipe.store import PatchRecord, Store
+
+_Held = tuple[list[PatchRecord], np.ndarray, np.ndarray | None]
 
 
 class LazyPairs(Dataset[Sample]):
@@ -30,13 +33,14 @@ class LazyPairs(Dataset[Sample]):
     `ingest` has to be done: no level is read from the store. For processes, not threads: on the CPU
     it computes on one thread, which torch can only be told for all of a process.
 
-    store: its folder. checkpoint: the one that made its latents. t or scales: (low, high) that the
+    store: its folder. checkpoint: whose levels are made; patches that the store has no latents of
+    are encoded. t or scales: (low, high) that the
     level, or its SR scale, is drawn from evenly; t from 0.1 to 1 by default. noise, seed: see
     `DegFlow.degrade`; the seed settles the levels too. device: `cpu` for workers of a DataLoader;
     on CUDA the decoder computes in bfloat16, as `generate` does.
 
-    Raises StoreError for a store that is missing, empty or of another checkpoint, CheckpointError,
-    UsageError for levels that the checkpoint does not have.
+    Raises StoreError for a store that is missing or empty, CheckpointError, UsageError for levels
+    that the checkpoint does not have.
     """
 
     def __init__(
@@ -52,13 +56,13 @@ class LazyPairs(Dataset[Sample]):
     ) -> None:
         self._path, self._checkpoint, self._device = Path(store), checkpoint, device
         self._noise, self._seed = noise, seed
-        self._last: tuple[int, tuple[list[PatchRecord], np.ndarray, np.ndarray]] | None = None
+        self._last: tuple[int, _Held] | None = None
         source = Store.open(self._path)
-        check_store(source, self._model)
+        require_patches(source)
         self._model.noise_model(noise)
         # Where each unit ends; few numbers even for millions of patches.
-        self._units = source.units()
-        self._ends = np.cumsum([len(source.record(unit).patches) for unit in self._units])
+        self._units = list(source.units)
+        self._ends = np.cumsum([unit.count for unit in source.units.values()])
         if seed < 0:
             raise UsageError(f"seed must be 0 or more, got {seed}")
         if t is not None and scales is not None:
@@ -108,11 +112,11 @@ class LazyPairs(Dataset[Sample]):
         first = int(self._ends[place - 1]) if place else 0
         records, unit_hr, unit_latents = self._unit(self._units[place])
         one = slice(i - first, i - first + 1)
-        hr, latents = unit_hr[one], unit_latents[one]
+        hr, latents = unit_hr[one], None if unit_latents is None else unit_latents[one]
         model = self._model
         noise = model.noise_model(self._noise)
         with one_thread_each(model.device):
-            lr = made_levels(Batches(model, 1), hr, latents, [t], noise, self._seed)[0][:, 0]
+            lr = lr_of(Batches(model, 1), hr, latents, [t], noise, self._seed).values[:, 0]
         record = records[i - first]
         info = {
             "source": record.source,
@@ -123,12 +127,14 @@ class LazyPairs(Dataset[Sample]):
         }
         return to_tensor(lr)[0], to_tensor(hr)[0], info
 
-    def _unit(self, unit: int) -> tuple[list[PatchRecord], np.ndarray, np.ndarray]:
+    def _unit(self, number: int) -> _Held:
         """A unit's records, HR and latents; the last one is kept, for those who read in order."""
-        if self._last is None or self._last[0] != unit:
+        if self._last is None or self._last[0] != number:
             store = self._store
-            held = store.record(unit).patches, store.hr(unit), store.latents(unit)
-            self._last = unit, held
+            encoder, latents = encoder_of(store, self._model), None
+            if encoder is not None and store.latents(encoder).has(number, store.units[number]):
+                latents = store.latents(encoder).read(number, store.units[number])
+            self._last = number, (store.patches(number), store.hr(number), latents)
         return self._last[1]
 
     def _index(self, i: int) -> int:

@@ -43,7 +43,7 @@ class Folder:
         self._ask, self._plan = ask, plan_of(shards, ask)
         # Absolute, as a worker may be elsewhere.
         self._paths = [shards.folder.absolute() / tar for tar in shards.tars]
-        sums = [files.sha256(shards.index), *shards.tars]
+        sums = [*map(files.sha256, shards.indexes), *shards.tars]
         self.identity = hashlib.sha256(repr(sums).encode()).hexdigest()
 
     def batches(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,42 +11,54 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import files
+from degflow_pipe.levels import Grid
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.sheet import label_bar, row_of
-from degflow_pipe.shards.tars import Sources, UnitReader, spread
+from degflow_pipe.shards.layout import PackedLevel, ShardSettings
 
 SHEET_LEVELS, SHEET_SIDE = 6, 160
 
+Shown = tuple[np.ndarray, np.ndarray]
 
-def contact_sheet(sources: Sources) -> bytes:
-    """PNG: HR and up to SHEET_LEVELS levels, evenly chosen, of patches spread over the store."""
-    chosen = spread(list(range(len(sources.grid))), SHEET_LEVELS)
-    rows = []
-    for unit, place in sources.shown:
-        reader = UnitReader(sources, unit)
-        rows.append(row_of([reader.hr[place], *reader.levels(place)[chosen]], SHEET_SIDE))
-    labels = ["HR", *(f"t = {sources.grid.t[i]:g}" for i in chosen)]
+
+def contact_sheet(shown: Sequence[Shown], grid: Grid) -> bytes:
+    """PNG: HR and up to SHEET_LEVELS levels, evenly chosen, of patches.
+
+    shown: HR (P, P, 3) and LR (T, P, P, 3) of each, uint8.
+    """
+    chosen = spread(range(len(grid)), SHEET_LEVELS)
+    rows = [row_of([hr, *lr[chosen]], SHEET_SIDE) for hr, lr in shown]
+    labels = ["HR", *(f"t = {grid.t[i]:g}" for i in chosen)]
     sheet = np.concatenate([label_bar(labels, SHEET_SIDE), *rows])
     return parse_format("png").encode(sheet)
 
 
-def write_card(path: Path, figures: dict[str, Any], sources: Sources) -> None:
+def spread(items: Sequence[int], count: int) -> list[int]:
+    """Up to `count` items, first and last among them, evenly apart."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def write_card(
+    path: Path,
+    figures: dict[str, Any],
+    settings: ShardSettings,
+    grid: Grid,
+    levels: Sequence[PackedLevel],
+) -> None:
     """Write README.md: what the data set is, its figures, its levels, and how to read it."""
     rows = []
-    for packed in sources.levels:
+    for packed in levels:
         error = figures["mean_squared_error"][packed.level.name]
         psnr = f"{10 * math.log10(255**2 / error):.2f}" if error > 0 else "equal"
         size = f"{packed.packing.lr} of {packed.packing.hr}"
         rows.append(
             f"| {packed.level.name} | {packed.level.t:g} | {packed.scale:g} | {size} | {psnr} |"
         )
-    settings, store = sources.settings, sources.store.settings
+    patch = figures["settings"]["patch"]
     ending = parse_format(settings.picture_format).ending
-    lr = (
-        f"lr.{ending}"
-        if settings.layout == "pairs"
-        else f"lr_{sources.grid.levels[0].name}.{ending}"
-    )
+    lr = f"lr.{ending}" if settings.layout == "pairs" else f"lr_{grid.levels[0].name}.{ending}"
     size = _size_category(figures["pairs"])
     text = f"""---
 pretty_name: {settings.name}
@@ -67,7 +80,7 @@ configs:
 # {settings.name}
 
 HR/LR pairs for super-resolution. HR are patches of photos; LR were generated from them by the
-DegFlow checkpoint `{store.checkpoint}` at {len(sources.grid)} degradation levels.
+DegFlow checkpoint `{grid.checkpoint}` at {len(grid)} degradation levels.
 The pictures carry the licence of the photos they were made from.
 
 ![HR and levels](contact_sheet.png)
@@ -75,7 +88,7 @@ The pictures carry the licence of the photos they were made from.
 | | |
 |---|---|
 | pairs | {figures["pairs"]} |
-| HR patches | {figures["patches"]} of {store.patch} x {store.patch} |
+| HR patches | {figures["patches"]} of {patch} x {patch} |
 | samples | {figures["samples"]}, layout `{settings.layout}` |
 | tars | {len(figures["tars"])}, {figures["bytes"] / 1e6:.1f} MB |
 | pictures | {settings.picture_format} |

@@ -44,8 +44,8 @@ def pack(patch: int, scale: float, lr_size: str, uneven: str) -> Packing:
         return Packing(patch, round(whole))
     if uneven == "refuse":
         raise UsageError(
-            f"--lr-size native: a patch of {patch} at scale {scale:g} would be {whole:.2f} pixels: "
-            f"choose scales that divide {patch}, or crop HR with --uneven crop"
+            f"`lr_size` native: a patch of {patch} at scale {scale:g} would be {whole:.2f} pixels: "
+            f"choose scales that divide {patch}, or crop HR with `uneven` crop"
         )
     sizes = [
         Packing(hr, lr)

@@ -9,10 +9,12 @@ from typing import Any
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError, ShardError
+from degflow_pipe.shards.layout import INDEX
 
 FORMAT = "degflow-pipe shards"
-VERSION = 1
-INDEX = ".index.jsonl"
+VERSION = 2
+WHOLE = 1
+"""Version of shards that have one index for all tars; they are still read."""
 AGAIN = "copy the shards again, or make them again with `degflow-pipe shard --overwrite`"
 
 
@@ -27,9 +29,27 @@ class Summary:
     levels: int
     figures: dict[str, Any]
 
+    def tars_of(self, index: Path) -> tuple[str, ...]:
+        """The tars that an index is of, in order."""
+        return self.tars if self.figures["version"] == WHOLE else (tar_of(index),)
+
     @property
-    def index(self) -> Path:
-        return self.folder / f"{self.name}{INDEX}"
+    def index(self) -> str:
+        """How errors call the indexes."""
+        one = f"{self.name}{INDEX}" if self.figures["version"] == WHOLE else f"*{INDEX}"
+        return str(self.folder / one)
+
+    @property
+    def indexes(self) -> list[Path]:
+        """The index of each tar, a line a sample; of version 1 the one index of all."""
+        if self.figures["version"] == WHOLE:
+            return [self.folder / f"{self.name}{INDEX}"]
+        return [self.folder / f"{tar.removesuffix('.tar')}{INDEX}" for tar in self.tars]
+
+
+def tar_of(index: Path) -> str:
+    """The tar that an index is of."""
+    return f"{index.name.removesuffix(INDEX)}.tar"
 
 
 def read_summary(folder: Path) -> Summary:
@@ -58,7 +78,7 @@ def read_summary(folder: Path) -> Summary:
         raise ShardError(f"{error}; {AGAIN}") from error
     if not isinstance(figures, dict) or figures.get("format") != FORMAT:
         raise ShardError(f"{path} is not of {FORMAT}")
-    if figures.get("version") != VERSION:
+    if figures.get("version") not in (WHOLE, VERSION):
         raise ShardError(
             f"{path} is of version {figures.get('version')!r}, this degflow-pipe reads {VERSION}: "
             f"upgrade degflow-pipe"

@@ -1,157 +1,194 @@
-"""One tar of samples: written whole, and remembered in a mark with its index."""
+"""One tar of samples: written whole, with its index."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import IO, Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
 from webdataset import TarWriter
 
 from degflow_pipe import files
-from degflow_pipe.engines.threads import in_order
-from degflow_pipe.errors import FileError, UsageError
+from degflow_pipe.engines.threads import in_order, threads
+from degflow_pipe.errors import UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
 from degflow_pipe.levels import Grid
 from degflow_pipe.pictures.formats import PictureFormat, parse_format
+from degflow_pipe.settings import Apart, AtMost, read
 from degflow_pipe.shards.layout import (
     PackedLevel,
     ShardSettings,
-    TarPlan,
     packed_levels,
     patch_json,
     patch_key,
-    settings_json,
 )
-from degflow_pipe.store import PatchRecord, Store
+from degflow_pipe.shards.plan import Piece, Row, TarWork
+from degflow_pipe.store import BLOCK, BLOCKS, Encoder, PatchRecord, Store
 
-SHOWN = 4
-"""Patches, at most, that the contact sheet shows."""
+HELD = 8
+"""Blocks of HR that are held, so that none is read twice."""
+TAR_LIMIT = 2**50
+"""Bytes of a tar."""
+BLOCK_OF_TAR = 512
+"""Bytes that headers and contents of a tar are filled up to (POSIX ustar)."""
+
+Levels = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+"""HR (B, P, P, 3) uint8 and latents (B, C, h, w) float32, where the store has them, to LR
+(B, T, P, P, 3) uint8."""
 
 
 class Maker(Protocol):
-    """Makes the levels of a grid, `batch` patches at once, where the store does not hold them."""
+    """Makes the levels of a grid where the store does not hold them; data that can be pickled."""
 
-    grid: Grid
-    batch: int
+    @property
+    def grid(self) -> Grid: ...
 
-    def levels(self, hr: np.ndarray, latents: np.ndarray) -> np.ndarray:
-        """(B, P, P, 3) uint8 and (B, C, h, w) float32 to (B, T, P, P, 3) uint8."""
+    @property
+    def size(self) -> int:
+        """Patches that are made together; those of a block are cut so from its first one on."""
+
+    def open(self) -> AbstractContextManager[Levels]:
+        """Load what it needs."""
 
 
 @dataclass(frozen=True)
-class Sources:
-    """What tars are made from: a store, one of its grids, and the settings.
+class TarRecord:
+    """What the ledger says of a tar that is whole.
 
-    maker: makes the levels as they are wanted, in place of reading them from the store. kept: the
-    levels that were made of the patches in `shown`, so that they are not made twice.
+    digest: see `plan.TarWork`. sha256, bytes: of the tar; index_sha256, index_bytes: of its index.
+    first_key: of its first sample. squared_error: sum and number by level.
     """
 
-    store: Store
-    grid: Grid
-    settings: ShardSettings
-    maker: Maker | None = None
-    kept: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    digest: str
+    sha256: str
+    bytes: Annotated[int, AtMost(TAR_LIMIT)]
+    index_sha256: str
+    index_bytes: Annotated[int, AtMost(TAR_LIMIT)]
+    samples: int
+    pairs: int
+    first_key: str
+    squared_error: Annotated[dict[str, Any], Apart()]
 
-    @cached_property
-    def shown(self) -> list[tuple[int, int]]:
-        """Unit and place of the patches that the contact sheet shows, spread over the store."""
-        units = spread(self.store.units(), SHOWN)
-        return [(unit, len(self.store.record(unit).patches) // 2) for unit in units]
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TarRecord | None:
+        """None where it is none: the tar is made again."""
+        try:
+            found = read(cls, data, "tar")
+            if all(len(pair) == 2 and sum(pair) >= 0 for pair in found.squared_error.values()):
+                return found
+        except (UsageError, TypeError):
+            pass
+        return None
+
+
+@dataclass(frozen=True)
+class TarDone:
+    """record: of a tar that was made. shown: LR, (T, P, P, 3) uint8, of those of the patches that
+    the contact sheet shows that were made for it.
+    """
+
+    record: TarRecord
+    shown: dict[int, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TarJob:
+    """Makes tars: see `engines.engine.Job`.
+
+    encoder: whose latents the store holds; None for none. maker: makes the levels as they are
+    wanted, in place of reading them from the store. at_once: threads that code pictures. shown:
+    numbers of the patches that the contact sheet shows.
+    """
+
+    store: str
+    out: str
+    settings: ShardSettings
+    grid: Grid
+    encoder: Encoder | None
+    maker: Maker | None
+    at_once: int
+    shown: tuple[int, ...]
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[TarWork], TarDone]]:
+        levels = nullcontext(None) if self.maker is None else self.maker.open()
+        with levels as make, threads(self.at_once) as pool:
+            sources = Sources(self, Store.open(Path(self.store)), make)
+            yield lambda work: _write(work, sources, pool)
+
+
+class Sources:
+    """What tars are made from."""
+
+    def __init__(self, job: TarJob, store: Store, make: Levels | None) -> None:
+        self.job, self.store, self._make = job, store, make
+        self.grid = job.grid
+        # A block is cut into several batches on the CPU, which follow each other.
+        self._block_hr = lru_cache(HELD)(store.block_hr)
+        self.patch = store.settings.patch
 
     @cached_property
     def levels(self) -> list[PackedLevel]:
-        return packed_levels(self.grid, self.store.settings, self.settings)
+        return packed_levels(self.grid, self.patch, self.job.settings)
 
     @property
-    def batch(self) -> int:
-        """Patches that are made together; those of a unit are cut so from its first one on."""
-        return 1 if self.maker is None else self.maker.batch
+    def size(self) -> int:
+        """Patches that are read or made together."""
+        return BLOCK if self.job.maker is None else self.job.maker.size
 
     @cached_property
     def format(self) -> PictureFormat:
-        return parse_format(self.settings.picture_format)
+        return parse_format(self.job.settings.picture_format)
+
+    def batch(self, piece: Piece, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """HR (B, P, P, 3) and LR (B, T, P, P, 3) of a batch of a block, both uint8.
+
+        It is whole whatever of it the tar holds, as on a GPU a part may have other bytes.
+        """
+        part = slice(number * self.size, (number + 1) * self.size)
+        hr = self._block_hr(piece.block, piece.unit)[part]
+        if self._make is None:
+            levels = self.store.levels(self.grid)
+            return hr, levels.read(piece.block, piece.unit, piece.levels)[part]
+        latents = None
+        if piece.latents is not None and self.job.encoder is not None:
+            layer = self.store.latents(self.job.encoder)
+            latents = layer.block(piece.block, piece.unit, piece.latents)[part]
+        return hr, self._make(hr, latents)
 
 
-class UnitReader:
-    """HR and levels of one unit's patches."""
-
-    def __init__(self, sources: Sources, unit: int) -> None:
-        store, self.maker = sources.store, sources.maker
-        self.sources, self.unit, self.size = sources, unit, sources.batch
-        self.records = store.record(unit).patches
-        self.hr = store.hr(unit)
-        if self.maker is None:
-            self.lr = store.levels(sources.grid.name, unit)
-        else:
-            self.latents = store.latents(unit)
-
-    def batch(self, number: int) -> np.ndarray:
-        """LR of a batch, (B, T, P, P, 3) uint8: whole, as on a GPU a part may have other bytes."""
-        batch = slice(number * self.size, (number + 1) * self.size)
-        if self.maker is None:
-            return self.lr[batch]
-        made = self.maker.levels(self.hr[batch], self.latents[batch])
-        for unit, place in self.sources.shown:
-            if unit == self.unit and place // self.size == number:
-                self.sources.kept[unit, place] = made[place % self.size]
-        return made
-
-    def levels(self, place: int) -> np.ndarray:
-        """LR of the patch at that place in the unit, (T, P, P, 3) uint8."""
-        kept = self.sources.kept.get((self.unit, place))
-        return self.batch(place // self.size)[place % self.size] if kept is None else kept
-
-
-def spread(items: list[int], count: int) -> list[int]:
-    """Up to `count` items, first and last among them, evenly apart."""
-    if len(items) <= count:
-        return items
-    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
-
-
-def shard_unit(
-    plan: TarPlan,
-    sources: Sources,
-    out: Path,
-    workers: int,
-    pool: ThreadPoolExecutor,
-    trusted: bool = False,
-) -> dict[str, Any]:
-    """Write one tar, its index and, last, its mark; a tar whose mark still fits is left as it is.
-
-    workers: batches that are made and coded at once, in the threads of `pool`, which several tars
-    may share. trusted: a tar that is left is looked at by its length alone, else by its sum.
-    Returns the mark: digest, tar, sha256, bytes, samples, pairs, squared error by level, and
-    index_sha256.
-    """
-    known = kept_tar(plan, sources, out, trusted)
-    if known is not None:
-        return known
-    tar = out / sources.settings.tar(plan.number)
-    mark_path, index = _mark_paths(out, sources.settings, plan.number)
-    files.remove(mark_path)
-    errors = np.zeros(len(sources.grid))
-    counts = np.zeros(len(sources.grid), int)
-    notes: dict[str, dict[str, Any]] = {}
-    with files.writing(tar) as file:
+def _write(work: TarWork, sources: Sources, pool: ThreadPoolExecutor) -> TarDone:
+    """Write one tar and its index."""
+    job = sources.job
+    out, settings = Path(job.out), job.settings
+    errors, counts = np.zeros(len(job.grid)), np.zeros(len(job.grid), int)
+    shown: dict[int, np.ndarray] = {}
+    keys: list[str] = []
+    tar = out / settings.tar(work.number)
+    with files.writing(tar) as file, files.writing(out / settings.index(work.number)) as lines:
+        summed, index = _Summed(file), _Summed(lines)
         # Fixed owner, mode and time: the same samples give the same bytes.
-        writer = TarWriter(file, encoder=False, user="degflow", group="degflow", mtime=0)
+        writer = TarWriter(summed, encoder=False, user="degflow", group="degflow", mtime=0)
         try:
-            for batch in in_order(_samples, _batches(plan, sources), workers, pool):
-                for sample, note, squares in batch:
-                    _check_size(sample)
-                    writer.write(sample)
-                    notes[sample["__key__"]] = note
+            for batch in in_order(_samples, _batches(work, sources), job.at_once, pool):
+                shown |= batch.shown
+                for sample, note, squares in batch.made:
+                    keys.append(sample["__key__"])
+                    members = _add(writer, sample)
+                    line = {"key": keys[-1], "tar": tar.name, "members": members, "json": note}
+                    index.write(json.dumps(line, sort_keys=True).encode() + b"\n")
                     for i, error in squares.items():
                         errors[i], counts[i] = errors[i] + error, counts[i] + 1
             writer.close()
@@ -159,72 +196,62 @@ def shard_unit(
             with suppress(OSError):  # else it tries to write its end when it is collected
                 writer.close()
             raise
-    with files.writing(index) as lines:
-        for key, members in tar_members(tar):
-            line = {"key": key, "tar": tar.name, "members": members, "json": notes[key]}
-            lines.write(json.dumps(line, sort_keys=True).encode() + b"\n")
-    mark = {
-        "digest": _digest(plan, sources),
-        "tar": tar.name,
-        "sha256": files.sha256(tar),
-        "bytes": files.size(tar),
-        "samples": len(notes),
-        "pairs": int(counts.sum()),
-        "squared_error": {
+    record = TarRecord(
+        digest=work.digest,
+        sha256=summed.digest.hexdigest(),
+        bytes=summed.size,
+        index_sha256=index.digest.hexdigest(),
+        index_bytes=index.size,
+        samples=len(keys),
+        pairs=int(counts.sum()),
+        first_key=keys[0],
+        squared_error={
             level.name: [float(e), int(n)]
-            for level, e, n in zip(sources.grid.levels, errors, counts, strict=True)
+            for level, e, n in zip(job.grid.levels, errors, counts, strict=True)
         },
-        "index_sha256": files.sha256(index),
-    }
-    files.write_summed(mark_path, mark)
-    return mark
+    )
+    return TarDone(record, shown)
 
 
-def _check_size(sample: dict[str, Any]) -> None:
-    """Raises UsageError for a sample that is larger than readers take it to be honest."""
-    size = sum(len(part) for key, part in sample.items() if key != "__key__")
+class _Summed:
+    """A file that is summed while it is written, never by reading it back."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest, self.size = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        """Left to whoever opened it."""
+
+
+def _add(writer: TarWriter, sample: dict[str, Any]) -> dict[str, list[int]]:
+    """Write a sample; [offset, size] in bytes of each member by its ending.
+
+    Raises UsageError for a sample that is larger than readers take it to be honest.
+    """
+    contents = {ending: part for ending, part in sample.items() if ending != "__key__"}
+    size = sum(map(len, contents.values()))
     if size > SAMPLE_LIMIT:
         raise UsageError(
             f"a sample of {size} bytes is more than the {SAMPLE_LIMIT} that are read: choose "
-            f"--layout pairs, or smaller patches"
+            f"`layout` pairs, or smaller patches"
         )
-
-
-def _mark_paths(out: Path, settings: ShardSettings, number: int) -> tuple[Path, Path]:
-    """The mark of a tar, and its part of the index."""
-    marks = out / settings.marks
-    return marks / f"{number:06d}.json", marks / f"{number:06d}.jsonl"
-
-
-def index_part(out: Path, settings: ShardSettings, number: int) -> Path:
-    """The lines of the index that are a tar's, kept beside its mark."""
-    return _mark_paths(out, settings, number)[1]
-
-
-def read_mark(path: Path) -> dict[str, Any] | None:
-    """The mark of a tar; None where there is none, or it is damaged: the tar is made again."""
-    if not files.exists(path):
-        return None
-    try:
-        mark = files.read_summed(path)
-    except FileError:
-        return None
-    fields = {"digest", "tar", "sha256", "bytes", "samples", "pairs", "squared_error"}
-    return mark if mark.keys() == fields | {"index_sha256"} else None
-
-
-def kept_tar(plan: TarPlan, sources: Sources, out: Path, trusted: bool) -> dict[str, Any] | None:
-    """The mark of a tar that is there, whole, and what would be made now; else None."""
-    tar = out / sources.settings.tar(plan.number)
-    mark_path, index = _mark_paths(out, sources.settings, plan.number)
-    mark = read_mark(mark_path)
-    if mark is None or mark["digest"] != _digest(plan, sources):
-        return None
-    if not (files.exists(tar) and files.exists(index) and files.size(tar) == mark["bytes"]):
-        return None
-    if files.sha256(index) != mark["index_sha256"]:
-        return None
-    return mark if trusted or files.sha256(tar) == mark["sha256"] else None
+    at = writer.tarstream.offset
+    writer.write(sample)
+    members = {}
+    for ending in sorted(contents):
+        members[ending] = [at + BLOCK_OF_TAR, len(contents[ending])]
+        filled = -(-len(contents[ending]) // BLOCK_OF_TAR) * BLOCK_OF_TAR
+        at += BLOCK_OF_TAR + filled
+    assert at == writer.tarstream.offset, "a member has one header"
+    return members
 
 
 def tar_members(path: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
@@ -246,36 +273,16 @@ def tar_members(path: Path) -> Iterator[tuple[str, dict[str, list[int]]]]:
             yield key, members
 
 
-def _digest(plan: TarPlan, sources: Sources) -> str:
-    """Changes whenever the tar's bytes would."""
-    store, grid = sources.store, sources.grid
-    parts = [
-        settings_json(sources.settings, store.settings, grid),
-        grid.scales,
-        plan.rows,
-        [
-            [
-                unit,
-                store.record(unit).sha256,
-                "made" if sources.maker else store.levels_record(grid.name, unit).sha256,
-            ]
-            for unit in plan.units
-        ],
-    ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """A part of a tar: its rows of patches that are made together."""
+class _Batch(NamedTuple):
+    """A part of a tar: its rows of patches that are read or made together."""
 
     sources: Sources
-    reader: UnitReader
+    piece: Piece
     number: int
-    rows: list[tuple[int, int, int, int]]
+    rows: list[Row]
 
 
-class _Made(NamedTuple):
+class _Sample(NamedTuple):
     """A sample, its JSON, and the mean squared error of each of its levels, by index."""
 
     sample: dict[str, Any]
@@ -283,48 +290,58 @@ class _Made(NamedTuple):
     errors: dict[int, float]
 
 
-def _batches(plan: TarPlan, sources: Sources) -> Iterator[_Batch]:
-    """A tar's rows, cut where the maker's batches end; single patches where levels are stored."""
-    held = -1
-    for (unit, number), rows in groupby(plan.rows, lambda row: (row[0], row[1] // sources.batch)):
-        if unit != held:
-            held, reader = unit, UnitReader(sources, unit)
-        yield _Batch(sources, reader, number, list(rows))
+class _Made(NamedTuple):
+    made: list[_Sample]
+    shown: dict[int, np.ndarray]
 
 
-def _samples(batch: _Batch) -> list[_Made]:
+def _batches(work: TarWork, sources: Sources) -> Iterator[_Batch]:
+    """A tar's rows, cut where batches end."""
+    rows = work.rows(len(sources.grid))
+    for (_, number), found in groupby(rows, lambda r: (r.piece.block, r.place // sources.size)):
+        batch = list(found)
+        yield _Batch(sources, batch[0].piece, number, batch)
+
+
+def _samples(batch: _Batch) -> _Made:
     """Samples of a batch, coded."""
-    made: list[_Made] = []
-    sources = batch.sources
-    lr = batch.reader.batch(batch.number)
-    for unit, place, first, end in batch.rows:
-        hr, record = batch.reader.hr[place], batch.reader.records[place]
-        lr_levels = lr[place % batch.reader.size]
+    made: list[_Sample] = []
+    shown: dict[int, np.ndarray] = {}
+    sources, settings = batch.sources, batch.sources.job.settings
+    unit, in_unit = divmod(batch.piece.block, BLOCKS)
+    records = sources.store.patches(unit)[in_unit * BLOCK :]
+    hr_batch, lr_batch = sources.batch(batch.piece, batch.number)
+    for row in batch.rows:
+        record, place = records[row.place], row.place % sources.size
+        hr, lr = hr_batch[place], lr_batch[place]
         squares = {
-            i: float(np.mean((hr.astype(np.float64) - lr_levels[i]) ** 2))
-            for i in range(first, end)
+            i: float(np.mean((hr.astype(np.float64) - lr[i]) ** 2))
+            for i in range(row.first, row.end)
         }
-        key = patch_key(unit, place, record)
-        if sources.settings.layout == "grouped":
-            made.append(_Made(*_grouped(key, hr, lr_levels, record, sources), squares))
+        number = batch.piece.block * BLOCK + row.place
+        if number in sources.job.shown:
+            shown[number] = lr
+        key = patch_key(number, record)
+        if settings.layout == "grouped":
+            made.append(_Sample(*_grouped(key, hr, lr, record, sources), squares))
             continue
         hr_files: dict[int, bytes] = {}
         for i, error in squares.items():
-            packed_hr, packed_lr = sources.levels[i].packing.apply(hr, lr_levels[i])
+            packed_hr, packed_lr = sources.levels[i].packing.apply(hr, lr[i])
             # Most levels pack the same HR: it is coded once.
             if len(packed_hr) not in hr_files:
                 hr_files[len(packed_hr)] = sources.format.encode(packed_hr)
             hr_file = hr_files[len(packed_hr)]
             lr_file = sources.format.encode(packed_lr)
-            made.append(_Made(*_pair(key, hr_file, lr_file, i, record, sources), {i: error}))
-    return made
+            made.append(_Sample(*_pair(key, hr_file, lr_file, i, record, sources), {i: error}))
+    return _Made(made, shown)
 
 
 def _pair(
     key: str, hr_file: bytes, lr_file: bytes, i: int, record: PatchRecord, sources: Sources
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     ending, level = sources.format.ending, sources.levels[i]
-    note = {**patch_json(record, sources.store.settings, sources.grid), **level.to_dict()}
+    note = {**patch_json(record, sources.patch, sources.grid), **level.to_dict()}
     sample = {
         "__key__": f"{key}-{level.level.name}",
         f"hr.{ending}": hr_file,
@@ -339,7 +356,7 @@ def _grouped(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     picture_format = sources.format
     note = {
-        **patch_json(record, sources.store.settings, sources.grid),
+        **patch_json(record, sources.patch, sources.grid),
         "levels": [level.to_dict() for level in sources.levels],
     }
     sample = {

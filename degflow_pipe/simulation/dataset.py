@@ -20,7 +20,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from degflow_pipe import defaults, files, folders
-from degflow_pipe.engines.threads import Engine, Room, check_workers, in_order
+from degflow_pipe.engines.engine import check_workers
+from degflow_pipe.engines.threads import Room, in_order
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.levels import parse_numbers
@@ -151,7 +152,6 @@ def simulate(
     max_pixels: int = defaults.SIMULATED_PIXELS,
     workers: int = 0,
     progress: Progress | None = None,
-    engine: Engine = in_order,
 ) -> dict[str, Any]:
     """Write every photo as HR and, through a simulated camera, as LR of every scale; summary.
 
@@ -185,7 +185,7 @@ def simulate(
 
         made = []
         with (progress or Silent()).task("simulate", len(sources)) as task:
-            for done in engine(work, sources, workers):
+            for done in in_order(work, sources, workers):
                 made.append(done)
                 if done.problem:
                     task.note(f"skipped {done.problem}")

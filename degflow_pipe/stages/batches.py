@@ -1,9 +1,10 @@
-"""What the stages that use the model share."""
+"""How patches are computed: in batches on a GPU, one by one on the CPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,52 +12,140 @@ from torch import Tensor
 
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DegflowError, UsageError
+from degflow_pipe.noise.drawing import noisy
+from degflow_pipe.noise.model import NoiseModel
+from degflow_pipe.pictures.arrays import to_tensor
 
 
-class Batches:
-    """How patches are computed: `size` at once; `least`, where a GPU's memory did not do for it.
-
-    On a GPU the batches go one after the other, while the workers read, draw noise and code
-    pictures. On the CPU each worker computes one patch at a time, so that memory stays small: see
-    `DegFlow` for why this gives the same bytes as any batch.
+class Computed(NamedTuple):
+    """values: on the device, where they may not be done yet. batch: the least that was computed at
+    once, where a GPU's memory did not do for what was asked.
     """
 
-    def __init__(self, model: DegFlow, batch: int) -> None:
+    values: Tensor
+    batch: int
+
+
+@dataclass(frozen=True)
+class Batches:
+    """size: patches at once. On a GPU the batches go one after the other, while the workers read,
+    draw noise and code pictures. On the CPU each worker computes one patch at a time, so that
+    memory stays small: see `model.networks` for why this gives the same bytes as any batch.
+    """
+
+    model: DegFlow
+    size: int
+
+    @classmethod
+    def of(cls, model: DegFlow, batch: int) -> Batches:
         """Raises UsageError for a batch below 1."""
         if batch < 1:
-            raise UsageError(f"--batch must be 1 at least, got {batch}")
-        self.model = model
-        self.size = self.least = 1 if model.device.type == "cpu" else batch
+            raise UsageError(f"`batch` must be 1 at least, got {batch}")
+        return cls(model, 1 if model.device.type == "cpu" else batch)
 
-    @property
-    def used(self) -> dict[str, Any]:
-        """What bytes depend on: the kind of device, and on a GPU the least batch so far."""
+    def used(self, batch: int) -> dict[str, Any]:
+        """What bytes depend on: the kind of device, and on a GPU the least batch."""
         if self.model.device.type == "cpu":
             return {"device": "cpu"}
-        return {"device": torch.cuda.get_device_name(self.model.device), "batch": self.least}
+        return {"device": torch.cuda.get_device_name(self.model.device), "batch": batch}
 
-    def compute(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> Tensor:
+    def compute(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> Computed:
         """function(*arrays) of up to `size` patches, which lie along the first axis of all.
 
-        In halves, down to single patches, where a GPU's memory does not do. The result is on the
-        device, where it may not be done yet: whoever reads it waits, and another computes. Raises
-        DegflowError where the memory does not do for one patch.
+        In halves, down to single patches, where a GPU's memory does not do. Whoever reads the
+        result waits for it, and another computes. Raises DegflowError where the memory does not do
+        for one patch.
         """
         with self.model.turn:
             return self._in_halves(function, *arrays)
 
-    def _in_halves(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> Tensor:
+    def _in_halves(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> Computed:
         n = len(arrays[0])
         try:
-            return function(*arrays)
+            return Computed(function(*arrays), self.size)
         except torch.OutOfMemoryError as error:
             if n == 1:
                 raise DegflowError(
                     f"out of GPU memory with one patch at a time on {self.model.device}: free "
-                    f"some, or give a smaller --patch to ingest, or --device cpu"
+                    f"some, or give a smaller `patch` to ingest, or cpu as `device`"
                 ) from error
         # Not within the handler, whose traceback holds what filled the memory.
         half = (n + 1) // 2
-        self.least = min(self.least, half)
         parts = (slice(half), slice(half, n))
-        return torch.cat([self._in_halves(function, *(a[p] for a in arrays)) for p in parts])
+        made = [self._in_halves(function, *(a[p] for a in arrays)) for p in parts]
+        return Computed(
+            torch.cat([one.values for one in made]), min(half, *(m.batch for m in made))
+        )
+
+
+class Latents(NamedTuple):
+    """values: (n, C, h, w) float32. computed: see `Batches.used`."""
+
+    values: np.ndarray
+    computed: dict[str, Any]
+
+
+def latents_of(batches: Batches, hr: np.ndarray) -> Latents:
+    """Latents of n HR patches, (n, P, P, 3) uint8."""
+    size = batches.size
+    parts = [
+        batches.compute(lambda x: batches.model.latents(to_tensor(x)), hr[i : i + size])
+        for i in range(0, len(hr), size)
+    ]
+    values = np.concatenate([part.values.cpu().numpy() for part in parts])
+    return Latents(values, batches.used(min(part.batch for part in parts)))
+
+
+class LR(NamedTuple):
+    """values: (n, T, P, P, 3) uint8. evaluations: of v for a patch. computed: see `Batches.used`;
+    the decoder's precision beside it.
+    """
+
+    values: np.ndarray
+    evaluations: int
+    computed: dict[str, Any]
+
+
+def lr_of(
+    batches: Batches,
+    hr: np.ndarray,
+    latents: np.ndarray | None,
+    t: list[float],
+    noise: NoiseModel | None,
+    seed: int,
+) -> LR:
+    """LR of n HR patches at T levels.
+
+    hr: (n, P, P, 3) uint8; latents: (n, C, h, w) float32, or None where one pass of the encoder is
+    to give them too. noise, seed: see `noise.drawing.noisy`. Patches are cut into batches from the
+    first on.
+    """
+    model, size = batches.model, batches.size
+    evaluations = [0]
+
+    def expected(hr: np.ndarray, latents: np.ndarray | None = None) -> Tensor:
+        """(B, T, 3, P, P) float32 in [0, 1]."""
+        x = to_tensor(hr)
+        if latents is None:
+            z, skips = model.encode(x)
+        else:
+            z, skips = torch.from_numpy(latents), model.skips(x)
+        lr = torch.empty((len(hr), len(t), *x.shape[1:]), device=model.device)
+        levels = model.levels(z, t, skips)
+        evaluations.append(levels.evaluations)
+        for i, level in enumerate(levels.pictures):
+            lr[:, i] = level
+        return lr
+
+    made = np.empty((len(hr), len(t), *hr.shape[1:]), np.uint8)
+    least = size
+    for i in range(0, len(hr), size):
+        part = slice(i, i + size)
+        arrays = [hr[part]] if latents is None else [hr[part], latents[part]]
+        pictures, batch = batches.compute(expected, *arrays)
+        least = min(least, batch)
+        # Drawn when the GPU's turn is another's.
+        for k, level in enumerate(t):
+            made[part, k] = noisy(pictures[:, k], hr[part], level, noise, seed)
+    used = {**batches.used(least), "precision": model.precision}
+    return LR(made, max(evaluations), used)

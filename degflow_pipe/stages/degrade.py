@@ -15,7 +15,8 @@ import numpy as np
 
 from degflow_pipe import defaults, files, folders
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.engines.threads import check_workers, in_order
+from degflow_pipe.engines.engine import check_workers
+from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.levels import Grid

@@ -1,4 +1,4 @@
-"""run and demo: the three stages one after the other."""
+"""run: the three stages one after the other."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 from degflow_pipe import defaults, files, folders
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.engines.engine import Engine
+from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import ShardError, UsageError
-from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.progress import Progress
-from degflow_pipe.stages.generate import LevelMaker, generate
+from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.stages.making import Making, encoder_of
 from degflow_pipe.stages.recipe import RunRecipe
 from degflow_pipe.stages.shard import KIND as SHARDS
 from degflow_pipe.stages.shard import check_folder, shard
@@ -30,6 +32,7 @@ def run(
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
+    engine: Engine = run_in_threads,
 ) -> dict[str, Any]:
     """Ingest, generate and shard as a recipe says; returns the summaries by stage.
 
@@ -54,9 +57,12 @@ def run(
         min_detail=recipe.ingest.min_detail,
         strict=recipe.ingest.strict,
         max_pixels=recipe.ingest.max_pixels,
+        # Else the pass that gives the skips gives the latents too.
+        encode=recipe.keep == "latents",
         batch=batch,
         workers=workers,
         progress=progress,
+        engine=engine,
     )
     summary = {"ingest": first.to_dict()}
     levels = recipe.generate
@@ -71,21 +77,23 @@ def run(
             batch=batch,
             workers=workers,
             progress=progress,
+            engine=engine,
         )
         summary["generate"], name = second.to_dict(), second.grid
     else:
-        maker = LevelMaker(Store.open(store), model, grid, levels.noise, levels.seed, batch)
-    with one_thread_each(model.device):
-        third = shard(
-            store,
-            out,
-            recipe.shard,
-            grid=name,
-            maker=maker,
-            workers=workers,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        maker = Making.of(model, grid, levels.noise, levels.seed, batch)
+    third = shard(
+        store,
+        out,
+        recipe.shard,
+        grid=name,
+        maker=maker,
+        encoder=None if maker is None else encoder_of(Store.open(store), model),
+        workers=workers,
+        overwrite=overwrite,
+        progress=progress,
+        engine=engine,
+    )
     if recipe.keep == "none":
         _remove(store)
     return {**summary, "shard": third.to_dict()}
@@ -105,7 +113,7 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
     if files.exists(out / f"{recipe.shard.name}.json") and not overwrite:
         raise ShardError(
             f"{out} holds {recipe.shard.name} already, not made by this run with --keep none: give "
-            f"another folder with --out, or --overwrite"
+            f"another folder as `out`, or `overwrite`"
         )
     _remove(store)
     files.write_json(mark, begun)

@@ -1,45 +1,54 @@
-"""shard: levels -> pairs -> WebDataset tars, an index, sums and a data set card."""
+"""shard: levels -> pairs -> WebDataset tars, an index and a sum of each, and a data set card."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from degflow_pipe import files, folders
-from degflow_pipe.engines.threads import Engine, check_workers, in_order, threads
+from degflow_pipe.engines.engine import Engine, check_workers
+from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import FileError, ShardError, StoreError, UsageError
+from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import Grid
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.card import contact_sheet, write_card
 from degflow_pipe.shards.layout import (
+    INDEX,
+    PackedLevel,
     ShardSettings,
-    TarPlan,
-    plan_tars,
+    packed_levels,
     settings_json,
 )
-from degflow_pipe.shards.summary import FORMAT, INDEX, VERSION
-from degflow_pipe.shards.tars import Maker, Sources, index_part, kept_tar, shard_unit
-from degflow_pipe.store import Store
+from degflow_pipe.shards.plan import Plan
+from degflow_pipe.shards.summary import FORMAT, VERSION
+from degflow_pipe.shards.tars import Maker, TarJob, TarRecord
+from degflow_pipe.store import BLOCK, BLOCKS, Encoder, Made, Store
 from degflow_pipe.store.lacking import lacking
 
 KIND = "set of shards"
 """Of the folder, for `folders.one_writer`."""
-CARD = "README.md"
-INDEX_PART = 2**30
-"""Bytes of the index of one tar, some 700 for a pair."""
+CARD, SHEET = "README.md", "contact_sheet.png"
+SHOWN = 4
+"""Patches, at most, that the contact sheet shows."""
 TARS_AT_ONCE = 4
-"""Tars that share the workers, so that none of them waits where a tar begins or ends."""
+"""Tars that share the threads, so that none of them waits where a tar begins or ends."""
 
 
 @dataclass
 class ShardSummary:
-    """What a shard run left in the folder."""
+    """What a shard run left in the folder; made: tars that were made now."""
 
     out: str
     name: str
     tars: int
+    made: int
     samples: int
     pairs: int
     patches: int
@@ -56,88 +65,159 @@ def shard(
     *,
     grid: str | None = None,
     maker: Maker | None = None,
+    encoder: Encoder | None = None,
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
-    engine: Engine = in_order,
+    engine: Engine = run_in_threads,
 ) -> ShardSummary:
     """Write the pairs of one grid as tars; complete tars that still fit are left as they are.
 
     grid: its name in the store, needed where the store holds several. maker: makes the levels of
-    its own grid as they are wanted (call it within `one_thread_each`); the store needs none. The
-    shards are the same. overwrite: replace a data set of other settings in the same folder, and
-    look at every tar that is left by its sum.
+    its own grid as they are wanted, of the store's latents of `encoder` where it has them; the
+    store needs none. The shards are the same. overwrite: replace a data set of other settings in
+    the same folder, and look at every tar that is left by its sum.
 
     Raises StoreError where patches or levels are missing, ShardError where `out` holds another data
     set, FileError where it is not a folder of shards, UsageError where a size cannot be had.
     """
     settings = settings or ShardSettings()
-    workers = check_workers(workers)
+    at_once = check_workers(workers)
     source = Store.open(store)
     _require_whole(source)
-    begun = _state(source)
-    if maker is None:
-        chosen = _choose_grid(source, grid)
-        counts = _complete_units(source, chosen)
-    else:
-        chosen = maker.grid
-        counts = {unit: len(record.patches) for unit, record in source.records()}
-    sources = Sources(source, chosen, settings, maker)
-    assert sources.levels  # sizes that cannot be had are refused before anything is written
-    wanted = settings_json(settings, source.settings, chosen)
-    with folders.one_writer(out, KIND):
-        finished = _clear_way(out, settings, wanted, overwrite)
-        plans = plan_tars(counts, len(chosen), settings)
-        totals = _Totals()
-        tars = sum(1 for _ in plan_tars(counts, len(chosen), settings))
-        # A finished data set of which nothing has to be made is not read again.
-        trusted = finished and all(
-            kept_tar(plan, sources, out, trusted=True)
-            for plan in plan_tars(counts, len(chosen), settings)
-        )
-        with (
-            (progress or Silent()).task("shard", tars) as task,
-            files.writing(out / f"{settings.name}{INDEX}") as index,
-            threads(workers) as pool,
-        ):
-
-            def work(plan: TarPlan) -> dict[str, Any]:
-                return shard_unit(plan, sources, out, workers, pool, trusted)
-
-            for number, mark in enumerate(engine(work, plans, min(workers, TARS_AT_ONCE))):
-                totals.add(mark)
-                index.write(files.read_bytes(index_part(out, settings, number), INDEX_PART))
-                task.advance()
-        if _state(source) != begun:
-            raise StoreError(f"{store} was changed while it was sharded: run `shard` again")
-        _finish(out, sources, totals, wanted, sum(counts.values()))
+    chosen = _choose_grid(source, grid) if maker is None else maker.grid
+    made = None if maker is not None else _complete_levels(source, chosen)
+    # Sizes that cannot be had are refused before anything is written.
+    packed = packed_levels(chosen, source.settings.patch, settings)
+    latents = None if encoder is None else source.latents(encoder).made
+    plan = Plan(source, chosen, settings, latents, made)
+    shown = _Shown(source, plan, chosen, maker)
+    job = TarJob(
+        *(str(store), str(out), settings, chosen, encoder, maker),
+        at_once=at_once if engine is run_in_threads else 1,
+        shown=tuple(shown.numbers),
+    )
+    with folders.one_writer(out, KIND), Ledger(out / settings.ledger) as ledger:
+        wanted = settings_json(settings, source.settings.patch, chosen)
+        finished = _look(out, settings, wanted, overwrite)
+        tars = _Tars(plan, settings, out, ledger, by_sum=overwrite)
+        missing = tars.missing()
+        if missing or not finished:
+            files.remove(out / f"{settings.name}.json")
+            done = plan.tars - len(missing)
+            with (progress or Silent()).task("shard", plan.tars, done) as task:
+                tars_at_once = min(at_once, TARS_AT_ONCE) if job.at_once > 1 else at_once
+                records = engine(job, map(plan.work, missing), tars_at_once)
+                for number, made_now in zip(missing, records, strict=True):
+                    tars.note(number, made_now.record)
+                    shown.known |= made_now.shown
+                    task.advance()
+            if Store.open(store).units != source.units:
+                raise StoreError(f"{store} was changed while it was sharded: run `shard` again")
+            _finish(out, settings, tars, wanted, shown, packed)
     return ShardSummary(
         out=str(out),
         name=settings.name,
-        tars=tars,
-        samples=totals.samples,
-        pairs=totals.pairs,
-        patches=sum(counts.values()),
-        bytes=totals.bytes,
+        tars=plan.tars,
+        made=len(missing),
+        samples=tars.samples,
+        pairs=tars.pairs,
+        patches=plan.patches,
+        bytes=tars.bytes,
     )
 
 
-class _Totals:
-    """Sums over the marks of the tars."""
+class _Tars:
+    """What is known of the tars that are whole and stay, and sums over them.
 
-    def __init__(self) -> None:
+    by_sum: they are looked at by their sums, else by their lengths.
+    """
+
+    def __init__(
+        self, plan: Plan, settings: ShardSettings, out: Path, ledger: Ledger, by_sum: bool
+    ) -> None:
+        self.plan, self._settings, self._out, self._ledger = plan, settings, out, ledger
+        self._by_sum = by_sum
         self.samples = self.pairs = self.bytes = 0
-        self.sums: list[tuple[str, str]] = []
+        self.sums: dict[int, tuple[str, str]] = {}
+        """SHA-256 of each tar and of its index."""
+        self.first_keys: dict[int, str] = {}
         self.errors: dict[str, list[float]] = {}
+        for key in ledger.every_key():
+            if not key.isdecimal() or int(key) >= plan.tars:  # of an earlier, larger data set
+                ledger.remove(key)
+        for key, data in ledger.records():
+            record = TarRecord.from_dict(data)
+            if record is not None and self._stays(int(key), record):
+                self._add(int(key), record)
 
-    def add(self, mark: dict[str, Any]) -> None:
-        self.samples += mark["samples"]
-        self.pairs += mark["pairs"]
-        self.bytes += mark["bytes"]
-        self.sums.append((mark["tar"], mark["sha256"]))
-        for level, (error, count) in mark["squared_error"].items():
+    def missing(self) -> list[int]:
+        """The tars that are to be made."""
+        return [number for number in range(self.plan.tars) if number not in self.sums]
+
+    def note(self, number: int, record: TarRecord) -> None:
+        """A tar is there now."""
+        self._ledger.write(number, record.to_dict())
+        self._add(number, record)
+
+    def _stays(self, number: int, record: TarRecord) -> bool:
+        tar = self._out / self._settings.tar(number)
+        index = self._out / self._settings.index(number)
+        if record.digest != self.plan.work(number).digest:
+            return False
+        for path, size in ((tar, record.bytes), (index, record.index_bytes)):
+            if not files.exists(path) or files.size(path) != size:
+                return False
+        sums = record.sha256, record.index_sha256
+        return not self._by_sum or sums == (files.sha256(tar), files.sha256(index))
+
+    def _add(self, number: int, record: TarRecord) -> None:
+        self.samples += record.samples
+        self.pairs += record.pairs
+        self.bytes += record.bytes
+        self.sums[number] = record.sha256, record.index_sha256
+        self.first_keys[number] = record.first_key
+        for level, (error, count) in record.squared_error.items():
             known = self.errors.setdefault(level, [0.0, 0])
             known[0], known[1] = known[0] + error, known[1] + count
+
+
+class _Shown:
+    """The patches that the contact sheet shows, spread over the store.
+
+    known: LR of those that were made for a tar just now, by the number of the patch.
+    """
+
+    def __init__(self, store: Store, plan: Plan, grid: Grid, maker: Maker | None) -> None:
+        self._store, self.grid, self._maker = store, grid, maker
+        count = plan.patches
+        places = sorted({count * (2 * i + 1) // (2 * SHOWN) for i in range(SHOWN)})
+        self._pieces = {
+            piece.block * BLOCK + piece.start: piece for piece in map(plan.piece, places)
+        }
+        self.known: dict[int, np.ndarray] = {}
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(self._pieces)
+
+    def pictures(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """HR and LR of each."""
+        unmade = self._maker is not None and self._pieces.keys() - self.known.keys()
+        with self._maker.open() if self._maker is not None and unmade else nullcontext() as make:
+            for number, piece in self._pieces.items():
+                place = number % BLOCK
+                hr = self._store.block_hr(piece.block, piece.unit)
+                if number in self.known:
+                    yield hr[place], self.known[number]
+                elif self._maker is None:
+                    levels = self._store.levels(self.grid)
+                    yield hr[place], levels.read(piece.block, piece.unit)[place]
+                else:
+                    assert make is not None
+                    first = place // self._maker.size * self._maker.size
+                    lr = make(hr[first : first + self._maker.size], None)
+                    yield hr[place], lr[place - first]
 
 
 def _choose_grid(store: Store, name: str | None) -> Grid:
@@ -145,15 +225,12 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
     if not grids:
         raise StoreError(f"{store.path} holds no levels: run `degflow-pipe generate` first")
     if name is None and len(grids) > 1:
-        raise UsageError(
-            f"{store.path} holds {len(grids)} grids: name one with --grid: {', '.join(grids)}"
+        told = "; ".join(
+            f"{grid.name} by {grid.checkpoint}, noise {grid.noise}, {grid.precision}"
+            for grid in map(store.grid, grids)
         )
+        raise UsageError(f"{store.path} holds {len(grids)} grids: name one as `grid`: {told}")
     return store.grid(name if name is not None else grids[0])
-
-
-def _state(store: Store) -> list[tuple[int, str]]:
-    """What tells whether another process has changed the patches meanwhile."""
-    return [(unit, record.sha256["hr"]) for unit, record in store.records()]
 
 
 def _require_whole(store: Store) -> None:
@@ -161,20 +238,23 @@ def _require_whole(store: Store) -> None:
     if missing := lacking(store):
         more = f" ({len(missing) - 1} more: see `degflow-pipe verify`)" if missing[1:] else ""
         raise StoreError(f"{missing[0]}{more}")
+    if not store.units:
+        raise StoreError(f"{store.path} holds no patches: run `degflow-pipe ingest PHOTOS` first")
 
 
-def _complete_units(store: Store, grid: Grid) -> dict[int, int]:
-    """Patches in each unit. Raises StoreError where a unit's levels are not made yet."""
-    counts = {unit: len(record.patches) for unit, record in store.records()}
-    missing = set(counts) - set(store.units_with_levels(grid.name))
+def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
+    """What is known of every block's levels. Raises StoreError where some are not made yet."""
+    levels = store.levels(grid)
+    counts = {block: unit.in_block(block % BLOCKS) for block, unit in store.blocks()}
+    missing = [counts[block] for block, unit in store.blocks() if not levels.has(block, unit)]
     if missing:
         raise StoreError(
-            f"{store.path}: {sum(counts[unit] for unit in missing)} of {sum(counts.values())} "
-            f"patches lack the levels of {grid.name}: run `degflow-pipe generate --store "
-            f"{store.path} --t {','.join(str(level.exact) for level in grid.levels)} "
-            f"{_noise_options(grid)}` again, with the same --checkpoint"
+            f"{store.path}: {sum(missing)} of {sum(counts.values())} patches lack the levels of "
+            f"{grid.name}: run `degflow-pipe generate --store {store.path} --t-grid "
+            f"{','.join(str(level.exact) for level in grid.levels)} {_noise_options(grid)}` again, "
+            f"with the checkpoint {grid.checkpoint}"
         )
-    return counts
+    return levels.made
 
 
 def _noise_options(grid: Grid) -> str:
@@ -185,18 +265,17 @@ def _noise_options(grid: Grid) -> str:
 def check_folder(out: Path, settings: ShardSettings) -> None:
     """Raises ShardError where the folder holds a data set of another name."""
     for name in folders.held(out) if files.exists(out) else []:
-        other = re.fullmatch(r"\.?([a-z0-9][a-z0-9_-]*?)(-\d{6}\.tar|\.index\.jsonl|\.json)", name)
+        other = re.fullmatch(
+            r"\.?([a-z0-9][a-z0-9_-]*?)(-\d{6}\.tar|-\d{6}\.index\.jsonl|\.json)", name
+        )
         if other and other[1] != settings.name:
             raise ShardError(
-                f"{out} holds the data set {other[1]} ({name}): give another folder with --out"
+                f"{out} holds the data set {other[1]} ({name}): give another folder as `out`"
             )
 
 
-def _clear_way(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> bool:
-    """Take back the mark of a finished data set that is to change; refuse another data set.
-
-    Returns whether it was finished and is to stay as it is.
-    """
+def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> bool:
+    """Refuse another data set. Returns whether there is this one, with all that belongs to it."""
     check_folder(out, settings)
     path = out / f"{settings.name}.json"
     if not files.exists(path):
@@ -206,54 +285,60 @@ def _clear_way(out: Path, settings: ShardSettings, wanted: dict[str, Any], overw
         card = found.get("card_sha256")
     except FileError as error:
         if not overwrite:
-            raise ShardError(f"{error}: --overwrite writes it anew; whole tars stay") from error
+            raise ShardError(f"{error}: `overwrite` writes it anew; whole tars stay") from error
         found, card = {}, None
     if found.get("settings") != wanted and not overwrite:
         raise ShardError(
             f"{out} holds {settings.name} made with other settings (see {path}): give another "
-            f"folder with --out, or --overwrite"
+            f"folder as `out`, or `overwrite`"
         )
-    if files.exists(out / CARD) and files.sha256(out / CARD) != card and not overwrite:
+    card_stays = files.exists(out / CARD) and files.sha256(out / CARD) == card
+    if files.exists(out / CARD) and not card_stays and not overwrite:
         raise ShardError(
-            f"{out / CARD} was changed since it was written: move it elsewhere, or say --overwrite"
+            f"{out / CARD} was changed since it was written: move it elsewhere, or say `overwrite`"
         )
-    files.remove(path)
-    return not overwrite
+    beside = (out / SHEET, out / f"{settings.name}.sha256")
+    return not overwrite and card_stays and all(map(files.exists, beside))
 
 
 def _finish(
-    out: Path, sources: Sources, totals: _Totals, wanted: dict[str, Any], patches: int
+    out: Path,
+    settings: ShardSettings,
+    tars: _Tars,
+    wanted: dict[str, Any],
+    shown: _Shown,
+    packed: list[PackedLevel],
 ) -> None:
     """Everything beside the tars; NAME.json last, the mark of a finished data set."""
-    settings = sources.settings
-    tars = [tar for tar, _ in totals.sums]
-    marks = out / settings.marks
-    for name in [*files.names(out, ".tar"), *files.names(marks)]:
-        # of an earlier, larger data set
-        found = re.fullmatch(rf"({re.escape(settings.name)}-)?(\d{{6}})\.(tar|jsonl?)", name)
-        if found and int(found[2]) >= len(tars):
-            files.remove((out if found[1] else marks) / name)
+    count = tars.plan.tars
+    for name in files.names(out):  # of an earlier, larger data set
+        found = re.fullmatch(rf"{re.escape(settings.name)}-(\d{{6,}})(\.tar|{INDEX})", name)
+        if found and int(found[1]) >= count:
+            files.remove(out / name)
     figures = {
         "format": FORMAT,
         "version": VERSION,
         "name": settings.name,
-        "samples": totals.samples,
-        "pairs": totals.pairs,
-        "patches": patches,
-        "bytes": totals.bytes,
-        "tars": tars,
+        "samples": tars.samples,
+        "pairs": tars.pairs,
+        "patches": tars.plan.patches,
+        "bytes": tars.bytes,
+        "tars": [settings.tar(number) for number in range(count)],
+        "first_keys": [tars.first_keys[number] for number in range(count)],
         "layout": settings.layout,
         "lr_size": settings.lr_size,
         "picture_format": settings.picture_format,
-        "mean_squared_error": {k: error / count for k, (error, count) in totals.errors.items()},
+        "mean_squared_error": {k: error / n for k, (error, n) in tars.errors.items()},
         "settings": wanted,
     }
-    files.write_bytes(out / "contact_sheet.png", contact_sheet(sources))
-    write_card(out / CARD, figures, sources)
+    files.write_bytes(out / SHEET, contact_sheet(list(shown.pictures()), shown.grid))
+    write_card(out / CARD, figures, settings, shown.grid, packed)
     figures["card_sha256"] = files.sha256(out / CARD)
-    sums = [*totals.sums]
-    for name in (f"{settings.name}{INDEX}", CARD, "contact_sheet.png"):
-        sums.append((name, files.sha256(out / name)))
+    sums = []
+    for number in range(count):
+        tar, index = tars.sums[number]
+        sums += [(settings.tar(number), tar), (settings.index(number), index)]
+    sums += [(name, files.sha256(out / name)) for name in (CARD, SHEET)]
     lines = "".join(f"{digest}  {name}\n" for name, digest in sums)
     files.write_text(out / f"{settings.name}.sha256", lines)
     files.write_summed(out / f"{settings.name}.json", figures)

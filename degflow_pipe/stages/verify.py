@@ -11,13 +11,16 @@ from typing import Any
 from degflow_pipe import files, folders
 from degflow_pipe.checkpoint import folder as checkpoint
 from degflow_pipe.checkpoint.folder import CONFIG, read_info
-from degflow_pipe.engines.threads import check_workers, in_order
+from degflow_pipe.engines.engine import check_workers
+from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DegflowError, ShardError, UsageError
+from degflow_pipe.ledger import Ledger
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.shards.summary import INDEX, Summary, read_summary
-from degflow_pipe.shards.tars import read_mark, tar_members
+from degflow_pipe.shards.layout import INDEX
+from degflow_pipe.shards.summary import Summary, read_summary
+from degflow_pipe.shards.tars import TarRecord, tar_members
 from degflow_pipe.stages.shard import KIND as SHARD_FOLDER
-from degflow_pipe.store import Store
+from degflow_pipe.store import BLOCKS, Store
 from degflow_pipe.store.arrays import ZARR
 from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.store import DESCRIPTION
@@ -58,29 +61,38 @@ def info(path: Path) -> dict[str, Any]:
     if kind == SHARDS:
         return {"kind": kind, **read_summary(path).figures}
     store = Store.open(path)
-    photos = patches = 0
-    colours: Counter[str] = Counter()
-    for _, record in store.records():
-        photos, patches = photos + len(record.finished), patches + len(record.patches)
-        colours.update(photo.colour for photo in record.finished)
+    photos = store.photos().values()
+    colours = Counter(photo.colour for photo in photos)
     grids = {}
     for name in store.grids():
         grid = store.grid(name)
+        levels = store.levels(grid)
+        made = [
+            unit.in_block(block % BLOCKS)
+            for block, unit in store.blocks()
+            if levels.has(block, unit)
+        ]
         grids[name] = {
             "t": grid.t,
             "scale": list(grid.scales),
             "noise": grid.noise,
-            "units": len(store.units_with_levels(name)),
+            "checkpoint": grid.checkpoint,
+            "precision": grid.precision,
+            "patches": sum(made),
         }
+    encoders = {}
+    for encoder in map(store.encoder, store.encoders()):
+        latents = store.latents(encoder)
+        encoded = [unit.count for number, unit in store.units.items() if latents.has(number, unit)]
+        encoders[encoder.id] = {"checkpoint": encoder.checkpoint, "patches": sum(encoded)}
     return {
         "kind": kind,
         "patch": store.settings.patch,
-        "checkpoint": store.settings.checkpoint,
-        "s_max": store.settings.s_max,
-        "photos": photos,
-        "patches": patches,
+        "photos": len(photos),
+        "patches": sum(unit.count for unit in store.units.values()),
         **({"colours": dict(colours)} if set(colours) - {"sRGB"} else {}),
-        "units": len(store.units()),
+        "units": len(store.units),
+        "latents": encoders,
         "grids": grids,
         "skipped": store.skipped(),
     }
@@ -99,7 +111,7 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
         check = checkpoint.damage
     elif kind == STORE:
         store = Store.open(path)
-        units, check = list(store.units()), store.damage
+        units, check = list(store.units), store.damage
     else:
         shards = read_summary(path)
         sums = _read_sums(path / f"{shards.name}.sha256")
@@ -126,12 +138,20 @@ def _store_damage(store: Store) -> list[str]:
     try:
         wrong += lacking(store)
         for grid in store.grids():
-            made = set(store.units(grid)) & set(store.units())
-            stale = made - set(store.units_with_levels(grid))
+            levels = store.levels(store.grid(grid))
             wrong += [
-                f"unit {n}: levels of {grid} are not there, or not of its patches: run `generate` "
-                f"again"
-                for n in sorted(stale)
+                f"block {block}: levels of {grid} are not there, or not of its patches: run "
+                f"`generate` again"
+                for block, unit in store.blocks()
+                if block in levels.made and not levels.has(block, unit)
+            ]
+        for encoder in map(store.encoder, store.encoders()):
+            latents = store.latents(encoder)
+            wrong += [
+                f"unit {number}: latents of {encoder.checkpoint} are not there, or not of its "
+                f"patches: run `ingest` again"
+                for number, unit in store.units.items()
+                if number in latents.made and not latents.has(number, unit)
             ]
     except DegflowError as error:
         wrong.append(str(error))
@@ -159,43 +179,42 @@ def _file_damage(file: tuple[Path, str]) -> list[str]:
 
 
 def _mark_damage(shards: Summary, sums: dict[str, str]) -> list[str]:
-    """NAME.json and the marks of the tars, which a copy of the shards may lack."""
+    """NAME.json and the ledger of the tars, which a copy of the shards may lack."""
     path = shards.folder / f"{shards.name}.json"
+    again = "run `degflow-pipe shard --overwrite` again"
     damage = []
     try:
         files.read_summed(path)
     except DegflowError as error:
-        damage.append(f"{error}: run `degflow-pipe shard --overwrite` again")
-    marks = shards.folder / f".{shards.name}"
-    for name in files.names(marks, ".json"):
-        mark = read_mark(marks / name)
-        index = (marks / name).with_suffix(".jsonl")
-        if (
-            mark is None
-            or sums.get(mark["tar"]) != mark["sha256"]
-            or not files.exists(index)
-            or files.sha256(index) != mark["index_sha256"]
-        ):
-            damage.append(f"{marks / name} is damaged: run `degflow-pipe shard --overwrite` again")
+        damage.append(f"{error}: {again}")
+    ledger = Ledger(shards.folder / f".{shards.name}")
+    damage += [f"{told}: {again}" for told in ledger.damage]
+    for key, data in ledger.records():
+        record = TarRecord.from_dict(data)
+        tar = shards.tars[int(key)] if key.isdecimal() and int(key) < len(shards.tars) else ""
+        if record is None or sums.get(tar) != record.sha256:
+            damage.append(f"{ledger.folder} is damaged at {key[:60]}: {again}")
+    if ledger.every_key() and len(ledger) != len(shards.tars):
+        damage.append(f"{ledger.folder} lacks some tars: {again}")
     return damage
 
 
 def _index_damage(shards: Summary, summed: set[str]) -> list[str]:
     """The index against the tars, line by line, and the counts against NAME.json."""
-    index = shards.index.name
     damage = [f"{t} has no sum in {shards.name}.sha256" for t in shards.tars if t not in summed]
     samples = 0
     try:
-        with files.reading(shards.index) as lines:
-            for tar in shards.tars:
-                for key, members in tar_members(shards.folder / tar):
-                    line = files.parse_json(lines.readline(files.TEXT_LIMIT) or b"null")
-                    known = line and (line["key"], line["tar"], line["members"])
-                    if known != (key, tar, members):
-                        return [*damage, f"{index} differs from {tar} at sample {key}"]
-                    samples += 1
-            if lines.readline():
-                damage.append(f"{index} names samples that no tar holds")
+        for index in shards.indexes:
+            with files.reading(index) as lines:
+                for tar in shards.tars_of(index):
+                    for key, members in tar_members(shards.folder / tar):
+                        line = files.parse_json(lines.readline(files.TEXT_LIMIT) or b"null")
+                        known = line and (line["key"], line["tar"], line["members"])
+                        if known != (key, tar, members):
+                            return [*damage, f"{index.name} differs from {tar} at sample {key}"]
+                        samples += 1
+                if lines.readline():
+                    damage.append(f"{index.name} names samples that no tar holds")
     except (
         *(DegflowError, tarfile.TarError, ValueError, KeyError, TypeError),
         *(RecursionError, OverflowError, EOFError),  # of tarfile, where headers are nested or lie

@@ -1,41 +1,51 @@
-"""The store: patches, latents and levels as zarr v3 arrays, and marks of what is complete.
+"""The store: patches, latents and levels as zarr v3 arrays, and ledgers of what is complete.
 
     degflow.zarr/
       store.json                 format, version, and what every patch shares
       zarr.json                  the same again, for readers of zarr
       hr/                        (N, P, P, 3) uint8
-      latents/                   (N, C, P/8, P/8) float32
-      levels/GRID/               (N, T, P, P, 3) uint8, attributes: the grid's t, scale, noise
-      done/ingest.json           patches of each photo that the ingests before left, and whether the
-                                 last one came to its end
-      done/ingest/00000000.json  what unit 0 holds, written after its data
-      done/GRID/grid.json        the grid's t, scale, noise
-      done/GRID/00000000.json
+      latents/ENCODER/           (N, C, P/8, P/8) float32
+      levels/GRID/               (N, T, P, P, 3) uint8, attributes: the grid
+      done/photos/               a ledger: what became of each photo, and whether the last ingest
+                                 came to its end
+      done/hr/                   a ledger: the patches of each unit
+      done/latents/ENCODER/      a ledger: units whose latents are there; encoder.json says whose
+      done/levels/GRID/          a ledger: blocks whose levels are there; grid.json says which
       skipped.json               photos left out, with the reason
+      removal.json               what is on its way out
 
-A unit is UNIT patches, one zarr shard of each array, written whole by one writer. A unit that an
-ingest closed short keeps its empty places for ever, so that a unit never changes once it is done;
-its number is free again when it is lost or dropped. All JSON but zarr's own holds its own sum, and
-zarr's follows from it. The store knows nothing of models: it is told shapes and an id.
+A unit is UNIT patches: a file of HR, and one of latents. A block is BLOCK of them: a file of
+levels. Each is written whole by one writer, and the ledger after it. A unit that an ingest closed
+short keeps its empty places for ever, so that a unit never changes once it is done; its number is
+free again when it is lost or dropped. HR belong to no checkpoint; latents lie by the encoder that
+made them, levels by the grid, which names its checkpoint. All JSON but zarr's own holds its own
+sum, and zarr's follows from it. The store knows nothing of models: it is told shapes and ids.
 """
 
 from degflow_pipe.store.arrays import digest
 from degflow_pipe.store.records import (
+    BLOCK,
+    BLOCKS,
     UNIT,
+    Encoder,
+    Made,
     PatchRecord,
     PhotoRecord,
     StoreSettings,
-    UnitRecord,
+    Unit,
 )
-from degflow_pipe.store.store import INGEST, Store
+from degflow_pipe.store.store import Store
 
 __all__ = [
-    "INGEST",
+    "BLOCK",
+    "BLOCKS",
     "UNIT",
+    "Encoder",
+    "Made",
     "PatchRecord",
     "PhotoRecord",
     "Store",
     "StoreSettings",
-    "UnitRecord",
+    "Unit",
     "digest",
 ]

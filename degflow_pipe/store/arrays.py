@@ -1,4 +1,4 @@
-"""Units of zarr arrays on disk: how they are described, written, and read with care.
+"""Zarr arrays of which a file holds many patches: described, written, and read with care.
 
 A store may be a stranger's. What zarr.json says is not believed but known: only the very text that
 `describe` gives is read by. What a chunk claims to unpack to is looked at before it is unpacked.
@@ -20,7 +20,6 @@ from zarr.errors import ZarrUserWarning
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, FileError, StoreError
-from degflow_pipe.store.records import UNIT
 
 # Delta is no part of the zarr v3 specification yet, which zarr says at every array.
 warnings.filterwarnings("ignore", "Numcodecs codecs are not in the Zarr", ZarrUserWarning)
@@ -43,14 +42,15 @@ def group_text(attributes: dict[str, Any] | None = None) -> str:
 
 
 @dataclass(frozen=True)
-class UnitArray:
-    """An array of items, of which a unit is one zarr shard and so one file.
+class FileArray:
+    """An array of items, of which `rows` are one zarr shard and so one file.
 
     path: its folder. item: shape of one item. dtype: `uint8` or `float32`. loose: a chunk is one
     entry of the first `loose` axes. attributes: for zarr's readers.
     """
 
     path: Path
+    rows: int
     item: tuple[int, ...]
     dtype: str
     loose: int
@@ -60,8 +60,8 @@ class UnitArray:
     def chunk(self) -> tuple[int, ...]:
         return (1,) * self.loose + self.item[self.loose - 1 :]
 
-    def describe(self, units: int) -> str:
-        """The text of zarr.json where there is room for so many units (zarr specification, v3).
+    def describe(self, count: int) -> str:
+        """The text of zarr.json where there is room for so many files (zarr specification, v3).
 
         Pictures are kept colour by colour as differences from pixel to pixel, in the room of a PNG.
         """
@@ -83,13 +83,13 @@ class UnitArray:
         }
         return json.dumps(
             {
-                "shape": [units * UNIT, *self.item],
+                "shape": [count * self.rows, *self.item],
                 "data_type": self.dtype,
                 "chunk_grid": {
                     "name": "regular",
-                    "configuration": {"chunk_shape": [UNIT, *self.item]},
+                    "configuration": {"chunk_shape": [self.rows, *self.item]},
                 },
-                "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+                "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
                 "fill_value": 0 if self.dtype == "uint8" else 0.0,
                 "codecs": [{"name": "sharding_indexed", "configuration": shard}],
                 "attributes": self.attributes,
@@ -101,7 +101,7 @@ class UnitArray:
         )
 
     def room(self) -> int:
-        """Units that zarr.json has room for. Raises StoreError where it is not ours to the letter.
+        """Files that zarr.json has room for. Raises StoreError where it is not ours to the letter.
 
         It follows from the store's own description, so that `make_room` can write it anew.
         """
@@ -111,8 +111,8 @@ class UnitArray:
             text = files.read_bytes(path).decode(errors="replace")
         try:
             rows = files.parse_json(text)["shape"][0]
-            if type(rows) is int and text == self.describe(rows // UNIT):
-                return rows // UNIT
+            if type(rows) is int and text == self.describe(rows // self.rows):
+                return rows // self.rows
         except (ValueError, TypeError, KeyError, IndexError):
             pass
         state = "damaged" if text else "missing"
@@ -120,72 +120,73 @@ class UnitArray:
             f"{path} is {state}: run `ingest` and `generate` again, they write it anew"
         )
 
-    def make_room(self, units: int) -> None:
-        """Write zarr.json where it is not there, damaged, or has no room for so many units."""
+    def make_room(self, count: int) -> None:
+        """Write zarr.json where it is not there, damaged, or has no room for so many files."""
         try:
             there = self.room()
         except StoreError:
             there = -1
-        if there < units:
-            files.write_text(self.path / ZARR, self.describe(units))
+        if there < count:
+            files.write_text(self.path / ZARR, self.describe(count))
 
-    def file(self, unit: int) -> Path:
-        """Where a unit of the array lies."""
-        return self.path.joinpath("c", str(unit), *"0" * len(self.item))
+    def file(self, number: int) -> Path:
+        """Where the items from `number * rows` on lie."""
+        return self.path / ".".join(["c", str(number), *"0" * len(self.item)])
 
-    def length(self, unit: int) -> int:
-        """Bytes of a unit's file; 0 where there is none."""
-        path = self.file(unit)
+    def length(self, number: int) -> int:
+        """Bytes of a file; 0 where there is none."""
+        path = self.file(number)
         return files.size(path) if files.exists(path) else 0
 
-    def remove(self, unit: int) -> None:
-        files.remove(self.path / "c" / str(unit))
+    def remove(self, number: int) -> None:
+        files.remove(self.file(number))
 
-    def write(self, unit: int, values: np.ndarray) -> int:
-        """A unit's n <= UNIT items; returns the bytes of its file."""
-        # A unit that is short of patches is filled up: a zarr shard is only ever written whole.
-        missing = UNIT - len(values)
+    def write(self, number: int, values: np.ndarray) -> int:
+        """A file's n <= rows items; returns its bytes."""
+        # What is short of items is filled up: a zarr shard is only ever written whole.
+        missing = self.rows - len(values)
         whole = np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else values
         # What a killed run left there may be damaged, and zarr would read it.
-        self.remove(unit)
+        self.remove(number)
         with files.named(self.path, "write"):
-            self._open()[unit * UNIT : (unit + 1) * UNIT] = whole
-        return self.length(unit)
+            self._open()[number * self.rows : (number + 1) * self.rows] = whole
+        return self.length(number)
 
-    def read(self, unit: int, count: int) -> np.ndarray:
-        """The first `count` items of a unit; what zarr did not write reads as zeros.
+    def read(self, number: int, start: int, end: int) -> np.ndarray:
+        """Items `start` to `end` of a file; what zarr did not write reads as zeros.
 
-        Raises StoreError where the file is no such unit, FileError where it cannot be opened.
+        Raises StoreError where the file is none of this array, FileError where it cannot be opened.
         """
-        if files.exists(self.file(unit)):
-            self._check(unit)
+        if files.exists(self.file(number)):
+            self._check(number)
         self.room()
+        first = number * self.rows
         try:
-            return np.asarray(self._open()[unit * UNIT : unit * UNIT + count])
+            return np.asarray(self._open()[first + start : first + end])
         except DegflowError:
             raise
         except MemoryError as error:
-            raise DegflowError(f"out of memory at unit {unit} of {self.path}") from error
+            raise DegflowError(f"out of memory at {self.file(number)}") from error
         except Exception as error:  # zarr and its codecs raise nearly anything on damaged data
             # Neither a permission nor a limit of the system is damage.
             if isinstance(error, OSError) and error.errno is not None:
                 reason = error.strerror or str(error)
-                raise FileError(f"{self.file(unit)}: cannot read: {reason}") from error
+                raise FileError(f"{self.file(number)}: cannot read: {reason}") from error
             raise StoreError(f"it cannot be read ({type(error).__name__}: {error})") from error
 
     def _open(self) -> zarr.Array[Any]:
         return zarr.open_array(str(self.path), mode="r+")
 
-    def _check(self, unit: int) -> None:
+    def _check(self, number: int) -> None:
         """Raises StoreError where an inner chunk would unpack to another size than it has.
 
         The index of a shard is at its end: offset and length of each inner chunk, and a CRC-32C.
         A Zstandard frame says what it unpacks to (RFC 8878, 3.1.1.1), and we always write that.
         """
-        parts = UNIT * prod(self.item[: self.loose - 1])
+        parts = self.rows * prod(self.item[: self.loose - 1])
         wanted = prod(self.chunk) * np.dtype(self.dtype).itemsize
         tail = parts * 16 + 4
-        with files.reading(self.file(unit)) as file:
+        with files.reading(self.file(number)) as file:
             length = file.seek(0, 2)
             if not tail <= length <= parts * (wanted + wanted // 64 + 1024) + tail:
                 raise StoreError(f"its file has {length} bytes")

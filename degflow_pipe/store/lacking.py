@@ -12,40 +12,34 @@ from degflow_pipe.store.store import Store
 def lacking(store: Store) -> list[str]:
     """What was done once and is not there: files of units, patches of photos; what was begun
     and not ended. Nothing where the store is whole.
-
-    A photo that has lost all that could name it is called by its `photo_key`.
     """
-    said: list[str] = []
+    said = store.damaged_ledgers()
     held: Counter[str] = Counter()
     begun: dict[str, str] = {}
-    finished: dict[str, str] = {}
-    for unit, record in store.records():
-        if not store.has_patches(unit, record):
+    for number, patches in store.every_patch():
+        if not store.has_hr(number):
             said.append(
-                f"unit {unit} of {store.path}: its files are not there or not of their length: "
+                f"unit {number} of {store.path}: its file is not there or not of its length: "
                 f"ingest its photos again"
             )
-        held.update(photo_key(patch.sha256) for patch in record.patches)
-        begun |= {photo_key(patch.sha256): patch.source for patch in record.patches}
-        finished |= {photo_key(photo.sha256): photo.source for photo in record.finished}
-    ledger = store.ledger()
-    for key, kept in ledger.photos.items():
-        if held[key] < kept:
-            name = finished.get(key) or begun.get(key)
-            again = "ingest it again" if name else "its name is lost too: ingest all photos again"
-            said.append(
-                f"{store.path}: the photo {name or key} has lost {kept - held[key]} of its {kept} "
-                f"patches: {again}, or `remove` it"
-            )
+        held.update(photo_key(patch.sha256) for patch in patches)
+        begun |= {photo_key(patch.sha256): patch.source for patch in patches}
+    photos = store.photos()
+    said += [
+        f"{store.path}: the photo {photo.source} has lost {photo.kept - held[key]} of its "
+        f"{photo.kept} patches: ingest it again, or `remove` it"
+        for key, photo in photos.items()
+        if held[key] < photo.kept
+    ]
     said += [
         f"{store.path}: the photo {name} was begun and not finished: ingest it again"
         for key, name in begun.items()
-        if key not in finished and key not in ledger.photos
+        if key not in photos
     ]
-    if begun and not ledger.complete:
+    if begun and not store.complete:
         said.append(
             f"{store.path}: an ingest was not run to its end: run it again, or another to its end, "
-            f"without --strict where a photo stopped it"
+            f"without `strict` where a photo stopped it"
         )
     if files.exists(store.removal_path):
         said.append(f"{store.path}: a removal was not run to its end: run it again")

@@ -1,24 +1,29 @@
-"""What a store says of itself, its units and its grids, and the bounds of what it may say."""
+"""What a store says of itself, its photos, units and grids, and the bounds of what it may say."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import MAX_LEVELS, Grid, parse_t
-from degflow_pipe.settings import Apart, AtMost, read
+from degflow_pipe.settings import read
 
-UNIT = 16
-"""Patches in a unit of work."""
+UNIT = 64
+"""Patches of a unit: what one worker ingests at once; a file each of HR and of latents."""
+BLOCK = 16
+"""Patches of a block, of which a unit has four: what one worker generates at once; a file of
+levels."""
+BLOCKS = UNIT // BLOCK
 MAX_PATCH = 4096
 MAX_UNITS = 10**8
 MAX_SIDE = 10**7
 """Pixels of a photo's side."""
-UNIT_BYTES = 2**30
-"""Bytes of one unit of an array; they are held in memory at once."""
+FILE_BYTES = 2**30
+"""Bytes of what lies in one file of an array; they are held in memory at once."""
 MAX_TEXT = 4096
 """Characters of a name."""
 MAX_COLOUR = 200
@@ -27,30 +32,32 @@ MAX_COLOUR = 200
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """What every patch of a store shares.
-
-    patch: side in pixels. checkpoint: id of the checkpoint that made the latents. s_max: the SR
-    scale of its t = 1. latent_shape: (C, h, w) of one patch. Raises UsageError for sizes that no
-    store has.
-    """
+    """What every patch of a store shares: its side in pixels. Raises UsageError."""
 
     patch: int
-    checkpoint: str
-    s_max: float
-    latent_shape: list[int]
 
     def __post_init__(self) -> None:
         if not 1 <= self.patch <= MAX_PATCH:
             raise UsageError(f"store.patch must be from 1 to {MAX_PATCH}, got {self.patch}")
-        if not 1 < self.s_max < 1000:
-            raise UsageError(f"store.s_max must be above 1 and below 1000, got {self.s_max}")
-        if len(self.latent_shape) != 3 or not all(1 <= n <= MAX_PATCH for n in self.latent_shape):
-            raise UsageError(
-                f"store.latent_shape must be three sizes, got {str(self.latent_shape)[:60]}"
-            )
+        check_room("hr", UNIT, (self.patch, self.patch, 3), 1)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Latents of a store: the encoder's id (see `checkpoint.identity`), the id of the checkpoint
+    that it came with, for people, and the shape of a latent, (C, h, w).
+    """
+
+    id: str
+    checkpoint: str
+    shape: list[int]
+
+    def __post_init__(self) -> None:
+        check_digest(self.id, "encoder.id")
         _check_texts(self.checkpoint)
-        check_unit("hr", (self.patch, self.patch, 3), 1)
-        check_unit("latents", tuple(self.latent_shape), 4)
+        if len(self.shape) != 3 or not all(1 <= n <= MAX_PATCH for n in self.shape):
+            raise UsageError(f"encoder.shape must be three sizes, got {str(self.shape)[:60]}")
+        check_room("latents", UNIT, tuple(self.shape), 4)
 
 
 @dataclass(frozen=True)
@@ -68,19 +75,13 @@ class PatchRecord:
     detail: float
     digest: str
 
-    def __post_init__(self) -> None:
-        _check_texts(self.source, self.digest)
-        _check_sha256(self.sha256)
-        if not (0 <= self.y < MAX_SIDE and 0 <= self.x < MAX_SIDE):
-            raise UsageError(f"patch: no place in a photo: y {self.y}, x {self.x}")
-
 
 @dataclass(frozen=True)
 class PhotoRecord:
-    """A photo all of whose patches are in this unit or others.
+    """A photo all of whose patches are in the store.
 
-    kept: its patches in the store; flat, duplicate: those that were dropped. stride, min_detail:
-    what it was cropped with. colour: see `photos.Photo`.
+    kept: its patches there; flat, duplicate: those that were dropped. stride, min_detail: what it
+    was cropped with. colour: see `photos.Photo`.
     """
 
     source: str
@@ -97,91 +98,117 @@ class PhotoRecord:
         _check_sha256(self.sha256)
         if len(self.colour) > MAX_COLOUR:
             raise UsageError(f"photo.colour has {len(self.colour)} characters")
-        if min(self.kept, self.flat, self.duplicate) < 0:
-            raise UsageError(f"photo: counts below 0 for {self.source}")
+        if not 0 <= self.kept <= MAX_UNITS or min(self.flat, self.duplicate) < 0:
+            raise UsageError(f"photo: counts that cannot be for {self.source}")
 
 
-@dataclass(frozen=True)
-class UnitRecord:
-    """What a unit holds.
-
-    sha256: digests of the arrays' bytes, bytes: lengths of their files, by array name; 0 where all
-    is black and zarr writes none. computed: what the latents' last bits depend on, the kind of
-    device and on a GPU the batch.
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is known of a unit's HR beside its patches: how many there are, the digest of each
+    block's HR, and the length of their file; 0 where all is black and zarr writes none.
     """
 
-    patches: list[PatchRecord]
-    finished: list[PhotoRecord]
-    sha256: dict[str, str]
-    bytes: dict[str, int]
-    computed: dict[str, Any]
+    count: int
+    sha256: tuple[str, ...]
+    bytes: int
+
+    @property
+    def blocks(self) -> int:
+        return len(self.sha256)
+
+    def in_block(self, place: int) -> int:
+        """Patches in the block of that place in the unit."""
+        return min(BLOCK, self.count - place * BLOCK)
+
+
+class Made(NamedTuple):
+    """What was made of HR and lies in one file: a unit's latents, or a block's levels.
+
+    sha256: of the bytes, block by block. bytes: length of the file. hr: the heads of the digests of
+    the HR they were made of. computed: what their last bits depend on, the kind of device and on a
+    GPU the batch.
+    """
+
+    sha256: tuple[str, ...]
+    bytes: int
+    hr: tuple[str, ...]
+    computed: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**self._asdict(), "computed": dict(self.computed)}
 
     @classmethod
-    def from_dict(cls, data: Any) -> UnitRecord:
-        """Raises UsageError where the mark of a unit is none."""
-        found = read(_UnitFields, data, "mark")
-        if not 1 <= len(found.patches) <= UNIT:
-            raise UsageError(f"mark.patches: {len(found.patches)}, a unit has 1 to {UNIT}")
-        return cls(
-            patches=[read(PatchRecord, p, "patch") for p in found.patches],
-            finished=[read(PhotoRecord, p, "photo") for p in found.finished],
-            sha256=checked_sums(found.sha256, "hr", "latents"),
-            bytes=checked_sizes(found.bytes, "hr", "latents"),
-            computed=found.computed,
-        )
+    def from_dict(cls, data: Mapping[str, Any]) -> Made:
+        """Raises UsageError where the record is none."""
+        _check_keys(data, cls._fields)
+        computed = data["computed"]
+        if not isinstance(computed, dict) or len(computed) > 10:
+            raise UsageError("computed must be a short mapping")
+        _check_size(data["bytes"])
+        sums = _sums(data["sha256"])
+        heads = data["hr"]
+        if not isinstance(heads, list) or len(heads) != len(sums):
+            raise UsageError("hr must name the HR of each block")
+        return cls(sums, data["bytes"], tuple(map(str, heads)), computed)
+
+    def is_of(self, unit: Unit, first: int = 0) -> bool:
+        """Whether it was made of that HR; first: the place of its first block in the unit."""
+        return self.hr == tuple(map(head, unit.sha256[first : first + len(self.hr)]))
 
 
-@dataclass(frozen=True)
-class _UnitFields:
-    """Each part has bounds of its own; a unit may finish many photos that gave it no patch."""
-
-    patches: Annotated[list[Any], Apart()]
-    finished: Annotated[list[Any], Apart()]
-    sha256: dict[str, Any]
-    bytes: Annotated[dict[str, Any], Apart()]
-    computed: dict[str, Any]
+def head(sha256: str) -> str:
+    """By which what is made of HR knows it: 64 bits of its digest."""
+    return sha256[:16]
 
 
-@dataclass(frozen=True)
-class LevelsRecord:
-    """What the mark of a unit's levels says.
-
-    sha256: digests of the `levels` and of the `hr` they were made from. bytes: length of their
-    file. computed: see `UnitRecord`; the decoder's precision beside it.
-    """
-
-    sha256: dict[str, str]
-    bytes: Annotated[int, AtMost(2 * UNIT_BYTES)]
-    computed: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Any) -> LevelsRecord:
-        """Raises UsageError where the mark of a unit's levels is none."""
-        found = read(cls, data, "mark")
-        checked_sums(found.sha256, "levels", "hr")
-        checked_sizes({"levels": found.bytes}, "levels")
-        return found
+def unit_record(unit: Unit, patches: Sequence[PatchRecord]) -> dict[str, Any]:
+    """A unit as the ledger has it: each photo is named once."""
+    photos = list(dict.fromkeys((patch.source, patch.sha256) for patch in patches))
+    numbers = {photo: i for i, photo in enumerate(photos)}
+    rows = [
+        [numbers[patch.source, patch.sha256], patch.y, patch.x, patch.detail, patch.digest]
+        for patch in patches
+    ]
+    return {"photos": photos, "patches": rows, "sha256": unit.sha256, "bytes": unit.bytes}
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """What the ingests and removals before left in the store.
+def unit_of_record(record: Mapping[str, Any]) -> Unit:
+    """Raises UsageError where it is none."""
+    _check_keys(record, ("photos", "patches", "sha256", "bytes"))
+    rows = record["patches"]
+    sums = _sums(record["sha256"])
+    if not isinstance(rows, list) or not 1 <= len(rows) <= UNIT:
+        raise UsageError(f"a unit has 1 to {UNIT} patches")
+    if len(sums) != -(-len(rows) // BLOCK):
+        raise UsageError(f"{len(sums)} digests of {len(rows)} patches")
+    _check_size(record["bytes"])
+    return Unit(len(rows), sums, record["bytes"])
 
-    complete: whether the last one came to its end. photos: patches of each photo, by `photo_key`.
-    """
 
-    complete: bool = True
-    photos: Annotated[dict[str, Any], Apart()] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not all(type(n) is int and 0 <= n <= MAX_UNITS * UNIT for n in self.photos.values()):
-            raise UsageError("ledger.photos must be counts of patches")
+def patches_of_record(record: Mapping[str, Any]) -> list[PatchRecord]:
+    """Raises UsageError where a patch is none."""
+    try:
+        photos = [(source, sha256) for source, sha256 in record["photos"]]
+        for source, sha256 in photos:
+            _check_texts(source)
+            _check_sha256(sha256)
+        found = [
+            PatchRecord(photos[number][0], photos[number][1], y, x, detail, digest)
+            for number, y, x, detail, digest in record["patches"]
+        ]
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise UsageError(f"no patch: {error}") from error
+    for patch in found:
+        if not (
+            type(patch.y) is type(patch.x) is int
+            and 0 <= patch.y < MAX_SIDE
+            and 0 <= patch.x < MAX_SIDE
+            and isinstance(patch.detail, int | float)
+            and isinstance(patch.digest, str)
+            and re.fullmatch("[0-9a-f]{32}", patch.digest)
+        ):
+            raise UsageError(f"no patch: {str(patch)[:200]}")
+    return found
 
 
 def photo_key(sha256: str) -> str:
@@ -190,54 +217,69 @@ def photo_key(sha256: str) -> str:
 
 
 def grid_fields(grid: Grid) -> dict[str, Any]:
-    """The levels of a grid as a store writes them: exact decimals."""
+    """A grid as a store writes it: exact decimals."""
     exact = [str(level.exact) for level in grid.levels]
-    return {"t": exact, "scale": list(grid.scales), "noise": grid.noise}
+    rest = {key: value for key, value in asdict(grid).items() if key not in ("levels", "scales")}
+    return {"t": exact, "scales": list(grid.scales), **rest}
 
 
-def grid_of_fields(fields: dict[str, Any], name: str) -> Grid:
-    """The other way round. Raises DegflowError for what are no levels."""
-    levels, scales, noise = (fields.get(key) for key in ("t", "scale", "noise"))
-    if not isinstance(levels, list) or not 1 <= len(levels) <= MAX_LEVELS:
-        raise UsageError("it names no levels")
-    if not all(isinstance(t, str) and len(t) < 20 for t in levels):
-        raise UsageError("its levels are no decimals")
-    grid = parse_t(",".join(levels), f"grid {name}")
-    if (
-        not isinstance(scales, list)
-        or not isinstance(noise, str)
-        or len(scales) != len(grid)
-        or not all(isinstance(s, int | float) and 1 <= s < 1000 for s in scales)
-    ):
-        raise UsageError("it does not name the scale of each level and the noise")
-    _check_texts(noise)
-    return replace(grid, scales=tuple(float(s) for s in scales), noise=noise)
+@dataclass(frozen=True)
+class _GridFields:
+    t: list[str]
+    scales: list[float]
+    noise: str
+    checkpoint: str
+    precision: str
+    pictures: str
+    scale_map: str
 
 
-def check_unit(name: str, item: tuple[int, ...], itemsize: int) -> None:
-    """Raises UsageError where a unit of items of this shape takes too much memory."""
-    size = UNIT * math.prod(item) * itemsize
-    if size > UNIT_BYTES:
+def grid_of_fields(data: dict[str, Any]) -> Grid:
+    """The other way round. Raises UsageError for what is no grid."""
+    found = read(_GridFields, data, "grid")
+    if not 1 <= len(found.t) <= MAX_LEVELS or not all(len(t) < 20 for t in found.t):
+        raise UsageError("grid.t names no levels")
+    levels = parse_t(",".join(found.t)).levels
+    if len(found.scales) != len(levels) or not all(1 <= s < 1000 for s in found.scales):
+        raise UsageError("grid.scales must be the scale of each level")
+    texts = [getattr(found, field.name) for field in fields(found)[2:]]
+    _check_texts(*texts)
+    return Grid(levels, tuple(map(float, found.scales)), *texts)
+
+
+def check_room(name: str, items: int, item: tuple[int, ...], itemsize: int) -> None:
+    """Raises UsageError where so many items of this shape take too much memory."""
+    size = items * math.prod(item) * itemsize
+    if size > FILE_BYTES:
         raise UsageError(
-            f"{UNIT} patches of {name} take {size / 2**30:.1f} GiB at once, at most "
-            f"{UNIT_BYTES / 2**30:g}: choose smaller patches, fewer levels, or `run --keep latents`"
+            f"{items} patches of {name} take {size / 2**30:.1f} GiB at once, at most "
+            f"{FILE_BYTES / 2**30:g}: choose smaller patches, fewer levels, or `run` with "
+            f"`keep` latents"
         )
 
 
-def checked_sums(found: dict[str, Any], *names: str) -> dict[str, str]:
-    """Digests of exactly these arrays. Raises UsageError."""
-    if set(found) != set(names):
-        raise UsageError(f"mark.sha256 must be of {', '.join(names)}")
-    for value in found.values():
+def check_digest(value: Any, name: str) -> None:
+    """Raises UsageError for what is no digest of `checkpoint.identity`: it names a folder."""
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{12}", value):
+        raise UsageError(f"{name} must be 12 hex digits, got {str(value)[:60]!r}")
+
+
+def _check_keys(data: Mapping[str, Any], keys: Sequence[str]) -> None:
+    if data.keys() != set(keys):
+        raise UsageError(f"it must have {', '.join(keys)}, and has {', '.join(data)[:200]}")
+
+
+def _sums(found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or not 1 <= len(found) <= BLOCKS:
+        raise UsageError(f"sha256 must be 1 to {BLOCKS} digests")
+    for value in found:
         _check_sha256(value)
-    return found
+    return tuple(found)
 
 
-def checked_sizes(found: dict[str, Any], *names: str) -> dict[str, int]:
-    """Lengths of the files of exactly these arrays. Raises UsageError."""
-    if set(found) != set(names) or not all(type(n) is int and n >= 0 for n in found.values()):
-        raise UsageError(f"mark.bytes must be lengths of {', '.join(names)}")
-    return found
+def _check_size(found: Any) -> None:
+    if type(found) is not int or not 0 <= found <= 2 * FILE_BYTES:
+        raise UsageError(f"bytes must be a length, got {str(found)[:60]}")
 
 
 def _check_sha256(value: Any) -> None:
@@ -246,7 +288,7 @@ def _check_sha256(value: Any) -> None:
         raise UsageError(f"{str(value)[:80]!r} is no SHA-256")
 
 
-def _check_texts(*texts: str) -> None:
+def _check_texts(*texts: Any) -> None:
     for text in texts:
-        if len(text) > MAX_TEXT:
-            raise UsageError(f"a name of {len(text)} characters, {text[:40]!r}...")
+        if not isinstance(text, str) or len(text) > MAX_TEXT:
+            raise UsageError(f"no name, or one that is too long: {str(text)[:40]!r}")

@@ -2,71 +2,88 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, FileError, StoreError, UsageError
+from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import Grid
 from degflow_pipe.settings import read
-from degflow_pipe.store.arrays import ZARR, UnitArray, digest, group_text
+from degflow_pipe.store.arrays import ZARR, FileArray, group_text
+from degflow_pipe.store.layers import Layer, checked, sums_of
 from degflow_pipe.store.records import (
+    BLOCK,
+    BLOCKS,
     MAX_UNITS,
     UNIT,
-    Ledger,
-    LevelsRecord,
+    Encoder,
+    Made,
     PatchRecord,
     PhotoRecord,
     StoreSettings,
-    UnitRecord,
-    check_unit,
+    Unit,
+    check_digest,
+    check_room,
     grid_fields,
     grid_of_fields,
+    patches_of_record,
+    photo_key,
+    unit_of_record,
+    unit_record,
 )
 
+AGAIN = "ingest its photos again"
 KIND = "store"
 """Of the folder, for `folders.one_writer`."""
 FORMAT = "degflow-pipe store"
-VERSION = 2
-DESCRIPTION, LEDGER, GRID, SKIPPED = "store.json", "ingest.json", "grid.json", "skipped.json"
+VERSION = 3
+DESCRIPTION, SKIPPED, REMOVAL = "store.json", "skipped.json", "removal.json"
+ENCODER, GRID = "encoder.json", "grid.json"
 INGEST = "ingest"
-LEDGER_LIMIT = 2**26
-"""Bytes of the ledger; some thirty for a photo."""
+"""Key, in the ledger of photos, of how the last ingest ended; no photo has it."""
+SKIPPED_LIMIT = 2**26
+"""Bytes of the list of photos left out."""
+
+Found = TypeVar("Found")
 
 
 class Store:
-    """A store on disk."""
+    """A store on disk. What its ledgers say is read when it is first asked for, once."""
 
     def __init__(self, path: Path, settings: StoreSettings) -> None:
         self.path = path
         self.settings = settings
         p = settings.patch
-        self._hr = UnitArray(path / "hr", (p, p, 3), "uint8", 1)
-        self._latents = UnitArray(path / "latents", tuple(settings.latent_shape), "float32", 1)
+        self._hr = FileArray(path / "hr", UNIT, (p, p, 3), "uint8", 1)
+        self._ledgers: dict[str, Ledger] = {}
+        self._units: dict[int, Unit] | None = None
+        self._layers: dict[str, Layer] = {}
+        self._writing: ExitStack | None = None
 
     @classmethod
     def create(cls, path: Path, settings: StoreSettings) -> Store:
         """A new empty store. Raises FileError where the folder cannot be written."""
         # First, so that a making that is cut off is known for what it is, and mended.
         files.write_summed(path / DESCRIPTION, cls._description(settings))
-        store = cls.open(path)
-        store.mend()
-        return store
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Store:
-        """Open a store. Raises StoreError where there is none, or it is damaged or too new."""
+        """Open a store. Raises StoreError where there is none, or it is damaged or of another
+        version.
+        """
         if not files.exists(path / DESCRIPTION):
             if files.exists(path / ZARR):
                 raise StoreError(
-                    f"{path} is not a {FORMAT} of version {VERSION}: it has no {DESCRIPTION}; "
-                    f"ingest into another --store"
+                    f"{path} is a store of version 1, this degflow-pipe reads {VERSION}: ingest "
+                    f"the photos into another `store`"
                 )
             raise StoreError(f"no store at {path}: make one with `degflow-pipe ingest PHOTOS`")
         try:
@@ -75,148 +92,243 @@ class Store:
             raise StoreError(f"{error}: put a copy of it back") from error
         if found.pop("format", None) != FORMAT:
             raise StoreError(f"{path / DESCRIPTION} is not of a {FORMAT}")
-        version, unit = found.pop("version", None), found.pop("unit", None)
+        version = found.pop("version", None)
         if version != VERSION:
+            known = type(version) is int and version < VERSION
+            what = "ingest the photos into another `store`" if known else "upgrade degflow-pipe"
             raise StoreError(
-                f"{path} is of version {version!r}, this degflow-pipe reads {VERSION}: upgrade "
-                f"degflow-pipe"
+                f"{path} is a store of version {version!r}, this degflow-pipe reads {VERSION}: "
+                f"{what}"
             )
+        sizes = found.pop("unit", None), found.pop("block", None)
         try:
             settings = read(StoreSettings, found, "store")
         except DegflowError as error:
             raise StoreError(f"{path / DESCRIPTION} is damaged: {error}") from error
-        if unit != UNIT:
-            raise StoreError(f"{path} is damaged: units of {unit} patches, {UNIT} expected")
+        if sizes != (UNIT, BLOCK):
+            raise StoreError(f"{path} is damaged: units and blocks of {sizes} patches")
         return cls(path, settings)
 
     @staticmethod
     def _description(settings: StoreSettings) -> dict[str, Any]:
-        return {"format": FORMAT, "version": VERSION, "unit": UNIT, **asdict(settings)}
+        sizes = {"unit": UNIT, "block": BLOCK}
+        return {"format": FORMAT, "version": VERSION, **sizes, **asdict(settings)}
 
-    def mend(self) -> None:
-        """Write what zarr's readers need where it is missing or damaged; called by one writer."""
-        for path, text in self._wrong_groups().items():
-            files.write_text(path, text)
-        self.make_room(self._units_made())
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write to the ledgers within; one writer at a time (see `folders.one_writer`).
+
+        What zarr's readers need is written where it is missing or damaged, and so are ledgers:
+        what damaged lines said is to be made again.
+        """
+        with ExitStack() as stack:
+            self._writing = stack
+            try:
+                for path, text in self._wrong_groups().items():
+                    files.write_text(path, text)
+                for name in self._ledger_names():
+                    stack.enter_context(self._ledger(name))
+                self._hr.make_room(self._room())
+                yield
+            finally:
+                self._writing = None
 
     def _wrong_groups(self) -> dict[Path, str]:
         """What zarr.json of the groups should say, of those that do not."""
-        wanted = {
-            self.path / ZARR: group_text({"degflow": self._description(self.settings)}),
-            self.path / "levels" / ZARR: group_text(),
-        }
+        wanted = {self.path / ZARR: group_text({"degflow": self._description(self.settings)})}
+        wanted |= {self.path / name / ZARR: group_text() for name in ("latents", "levels")}
         return {
             path: text
             for path, text in wanted.items()
             if not files.exists(path) or files.read_bytes(path) != text.encode()
         }
 
-    def units(self, stage: str = INGEST) -> list[int]:
-        """Complete units of `ingest`, or of the grid of that name, in order."""
-        marks = files.names(self.path / "done" / stage, ".json")
-        return [int(name[:8]) for name in marks if re.fullmatch(r"\d{8}\.json", name)]
+    def _ledger_names(self) -> list[str]:
+        return [
+            *("photos", "hr"),
+            *(f"latents/{name}" for name in self._described("latents", ENCODER)),
+            *(f"levels/{name}" for name in self._described("levels", GRID)),
+        ]
 
-    def _units_made(self) -> int:
-        units = self.units()
-        return units[-1] + 1 if units else 0
+    def _described(self, kind: str, description: str) -> list[str]:
+        folder = self.path / "done" / kind
+        return [n for n in files.names(folder) if files.exists(folder / n / description)]
 
-    def record(self, unit: int) -> UnitRecord:
-        """What an ingested unit holds. Raises StoreError where its mark is damaged."""
-        path = self._mark(INGEST, unit)
+    def _ledger(self, name: str) -> Ledger:
+        if name not in self._ledgers:
+            self._ledgers[name] = Ledger(self.path / "done" / name)
+        return self._ledgers[name]
+
+    def _to_write(self, name: str) -> Ledger:
+        """A ledger within `writing`."""
+        assert self._writing is not None, "a store is written to within `writing`"
+        if name not in self._ledgers:
+            self._writing.enter_context(self._ledger(name))
+        return self._ledgers[name]
+
+    def damaged_ledgers(self) -> list[str]:
+        """What of the ledgers cannot be read, and what to do."""
+        found = []
+        for name in self._ledger_names():
+            again = "generate" if name.startswith("levels") else "ingest"
+            found += [f"{told}: run `{again}` again" for told in self._ledger(name).damage]
+        return found
+
+    # ---- HR
+
+    @property
+    def units(self) -> dict[int, Unit]:
+        """What is known of each unit, by its number, in rising order. Raises StoreError."""
+        if self._units is None:
+            read_units = self._records("hr", unit_of_record)
+            self._units = dict(sorted((int(key), unit) for key, unit in read_units))
+            if any(not 0 <= number < MAX_UNITS for number in self._units):
+                raise StoreError(f"{self.path} is damaged: no unit has such a number")
+        return self._units
+
+    def _records(
+        self, name: str, take: Callable[[dict[str, Any]], Found]
+    ) -> Iterator[tuple[str, Found]]:
+        ledger = self._ledger(name)
+        for key, record in ledger.records():
+            try:
+                if name != "photos" and not (key.isdecimal() and key.isascii() and len(key) < 12):
+                    raise UsageError(f"{key[:60]!r} is no number")
+                found = take(record)
+            except UsageError as error:
+                raise StoreError(f"{ledger.folder} is damaged at {key[:60]}: {error}") from error
+            yield key, found
+
+    def patches(self, number: int) -> list[PatchRecord]:
+        """Where the patches of a unit came from. Raises StoreError where they are damaged."""
+        ledger = self._ledger("hr")
         try:
-            return UnitRecord.from_dict(files.read_summed(path))
+            return patches_of_record(ledger.record(number))
         except (UsageError, FileError) as error:
-            raise StoreError(_damaged_mark(path, error)) from error
+            raise StoreError(f"{ledger.folder} is damaged at {number}: {error}") from error
 
-    def records(self) -> Iterator[tuple[int, UnitRecord]]:
-        for unit in self.units():
-            yield unit, self.record(unit)
+    def every_patch(self) -> Iterator[tuple[int, list[PatchRecord]]]:
+        """The patches of each unit, in no fixed order of units, a segment of the ledger at once."""
+        for key, patches in self._records("hr", patches_of_record):
+            yield int(key), patches
 
-    def has_patches(self, unit: int, record: UnitRecord) -> bool:
-        """Whether the unit's files are there, each of its length."""
-        lengths = {"hr": self._hr.length(unit), "latents": self._latents.length(unit)}
-        return lengths == record.bytes
+    def has_hr(self, number: int) -> bool:
+        """Whether the file of a unit's HR is there, of its length."""
+        return self._hr.length(number) == self.units[number].bytes
 
-    def make_room(self, units: int) -> None:
-        """Let the patch arrays hold at least that many units; called by one writer, ahead."""
-        for array in (self._hr, self._latents):
-            array.make_room(units)
+    def write_hr(self, number: int, hr: np.ndarray) -> Unit:
+        """One unit's n <= UNIT patches, (n, P, P, 3) uint8; `note_unit` is to follow."""
+        return Unit(len(hr), sums_of(hr), self._hr.write(number, hr))
 
-    def write_patches(
-        self,
-        unit: int,
-        hr: np.ndarray,
-        latents: np.ndarray,
-        patches: list[PatchRecord],
-        finished: list[PhotoRecord],
-        computed: dict[str, Any],
-    ) -> None:
-        """One unit's n <= UNIT patches: hr (n, P, P, 3) uint8, latents (n, C, h, w) float32."""
-        mark = self._mark(INGEST, unit)
-        files.remove(mark)
-        record = UnitRecord(
-            patches,
-            finished,
-            sha256={"hr": digest(hr), "latents": digest(latents)},
-            bytes={"hr": self._hr.write(unit, hr), "latents": self._latents.write(unit, latents)},
-            computed=computed,
-        )
-        files.write_summed(mark, record.to_dict())
+    def note_unit(self, number: int, unit: Unit, patches: list[PatchRecord]) -> None:
+        """Say that a unit's HR is there."""
+        self._to_write("hr").write(number, unit_record(unit, patches))
+        last = next(reversed(self.units), -1)
+        self.units[number] = unit
+        if number < last:
+            self._units = dict(sorted(self.units.items()))
 
-    def write_record(self, unit: int, record: UnitRecord) -> None:
-        """The mark alone of a unit whose arrays stay as they are."""
-        files.write_summed(self._mark(INGEST, unit), record.to_dict())
+    def make_room(self, number: int) -> None:
+        """Let the array of HR hold the unit of that number; called by one writer, ahead."""
+        self._hr.make_room(number + 1)
 
-    def drop(self, unit: int) -> None:
-        """Take a unit out of the store, and its levels; its number is free again."""
-        files.remove(self._mark(INGEST, unit))
-        for grid in self.grids():
-            files.remove(self._mark(grid, unit))
-            self._levels(self.grid(grid)).remove(unit)
-        for array in (self._hr, self._latents):
-            array.remove(unit)
+    def _room(self) -> int:
+        """Files that arrays of units have room for."""
+        return max(self.units, default=-1) + 1
 
-    def hr(self, unit: int) -> np.ndarray:
-        """The n HR patches of a unit, (n, P, P, 3) uint8. Raises StoreError for damaged ones."""
-        return self._whole(self._hr, unit, self.record(unit).sha256["hr"], INGEST)
+    def hr(self, number: int, unit: Unit | None = None) -> np.ndarray:
+        """The n HR patches of a unit, (n, P, P, 3) uint8. Raises StoreError for damaged ones.
 
-    def latents(self, unit: int) -> np.ndarray:
-        """The n latents of a unit, (n, C, h, w) float32. Raises StoreError for damaged ones."""
-        return self._whole(self._latents, unit, self.record(unit).sha256["latents"], INGEST)
+        unit: what is known of it, where the ledger need not be asked; so for the others below.
+        """
+        unit = unit or self.units[number]
+        return checked(self._hr, number, 0, unit.count, unit.sha256, AGAIN)
 
-    def levels(self, grid: str, unit: int) -> np.ndarray:
-        """The levels of a unit, (n, T, P, P, 3) uint8. Raises StoreError for damaged ones."""
-        sha256 = self.levels_record(grid, unit).sha256["levels"]
-        return self._whole(self._levels(self.grid(grid)), unit, sha256, grid)
+    def block_hr(self, block: int, unit: Unit | None = None) -> np.ndarray:
+        """The HR patches of a block, (n, P, P, 3) uint8. Raises StoreError for damaged ones."""
+        number, place = divmod(block, BLOCKS)
+        unit = unit or self.units[number]
+        start, sums = place * BLOCK, unit.sha256[place : place + 1]
+        end = start + unit.in_block(place)
+        return checked(self._hr, number, start, end, sums, AGAIN)
 
-    def _whole(self, array: UnitArray, unit: int, sha256: str, stage: str) -> np.ndarray:
-        """A unit's part of an array. What zarr lacks reads as zeros, so the digest decides."""
-        what, cure = f"unit {unit} of {array.path}", self._cure(stage, unit)
+    def drop(self, number: int) -> None:
+        """Take a unit out of the store, its latents and levels; its number is free again."""
+        self._to_write("hr").remove(number)
+        for layer in self.layers():
+            layer.drop(number)
+        self._hr.remove(number)
+        self.units.pop(number, None)
+
+    # ---- latents and levels
+
+    def layers(self) -> Iterator[Layer]:
+        """All that was made of the HR."""
+        yield from (self.latents(self.encoder(name)) for name in self.encoders())
+        yield from (self.levels(self.grid(name)) for name in self.grids())
+
+    def _layer(self, name: str, array: FileArray, again: str) -> Layer:
+        if name not in self._layers:
+
+            def records() -> Iterator[tuple[int, Made]]:
+                return ((int(key), made) for key, made in self._records(name, Made.from_dict))
+
+            def write(number: int, made: Made | None) -> None:
+                if made is None:
+                    self._to_write(name).remove(number)
+                else:
+                    self._to_write(name).write(number, made.to_dict())
+
+            self._layers[name] = Layer(array, again, records, write)
+        return self._layers[name]
+
+    def encoders(self) -> list[str]:
+        """Ids of the encoders whose latents the store may hold, sorted."""
+        return self._described("latents", ENCODER)
+
+    def encoder(self, name: str) -> Encoder:
+        """Raises StoreError where its description is damaged."""
+        path = self.path / "done" / "latents" / name / ENCODER
         try:
-            values = array.read(unit, len(self.record(unit).patches))
-        except StoreError as error:
-            raise StoreError(f"{what} is damaged: {error}: {cure}") from error
-        if digest(values) != sha256:
-            raise StoreError(f"{what} is damaged, it differs from its SHA-256: {cure}")
-        return values
+            found = read(Encoder, files.read_summed(path), "encoder")
+            if found.id != name:
+                raise UsageError(f"it is of {found.id}")
+        except (UsageError, FileError) as error:
+            raise StoreError(f"{path} is damaged: {error}: run `ingest` again") from error
+        return found
 
-    def _cure(self, stage: str, unit: int) -> str:
-        again = "ingest its photos again" if stage == INGEST else "run `generate` again"
-        return f"delete {self._mark(stage, unit)} and {again}"
+    def make_encoder(self, encoder: Encoder) -> None:
+        """Let the store hold that encoder's latents of every unit; called by one writer, ahead."""
+        path = self.path / "done" / "latents" / encoder.id / ENCODER
+        try:
+            known = self.encoder(encoder.id) if files.exists(path) else None
+        except StoreError:
+            known = None
+        if known is None:
+            files.write_summed(path, asdict(encoder))
+        elif known.shape != encoder.shape:
+            raise StoreError(f"{path} says that latents have the shape {known.shape}")
+        self.latents(encoder).make_room(self._room())
+
+    def latents(self, encoder: Encoder) -> Layer:
+        """The latents of an encoder: (n, C, h, w) float32 a unit."""
+        path = self.path / "latents" / encoder.id
+        array = FileArray(path, UNIT, tuple(encoder.shape), "float32", 1)
+        return self._layer(f"latents/{encoder.id}", array, "ingest")
 
     def grids(self) -> list[str]:
         """Names of the grids in the store, sorted."""
-        done = self.path / "done"
-        return [n for n in files.names(done) if files.exists(done / n / GRID)]
+        return self._described("levels", GRID)
 
     def grid(self, name: str) -> Grid:
         """The levels of a grid in the store. Raises StoreError where there is no such grid."""
+        path = self.path / "done" / "levels" / name / GRID
         if name not in self.grids():
             known = ", ".join(self.grids()) or "none"
             raise StoreError(f"{self.path} has no grid {name}; it has {known}")
-        path = self.path / "done" / name / GRID
         try:
-            grid = grid_of_fields(files.read_summed(path), name)
+            grid = grid_of_fields(files.read_summed(path))
+            check_digest(grid.pictures, "grid.pictures")
             if grid.name != name:
                 raise UsageError(f"its levels are those of {grid.name}")
         except (UsageError, FileError) as error:
@@ -225,72 +337,60 @@ class Store:
             ) from error
         return grid
 
-    def _levels(self, grid: Grid) -> UnitArray:
-        p = self.settings.patch
-        path = self.path / "levels" / grid.name
-        return UnitArray(path, (len(grid), p, p, 3), "uint8", 2, grid_fields(grid))
-
     def make_grid(self, grid: Grid) -> None:
         """Let the store hold the grid's levels for every ingested unit; called ahead.
 
-        Raises StoreError where the levels stood for other scales when they were made, UsageError
-        for more levels than fit in memory.
+        Raises UsageError for more levels than fit in memory.
         """
-        array = self._levels(grid)
-        check_unit("levels", array.item, 1)
+        check_room("levels", BLOCK, (len(grid), self.settings.patch, self.settings.patch, 3), 1)
         if grid.name not in self.grids():
-            files.write_summed(self.path / "done" / grid.name / GRID, grid_fields(grid))
-        elif (there := self.grid(grid.name)) != grid:
-            raise StoreError(
-                f"{self.path} holds the grid {grid.name} at the scales {_few(there.scales)}, the "
-                f"checkpoint says {_few(grid.scales)} now: ingest into another --store, or give "
-                f"the checkpoint as it was"
-            )
-        array.make_room(self._units_made())
+            path = self.path / "done" / "levels" / grid.name / GRID
+            files.write_summed(path, grid_fields(grid))
+        elif self.grid(grid.name) != grid:
+            raise StoreError(f"{self.path}: the grid {grid.name} is another one there")
+        self.levels(grid).make_room(self._room())
 
-    def write_levels(self, grid: Grid, unit: int, lr: np.ndarray, computed: dict[str, Any]) -> None:
-        """One unit's LR of a grid: (n, T, P, P, 3) uint8. computed: see `LevelsRecord`."""
-        mark = self._mark(grid.name, unit)
-        files.remove(mark)
-        sums = {"levels": digest(lr), "hr": self.record(unit).sha256["hr"]}
-        length = self._levels(grid).write(unit, lr)
-        files.write_summed(mark, LevelsRecord(sums, length, computed).to_dict())
+    def levels(self, grid: Grid) -> Layer:
+        """The LR of a grid: (n, T, P, P, 3) uint8 a block."""
+        p = self.settings.patch
+        path = self.path / "levels" / grid.name
+        array = FileArray(path, BLOCK, (len(grid), p, p, 3), "uint8", 2, grid_fields(grid))
+        return self._layer(f"levels/{grid.name}", array, "generate")
 
-    def levels_record(self, grid: str, unit: int) -> LevelsRecord:
-        """What is known of a unit's levels. Raises StoreError where their mark is damaged."""
-        path = self._mark(grid, unit)
-        try:
-            return LevelsRecord.from_dict(files.read_summed(path))
-        except (UsageError, FileError) as error:
-            raise StoreError(_damaged_mark(path, error)) from error
+    def blocks(self) -> Iterator[tuple[int, Unit]]:
+        """Every block of the ingested units, in order, and what is known of its unit."""
+        for number, unit in self.units.items():
+            for place in range(unit.blocks):
+                yield number * BLOCKS + place, unit
 
-    def units_with_levels(self, grid: str) -> list[int]:
-        """Ingested units whose levels are there and were made from the HR now in the store."""
-        if grid not in self.grids():
-            return []
-        ingested = set(self.units())
-        return [n for n in self.units(grid) if n in ingested and self.has_levels(grid, n)]
+    # ---- photos
 
-    def has_levels(self, grid: str, unit: int) -> bool:
-        """Whether an ingested unit's levels are there and were made from its HR."""
-        if not files.exists(self._mark(grid, unit)):
-            return False
-        levels = self.levels_record(grid, unit)
-        same = levels.sha256["hr"] == self.record(unit).sha256["hr"]
-        return same and self._levels(self.grid(grid)).length(unit) == levels.bytes
+    def photos(self) -> dict[str, PhotoRecord]:
+        """Every photo that was ingested to its end, by `photo_key`. Raises StoreError."""
 
-    def ledger(self) -> Ledger:
-        """What the ingests before left. Raises StoreError where it is damaged."""
-        path = self.path / "done" / LEDGER
-        if not files.exists(path):
-            return Ledger(complete=False)
-        try:
-            return read(Ledger, files.read_summed(path, LEDGER_LIMIT), "ledger")
-        except (UsageError, FileError) as error:
-            raise StoreError(f"{error}: delete it and run `ingest` again") from error
+        def of_photo(record: dict[str, Any]) -> PhotoRecord | None:
+            return None if "complete" in record else read(PhotoRecord, record, "photo")
 
-    def write_ledger(self, ledger: Ledger) -> None:
-        files.write_summed(self.path / "done" / LEDGER, asdict(ledger))
+        found = self._records("photos", of_photo)
+        return {key: photo for key, photo in found if photo is not None}
+
+    def note_photo(self, photo: PhotoRecord) -> None:
+        """Say that all patches of a photo are there."""
+        self._to_write("photos").write(photo_key(photo.sha256), asdict(photo))
+
+    def forget_photo(self, key: str) -> None:
+        """Take back what was said of a photo."""
+        self._to_write("photos").remove(key)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last ingest came to its end."""
+        ledger = self._ledger("photos")
+        return INGEST in ledger and ledger.record(INGEST) == {"complete": True}
+
+    def note_ingest(self, complete: bool) -> None:
+        """Say that an ingest has begun, or has come to its end."""
+        self._to_write("photos").write(INGEST, {"complete": complete})
 
     def skipped(self) -> dict[str, str]:
         """Photos left out, name to reason. Raises StoreError where the file is damaged."""
@@ -298,7 +398,7 @@ class Store:
         if not files.exists(path):
             return {}
         try:
-            found = files.read_summed(path, LEDGER_LIMIT)["photos"]
+            found = files.read_summed(path, SKIPPED_LIMIT)["photos"]
             return {str(name): str(reason) for name, reason in dict(found).items()}
         except (FileError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path} is damaged: delete it ({error})") from error
@@ -310,19 +410,26 @@ class Store:
         if now != known:
             files.write_summed(self.path / SKIPPED, {"photos": now})
 
-    def damage(self, unit: int) -> list[str]:
-        """What is wrong with a unit: arrays that cannot be read or differ from their digests."""
-        reads: list[Callable[[int], np.ndarray]] = [self.hr, self.latents]
-        for grid in self.grids():
-            if files.exists(self._mark(grid, unit)):
-                reads.append(partial(self.levels, grid))
-        wrong: dict[str, None] = {}
-        for read_unit in reads:
-            try:
-                read_unit(unit)
-            except DegflowError as error:
-                wrong[str(error)] = None
-        return list(wrong)
+    @property
+    def removal_path(self) -> Path:
+        """Where a removal that is under way writes down what is to go."""
+        return self.path / REMOVAL
+
+    # ---- what is wrong
+
+    def damage(self, number: int) -> list[str]:
+        """What is wrong with a unit: files that cannot be read or differ from their digests."""
+        unit = self.units[number]
+        reads: list[Callable[[], object]] = [
+            *(partial(self.hr, number), partial(self.patches, number)),
+            *(
+                partial(layer.read, n, unit)
+                for layer in self.layers()
+                for n in layer.numbers(number)
+                if n in layer.made
+            ),
+        ]
+        return _told(reads)
 
     def described_wrongly(self) -> list[str]:
         """Which of zarr's descriptions, and of the store's own beside the units, are damaged."""
@@ -330,40 +437,26 @@ class Store:
             f"{path} is damaged or missing: run `ingest` again, it writes it anew"
             for path in self._wrong_groups()
         ]
-        checks: list[Callable[[], object]] = [self.skipped, self.ledger]
-        rooms = [(self._hr, INGEST), (self._latents, INGEST)]
-        for name in self.grids():
-            try:
-                rooms.append((self._levels(self.grid(name)), name))
-            except StoreError as error:
-                wrong.append(str(error))
-        checks += [partial(self._check_room, array, stage) for array, stage in rooms]
-        for check in checks:
-            try:
-                check()
-            except DegflowError as error:
-                wrong.append(str(error))
-        return wrong
+        checks: list[Callable[[], object]] = [self.skipped, self.photos, lambda: self.complete]
+        if self.units:
+            checks.append(self._hr.room)
+        checks += [partial(self._check_latents, name) for name in self.encoders()]
+        checks += [partial(self._check_levels, name) for name in self.grids()]
+        return wrong + _told(checks)
 
-    def _check_room(self, array: UnitArray, stage: str) -> None:
-        units = self.units(stage)
-        if units and not units[-1] < array.room() <= MAX_UNITS:
-            raise StoreError(f"{array.path / ZARR} has room for {array.room()} units alone")
+    def _check_latents(self, name: str) -> None:
+        self.latents(self.encoder(name)).room()
 
-    @property
-    def removal_path(self) -> Path:
-        """Where a removal that is under way writes down what is to go."""
-        return self.path / "done" / "removal.json"
-
-    def _mark(self, stage: str, unit: int) -> Path:
-        return self.path / "done" / stage / f"{unit:08d}.json"
+    def _check_levels(self, name: str) -> None:
+        self.levels(self.grid(name)).room()
 
 
-def _damaged_mark(path: Path, error: DegflowError) -> str:
-    again = "ingest its photos again" if path.parent.name == INGEST else "run `generate` again"
-    said = str(error) if str(path) in str(error) else f"{path} is damaged: {error}"
-    return f"{said}: delete it and {again}"
-
-
-def _few(scales: tuple[float, ...]) -> str:
-    return f"{scales[0]:g} to {scales[-1]:g}"
+def _told(checks: list[Callable[[], object]]) -> list[str]:
+    """What the checks raise, each thing once."""
+    wrong: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except DegflowError as error:
+            wrong[str(error)] = None
+    return list(wrong)

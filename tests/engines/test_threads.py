@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from degflow_pipe.engines.threads import Room, check_workers, default_workers, in_order
+from degflow_pipe.engines.engine import check_workers, default_workers
+from degflow_pipe.engines.threads import Room, in_order
 from degflow_pipe.errors import UsageError
 
 

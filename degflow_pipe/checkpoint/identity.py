@@ -1,0 +1,57 @@
+"""What of a checkpoint something made with it depends on, written once.
+
+Each is a digest of 12 hex digits; equal ones stand for equal bytes on one kind of device.
+
+- encoder: latents. Weights and the autoencoder's architecture; a tuned solver leaves it as it is.
+- pictures: the pixels of an LR of a level t. Weights, architecture, solver, the decoder's
+  precision, noise model and its seed.
+- scales: which SR scale goes with which level. s_max and the calibration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from degflow_pipe.checkpoint.folder import CheckpointInfo
+from degflow_pipe.levels import NO_NOISE, Grid
+from degflow_pipe.noise.model import NoiseModel
+
+
+def encoder_id(info: CheckpointInfo) -> str:
+    """What latents depend on."""
+    return _digest([info.weights_sha256, info.model.to_dict()["rae"]])
+
+
+def noise_id(noise: NoiseModel | None, seed: int) -> str:
+    """What an LR carries: `none`, or `calibrated`, the seed and the digest of the noise model."""
+    return NO_NOISE if noise is None else f"calibrated-{seed}-{noise.digest}"
+
+
+def pictures_id(info: CheckpointInfo, precision: str, noise: str) -> str:
+    """What the pixels of an LR depend on beside HR and t; noise: see `noise_id`."""
+    return _digest([info.weights_sha256, info.model.to_dict(), precision, noise])
+
+
+def scales_id(info: CheckpointInfo) -> str:
+    """What the scales of levels depend on."""
+    measured = None if info.calibration is None else info.calibration.scales
+    return _digest([info.s_max, measured])
+
+
+def grid_of_checkpoint(grid: Grid, info: CheckpointInfo, precision: str, noise: str) -> Grid:
+    """The levels as a checkpoint makes them: their scales, and all that their pixels depend on."""
+    return Grid(
+        grid.levels,
+        scales=tuple(info.scale_of_t(t) for t in grid.t),
+        noise=noise,
+        checkpoint=info.id,
+        precision=precision,
+        pictures=pictures_id(info, precision, noise),
+        scale_map=scales_id(info),
+    )
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

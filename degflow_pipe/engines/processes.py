@@ -1,0 +1,88 @@
+"""Processes of this machine, started anew (spawn): each opens the job by itself.
+
+They share nothing with this process but the job and the units, as pickles.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+from degflow_pipe.engines.engine import Job
+from degflow_pipe.engines.flight import in_flight
+from degflow_pipe.errors import DegflowError
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+ENDED = 1
+"""Exit code of a worker whose parent has ended; nobody reads it."""
+
+
+def run_in_processes(
+    job: Job[Unit, Result],
+    units: Iterable[Unit],
+    workers: int,
+    cost: Callable[[Unit], int] | None = None,
+) -> Iterator[Result]:
+    """See `engine.Engine`. Raises DegflowError where a worker ends before its work is done."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (job,))
+    try:
+        yield from in_flight(lambda unit: pool.submit(_work, unit), units, workers, cost)
+    except BrokenProcessPool as error:
+        raise DegflowError(
+            "a worker process was ended from outside, or had no memory left: what is complete is "
+            "kept; run the same command again, with fewer `workers` where memory was short"
+        ) from error
+    except Exception:
+        raise
+    except BaseException:
+        _end(pool)
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the workers at once; whoever asked for the end will not wait for whole units."""
+    # `kill_workers` is public from Python 3.14 on.
+    for process in list((pool._processes or {}).values()):
+        process.kill()
+
+
+_opened: Callable[[Any], Any] | Exception | None = None
+_stack = ExitStack()
+
+
+def _begin(job: Job[Any, Any]) -> None:
+    """Open the job in a new process; an error is kept for the first unit, which can tell it."""
+    global _opened
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _opened = _stack.enter_context(job.open())
+    except Exception as error:
+        _opened = error
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent is gone would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(ENDED)
+
+
+def _work(unit: Any) -> Any:
+    if isinstance(_opened, Exception):
+        raise _opened
+    assert _opened is not None
+    return _opened(unit)

@@ -1,0 +1,141 @@
+"""Which samples a tar holds, and a tar as a unit of work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from degflow_pipe.levels import Grid
+from degflow_pipe.shards.layout import ShardSettings, settings_json
+from degflow_pipe.store import BLOCKS, Made, Store, Unit
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The patches of a block that are in a tar: places `start` to `end` of it.
+
+    latents, levels: what is known of them, where they are read from the store.
+    """
+
+    block: int
+    unit: Unit
+    start: int
+    end: int
+    latents: Made | None
+    levels: Made | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A patch of a tar: its block, its place there, and its levels from `first` to `end`."""
+
+    piece: Piece
+    place: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class TarWork:
+    """A tar as a unit of work.
+
+    first_level: of its first patch; end_level: of its last one. digest: changes whenever the tar's
+    bytes would.
+    """
+
+    number: int
+    pieces: tuple[Piece, ...]
+    first_level: int
+    end_level: int
+    digest: str
+
+    def rows(self, levels: int) -> Iterator[Row]:
+        """Its patches in the order of keys; levels: how many a patch has."""
+        count = sum(piece.end - piece.start for piece in self.pieces)
+        i = 0
+        for piece in self.pieces:
+            for place in range(piece.start, piece.end):
+                first = self.first_level if i == 0 else 0
+                i += 1
+                yield Row(piece, place, first, self.end_level if i == count else levels)
+
+
+class Plan:
+    """The samples of a store, ordered by patch and level, cut into tars of `shard_size`.
+
+    Each tar is found by its number alone, so that a plan takes no more memory than a number a
+    block.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        grid: Grid,
+        settings: ShardSettings,
+        latents: Mapping[int, Made] | None,
+        levels: Mapping[int, Made] | None,
+    ) -> None:
+        """latents: of each unit, levels: of each block, as the store says, where it has them."""
+        self._units, self._latents, self._levels = store.units, latents or {}, levels or {}
+        self._size, self._t = settings.shard_size, len(grid)
+        self._grouped = settings.layout == "grouped"
+        self._per_patch = 1 if self._grouped else len(grid)
+        found = [(block, unit.in_block(block % BLOCKS)) for block, unit in store.blocks()]
+        self._blocks = np.array([block for block, _ in found], np.int64)
+        self._ends = np.cumsum([count for _, count in found], dtype=np.int64)
+        wanted = [settings_json(settings, store.settings.patch, grid), grid.scales]
+        self._settings = json.dumps(wanted, sort_keys=True).encode()
+
+    @property
+    def patches(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
+    def tars(self) -> int:
+        return -(-self.patches * self._per_patch // self._size)
+
+    def works(self) -> Iterator[TarWork]:
+        """Every tar, in order."""
+        return (self.work(number) for number in range(self.tars))
+
+    def work(self, number: int) -> TarWork:
+        """The tar of that number."""
+        first = number * self._size
+        end = min(first + self._size, self.patches * self._per_patch)
+        first_patch, first_level = divmod(first, self._per_patch)
+        last_patch, last_level = divmod(end - 1, self._per_patch)
+        if self._grouped:
+            first_level, last_level = 0, self._t - 1
+        pieces = tuple(self._pieces(first_patch, last_patch + 1))
+        digest = self._digest(pieces, first_level, last_level + 1)
+        return TarWork(number, pieces, first_level, last_level + 1, digest)
+
+    def piece(self, patch: int) -> Piece:
+        """One patch, by its number among those that there are."""
+        return next(self._pieces(patch, patch + 1))
+
+    def _pieces(self, first: int, end: int) -> Iterator[Piece]:
+        """The patches from `first` to `end`, counted over those that there are."""
+        at = int(np.searchsorted(self._ends, first, side="right"))
+        start = first - (int(self._ends[at - 1]) if at else 0)
+        while first < end:
+            block = int(self._blocks[at])
+            number, place = divmod(block, BLOCKS)
+            unit = self._units[number]
+            taken = min(unit.in_block(place) - start, end - first)
+            latents, levels = self._latents.get(number), self._levels.get(block)
+            yield Piece(block, unit, start, start + taken, latents, levels)
+            first, at, start = first + taken, at + 1, 0
+
+    def _digest(self, pieces: tuple[Piece, ...], first: int, end: int) -> str:
+        digest = hashlib.sha256(self._settings)
+        digest.update(b"%d %d" % (first, end))
+        for piece in pieces:
+            made = "made" if piece.levels is None else piece.levels.sha256[0]
+            hr = piece.unit.sha256[piece.block % BLOCKS]
+            digest.update(f" {piece.block} {piece.start} {piece.end} {hr} {made}".encode())
+        return digest.hexdigest()

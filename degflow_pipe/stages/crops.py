@@ -1,0 +1,193 @@
+"""The two kinds of work of an ingest: photos are measured, then crops of them are written.
+
+Between the two the driver settles order, numbers and repetitions: see `numbering`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from degflow_pipe.checkpoint.site import Site
+from degflow_pipe.errors import PhotoError
+from degflow_pipe.formats.text import printable
+from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.pictures.patches import check_size, crop_at, crop_patches
+from degflow_pipe.pictures.photos import Photo, PhotoFile, decode, decoded_bytes, read_file
+from degflow_pipe.pictures.recent import Recent
+from degflow_pipe.stages.batches import Batches, latents_of
+from degflow_pipe.store import Encoder, Made, PatchRecord, Store, Unit
+
+RECENT = Recent()
+"""This process's: photos go from being measured to being cropped without being decoded again."""
+
+
+class Crop(NamedTuple):
+    """A patch of a photo: its top left corner, and see `patches.Patch` for detail and digest."""
+
+    y: int
+    x: int
+    detail: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A photo that was read; colour, unchecked: see `photos.Photo`. crops: row by row; None where
+    the photo was known by its hash and not decoded.
+    """
+
+    sha256: str
+    colour: str = "sRGB"
+    unchecked: str = ""
+    crops: tuple[Crop, ...] | None = None
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """Reads, hashes and measures photos: see `engines.engine.Job`. A unit is a `PhotoFile`.
+
+    known: hashes of the photos that are in the store, which are not decoded. strides: of photos
+    that were cropped otherwise, by their hashes; they are cropped again as they were.
+    """
+
+    patch: int
+    stride: int
+    max_pixels: int
+    known: frozenset[str]
+    strides: dict[str, int]
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[PhotoFile], Measured | PhotoError]]:
+        yield self._measured
+
+    def bytes_of(self, file: PhotoFile) -> int:
+        """Memory that a photo takes while it is measured."""
+        return decoded_bytes(file.path, self.max_pixels)
+
+    def _measured(self, file: PhotoFile) -> Measured | PhotoError:
+        """The photo, or why it cannot be used."""
+        try:
+            data, sha256 = read_file(file.path)
+            if sha256 in self.known:
+                return Measured(sha256)
+            decoded = decode(data, str(file.path), self.max_pixels)
+            check_size(decoded.pixels, self.patch, printable(str(file.path)))
+        except PhotoError as error:
+            return error
+        photo = Photo(decoded.pixels, sha256, decoded.colour, decoded.unchecked)
+        stride = self.strides.get(sha256, self.stride)
+        crops = tuple(
+            Crop(patch.y, patch.x, round(patch.detail, 4), patch.digest)
+            for patch in crop_patches(photo.pixels, self.patch, stride)
+        )
+        RECENT.hold(photo)
+        return Measured(sha256, photo.colour, photo.unchecked, crops)
+
+
+@dataclass(frozen=True)
+class CropWork:
+    """A unit of the store to be written.
+
+    patches: what goes where. paths: where the photo of each hash is. last: hashes of the photos
+    that no later unit needs.
+    """
+
+    number: int
+    patches: tuple[PatchRecord, ...]
+    paths: dict[str, str]
+    last: frozenset[str]
+
+
+@dataclass(frozen=True)
+class CropDone:
+    """A unit as it lies in the store now; latents: None where none were wanted."""
+
+    number: int
+    unit: Unit
+    patches: tuple[PatchRecord, ...]
+    latents: Made | None
+
+
+@dataclass(frozen=True)
+class CropJob:
+    """Writes units of HR and, where there is an encoder, their latents: see `engines.engine.Job`.
+
+    site, encoder: whose latents are written; None for none. size: patches encoded at once.
+    """
+
+    store: str
+    max_pixels: int
+    site: Site | None
+    encoder: Encoder | None
+    size: int
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[CropWork], CropDone]]:
+        store = Store.open(Path(self.store))
+        if self.site is None:
+            yield lambda work: self._written(work, store, None)
+            return
+        model = self.site.load()
+        with one_thread_each(model.device):
+            yield lambda work: self._written(work, store, Batches(model, self.size))
+
+    def _written(self, work: CropWork, store: Store, batches: Batches | None) -> CropDone:
+        side = store.settings.patch
+        hr = np.empty((len(work.patches), side, side, 3), np.uint8)
+        for i, patch in enumerate(work.patches):
+            hr[i] = crop_at(self._photo(work, patch).pixels, side, patch.y, patch.x)
+        for sha256 in work.last:
+            RECENT.drop(sha256)
+        unit, made = store.write_hr(work.number, hr), None
+        if batches is not None and self.encoder is not None:
+            latents = latents_of(batches, hr)
+            layer = store.latents(self.encoder)
+            made = layer.write(work.number, latents.values, unit, latents.computed)
+        return CropDone(work.number, unit, work.patches, made)
+
+    def _photo(self, work: CropWork, patch: PatchRecord) -> Photo:
+        """Raises PhotoError where the photo is another one by now."""
+        path = Path(work.paths[patch.sha256])
+        photo = RECENT.get(path, patch.sha256, self.max_pixels)
+        if photo.sha256 != patch.sha256:
+            raise PhotoError(f"{path} was changed while it was ingested: run `ingest` again")
+        return photo
+
+
+@dataclass(frozen=True)
+class EncodeWork:
+    """A unit of the store whose latents are to be written."""
+
+    number: int
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """Writes latents of units that have none of an encoder: see `engines.engine.Job`."""
+
+    store: str
+    site: Site
+    encoder: Encoder
+    size: int
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[EncodeWork], CropDone]]:
+        store = Store.open(Path(self.store))
+        model = self.site.load()
+        batches = Batches(model, self.size)
+
+        def encoded(work: EncodeWork) -> CropDone:
+            latents = latents_of(batches, store.hr(work.number, work.unit))
+            layer = store.latents(self.encoder)
+            made = layer.write(work.number, latents.values, work.unit, latents.computed)
+            return CropDone(work.number, work.unit, (), made)
+
+        with one_thread_each(model.device):
+            yield encoded

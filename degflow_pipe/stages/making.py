@@ -1,0 +1,66 @@
+"""How the LR of a grid are made, as data: a checkpoint, levels, noise and its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from degflow_pipe import defaults
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.identity import encoder_id, grid_of_checkpoint, noise_id
+from degflow_pipe.checkpoint.site import Site
+from degflow_pipe.levels import NO_NOISE, Grid
+from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.stages.batches import LR, Batches, lr_of
+from degflow_pipe.store import Encoder, Store
+
+Make = Callable[[np.ndarray, np.ndarray | None], LR]
+"""HR (n, P, P, 3) uint8, and latents (n, C, h, w) float32 where the store has them, to LR."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """grid: what is made, see `checkpoint.identity`. seed: of the noise. size: patches at once."""
+
+    site: Site
+    grid: Grid
+    seed: int
+    size: int
+
+    @classmethod
+    def of(
+        cls,
+        model: DegFlow,
+        grid: Grid,
+        noise: str = "auto",
+        seed: int = 0,
+        batch: int = defaults.BATCH,
+    ) -> Making:
+        """noise, seed: see `DegFlow.degrade`. Raises UsageError for noise that it does not have."""
+        carried = noise_id(model.noise_model(noise), seed)
+        made = grid_of_checkpoint(grid, model.info, model.precision, carried)
+        return cls(Site.of(model), made, seed, Batches.of(model, batch).size)
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[np.ndarray, np.ndarray | None], np.ndarray]]:
+        """As `opened`, for who wants the pictures alone."""
+        with self.opened() as make:
+            yield lambda hr, latents: make(hr, latents).values
+
+    @contextmanager
+    def opened(self) -> Iterator[Make]:
+        """Load the checkpoint, and torch's settings; within, the function makes LR of HR."""
+        model = self.site.load()
+        noise = None if self.grid.noise == NO_NOISE else model.noise_model("calibrated")
+        batches = Batches(model, self.size)
+        with one_thread_each(model.device):
+            yield lambda hr, latents: lr_of(batches, hr, latents, self.grid.t, noise, self.seed)
+
+
+def encoder_of(store: Store, model: DegFlow) -> Encoder | None:
+    """The model's encoder, where the store may have latents of it; else None."""
+    name = encoder_id(model.info)
+    return store.encoder(name) if name in store.encoders() else None

@@ -1,0 +1,255 @@
+"""What is settled between measuring photos and writing crops: order, repetitions, numbers.
+
+Photos come in a fixed order, and their patches row by row. What is in the store is left, and the
+patches that are not take the free numbers from the lowest up: so an ingest that was stopped ends in
+the same store as one that was not, and units that were lost are filled again by their photos.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from degflow_pipe.errors import PhotoError, StoreError
+from degflow_pipe.formats.text import printable
+from degflow_pipe.pictures.photos import PhotoFile
+from degflow_pipe.progress import Task
+from degflow_pipe.stages.crops import Crop, CropWork, Measured
+from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store
+from degflow_pipe.store.records import photo_key
+
+
+@dataclass
+class IngestSummary:
+    """What an ingest did. photos: newly ingested; known: already in the store.
+
+    replaced: photos that went because others of their names, or with other settings, came. encoded:
+    patches of earlier ingests that had no latents of this checkpoint. lacking: photos and units of
+    earlier ingests that are not whole. left_out: files that are no photos, by ending. colours: new
+    photos whose colours were not plain sRGB, by what was done. unchecked: those in which damage may
+    go unseen, by kind. batch: patches encoded at once, the least where a GPU's memory did not do
+    for what was asked.
+    """
+
+    store: str
+    photos: int = 0
+    known: int = 0
+    patches: int = 0
+    flat: int = 0
+    duplicate: int = 0
+    replaced: int = 0
+    encoded: int = 0
+    lacking: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    colours: dict[str, int] = field(default_factory=dict)
+    unchecked: dict[str, int] = field(default_factory=dict)
+    patches_in_store: int = 0
+    batch: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Digests:
+    """A set of 128-bit digests in hex, in 16 bytes each however many there are."""
+
+    MERGE = 2**16
+
+    def __init__(self) -> None:
+        self._sorted = np.empty(0, "V16")
+        self._recent: set[bytes] = set()
+
+    def add(self, digest: str) -> None:
+        self._recent.add(bytes.fromhex(digest))
+        if len(self._recent) >= self.MERGE:
+            self._merge()
+
+    def _merge(self) -> None:
+        new = np.frombuffer(b"".join(sorted(self._recent)), "V16")
+        # Bytes are compared as big-endian words: void values have no order in NumPy.
+        every = np.concatenate([self._sorted, new])
+        words = every.view(">u8").reshape(-1, 2)
+        self._sorted = every[np.lexsort((words[:, 1], words[:, 0]))]
+        self._first = self._sorted.view(">u8").reshape(-1, 2)[:, 0].astype("u8")
+        self._recent = set()
+
+    def __contains__(self, digest: str) -> bool:
+        wanted = bytes.fromhex(digest)
+        if wanted in self._recent:
+            return True
+        if not len(self._sorted):
+            return False
+        first = np.uint64(int.from_bytes(wanted[:8], "big"))
+        low, high = (np.searchsorted(self._first, first, side) for side in ("left", "right"))
+        return any(self._sorted[i].tobytes() == wanted for i in range(low, high))
+
+
+@dataclass
+class _Counts:
+    """What became of one photo's patches."""
+
+    kept: int = 0
+    flat: int = 0
+    duplicate: int = 0
+
+
+class Numbering:
+    """Cuts the measured photos of an ingest into units that take the free numbers of the store.
+
+    photos: what the store says of the photos that were ever finished, by `photo_key`, and what it
+    is to say of those that come now. known: hashes of those that are whole. given: hashes of the
+    photos that came now, by name. outdated: hashes of photos that are to go, whose patches may come
+    again.
+    """
+
+    def __init__(
+        self, store: Store, stride: int, min_detail: float, outdated: Collection[str] = ()
+    ) -> None:
+        self.store, self.stride, self.min_detail = store, stride, min_detail
+        self.summary = IngestSummary(store=printable(str(store.path)))
+        self.outdated = outdated
+        self.photos = store.photos()
+        self.ingested: set[str] = set()
+        self.given: dict[str, set[str]] = {}
+        self._seen = Digests()
+        self._begun: set[tuple[str, int, int]] = set()
+        self._waiting: deque[tuple[int, PhotoRecord]] = deque()
+        """Photos that are finished when so many units are."""
+        self._units = 0
+        self._free = self._survey()
+        self.known = frozenset(self._known)
+
+    def _survey(self) -> Iterator[int]:
+        """Take in what the store holds; the numbers that are free, from the lowest up."""
+        taken = {number for number in self.store.units if self.store.has_hr(number)}
+        held: Counter[str] = Counter()
+        hashes: dict[str, str] = {}
+        for number, patches in self.store.every_patch():
+            if number not in taken:
+                continue
+            for patch in patches:
+                held[photo_key(patch.sha256)] += 1
+                hashes[photo_key(patch.sha256)] = patch.sha256
+                if patch.sha256 not in self.outdated:
+                    self._seen.add(patch.digest)
+        self._known = {p.sha256 for key, p in self.photos.items() if held[key] >= p.kept}
+        unfinished = {sha256 for sha256 in hashes.values() if sha256 not in self._known}
+        for number, patches in self.store.every_patch() if unfinished else ():
+            if number in taken:
+                self._begun |= {(p.sha256, p.y, p.x) for p in patches if p.sha256 in unfinished}
+        return (number for number in count() if number not in taken)
+
+    def strides(self) -> dict[str, int]:
+        """Of the photos that have lost patches: they are cropped again as they were."""
+        return {p.sha256: p.stride for p in self.photos.values() if p.sha256 not in self._known}
+
+    def works(
+        self, found: Iterable[tuple[PhotoFile, Measured | PhotoError]], task: Task, strict: bool
+    ) -> Iterator[CropWork]:
+        """Units in order. strict: a photo that cannot be used is raised."""
+        patches: list[PatchRecord] = []
+        paths: dict[str, str] = {}
+        for file, photo in found:
+            if isinstance(photo, PhotoError):
+                if strict:
+                    raise photo
+                self.summary.skipped[file.name] = str(photo)
+                task.note(f"skipped {photo}")
+                task.advance()
+                continue
+            self.given.setdefault(file.name, set()).add(photo.sha256)
+            if photo.crops is None or photo.sha256 in self._known:
+                known = self.photos[photo_key(photo.sha256)]
+                if (known.stride, known.min_detail) != (self.stride, self.min_detail):
+                    raise StoreError(otherwise(self.store.path, known))
+                self.summary.known += 1
+                task.advance()
+                continue
+            counts = _Counts()
+            for record in self._kept(file, photo, counts):
+                if len(patches) == UNIT:
+                    yield self._work(patches, paths, {p.sha256 for p in patches} - {photo.sha256})
+                    patches, paths = [], {}
+                patches.append(record)
+                paths[photo.sha256] = str(file.path)
+            self._finish(file, photo, counts, needs=self._units + bool(patches))
+            task.advance()
+        if patches:
+            yield self._work(patches, paths, set(paths))
+
+    def _work(
+        self, patches: list[PatchRecord], paths: dict[str, str], last: Collection[str]
+    ) -> CropWork:
+        self._units += 1
+        number = next(self._free)
+        self.store.make_room(number)
+        return CropWork(number, tuple(patches), dict(paths), frozenset(last))
+
+    def _kept(self, file: PhotoFile, photo: Measured, counts: _Counts) -> Iterator[PatchRecord]:
+        """The photo's patches that are neither flat, repeated nor in the store already."""
+        before = self.photos.get(photo_key(photo.sha256))
+        min_detail = self.min_detail if before is None else before.min_detail
+        for crop in photo.crops or ():
+            if (photo.sha256, crop.y, crop.x) in self._begun:
+                counts.kept += 1
+            elif min_detail > 0 and crop.detail < min_detail:
+                counts.flat += 1
+            elif min_detail > 0 and crop.digest in self._seen:
+                counts.duplicate += 1
+            else:
+                counts.kept += 1
+                self.summary.patches += 1
+                self._seen.add(crop.digest)
+                yield _record(file, photo, crop)
+
+    def _finish(self, file: PhotoFile, photo: Measured, counts: _Counts, needs: int) -> None:
+        """The photo is to be noted when so many units are written."""
+        before = self.photos.get(photo_key(photo.sha256))
+        record = PhotoRecord(
+            source=file.name if before is None else before.source,
+            sha256=photo.sha256,
+            kept=counts.kept,
+            flat=counts.flat,
+            duplicate=counts.duplicate,
+            stride=self.stride if before is None else before.stride,
+            min_detail=self.min_detail if before is None else before.min_detail,
+            colour=photo.colour,
+        )
+        self.photos[photo_key(photo.sha256)] = record
+        self._waiting.append((needs, record))
+        self._known.add(photo.sha256)
+        self.ingested.add(file.name)
+        summary = self.summary
+        summary.photos += 1
+        summary.flat += counts.flat
+        summary.duplicate += counts.duplicate
+        if photo.colour != "sRGB":
+            summary.colours[photo.colour] = summary.colours.get(photo.colour, 0) + 1
+        if photo.unchecked:
+            summary.unchecked[photo.unchecked] = summary.unchecked.get(photo.unchecked, 0) + 1
+
+    def finished(self, units: int) -> Iterator[PhotoRecord]:
+        """The photos all of whose patches are written, now that the first `units` units are."""
+        while self._waiting and self._waiting[0][0] <= units:
+            yield self._waiting.popleft()[1]
+
+
+def otherwise(path: Path, photo: PhotoRecord, count: int = 1) -> str:
+    """Why a photo that is in the store is not ingested with other settings."""
+    more = f" and {count - 1} others" if count > 1 else ""
+    return (
+        f"{path} holds {photo.source}{more}, cropped with {photo.stride} as `stride` and "
+        f"{photo.min_detail:g} as `min_detail`: give the same, or `replace` to crop anew, or "
+        f"another `store`"
+    )
+
+
+def _record(file: PhotoFile, photo: Measured, crop: Crop) -> PatchRecord:
+    return PatchRecord(file.name, photo.sha256, crop.y, crop.x, crop.detail, crop.digest)
