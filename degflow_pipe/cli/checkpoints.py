@@ -36,11 +36,11 @@ def import_(
 ) -> None:
     """Make a checkpoint folder from the authors' two files; no code in them is run."""
     from degflow_pipe.checkpoint.published_files import import_published
+    from degflow_pipe.checkpoint.results import Imported
 
     info = import_published(rae, flow, out, name=name, s_max=s_max)
-    model, levels = info.model.to_dict(), {level["name"]: level["t"] for level in info.levels}
-    summary = {"checkpoint": str(out), "id": info.id, "model": model, "levels": levels}
-    show({**summary, "s_max": info.s_max}, json, "checkpoint import")
+    levels = {level["name"]: level["t"] for level in info.levels}
+    show(Imported(str(out), info.id, info.model, levels, info.s_max), json, "checkpoint import")
 
 
 def export(
@@ -52,9 +52,10 @@ def export(
 ) -> None:
     """Write a checkpoint as the two files that the authors' code loads."""
     from degflow_pipe.checkpoint.published_files import export_published
+    from degflow_pipe.checkpoint.results import Exported
 
     info = export_published(checkpoint, rae, flow, overwrite=overwrite)
-    show({"checkpoint": info.id, "rae": str(rae), "flow": str(flow)}, json, "checkpoint export")
+    show(Exported(info.id, str(rae), str(flow)), json, "checkpoint export")
 
 
 def tune_solver(

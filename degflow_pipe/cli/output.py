@@ -124,7 +124,7 @@ def _flat(summary: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         name, value = f"{prefix}{key}", as_mapping(found)
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{name}.")
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple):
             yield name, ", ".join(_plain(item) for item in value) or "-"
         else:
             yield name, _plain(value)

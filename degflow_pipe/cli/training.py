@@ -50,10 +50,11 @@ def rae(
 ) -> None:
     """Stage 1: train the autoencoder; goes on from what the folder holds."""
     settings, pairs, folder = _read(recipe, data, out)
+    from degflow_pipe.training.results import TrainedAutoencoder
     from degflow_pipe.training.stages import train_rae
 
     record = train_rae(settings, pairs, folder, device, TerminalProgress())
-    show({"out": str(folder), "figures": record["figures"]}, json, "train rae")
+    show(TrainedAutoencoder(str(folder), record["figures"]), json, "train rae")
 
 
 def lfm(
@@ -69,11 +70,12 @@ def lfm(
 ) -> None:
     """Stage 2: train the velocity and write the checkpoint; goes on from what the folder holds."""
     settings, pairs, folder = _read(recipe, data, out)
+    from degflow_pipe.training.results import TrainedCheckpoint
     from degflow_pipe.training.stages import train_lfm
 
     info = train_lfm(settings, pairs, folder, rae, device, TerminalProgress())
     figures = info.training["lfm"]["figures"]
-    show({"checkpoint": str(folder), "id": info.id, "figures": figures}, json, "train lfm")
+    show(TrainedCheckpoint(str(folder), info.id, figures), json, "train lfm")
 
 
 def joint(
@@ -85,11 +87,12 @@ def joint(
 ) -> None:
     """Stage 3: train velocity and decoder together on what generation does; goes on likewise."""
     settings, pairs, folder = _read(recipe, data, out)
+    from degflow_pipe.training.results import TrainedCheckpoint
     from degflow_pipe.training.stages import train_joint
 
     info = train_joint(settings, pairs, folder, device, TerminalProgress())
     figures = info.training["joint"]["figures"]
-    show({"checkpoint": str(folder), "id": info.id, "figures": figures}, json, "train joint")
+    show(TrainedCheckpoint(str(folder), info.id, figures), json, "train joint")
 
 
 def evaluate(
