@@ -8,8 +8,9 @@ word on a key holds. A segment is closed when it is full; what a writer that was
 last line of the last segment was never done. A segment is read once, from its beginning to its end;
 from then on the place of every record is known, and it is read again by its place alone.
 
-There is one writer at a time (see `folders.one_writer`); who only reads sees what was written when
-it looked.
+A writer that comes to its end leaves no line that does not count, and numbers in their order within
+a segment, so that a ledger's bytes do not tell how often its writers were interrupted. There is one
+writer at a time (see `folders.one_writer`); who only reads sees what was written when it looked.
 """
 
 from __future__ import annotations
@@ -33,21 +34,22 @@ LINE_LIMIT = 16 * 1024**2
 SEGMENTS = 10**6
 _SUM = 16
 _GONE = b"-"
-_LEAST_DEAD = 1024
-"""Lines that no longer count, of a segment, before it is written anew without them."""
+_FILLER = "-"
+"""Key of lines that a closed segment is filled up with."""
 
 
 class Ledger:
     """The records of a folder by their keys: texts without blanks, such as the number of a unit.
 
-    Open it as a context to write; the constructor reads. damage: what of it cannot be read, a
+    Open it as a context to write; the constructor reads. numbers: whether the keys are numbers,
+    which are kept in their order. damage: what of it cannot be read, a
     sentence each; those records are not there, and their work is to be done again.
 
     Raises FileError where the folder cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, numbers: bool = True) -> None:
+        self.folder, self._numbers = folder, numbers
         self.damage: list[str] = []
         self._places: dict[str, tuple[int, int, int]] = {}
         """Segment, first byte and end of the record of each key."""
@@ -56,7 +58,10 @@ class Ledger:
         self._end = 0
         """Bytes of them."""
         self._last = -1
-        self._dead: dict[int, int] = {}
+        self._highest: dict[int, int] = {}
+        """The highest number in each segment."""
+        self._untidy: set[int] = set()
+        """Segments with lines that no longer count, or out of their order."""
         self._open: int | None = None
         for number in self._segments():
             self._read(number)
@@ -100,9 +105,9 @@ class Ledger:
         return value
 
     def __enter__(self) -> Self:
-        """Make it whole for writing: damaged lines and those that no longer count are left out."""
+        """Make it whole for writing: damaged lines are left out."""
         for number in range(self._last + 1):
-            if self._damaged(number) or self._dead.get(number, 0) >= _LEAST_DEAD:
+            if self._damaged(number):
                 self._write_anew(number)
         self.damage = []
         if self._last >= 0:  # half a line of a writer that was killed
@@ -111,7 +116,16 @@ class Ledger:
                 os.truncate(path, self._end)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._close()
+        if kind is None:
+            # Those that take back go last: until then the lines that they take back may be there.
+            for keep_gone in (True, False):
+                for number in sorted(self._untidy):
+                    self._write_anew(number, keep_gone)
+            self._untidy = set()
+
+    def _close(self) -> None:
         if self._open is not None:
             opened, self._open = self._open, None
             with files.named(self.folder, "write"):
@@ -143,7 +157,7 @@ class Ledger:
 
     def _next_segment(self) -> None:
         """Go on in the last segment where it has room, else in a new one."""
-        self.__exit__()
+        self._close()
         if self._last < 0 or self._lines >= LINES:
             self._last, self._lines, self._end = self._last + 1, 0, 0
         files.make_folder(self.folder)
@@ -199,47 +213,58 @@ class Ledger:
     def _note(self, number: int, key: str, record: bytes, start: int) -> None:
         """Where the record of a line that begins at `start` lies, in place of an earlier one."""
         if (before := self._places.get(key)) is not None:
-            self._dead[before[0]] = self._dead.get(before[0], 0) + 1
+            self._untidy.add(before[0])
         if record == _GONE:
             self._places.pop(key, None)
+            if key != _FILLER:
+                self._untidy.add(number)
             return
+        if self._numbers and key.isdecimal():
+            highest = self._highest.get(number, -1)
+            if int(key) < highest:
+                self._untidy.add(number)
+            self._highest[number] = max(highest, int(key))
         first = start + _SUM + 1 + len(key.encode()) + 1
         self._places[key] = (number, first, first + len(record))
 
     def _damaged(self, number: int) -> bool:
         return any(told.startswith(f"{self._path(number)} is ") for told in self.damage)
 
-    def _write_anew(self, number: int) -> None:
-        """A segment without lines that are damaged or no longer count.
+    def _write_anew(self, number: int, keep_gone: bool = True) -> None:
+        """A segment without lines that are damaged or no longer count, in order.
 
-        Words that take a key back stay, as an earlier segment may have the key. Lines are filled up
-        with empty ones, so that a closed segment has as many as any.
+        keep_gone: keep words that take a key back, as an earlier segment may have it. A closed
+        segment is filled up, so that it has as many lines as any.
         """
-        kept: list[tuple[bytes, bytes]] = []
+        kept: dict[bytes, bytes] = {}
         path = self._path(number)
         data = files.read_bytes(path, SEGMENT_LIMIT) if files.exists(path) else b""
         for i, line in enumerate(data.split(b"\n")):
             line, parts = line + b"\n", _parts(line)
             if len(parts) != 3 or line != _line(number, i, parts[1], parts[2]):
                 continue
-            place = self._places.get(parts[1].decode(errors="replace"))
-            if parts[2] == _GONE or (place is not None and place[0] == number):
-                kept.append((parts[1], parts[2]))
-        last = {key: i for i, (key, _) in enumerate(kept)}
-        kept = [pair for i, pair in enumerate(kept) if last[pair[0]] == i]
+            key = parts[1].decode(errors="replace")
+            kept.pop(parts[1], None)
+            gone = parts[2] == _GONE
+            if (gone and keep_gone and key != _FILLER) or (
+                not gone and key in self._places and self._places[key][0] == number
+            ):
+                kept[parts[1]] = parts[2]
+        pairs = list(kept.items())
+        if self._numbers:
+            pairs.sort(key=lambda pair: (not pair[0].isdigit(), len(pair[0]), pair[0]))
         if number != self._last:
-            kept += [(b"-", _GONE)] * (LINES - len(kept))
-        lines = [_line(number, i, key, record) for i, (key, record) in enumerate(kept)]
+            pairs += [(_FILLER.encode(), _GONE)] * (LINES - len(pairs))
+        lines = [_line(number, i, key, record) for i, (key, record) in enumerate(pairs)]
         files.write_bytes(path, b"".join(lines))
-        self._dead[number] = 0
         start = 0
-        for line, (key, record) in zip(lines, kept, strict=True):
+        for line, (name, record) in zip(lines, pairs, strict=True):
             if record != _GONE:
-                self._note(number, key.decode(), record, start)
+                first = start + _SUM + 1 + len(name) + 1
+                self._places[name.decode(errors="replace")] = number, first, first + len(record)
             start += len(line)
-        self._dead[number] = 0
         if number == self._last:
-            self._lines, self._end = len(kept), start
+            self._lines, self._end = len(pairs), start
 
 
 def _parts(line: bytes) -> list[bytes]:

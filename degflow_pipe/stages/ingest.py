@@ -172,7 +172,6 @@ def _encoder(store: Store, model: DegFlow) -> Encoder:
 def _without_latents(store: Store, encoder: Encoder) -> list[EncodeWork]:
     """The units that have no latents of an encoder."""
     layer = store.latents(encoder)
-    layer.make_room(max(store.units, default=-1) + 1)
     return [
         EncodeWork(number, unit)
         for number, unit in store.units.items()

@@ -149,6 +149,8 @@ class FileArray:
         # What a killed run left there may be damaged, and zarr would read it.
         self.remove(number)
         with files.named(self.path, "write"):
+            # zarr writes nothing, and says nothing, where there is no room.
+            assert number < self.room(), f"no room for file {number} of {self.path}"
             self._open()[number * self.rows : (number + 1) * self.rows] = whole
         return self.length(number)
 

@@ -46,8 +46,8 @@ FORMAT = "degflow-pipe store"
 VERSION = 3
 DESCRIPTION, SKIPPED, REMOVAL = "store.json", "skipped.json", "removal.json"
 ENCODER, GRID = "encoder.json", "grid.json"
-INGEST = "ingest"
-"""Key, in the ledger of photos, of how the last ingest ended; no photo has it."""
+INGEST = "ingest.json"
+"""How the last ingest ended."""
 SKIPPED_LIMIT = 2**26
 """Bytes of the list of photos left out."""
 
@@ -156,7 +156,7 @@ class Store:
 
     def _ledger(self, name: str) -> Ledger:
         if name not in self._ledgers:
-            self._ledgers[name] = Ledger(self.path / "done" / name)
+            self._ledgers[name] = Ledger(self.path / "done" / name, numbers=name != "photos")
         return self._ledgers[name]
 
     def _to_write(self, name: str) -> Ledger:
@@ -229,8 +229,10 @@ class Store:
             self._units = dict(sorted(self.units.items()))
 
     def make_room(self, number: int) -> None:
-        """Let the array of HR hold the unit of that number; called by one writer, ahead."""
+        """Let HR and latents hold the unit of that number; called by one writer, ahead."""
         self._hr.make_room(number + 1)
+        for name in self.encoders():
+            self.latents(self.encoder(name)).make_room(number + 1)
 
     def _room(self) -> int:
         """Files that arrays of units have room for."""
@@ -368,11 +370,7 @@ class Store:
     def photos(self) -> dict[str, PhotoRecord]:
         """Every photo that was ingested to its end, by `photo_key`. Raises StoreError."""
 
-        def of_photo(record: dict[str, Any]) -> PhotoRecord | None:
-            return None if "complete" in record else read(PhotoRecord, record, "photo")
-
-        found = self._records("photos", of_photo)
-        return {key: photo for key, photo in found if photo is not None}
+        return dict(self._records("photos", lambda record: read(PhotoRecord, record, "photo")))
 
     def note_photo(self, photo: PhotoRecord) -> None:
         """Say that all patches of a photo are there."""
@@ -384,13 +382,16 @@ class Store:
 
     @property
     def complete(self) -> bool:
-        """Whether the last ingest came to its end."""
-        ledger = self._ledger("photos")
-        return INGEST in ledger and ledger.record(INGEST) == {"complete": True}
+        """Whether the last ingest came to its end. Raises StoreError where that cannot be told."""
+        path = self.path / "done" / INGEST
+        try:
+            return files.exists(path) and files.read_summed(path) == {"complete": True}
+        except FileError as error:
+            raise StoreError(f"{error}: run `ingest` again") from error
 
     def note_ingest(self, complete: bool) -> None:
         """Say that an ingest has begun, or has come to its end."""
-        self._to_write("photos").write(INGEST, {"complete": complete})
+        files.write_summed(self.path / "done" / INGEST, {"complete": complete})
 
     def skipped(self) -> dict[str, str]:
         """Photos left out, name to reason. Raises StoreError where the file is damaged."""
