@@ -50,14 +50,15 @@ def bench(
     json: o.Json = False,
 ) -> None:
     """Speed: ours, the published procedure and the device's limit, side by side in one run."""
-    from degflow_pipe.bench.bench import Asked, random_checkpoint
     from degflow_pipe.bench.bench import bench as measure
+    from degflow_pipe.bench.bench import random_checkpoint
+    from degflow_pipe.bench.results import BenchSettings
     from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.errors import UsageError
 
     if random is not None and against is not None:
         raise UsageError("--random is for both procedures: leave --against out")
-    asked = Asked(patch, patches, compare, noise, keep, picture_format, folder)
+    asked = BenchSettings(patch, patches, compare, noise, keep, picture_format, folder)
     with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
         chosen = checkpoint if random is None else str(random_checkpoint(random, Path(temporary)))
         grid = grid_of(chosen, t_grid)
@@ -71,8 +72,4 @@ def bench(
             workers=workers,
             progress=TerminalProgress(),
         )
-    show(
-        {"checkpoint": checkpoint if random is None else f"random {random}", **result},
-        json,
-        "bench",
-    )
+    show(result, json, "bench")

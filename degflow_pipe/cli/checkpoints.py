@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.asked import data_of_recipe
 from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.tables import show_calibrated
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 
@@ -58,10 +59,7 @@ def calibrate(
     from degflow_pipe.evaluation.evaluate import data_of
 
     data = data_of_recipe(recipe) or data_of(DegFlow.load(checkpoint, device))
-    info = stage(checkpoint, data, pairs, device, TerminalProgress())
-    assert info.calibration is not None
-    scales = {f"s = {s:g}": t for s, t in info.calibration.scales}
-    show({"checkpoint": checkpoint, "t of scale": scales}, json, "calibrate")
+    show_calibrated(stage(checkpoint, data, pairs, device, TerminalProgress()), json)
 
 
 def tune_solver(
@@ -74,7 +72,7 @@ def tune_solver(
     from degflow_pipe.calibration.tune_solver import tune_solver as stage
 
     found = stage(checkpoint, photos, device, TerminalProgress())
-    show(found.to_dict(), json, "tune-solver")
+    show(found, json, "tune-solver")
 
 
 def import_(
@@ -87,11 +85,11 @@ def import_(
 ) -> None:
     """Make a checkpoint folder from the authors' two files; no code in them is run."""
     from degflow_pipe.checkpoint.published_files import import_published
+    from degflow_pipe.checkpoint.results import Imported
 
     info = import_published(rae, flow, out, name=name, s_max=s_max)
-    model, levels = info.model.to_dict(), {level["name"]: level["t"] for level in info.levels}
-    summary = {"checkpoint": str(out), "id": info.id, "model": model, "levels": levels}
-    show({**summary, "s_max": info.s_max}, json, "checkpoint import")
+    levels = {level["name"]: level["t"] for level in info.levels}
+    show(Imported(str(out), info.id, info.model, levels, info.s_max), json, "checkpoint import")
 
 
 def export(
@@ -103,6 +101,7 @@ def export(
 ) -> None:
     """Write a checkpoint as the two files that the authors' code loads."""
     from degflow_pipe.checkpoint.published_files import export_published
+    from degflow_pipe.checkpoint.results import Exported
 
     info = export_published(checkpoint, rae, flow, overwrite=overwrite)
-    show({"checkpoint": info.id, "rae": str(rae), "flow": str(flow)}, json, "checkpoint export")
+    show(Exported(info.id, str(rae), str(flow)), json, "checkpoint export")

@@ -40,7 +40,7 @@ def verify(path: What, workers: o.Workers = 0, json: o.Json = False) -> None:
     from degflow_pipe.stages.verify import verify as stage
 
     found = stage(_place(path), workers=workers, progress=TerminalProgress())
-    show({**found, "whole": not found["damage"]}, json, path)
-    if found["damage"]:
-        complain(f"{path} is damaged: {'; '.join(found['damage'][:3])}")
+    show(found, json, path)
+    if not found.whole:
+        complain(f"{path} is damaged: {'; '.join(found.damage[:3])}")
         raise typer.Exit(1)

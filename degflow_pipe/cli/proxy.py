@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from degflow_pipe.cli import options as o
-from degflow_pipe.cli.output import TerminalProgress, show_proxy
+from degflow_pipe.cli.output import TerminalProgress
+from degflow_pipe.cli.tables import show_comparison
 from degflow_pipe.cli.words import Command
 
 if TYPE_CHECKING:
     from degflow_pipe.proxy.recipe import ProxyRecipe
+    from degflow_pipe.proxy.results import ProxyComparison, ScalesComparison
 
 
 def register(app: typer.Typer) -> None:
@@ -78,10 +80,10 @@ def proxy(
     from degflow_pipe.levels import parse_numbers
     from degflow_pipe.progress import Silent
     from degflow_pipe.proxy.architectures import Architecture
-    from degflow_pipe.proxy.proxy import Asked
+    from degflow_pipe.proxy.proxy import ProxySettings
     from degflow_pipe.proxy.proxy import proxy as same_size
     from degflow_pipe.proxy.recipe import IMPLICIT
-    from degflow_pipe.proxy.scales import AskedScales, default_scales, proxy_scales
+    from degflow_pipe.proxy.scales import ScalesSettings, default_scales, proxy_scales
     from degflow_pipe.proxy.share import processes_of
 
     said: dict[str, Any] = {
@@ -122,23 +124,24 @@ def proxy(
     model = DegFlow.load(checkpoint, device if processes is None else str(processes.device))
     progress = TerminalProgress() if processes is None or processes.first else Silent()
     data = settings.data or data_of(model)
+    result: ProxyComparison | ScalesComparison | None
     if implicit:
         tested = None if test is None or settings.test is None else (settings.test, test)
-        every = AskedScales(
-            scales=settings.scales or default_scales(data.s_max), test=tested, **shared
+        scaled = ScalesSettings(
+            scales=tuple(settings.scales) or default_scales(data.s_max), test=tested, **shared
         )
-        result = proxy_scales(model, data, pairs, every, progress, processes)
+        result = proxy_scales(model, data, pairs, scaled, progress, processes)
     else:
-        asked = Asked(
+        sized = ProxySettings(
             grid=settings.grid(model.info),
             level=settings.level,
             more=more,
             network=Architecture(settings.network, settings.network_settings),
             **shared,
         )
-        result = same_size(model, data, pairs, asked, progress, processes)
+        result = same_size(model, data, pairs, sized, progress, processes)
     if result is not None:
-        show_proxy(result, json, checkpoint)
+        show_comparison(result, json, checkpoint)
 
 
 def _recipe(recipe: str | None, given: dict[str, Any], steps: int | None) -> ProxyRecipe:

@@ -10,7 +10,8 @@ import typer
 from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.asked import data_of_recipe, grid_of
-from degflow_pipe.cli.output import TerminalProgress, show, show_evaluation
+from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.tables import show_evaluation
 from degflow_pipe.cli.words import Command
 
 Recipe = Annotated[str, typer.Argument(help="Training recipe: YAML file or shipped one's name.")]
@@ -50,10 +51,11 @@ def rae(
 ) -> None:
     """Stage 1: train the autoencoder; goes on from what the folder holds."""
     settings, pairs, folder = _read(recipe, data, out)
+    from degflow_pipe.training.results import TrainedAutoencoder
     from degflow_pipe.training.stages import train_rae
 
     record = train_rae(settings, pairs, folder, device, TerminalProgress())
-    show({"out": str(folder), "figures": record["figures"]}, json, "train rae")
+    show(TrainedAutoencoder(str(folder), record["figures"]), json, "train rae")
 
 
 def lfm(
@@ -69,11 +71,12 @@ def lfm(
 ) -> None:
     """Stage 2: train the velocity and write the checkpoint; goes on from what the folder holds."""
     settings, pairs, folder = _read(recipe, data, out)
+    from degflow_pipe.training.results import TrainedCheckpoint
     from degflow_pipe.training.stages import train_lfm
 
     info = train_lfm(settings, pairs, folder, rae, device, TerminalProgress())
     figures = info.training["lfm"]["figures"]
-    show({"checkpoint": str(folder), "id": info.id, "figures": figures}, json, "train lfm")
+    show(TrainedCheckpoint(str(folder), info.id, figures), json, "train lfm")
 
 
 def joint(
@@ -85,11 +88,12 @@ def joint(
 ) -> None:
     """Stage 3: train velocity and decoder together on what generation does; goes on likewise."""
     settings, pairs, folder = _read(recipe, data, out)
+    from degflow_pipe.training.results import TrainedCheckpoint
     from degflow_pipe.training.stages import train_joint
 
     info = train_joint(settings, pairs, folder, device, TerminalProgress())
     figures = info.training["joint"]["figures"]
-    show({"checkpoint": str(folder), "id": info.id, "figures": figures}, json, "train joint")
+    show(TrainedCheckpoint(str(folder), info.id, figures), json, "train joint")
 
 
 def evaluate(
@@ -118,7 +122,7 @@ def evaluate(
     grid = grid_of(checkpoint, t_grid)
     from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.errors import UsageError
-    from degflow_pipe.evaluation.evaluate import CANDIDATES, Asked, data_of
+    from degflow_pipe.evaluation.evaluate import CANDIDATES, EvaluationSettings, data_of
     from degflow_pipe.evaluation.evaluate import evaluate as stage
 
     model = DegFlow.load(checkpoint, device)
@@ -131,6 +135,6 @@ def evaluate(
     others = {
         name: DegFlow.load(path, device) for name, path in zip(names, beside or [], strict=True)
     }
-    asked = Asked(grid, perceptual, sweep, residual, others, out)
+    asked = EvaluationSettings(grid, perceptual, sweep, residual, others, out)
     result = stage(model, settings or data_of(model), pairs, asked, TerminalProgress())
     show_evaluation(result, json, checkpoint)

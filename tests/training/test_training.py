@@ -223,7 +223,7 @@ def test_stage_2_writes_a_checkpoint_that_is_whole_and_loads(
     assert (info.name, info.s_max) == ("smallest", 4.0)
     assert info.levels == [{"name": n, "t": t} for n, t, _ in LEVELS]
     assert info.training["validation_scenes"] == ["coffee"]
-    assert verify(out)["damage"] == []
+    assert verify(out).damage == []
     model = DegFlow.load(str(out), "cpu")
     assert model.info.id == info.id
     assert model.info.to_dict() == files.read_summed(out / "config.json")
