@@ -137,13 +137,13 @@ def _file_damage(file: tuple[Path, str]) -> list[str]:
         return [f"{path} is missing: run `degflow-pipe shard` again"]
     if files.sha256(path) == digest:
         return []
-    return [f"{path} differs from its SHA-256: run `degflow-pipe shard --overwrite`"]
+    return [f"{path} differs from its SHA-256: run `shard(overwrite=True)`"]
 
 
 def _mark_damage(shards: Summary, sums: dict[str, str]) -> list[str]:
     """NAME.json and the ledger of the tars, which a copy of the shards may lack."""
     path = shards.folder / f"{shards.name}.json"
-    again = "run `degflow-pipe shard --overwrite` again"
+    again = "run `shard(overwrite=True)` again"
     damage = []
     try:
         files.read_summed(path)
