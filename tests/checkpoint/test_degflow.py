@@ -163,7 +163,7 @@ def test_levels_between_decoded_ones_are_on_straight_lines(tiny_model: DegFlow, 
 
 @pytest.mark.parametrize("wrong", [[0.0], [0.0, 0.5], [0.1, 1.0], [0, 0.5, 0.5, 1], [0, 2, 1]])
 def test_decoded_levels_rise_from_0_to_1(wrong: list[float]) -> None:
-    with pytest.raises(UsageError, match=r"`model\.solver\.decode_at` must be empty or rise from 0 to 1"):
+    with pytest.raises(UsageError, match=r"solver\.decode_at` must be empty or rise from 0 to 1"):
         ModelConfig.from_dict({"solver": {"decode_at": wrong}})
 
 

@@ -113,9 +113,7 @@ def follow(text: str, levels: list[ShardLevel], to: str, scale: int | None) -> N
 
 
 def test_ddir_advises_levels_that_it_takes(wide: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"lack 1.5, 3: ingest .* `t_grid=x1.5,x2,x2.5,x3,x3"
-    ):
+    with pytest.raises(UsageError, match=r"lack 1.5, 3: ingest .* `t_grid=x1.5,x2,x2.5,x3,x3"):
         export(wide, "ddir", tmp_path, scales=[2, 2.5, 3.5, 4])
     levels = [ShardLevel(f"t{i}", i / 10, s, 192, 192) for i, s in enumerate((1.5, 2, 2.5, 2.7))]
     levels += [ShardLevel(f"t{i}", i / 10, s, 192, 192) for i, s in ((5, 3.0), (6, 3.5), (7, 4.0))]
