@@ -98,7 +98,7 @@ def _number(text: str, option: str) -> Decimal:
         value = Decimal("NaN")
     if not value.is_finite():
         raise UsageError(f"{option}: {text.strip()!r} is not a number")
-    if abs(value) > _LARGEST:
+    if not -_LARGEST <= value <= _LARGEST:
         raise UsageError(f"{option}: {text.strip()[:40]} is too large a number")
     return value
 

@@ -13,6 +13,7 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli.asked import grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
 from degflow_pipe.cli.words import Command
+from degflow_pipe.errors import UsageError
 
 if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
@@ -218,6 +219,8 @@ def run(
         "keep": keep,
     }
     settings = with_(settings, **{key: said for key, said in given.items() if said is not None})
+    if store is not None and settings.keep == "none":
+        raise UsageError("--store is for a run that keeps one: leave it out, or `keep` latents")
     from degflow_pipe.stages.run import run as stage
 
     summary = stage(
