@@ -133,7 +133,7 @@ def _range(text: str, option: str, check: Callable[[Decimal], object]) -> list[D
         raise UsageError(f"{option}: stop {stop} is below start {start}")
     check(start), check(stop)
     if step * MAX_LEVELS <= stop - start:
-        raise UsageError(f"{option}: {text} is more than the {MAX_LEVELS} levels that are allowed")
+        raise UsageError(f"{option}: more than the {MAX_LEVELS} levels that are allowed")
     return [start + i * step for i in range(int((stop - start) / step) + 1)]
 
 

@@ -94,6 +94,11 @@ def kitchen() -> None:
         ("measured by `salt=sea`", "measured by --salt sea"),
         ("run `weigh_out(salt='sea salt')`", "run `degflow-pipe weigh-out --salt 'sea salt'`"),
         ("`weigh_out(dough='rye', salt=2)`", "`degflow-pipe weigh-out rye --salt 2`"),
+        (
+            "`bake(dough=rye, rack=3, to='0.3,1', heat_up=True)`",
+            "`degflow-pipe bake rye --rack 3 --to 0.3,1 --heat-up`",
+        ),
+        ("`bake(to=0.3,1, rack=2)`", "`degflow-pipe bake --to 0.3,1 --rack 2`"),
         ("run `bake()` again", "run `degflow-pipe bake` again"),
         # What is no parameter of this command stays as it is.
         ("`salt` is for others", None),
