@@ -115,8 +115,8 @@ def test_implicit_has_a_table_for_each_level(
     ("options", "why"),
     [
         (("--network", "implicit", "--level", "LR4"), "--level is for networks of the same size"),
-        (("--network", "implicit", "--more-hr", "pairs"), "--more-hr is not for the implicit network"),
-        (("--test", "pairs"), "--test is the folder of the pairs that a proxy recipe's key test says"),
+        (("--network", "implicit", "--more-hr", "pairs"), "--more-hr is not for the implicit net"),
+        (("--test", "pairs"), "--test is the folder of the pairs that a proxy recipe's"),
         (("--scales", "2"), "--scales is gone: write --t-grid x2"),
         (("--network", "implicit", "--t-grid", "0.5,1"), "--t-grid must be SR scales such as x1.5"),
         (("--network", "implicit", "--t-grid", "xtwo"), "--t-grid: 'two' is not a number"),
