@@ -152,7 +152,7 @@ def test_a_recipe_says_what_options_do_not(degflow: Run, tiny: str, folder: Path
     assert (over["seeds"], over["steps"], len(over["rows"])) == (1, 1, 2)
     (folder / "broken.yaml").write_text("kind: proxy\nbudget: [2]")
     broken = ("proxy", tiny, "pairs", "--recipe", "broken.yaml", "--steps", 1)
-    assert "`budget` must be a mapping" in degflow(*broken, cwd=folder, code=2).error
+    assert "`budget:` must be a mapping" in degflow(*broken, cwd=folder, code=2).error
     (folder / "run.yaml").write_text("kind: run")
     wrong = degflow("proxy", tiny, "pairs", "--recipe", "run.yaml", cwd=folder, code=2)
     assert "is a recipe of kind 'run', not 'proxy' or 'train'" in wrong.error
