@@ -28,11 +28,11 @@ class BenchSettings:
     folder: str | None = None
 
     def __post_init__(self) -> None:
-        for option, value in (("--patches", self.patches), ("--compare", self.compare)):
+        for name, value in (("patches", self.patches), ("compare", self.compare)):
             if value < 1:
-                raise UsageError(f"{option} must be 1 at least, got {value}")
+                raise UsageError(f"`{name}` must be 1 at least, got {value}")
         if self.keep not in KEEP:
-            raise UsageError(f"--keep must be one of {', '.join(KEEP)}, got {self.keep!r}")
+            raise UsageError(f"`keep` must be one of {', '.join(KEEP)}, got {self.keep!r}")
         parse_format(self.picture_format)
 
 

@@ -101,7 +101,7 @@ def having(scenes: list[Scene], place: int, wanted: str, root: Path) -> list[Sce
     """Scenes that have a file for the level at `place`. Raises DataError where there is none."""
     found = [scene for scene in scenes if scene.files[place] is not None]
     if not found:
-        raise DataError(f"{wanted}: no file below {root}: choose another level with --level")
+        raise DataError(f"{wanted}: no file below {root}: choose another level as `level`")
     return found
 
 

@@ -435,7 +435,7 @@ def test_a_level_that_a_split_lacks_is_refused_before_anything_is_trained(
     middle = {"name": "MID", "t": 0.5, "files": "*_MID.png", "held_out": True}
     three = replace(SETTINGS, levels=[SETTINGS.levels[0], middle, SETTINGS.levels[1]])
     wanted = replace(settings, level="MID", out=tmp_path / "out")
-    with pytest.raises(DataError, match=f"{lacks} scenes, level MID: no file below .*--level"):
+    with pytest.raises(DataError, match=f"{lacks} scenes, level MID: no file below .*`level`"):
         proxy(tiny_model, three, folder, wanted)
     assert not wanted.out.exists()
 
