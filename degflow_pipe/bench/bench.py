@@ -23,8 +23,9 @@ from degflow_pipe.bench.results import Benchmark, BenchSettings, Difference, Par
 from degflow_pipe.calibration.tune_solver import converged, exact, largest_difference, solved
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import write_checkpoint
+from degflow_pipe.choices import Preset, check_choice
 from degflow_pipe.engines.engine import check_workers
-from degflow_pipe.errors import PhotoError, UsageError
+from degflow_pipe.errors import PhotoError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.config import PRESETS
 from degflow_pipe.model.devices import one_thread_each
@@ -152,8 +153,7 @@ def random_checkpoint(preset: str, folder: Path) -> Path:
 
     Raises UsageError for an unknown preset.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"--random must be one of {', '.join(PRESETS)}, got {preset!r}")
+    check_choice("preset", preset, Preset)
     config = PRESETS[preset]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -199,7 +199,7 @@ def _run_recipe(patches: np.ndarray, folder: Path, grid: Grid, asked: BenchSetti
         store=str(folder / "degflow.zarr"),
         out=str(folder / "shards"),
         ingest=IngestSettings(patch=asked.patch, min_detail=0.0),
-        generate=LevelSettings(t=",".join(str(v.exact) for v in grid.levels), noise=asked.noise),
+        generate=LevelSettings(",".join(str(v.exact) for v in grid.levels), asked.noise),
         shard=ShardSettings(picture_format=asked.picture_format, shard_size=A_TAR * len(grid)),
         keep=asked.keep,
     )

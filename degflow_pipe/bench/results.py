@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from degflow_pipe import defaults
+from degflow_pipe.choices import Keep, Noise, check_choice
 from degflow_pipe.errors import UsageError
 from degflow_pipe.pictures.formats import parse_format
-from degflow_pipe.stages.recipe import KEEP
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,16 @@ class BenchSettings:
     patch: int = defaults.PATCH
     patches: int = 128
     compare: int = 4
-    noise: str = "none"
-    keep: str = "none"
+    noise: Noise = "none"
+    keep: Keep = "none"
     picture_format: str = "png"
     folder: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("patches", self.patches), ("compare", self.compare)):
+        for option, value in (("patches", self.patches), ("compare", self.compare)):
             if value < 1:
-                raise UsageError(f"`{name}` must be 1 at least, got {value}")
-        if self.keep not in KEEP:
-            raise UsageError(f"`keep` must be one of {', '.join(KEEP)}, got {self.keep!r}")
+                raise UsageError(f"`{option}` must be 1 at least, got {value}")
+        check_choice("keep", self.keep, Keep)
         parse_format(self.picture_format)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, complain, show
+from degflow_pipe.cli.words import Command
 
 What = Annotated[
     str, typer.Argument(help="A store, a shard folder, or a checkpoint (or its name).")
@@ -16,8 +17,8 @@ What = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(info)
-    app.command()(verify)
+    app.command(cls=Command)(info)
+    app.command(cls=Command)(verify)
 
 
 def _place(path: str) -> Path:

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from degflow_pipe import files
+from degflow_pipe.cli.words import spoken
 from degflow_pipe.formats.text import printable
 
 LOG_EVERY = 10.0
@@ -43,7 +44,7 @@ class _Bar:
         self._progress.advance(self._number, count)
 
     def note(self, said: str) -> None:
-        self._progress.console.print(safe(said), highlight=False)
+        self._progress.console.print(safe(spoken(said)), highlight=False)
 
 
 class _Lines:
@@ -70,7 +71,7 @@ class _Lines:
         self.note(text + ")")
 
     def note(self, text: str) -> None:
-        print(printable(text), file=sys.stderr, flush=True)
+        print(printable(spoken(text)), file=sys.stderr, flush=True)
 
 
 class TerminalProgress:
@@ -110,7 +111,7 @@ def show(result: Any, as_json: bool, title: str = "") -> None:
     table.add_column("name", style="bold")
     table.add_column("value", overflow="fold")
     for name, value in _flat(as_mapping(result)):
-        table.add_row(safe(name), safe(value))
+        table.add_row(safe(name), safe(spoken(value)))
     Console(soft_wrap=False).print(table)
 
 
@@ -146,5 +147,5 @@ def safe(shown: str) -> Text:
 def complain(message: str) -> None:
     """One line on standard error."""
     Console(stderr=True, soft_wrap=True).print(
-        Text.assemble(("error: ", "bold red"), printable(message)), highlight=False
+        Text.assemble(("error: ", "bold red"), printable(spoken(message))), highlight=False
     )

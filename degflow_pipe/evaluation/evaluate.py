@@ -94,7 +94,7 @@ def data_of(model: DegFlow) -> DataSettings:
     except UsageError as error:
         raise CheckpointError(
             f"{model.info.name} does not say how its pairs are laid out ({error}): name a training "
-            f"recipe with --recipe"
+            f"recipe as `recipe`"
         ) from error
 
 

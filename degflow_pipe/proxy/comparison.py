@@ -72,14 +72,14 @@ def check_asked(
     """
     unknown = [name for name in sources if name not in known]
     if unknown:
-        raise UsageError(f"--sources: {unknown[0]!r} is not one of {', '.join(known)}{whose}")
+        raise UsageError(f"`sources`: {unknown[0]!r} is not one of {', '.join(known)}{whose}")
     # Not by min and max, which let nan through.
     if not added_noise or not all(0 <= noise <= 100 for noise in added_noise):
         raise UsageError(
-            f"--added-noise must be grey levels from 0 to 100, got {list(added_noise)}"
+            f"`added_noise` must be grey levels from 0 to 100, got {list(added_noise)}"
         )
     if seeds < 1:
-        raise UsageError(f"--seeds must be 1 at least, got {seeds}")
+        raise UsageError(f"`seeds` must be 1 at least, got {seeds}")
 
 
 def chosen_sources(

@@ -66,7 +66,7 @@ class ProxySettings(ComparisonSettings):
     def __post_init__(self) -> None:
         check_asked(self.sources, SOURCES, self.added_noise, self.seeds)
         if "ours_more" in self.sources and self.more is None:
-            raise UsageError("--sources ours_more: say with --more-hr where the other photos are")
+            raise UsageError("`sources` has ours_more: say with `more` where the other photos are")
 
 
 def proxy(
@@ -255,7 +255,7 @@ def _level(levels: list[PairLevel], name: str) -> PairLevel:
         if level.name == name:
             return level
     known = ", ".join(level.name for level in levels[1:])
-    raise UsageError(f"--level: the pairs have no level {name!r}, only {known}")
+    raise UsageError(f"`level`: the pairs have no level {name!r}, only {known}")
 
 
 def _noise_digest(model: DegFlow, name: str) -> str:

@@ -71,11 +71,11 @@ class ScalesSettings(ComparisonSettings):
 
     def __post_init__(self) -> None:
         check_asked(
-            self.sources, SOURCES, self.added_noise, self.seeds, ", those of --network implicit"
+            self.sources, SOURCES, self.added_noise, self.seeds, ", those of the implicit network"
         )
         if not self.scales or not all(1 <= s <= PATCH / SIDE for s in self.scales):
             raise UsageError(
-                f"--scales must be from 1 to {PATCH // SIDE} here, got {list(self.scales)}"
+                f"`scales` must be from 1 to {PATCH // SIDE} here, got {list(self.scales)}"
             )
 
 

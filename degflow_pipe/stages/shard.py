@@ -90,7 +90,7 @@ def shard(
     # Sizes that cannot be had are refused before anything is written.
     packed = packed_levels(chosen, source.settings.patch, settings)
     latents = None if encoder is None else source.latents(encoder).made
-    plan = Plan(source, chosen, settings, latents, made)
+    plan = Plan(source.units, source.settings.patch, chosen, settings, latents, made)
     shown = _Shown(source, plan, chosen, maker)
     job = TarJob(
         *(str(store), str(out), settings, chosen, encoder, maker),

@@ -88,7 +88,7 @@ def test_random_weights_are_said_to_be(tmp_path: Path) -> None:
     assert info.model == PRESETS["compact"]
     assert random_checkpoint("compact", tmp_path / "again").name == path.name
     assert read_info(tmp_path / "again" / path.name).id == info.id
-    with pytest.raises(UsageError, match="--random must be one of"):
+    with pytest.raises(UsageError, match="`preset` must be published or compact"):
         random_checkpoint("large", tmp_path)
 
 

@@ -289,7 +289,7 @@ def test_a_checkpoint_without_calibration_has_no_calibrated_noise(tiny_model: De
     assert torch.equal(tiny_model.degrade(hr, [1.0]), tiny_model.degrade(hr, [1.0], "none"))
     with pytest.raises(UsageError, match="degflow-pipe calibrate"):
         tiny_model.degrade(hr, [1.0], "calibrated")
-    with pytest.raises(UsageError, match="--noise must be one of"):
+    with pytest.raises(UsageError, match="`noise` must be auto, calibrated or none"):
         tiny_model.degrade(hr, [1.0], "some")
 
 

@@ -79,6 +79,14 @@ class Done:
         assert len(errors) == 1 and self.err.endswith(f"{errors[0]}\n"), self.err
         return errors[0].removeprefix("error: ")
 
+    @property
+    def refusal(self) -> str:
+        """How wrong usage is answered: by the one line, or by typer's frame with the usage."""
+        if "Usage: degflow-pipe" not in self.err:
+            return self.error
+        assert "Traceback" not in self.err and self.out == "", self.err
+        return " ".join(line.strip("│ ") for line in self.err.splitlines() if "│" in line)
+
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:

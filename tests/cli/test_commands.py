@@ -119,7 +119,7 @@ def test_run_with_everything_in_the_recipe(
         store: made/here.zarr
         out: made/shards
         ingest: {{patch: 128, stride: 64, min_detail: 0}}
-        generate: {{scales: "2,4"}}
+        generate: {{t_grid: "x2,x4"}}
         shard:
           {{name: mine, shard_size: 1, layout: grouped, lr_size: native, picture_format: webp}}
         """
@@ -196,7 +196,7 @@ def test_preview_shows_hr_and_the_levels(
     fresh: Run, tiny: str, photo_folder: Path, tmp_path: Path
 ) -> None:
     photo = photo_folder / "astronaut.png"
-    asked = ["-o", "seen/two.png", "--scales", "2,4", "--side", "96", "--checkpoint", tiny]
+    asked = ["-o", "seen/two.png", "--t-grid", "x2,x4", "--side", "96", "--checkpoint", tiny]
     done = fresh("preview", photo, *asked, "--json", cwd=tmp_path).json
     assert done["strip"] == "seen/two.png" and done["t"] == pytest.approx([1 / 3, 1])
     strip = np.asarray(Image.open(tmp_path / "seen" / "two.png"))
@@ -302,7 +302,7 @@ def test_train_then_evaluate_and_generate(
 
     model = ["--checkpoint", "training/mini", "--json"]
     degflow("ingest", photo_folder, "--patch", "64", *model, cwd=tmp_path)
-    made = degflow("generate", "--scales", "2,3", *model, cwd=tmp_path).json
+    made = degflow("generate", "--t-grid", "x2,x3", *model, cwd=tmp_path).json
     assert made["t"] == [0.5, 1] and made["pairs"] == PATCHES * 2
 
 
@@ -328,7 +328,7 @@ def test_memory_does_not_grow_with_the_photos(
             photo = np.full((1600, 1600, 3), 128, np.uint8)
             photo[:128, :128] = rng.integers(0, 256, (128, 128, 3))
             Image.fromarray(photo).save(folder / "photos" / f"{number:02d}.png", compress_level=1)
-        recipe = f"kind: run\ncheckpoint: {tiny}\ningest: {{patch: 128}}\ngenerate: {{t: '1'}}"
+        recipe = f"kind: run\ncheckpoint: {tiny}\ningest: {{patch: 128}}\ngenerate: {{t_grid: '1'}}"
         (folder / "recipe.yaml").write_text(recipe)
         command = [sys.executable, "-m", "degflow_pipe", "run", "recipe.yaml", "photos"]
         command += ["--workers", "1"]

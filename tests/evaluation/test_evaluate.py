@@ -196,5 +196,5 @@ def test_checkpoint_that_does_not_tell_its_data(tiny_model: DegFlow) -> None:
     assert [level.name for level in data_of(tiny_model).knots] == ["HR", "LR2", "LR4"]
     silent = replace(tiny_model.info, data={})
     silent = DegFlow(tiny_model.rae, tiny_model.velocity, silent, tiny_model.folder)
-    with pytest.raises(CheckpointError, match="--recipe"):
+    with pytest.raises(CheckpointError, match="`recipe`"):
         data_of(silent)

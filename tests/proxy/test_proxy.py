@@ -356,12 +356,12 @@ def test_the_best_sigma_is_found(sigma: float) -> None:
     ("changes", "message"),
     [
         ({"sources": ("bicubik",)}, "'bicubik' is not one of bicubic"),
-        ({"added_noise": (-1.0,)}, "--added-noise must be grey levels"),
-        ({"added_noise": (0.0, float("nan"))}, "--added-noise must be grey levels"),
-        ({"added_noise": (101.0,)}, "--added-noise must be grey levels"),
-        ({"added_noise": ()}, "--added-noise must be grey levels"),
-        ({"seeds": 0}, "--seeds must be 1 at least"),
-        ({"sources": ("ours_more",)}, "say with --more-hr where the other photos are"),
+        ({"added_noise": (-1.0,)}, "`added_noise` must be grey levels"),
+        ({"added_noise": (0.0, float("nan"))}, "`added_noise` must be grey levels"),
+        ({"added_noise": (101.0,)}, "`added_noise` must be grey levels"),
+        ({"added_noise": ()}, "`added_noise` must be grey levels"),
+        ({"seeds": 0}, "`seeds` must be 1 at least"),
+        ({"sources": ("ours_more",)}, "say with `more` where the other photos are"),
     ],
 )
 def test_wrong_requests_are_refused(
@@ -421,7 +421,7 @@ def test_noise_named_twice_is_tried_once() -> None:
 def test_a_level_that_is_not_there_is_refused(
     tiny_model: DegFlow, pairs: Path, settings: ProxySettings
 ) -> None:
-    with pytest.raises(UsageError, match="--level: the pairs have no level 'x2', only LR"):
+    with pytest.raises(UsageError, match="`level`: the pairs have no level 'x2', only LR"):
         proxy(tiny_model, SETTINGS, pairs, replace(settings, level="x2"))
 
 

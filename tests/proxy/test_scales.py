@@ -219,11 +219,11 @@ def test_training_learns_from_its_source() -> None:
     ("changes", "why"),
     [
         ({"sources": ("ours_grid",)}, "'ours_grid' is not one of bicubic, gaussian"),
-        ({"scales": ()}, "--scales must be from 1 to 8"),
-        ({"scales": (0.5,)}, "--scales must be from 1 to 8"),
-        ({"scales": (9.0,)}, "--scales must be from 1 to 8"),
-        ({"added_noise": (float("nan"),)}, "--added-noise must be"),
-        ({"seeds": 0}, "--seeds must be 1 at least"),
+        ({"scales": ()}, "`scales` must be from 1 to 8"),
+        ({"scales": (0.5,)}, "`scales` must be from 1 to 8"),
+        ({"scales": (9.0,)}, "`scales` must be from 1 to 8"),
+        ({"added_noise": (float("nan"),)}, "`added_noise` must be"),
+        ({"seeds": 0}, "`seeds` must be 1 at least"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], why: str) -> None:

@@ -532,7 +532,7 @@ def test_two_processes_give_the_curve_of_one(
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"rae.batch must be a multiple of rae.accumulate"):
+    with pytest.raises(UsageError, match=r"`rae.batch` must be a multiple of `rae.accumulate`"):
         recipe_of(rae={"batch": 4, "accumulate": 3})
 
 
