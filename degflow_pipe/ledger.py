@@ -70,9 +70,9 @@ class Ledger:
         self._untidy: set[int] = set()
         """Segments with lines that no longer count, or out of their order."""
         self._open: int | None = None
-        numbers = self._segments()
-        for number in numbers:
-            self._read(number, is_last=number == numbers[-1])
+        segments = self._segments()
+        for number in segments:
+            self._read(number, is_last=number == segments[-1])
 
     def __len__(self) -> int:
         return len(self._places)

@@ -15,6 +15,14 @@ CheckpointArgument = Annotated[
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="Checkpoint folder, or name of a shipped one.")
 ]
+StoreCheckpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        help="Checkpoint folder, or name of a shipped one; by default the store's, "
+        f"{defaults.CHECKPOINT} for a new store.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Engine = Annotated[
     choices.Engine,

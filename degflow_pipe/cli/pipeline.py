@@ -35,7 +35,7 @@ def ingest(
         typer.Argument(help="Photos: files, folders, globs; those in the store are left."),
     ],
     store: o.StorePath = o.STORE,
-    checkpoint: o.Checkpoint = o.CHECKPOINT,
+    checkpoint: o.StoreCheckpoint = None,
     patch: o.Patch = defaults.PATCH,
     stride: Annotated[
         int | None,
@@ -58,17 +58,24 @@ def ingest(
     max_pixels: o.MaxPixels = o.MAX_PIXELS,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Drop the photo of the same name that the store holds."),
+        typer.Option(
+            "--replace",
+            help="Drop the photo of the same name that the store holds, and crop anew what was "
+            "cropped with other settings.",
+        ),
     ] = False,
     device: o.Device = "auto",
     batch: o.Batch = defaults.BATCH,
+    engine: o.Engine = "threads",
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
     """Crop photos into HR patches, encode their latents, and append both to the store."""
+    from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.stages.ingest import ingest as stage
+    from degflow_pipe.stages.making import checkpoint_of
 
-    model = _load(checkpoint, device)
+    model = _load(checkpoint or checkpoint_of(store), device)
     summary = stage(
         photos,
         store,
@@ -82,6 +89,7 @@ def ingest(
         batch=batch,
         workers=workers,
         progress=TerminalProgress(),
+        engine=engine_of(engine),
     )
     show({**summary.to_dict(), "device": str(model.device)}, json, "ingest")
 
@@ -104,18 +112,22 @@ def generate(
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
     store: o.StorePath = o.STORE,
-    checkpoint: o.Checkpoint = o.CHECKPOINT,
+    checkpoint: o.StoreCheckpoint = None,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     batch: o.Batch = defaults.BATCH,
+    engine: o.Engine = "threads",
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
     """Make the LR of every patch at every level (by default --t-grid 0.1:1.0:0.05)."""
-    grid = grid_of(checkpoint, t_grid)
+    from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.stages.generate import generate as stage
+    from degflow_pipe.stages.making import checkpoint_of
 
-    model = _load(checkpoint, device, precision)
+    chosen = checkpoint or checkpoint_of(store)
+    grid = grid_of(chosen, t_grid)
+    model = _load(chosen, device, precision)
     summary = stage(
         store,
         model,
@@ -125,6 +137,7 @@ def generate(
         batch=batch,
         workers=workers,
         progress=TerminalProgress(),
+        engine=engine_of(engine),
     )
     show({**summary.to_dict(), "device": str(model.device)}, json, "generate")
 
@@ -152,10 +165,12 @@ def shard(
     ] = "refuse",
     picture_format: o.Format = "png",
     overwrite: o.Overwrite = False,
+    engine: o.Engine = "threads",
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
     """Write the pairs as WebDataset tars, with an index, sums and a data set card."""
+    from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.shards.layout import ShardSettings
     from degflow_pipe.stages.shard import shard as stage
 
@@ -168,6 +183,7 @@ def shard(
         workers=workers,
         overwrite=overwrite,
         progress=TerminalProgress(),
+        engine=engine_of(engine),
     )
     show(summary.to_dict(), json, "shard")
 
@@ -200,6 +216,10 @@ def run(
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     batch: o.Batch = defaults.BATCH,
+    engine: Annotated[
+        choices.Engine | None,
+        typer.Option(help="threads or processes, in place of the recipe's."),
+    ] = None,
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
     json: o.Json = False,
@@ -216,6 +236,7 @@ def run(
         "checkpoint": checkpoint,
         "generate": None if t_grid is None else with_(settings.generate, t_grid=t_grid),
         "keep": keep,
+        "engine": engine,
     }
     settings = with_(settings, **{key: said for key, said in given.items() if said is not None})
     from degflow_pipe.stages.run import run as stage

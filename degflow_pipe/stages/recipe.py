@@ -45,7 +45,7 @@ class RunRecipe:
     """A whole run: photos in, shards out.
 
     keep: what is left in the store: `levels`, `latents` (levels go straight into the shards), or
-    `none` (the store itself goes when the shards are whole).
+    `none` (the store itself goes when the shards are whole). engine: see `engines.engine_of`.
     """
 
     photos: list[str] = field(default_factory=list)
@@ -56,9 +56,11 @@ class RunRecipe:
     generate: LevelSettings = field(default_factory=LevelSettings)
     shard: ShardSettings = field(default_factory=ShardSettings)
     keep: choices.Keep = "levels"
+    engine: choices.Engine = "threads"
 
     def __post_init__(self) -> None:
         choices.check_choice("keep", self.keep, choices.Keep)
+        choices.check_choice("engine", self.engine, choices.Engine)
 
 
 def run_recipe(values: dict[str, Any]) -> RunRecipe:

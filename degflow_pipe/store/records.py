@@ -100,6 +100,8 @@ class PhotoRecord:
             raise UsageError(f"photo.colour has {len(self.colour)} characters")
         if not 0 <= self.kept <= MAX_UNITS or min(self.flat, self.duplicate) < 0:
             raise UsageError(f"photo: counts that cannot be for {self.source}")
+        if not (1 <= self.stride <= MAX_SIDE and 0 <= self.min_detail < math.inf):
+            raise UsageError(f"photo: a crop that cannot be of {self.source}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,8 @@ class Made(NamedTuple):
 
     def is_of(self, unit: Unit, first: int = 0) -> bool:
         """Whether it was made of that HR; first: the place of its first block in the unit."""
-        return self.hr == tuple(map(head, unit.sha256[first : first + len(self.hr)]))
+        now = tuple(map(head, unit.sha256[first : first + len(self.hr)]))
+        return self.hr == now and len(self.sha256) == len(now)
 
 
 def head(sha256: str) -> str:

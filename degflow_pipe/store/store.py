@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -257,10 +257,10 @@ class Store:
 
     def drop(self, number: int) -> None:
         """Take a unit out of the store, its latents and levels; its number is free again."""
-        self._to_write("hr").remove(number)
         for layer in self.layers():
             layer.drop(number)
         self._hr.remove(number)
+        self._to_write("hr").remove(number)  # last: what is half gone can be dropped again
         self.units.pop(number, None)
 
     # ---- latents and levels
@@ -297,7 +297,9 @@ class Store:
             if found.id != name:
                 raise UsageError(f"it is of {found.id}")
         except (UsageError, FileError) as error:
-            raise StoreError(f"{path} is damaged: {error}: run `ingest` again") from error
+            raise StoreError(
+                f"{path} is damaged: {error}: delete the file and run `ingest` again"
+            ) from error
         return found
 
     def make_encoder(self, encoder: Encoder) -> None:
@@ -418,18 +420,30 @@ class Store:
     # ---- what is wrong
 
     def damage(self, number: int) -> list[str]:
-        """What is wrong with a unit: files that cannot be read or differ from their digests."""
+        """What is wrong with a unit: files that cannot be read or differ from their digests.
+
+        What is not there, or was made of other HR, is not looked at, nor what is described wrongly.
+        """
         unit = self.units[number]
         reads: list[Callable[[], object]] = [
             *(partial(self.hr, number), partial(self.patches, number)),
             *(
                 partial(layer.read, n, unit)
-                for layer in self.layers()
+                for layer in self._described_layers()
                 for n in layer.numbers(number)
-                if n in layer.made
+                if layer.has(n, unit)
             ),
         ]
         return _told(reads)
+
+    def _described_layers(self) -> Iterator[Layer]:
+        """Those of `layers` whose descriptions are not damaged."""
+        for name in self.encoders():
+            with suppress(StoreError):
+                yield self.latents(self.encoder(name))
+        for name in self.grids():
+            with suppress(StoreError):
+                yield self.levels(self.grid(name))
 
     def described_wrongly(self) -> list[str]:
         """Which of zarr's descriptions, and of the store's own beside the units, are damaged."""

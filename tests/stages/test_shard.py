@@ -392,8 +392,8 @@ def test_a_store_of_several_grids_wants_one_named(
         shard(store, tmp_path / "out", grid="t0500")
     with pytest.raises(
         StoreError,
-        match=r"11 of 27 patches lack the levels.*generate --store .* "
-        r"--t-grid 0.333333333,1 --noise none` again, with the checkpoint tiny-",
+        match=r"11 of 27 patches lack the levels.*`generate\(store='.*', "
+        r"t_grid='0.333333333,1', noise='none'\)` again, with the checkpoint tiny-",
     ):
         shard(store, tmp_path / "out", grid=name)
     assert not (tmp_path / "out").exists()
