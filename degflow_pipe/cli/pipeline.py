@@ -271,10 +271,11 @@ def demo(
     if json:
         show(summary, True)
         return
-    shown = {key: summary["shard"][key] for key in ("out", "pairs", "patches", "tars")}
-    show({**shown, "strip": summary["strip"]}, False, "demo")
+    made = summary.shard
+    shown = {"out": made.out, "pairs": made.pairs, "patches": made.patches, "tars": made.tars}
+    show({**shown, "strip": summary.strip}, False, "demo")
     print(
-        f"Look at {summary['strip']}. Next:\n"
+        f"Look at {summary.strip}. Next:\n"
         f"  degflow-pipe info {out / 'shards'}\n"
         f"  degflow-pipe preview YOUR_PHOTO -o strip.png\n"
         f"  degflow-pipe ingest YOUR_PHOTOS\n"
