@@ -1,12 +1,14 @@
 """The one record of what is done: a line a piece of work, written last, in segments of many.
 
-    FOLDER/00000000.jsonl    SUM KEY {...}
-                             SUM KEY -          the work of that key is no longer there
+    FOLDER/00000000.jsonl    SUM PLACE KEY {...}
+                             SUM PLACE KEY -      the work of that key is no longer there
 
-A line holds the sum of itself, of its place in the segment and of the segment's number. The last
-word on a key holds. A segment is closed when it is full; what a writer that was killed left of the
-last line of the last segment was never done. A segment is read once, from its beginning to its end;
-from then on the place of every record is known, and it is read again by its place alone.
+A line holds the sum of itself and of the segment's number; PLACE is that of the line in the
+segment, so that what lies behind damage is still read, and a line that is gone is missed. The last
+word on a key holds. A segment is closed when it is full, or by a line `-` of the key `-`; what a
+writer that was killed left of the last line of the last segment was never done. A segment is read
+once, from its beginning to its end; from then on the place of every record is known, and it is read
+again by its place alone.
 
 A writer that comes to its end leaves no line that does not count, and numbers in their order within
 a segment, so that a ledger's bytes do not tell how often its writers were interrupted. There is one
@@ -21,7 +23,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError
@@ -31,19 +33,22 @@ LINES = 4096
 SEGMENT_LIMIT = 256 * 1024**2
 LINE_LIMIT = 16 * 1024**2
 """Bytes, at most, of a segment and of a line that are read."""
-SEGMENTS = 10**6
+MOST_MISSING = 100
+"""Segments in a row that may be missing; each is written anew."""
 _SUM = 16
 _GONE = b"-"
-_FILLER = "-"
-"""Key of lines that a closed segment is filled up with."""
+_CLOSED = "-"
+_BEGUN = re.compile(rb"[0-9a-f]{1,15}|[0-9a-f]{16}( [ -~]*)?")
+"""What may be left of a line that was not written to its end."""
 
 
 class Ledger:
-    """The records of a folder by their keys: texts without blanks, such as the number of a unit.
+    """The records of a folder by their keys: printable ASCII without blanks, such as the number of
+    a unit.
 
     Open it as a context to write; the constructor reads. numbers: whether the keys are numbers,
-    which are kept in their order. damage: what of it cannot be read, a
-    sentence each; those records are not there, and their work is to be done again.
+    which are kept in their order. damage: what of it cannot be read, a sentence each; those records
+    are not there, and their work is to be done again.
 
     Raises FileError where the folder cannot be read.
     """
@@ -51,8 +56,10 @@ class Ledger:
     def __init__(self, folder: Path, numbers: bool = True) -> None:
         self.folder, self._numbers = folder, numbers
         self.damage: list[str] = []
+        self._spoilt: set[int] = set()
+        """Segments that are missing or damaged."""
         self._places: dict[str, tuple[int, int, int]] = {}
-        """Segment, first byte and end of the record of each key."""
+        """Segment, first byte and end of the line of each key."""
         self._lines = 0
         """Whole lines of the last segment."""
         self._end = 0
@@ -63,8 +70,9 @@ class Ledger:
         self._untidy: set[int] = set()
         """Segments with lines that no longer count, or out of their order."""
         self._open: int | None = None
-        for number in self._segments():
-            self._read(number)
+        segments = self._segments()
+        for number in segments:
+            self._read(number, is_last=number == segments[-1])
 
     def __len__(self) -> int:
         return len(self._places)
@@ -73,16 +81,15 @@ class Ledger:
         return str(key) in self._places
 
     def every_key(self) -> list[str]:
-        """In the order in which they were first written."""
+        """In no fixed order."""
         return list(self._places)
 
     def record(self, key: object) -> dict[str, Any]:
         """The last word on a key. Raises KeyError for none, FileError where it is damaged now."""
         segment, start, end = self._places[str(key)]
-        path = self._path(segment)
-        with files.reading(path, SEGMENT_LIMIT) as file:
+        with files.reading(self._path(segment)) as file:
             file.seek(start)
-            return self._parsed(path, str(key), file.read(end - start))
+            return self._parsed(segment, str(key), file.read(end - start))
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every key and its record, a segment at a time, in the order of the segments."""
@@ -90,36 +97,44 @@ class Ledger:
         for key, (segment, start, end) in self._places.items():
             wanted.setdefault(segment, []).append((start, end, key))
         for segment in sorted(wanted):
-            path = self._path(segment)
-            data = files.read_bytes(path, SEGMENT_LIMIT)
+            data = self._bytes(segment)
             for start, end, key in sorted(wanted[segment]):
-                yield key, self._parsed(path, key, data[start:end])
+                yield key, self._parsed(segment, key, data[start:end])
 
-    def _parsed(self, path: Path, key: str, data: bytes) -> dict[str, Any]:
+    def _parsed(self, segment: int, key: str, data: bytes) -> dict[str, Any]:
         try:
-            value = files.parse_json(data)
+            line = _parsed_line(segment, data)
+            if line is None or line.key != key:
+                raise ValueError("it was changed since it was first read")
+            value = files.parse_json(line.record)
             if not isinstance(value, dict):
                 raise ValueError("not a mapping of keys to values")
         except ValueError as error:
-            raise FileError(f"{path} is damaged at {key}: {error}") from error
+            raise FileError(
+                f"{self._path(segment)} is damaged at {key[:60]}: {error}: delete it, and what it "
+                f"tells of is made again"
+            ) from error
         return value
 
     def __enter__(self) -> Self:
         """Make it whole for writing: damaged lines are left out."""
-        for number in range(self._last + 1):
-            if self._damaged(number):
-                self._write_anew(number)
-        self.damage = []
-        if self._last >= 0:  # half a line of a writer that was killed
-            path = self._path(self._last)
+        for number in sorted(self._spoilt):
+            self._write_anew(number)
+        self.damage, self._spoilt = [], set()
+        path = self._path(self._last)
+        if self._last >= 0 and files.size(path) > self._end:  # half a line of a killed writer
             with files.named(path, "write"):
-                os.truncate(path, self._end)
+                opened = files.open_to_write(path)
+                try:
+                    os.ftruncate(opened, self._end)
+                finally:
+                    os.close(opened)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._close()
         if kind is None:
-            # Those that take back go last: until then the lines that they take back may be there.
+            # Words that take back go last: until then what they take back may be there.
             for keep_gone in (True, False):
                 for number in sorted(self._untidy):
                     self._write_anew(number, keep_gone)
@@ -148,17 +163,17 @@ class Ledger:
             self._append(str(key), _GONE)
 
     def _append(self, key: str, record: bytes) -> None:
-        if not re.fullmatch(r"[^\s]+", key):
+        if not re.fullmatch("[!-~]+", key) or key == _CLOSED:
             raise ValueError(f"{key!r} is no key of a ledger")
         if self._open is None or self._lines >= LINES:
             self._next_segment()
         assert self._open is not None
-        line = _line(self._last, self._lines, key.encode(), record)
+        line = _line(self._last, self._lines, key, record)
         with files.named(self._path(self._last), "write"):
             left = line
             while left:
                 left = left[os.write(self._open, left) :]
-        self._note(self._last, key, record, self._end)
+        self._note(self._last, key, record, self._end, self._end + len(line))
         self._lines, self._end = self._lines + 1, self._end + len(line)
 
     def _next_segment(self) -> None:
@@ -174,114 +189,130 @@ class Ledger:
 
     def _segments(self) -> list[int]:
         names = files.names(self.folder, ".jsonl")
-        return [int(name[:8]) for name in names if re.fullmatch(r"\d{8}\.jsonl", name)]
+        return [int(name[:8]) for name in names if re.fullmatch(r"[0-9]{8}\.jsonl", name)]
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:08d}.jsonl"
 
-    def _read(self, number: int) -> None:
+    def _bytes(self, number: int) -> bytes:
+        """What of a segment is read: none is longer than the limit."""
+        with files.reading(self._path(number)) as file:
+            return file.read(SEGMENT_LIMIT)
+
+    def _spoil(self, number: int, what: str) -> None:
+        self.damage.append(f"{self._path(number)} is {what}")
+        self._spoilt.add(number)
+
+    def _read(self, number: int, is_last: bool) -> None:
         path = self._path(number)
-        if number > SEGMENTS:
-            raise FileError(f"{path}: no ledger has so many segments")
-        if number != self._last + 1:
-            self.damage.append(f"{self._path(self._last + 1)} is missing")
+        if number > self._last + 1 + MOST_MISSING:
+            raise FileError(f"{path} is damaged: all segments before it are missing: delete it")
+        for missing in range(self._last + 1, number):
+            self._spoil(missing, "missing")
         self._last, self._lines, self._end = number, 0, 0
-        is_last = not files.exists(self._path(number + 1))
-        data = files.read_bytes(path, SEGMENT_LIMIT)
-        start = 0
-        while start < len(data):
-            end = data.find(b"\n", start) + 1
-            if not end and is_last and not self._fits(number, data[start:-1] + b"\n"):
-                break  # what was being written when its writer was killed
-            line = data[start : end or len(data)]
-            self._take(number, line, start, path)
-            self._lines, start = self._lines + 1, end or len(data)
-            self._end = start
-        if not is_last and self._lines != LINES:
-            self.damage.append(f"{path} is damaged: it has {self._lines} lines of {LINES}")
+        data = self._bytes(number)
+        wrong: list[int] = []
+        """Lines, counted from 1, that are damaged or not where they should be."""
+        closed = False
+        for i, (start, end, line) in enumerate(_lines_of(number, data), 1):
+            if line is None or line.place != self._lines:
+                wrong.append(i)
+            if line is not None:
+                closed = line.key == _CLOSED
+                self._lines = line.place + 1
+                self._note(number, line.key, line.record, start, end)
+            self._end = end
+        tail = data[self._end :]
+        torn = is_last and _BEGUN.fullmatch(tail) and not _parsed_line(number, tail[:-1] + b"\n")
+        if wrong or (tail and not torn) or files.size(path) > SEGMENT_LIMIT:
+            at = f" at line {wrong[0]}" if wrong else " at its end"
+            more = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
+            self._spoil(number, f"damaged{at}{more}")
+        elif not is_last and self._lines < LINES and not closed:
+            self._spoil(number, f"damaged: it has {self._lines} lines of {LINES}")
 
-    def _take(self, number: int, line: bytes, start: int, path: Path) -> None:
-        if not self._fits(number, line):
-            self.damage.append(f"{path} is damaged at line {self._lines + 1}")
-            return
-        parts = _parts(line)
-        self._note(number, parts[1].decode(errors="replace"), parts[2], start)
-
-    def _fits(self, number: int, line: bytes) -> bool:
-        """Whether it is the next line of the segment, whole."""
-        parts = _parts(line)
-        return (
-            len(line) <= LINE_LIMIT
-            and len(parts) == 3
-            and line == _line(number, self._lines, parts[1], parts[2])
-        )
-
-    def _note(self, number: int, key: str, record: bytes, start: int) -> None:
-        """Where the record of a line that begins at `start` lies, in place of an earlier one."""
+    def _note(self, number: int, key: str, record: bytes, start: int, end: int) -> None:
+        """Where the line of a key lies, in place of an earlier one."""
         if (before := self._places.get(key)) is not None:
             self._untidy.add(before[0])
         if record == _GONE:
             self._places.pop(key, None)
-            if key != _FILLER:
+            if key != _CLOSED:
                 self._untidy.add(number)
             return
+        self._places[key] = (number, start, end)
         if self._numbers and key.isdecimal():
             highest = self._highest.get(number, -1)
             if int(key) < highest:
                 self._untidy.add(number)
             self._highest[number] = max(highest, int(key))
-        first = start + _SUM + 1 + len(key.encode()) + 1
-        self._places[key] = (number, first, first + len(record))
-
-    def _damaged(self, number: int) -> bool:
-        return any(told.startswith(f"{self._path(number)} is ") for told in self.damage)
 
     def _write_anew(self, number: int, keep_gone: bool = True) -> None:
-        """A segment without lines that are damaged or no longer count, in order.
+        """A segment without lines that are damaged or no longer count, in order, and closed where
+        it is not the last.
 
-        keep_gone: keep words that take a key back, as an earlier segment may have it. A closed
-        segment is filled up, so that it has as many lines as any.
+        keep_gone: keep words that take a key back, as an earlier segment may have the key.
         """
-        kept: dict[bytes, bytes] = {}
-        path = self._path(number)
-        data = files.read_bytes(path, SEGMENT_LIMIT) if files.exists(path) else b""
-        for i, line in enumerate(data.split(b"\n")):
-            line, parts = line + b"\n", _parts(line)
-            if len(parts) != 3 or line != _line(number, i, parts[1], parts[2]):
-                continue
-            key = parts[1].decode(errors="replace")
-            kept.pop(parts[1], None)
-            gone = parts[2] == _GONE
-            if (gone and keep_gone and key != _FILLER) or (
-                not gone and key in self._places and self._places[key][0] == number
-            ):
-                kept[parts[1]] = parts[2]
-        pairs = list(kept.items())
+        kept: dict[str, bytes] = {}
+        data = self._bytes(number) if files.exists(self._path(number)) else b""
+        for start, end, line in _lines_of(number, data):
+            if line is not None and line.key != _CLOSED:
+                in_place = self._places.get(line.key) == (number, start, end)
+                kept.pop(line.key, None)
+                if in_place or (line.record == _GONE and keep_gone):
+                    kept[line.key] = line.record
         if self._numbers:
-            pairs.sort(key=lambda pair: (not pair[0].isdigit(), len(pair[0]), pair[0]))
-        if number != self._last:
-            pairs += [(_FILLER.encode(), _GONE)] * (LINES - len(pairs))
-        lines = [_line(number, i, key, record) for i, (key, record) in enumerate(pairs)]
-        files.write_bytes(path, b"".join(lines))
+            kept = dict(sorted(kept.items(), key=lambda pair: (len(pair[0]), pair[0])))
+        if number != self._last and len(kept) < LINES:
+            kept[_CLOSED] = _GONE
+        lines = [_line(number, i, key, record) for i, (key, record) in enumerate(kept.items())]
+        files.write_bytes(self._path(number), b"".join(lines))
         start = 0
-        for line, (name, record) in zip(lines, pairs, strict=True):
+        for line_bytes, (key, record) in zip(lines, kept.items(), strict=True):
+            end = start + len(line_bytes)
             if record != _GONE:
-                first = start + _SUM + 1 + len(name) + 1
-                self._places[name.decode(errors="replace")] = number, first, first + len(record)
-            start += len(line)
+                self._places[key] = (number, start, end)
+            start = end
         if number == self._last:
-            self._lines, self._end = len(pairs), start
+            self._lines, self._end = len(kept), start
 
 
-def _parts(line: bytes) -> list[bytes]:
-    """Sum, key and record of a line."""
-    return line.rstrip(b"\n").split(b" ", 2)
+class _Line(NamedTuple):
+    place: int
+    key: str
+    record: bytes
 
 
-def _line(segment: int, at: int, key: bytes, record: bytes) -> bytes:
+def _lines_of(segment: int, data: bytes) -> Iterator[tuple[int, int, _Line | None]]:
+    """First byte and end of each line, newline included, and what it says: nothing where it is
+    damaged or comes again.
+    """
+    start, place = 0, 0
+    while end := data.find(b"\n", start) + 1:
+        line = _parsed_line(segment, data[start:end])
+        if line is not None and line.place < place:
+            line = None
+        place = place if line is None else line.place + 1
+        yield start, end, line
+        start = end
+
+
+def _parsed_line(segment: int, data: bytes) -> _Line | None:
+    """A whole line of that segment; None for anything else."""
+    parts = data.rstrip(b"\n").split(b" ", 3)
+    if len(parts) != 4 or len(data) > LINE_LIMIT or not re.fullmatch(rb"[0-9]{1,9}", parts[1]):
+        return None
+    if not re.fullmatch(rb"[!-~]+", parts[2]):
+        return None
+    found = _Line(int(parts[1]), parts[2].decode(), parts[3])
+    return found if _line(segment, *found) == data else None
+
+
+def _line(segment: int, place: int, key: str, record: bytes) -> bytes:
     """A whole line, its sum first."""
-    digest = hashlib.sha256(b"%d %d %b %b" % (segment, at, key, record)).hexdigest()[:_SUM]
-    return b"%b %b %b\n" % (digest.encode(), key, record)
+    text = b"%d %b %b" % (place, key.encode(), record)
+    digest = hashlib.sha256(b"%d %b" % (segment, text)).hexdigest()[:_SUM]
+    return b"%b %b\n" % (digest.encode(), text)
 
 
 def _text(record: dict[str, Any]) -> bytes:

@@ -47,7 +47,7 @@ def in_flight(
             yield running.popleft()[0].result()
         if failed:
             raise failed[0]
-    except Exception:
+    except (Exception, GeneratorExit):
         wait([future for future, _ in running if not future.cancel()])
         raise
     except BaseException:

@@ -39,8 +39,9 @@ def threads(workers: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     except Exception:
         raise
-    except BaseException:
-        in_hurry = True
+    except BaseException as error:
+        # Whoever draws the results may stop too: what is being written then must be so no more.
+        in_hurry = not isinstance(error, GeneratorExit)
         raise
     finally:
         pool.shutdown(wait=not in_hurry, cancel_futures=True)

@@ -90,7 +90,7 @@ def shard(
     # Sizes that cannot be had are refused before anything is written.
     packed = packed_levels(chosen, source.settings.patch, settings)
     latents = None if encoder is None else source.latents(encoder).made
-    plan = Plan(source, chosen, settings, latents, made)
+    plan = Plan(source.units, source.settings.patch, chosen, settings, latents, made)
     shown = _Shown(source, plan, chosen, maker)
     job = TarJob(
         *(str(store), str(out), settings, chosen, encoder, maker),
@@ -257,18 +257,22 @@ def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
     counts = {block: unit.in_block(block % BLOCKS) for block, unit in store.blocks()}
     missing = [counts[block] for block, unit in store.blocks() if not levels.has(block, unit)]
     if missing:
+        asked = {
+            "store": str(store.path),
+            "t_grid": ",".join(str(level.exact) for level in grid.levels),
+            **_noise_options(grid),
+        }
+        call = ", ".join(f"{name}={value!r}" for name, value in asked.items())
         raise StoreError(
             f"{store.path}: {sum(missing)} of {sum(counts.values())} patches lack the levels of "
-            f"{grid.name}: run `degflow-pipe generate --store {store.path} --t-grid "
-            f"{','.join(str(level.exact) for level in grid.levels)} {_noise_options(grid)}` again, "
-            f"with the checkpoint {grid.checkpoint}"
+            f"{grid.name}: run `generate({call})` again, with the checkpoint {grid.checkpoint}"
         )
     return levels.made
 
 
-def _noise_options(grid: Grid) -> str:
+def _noise_options(grid: Grid) -> dict[str, str]:
     kind, _, rest = grid.noise.partition("-")
-    return f"--noise {kind}" + (f" --seed {rest.partition('-')[0]}" if rest else "")
+    return {"noise": kind, **({"seed": rest.partition("-")[0]} if rest else {})}
 
 
 def check_folder(out: Path, settings: ShardSettings) -> None:

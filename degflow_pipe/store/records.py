@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
@@ -121,6 +121,13 @@ class Unit:
     def in_block(self, place: int) -> int:
         """Patches in the block of that place in the unit."""
         return min(BLOCK, self.count - place * BLOCK)
+
+
+def blocks_of(units: Mapping[int, Unit]) -> Iterator[tuple[int, Unit]]:
+    """Every block of the units, in their order, and what is known of its unit."""
+    for number, unit in units.items():
+        for place in range(unit.blocks):
+            yield number * BLOCKS + place, unit
 
 
 class Made(NamedTuple):

@@ -29,6 +29,7 @@ from degflow_pipe.store.records import (
     PhotoRecord,
     StoreSettings,
     Unit,
+    blocks_of,
     check_digest,
     check_room,
     grid_fields,
@@ -368,9 +369,7 @@ class Store:
 
     def blocks(self) -> Iterator[tuple[int, Unit]]:
         """Every block of the ingested units, in order, and what is known of its unit."""
-        for number, unit in self.units.items():
-            for place in range(unit.blocks):
-                yield number * BLOCKS + place, unit
+        return blocks_of(self.units)
 
     # ---- photos
 

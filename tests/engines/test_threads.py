@@ -95,7 +95,7 @@ def test_no_worker_is_at_work_after_the_error_was_raised() -> None:
 def test_0_workers_is_one_a_core() -> None:
     assert check_workers(0) == default_workers() >= 1
     assert check_workers(3) == 3
-    with pytest.raises(UsageError, match="--workers must be 0"):
+    with pytest.raises(UsageError, match="`workers` must be 0"):
         check_workers(-1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,7 @@ from PIL import Image
 
 from degflow_pipe import folders
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.engines.engine import Engine
 from degflow_pipe.engines.processes import run_in_processes
-from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import FileError, PhotoError, StoreError, UsageError
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.pictures.patches import crop_patches
@@ -24,6 +22,7 @@ from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.stages.crops import CropJob
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.store import PatchRecord, Store
+from tests.stages.stores import PowerCut, stopping
 
 PATCH = 64
 PHOTOS = ("astronaut.png", "chelsea.jpg", "sub/coffee.webp")
@@ -419,22 +418,6 @@ def dense_store(
     return tree(path)
 
 
-class PowerCut(RuntimeError):
-    pass
-
-
-def stopping(units: int) -> Engine:
-    """An engine that stops when so many units of the store are written."""
-
-    def run(job: Any, works: Any, workers: int, cost: Any = None) -> Iterator[Any]:
-        for number, record in enumerate(run_in_threads(job, works, workers, cost)):
-            if isinstance(job, CropJob) and number == units:
-                raise PowerCut
-            yield record
-
-    return run
-
-
 @pytest.mark.parametrize("units", [0, 1, 2])
 def test_an_ingest_that_was_stopped_ends_in_the_same_store(
     photo_folder: Path,
@@ -445,7 +428,7 @@ def test_an_ingest_that_was_stopped_ends_in_the_same_store(
     units: int,
 ) -> None:
     with pytest.raises(PowerCut):
-        feed(photo_folder, stride=DENSE, workers=2, engine=stopping(units))
+        feed(photo_folder, stride=DENSE, workers=2, engine=stopping(CropJob, units))
     assert list(Store.open(tmp_path / "a.zarr").units) == list(range(units))
     feed(photo_folder, stride=DENSE)
     assert tree(tmp_path / "a.zarr") == dense_store

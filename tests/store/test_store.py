@@ -237,7 +237,7 @@ def test_an_older_store_is_refused_with_the_way_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change, reason",
     [
-        ({"patch": "large"}, "store.patch must be a whole number"),
+        ({"patch": "large"}, "`store.patch` must be a whole number"),
         ({"colour": "red"}, "no key 'colour'"),
         ({"unit": 7}, "units of 7 patches, 16 expected"),
     ],
