@@ -37,7 +37,7 @@ def threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     in_hurry = False
     try:
         yield pool
-    except Exception:
+    except (Exception, GeneratorExit):
         raise
     except BaseException:
         in_hurry = True
