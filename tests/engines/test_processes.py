@@ -93,7 +93,7 @@ def test_an_error_in_opening_is_told() -> None:
 
 def test_a_worker_that_is_killed_says_what_to_do() -> None:
     found = []
-    with pytest.raises(DegflowError, match="ended from outside.*run the same command again"):
+    with pytest.raises(DegflowError, match=r"ended from outside.*run the same command again"):
         for result in run_in_processes(engine_jobs.Fails("killed"), range(100), 1):
             found.append(result)
     assert found == [0, 1, 2][: len(found)]
@@ -113,7 +113,7 @@ def test_an_error_in_drawing_comes_after_what_is_in_flight() -> None:
         raise PhotoError("b.png: truncated")
 
     found = []
-    with pytest.raises(PhotoError, match="b.png"):
+    with pytest.raises(PhotoError, match=r"b\.png"):
         for result in run_in_processes(engine_jobs.Squares(), units(), 2):
             found.append(result)
     assert found == [0, 1, 4, 9, 16]

@@ -16,7 +16,7 @@ from degflow_pipe.engines.threads import Room, in_order, run_in_threads
 from degflow_pipe.errors import CheckpointError, PhotoError, UsageError
 
 sys.path.insert(0, str(Path(__file__).parent))
-import engine_jobs  # noqa: E402
+import engine_jobs
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
