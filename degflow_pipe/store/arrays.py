@@ -208,7 +208,7 @@ class FileArray:
 def _unpacked_size(head: bytes) -> int | None:
     """What a Zstandard frame says that it unpacks to; None where it says nothing.
 
-    Bits of its descriptor that mean nothing are 0 (RFC 8878, 3.1.1.1.1.3 and 4); readers ignore one.
+    The two bits of its descriptor that mean nothing are 0 (3.1.1.1.1), though readers ignore one.
     """
     if head[:4] != ZSTD or len(head) < 6 or head[4] & 0x18:
         return None
