@@ -10,8 +10,9 @@ writer that was killed left of the last line of the last segment was never done.
 once, from its beginning to its end; from then on the place of every record is known, and it is read
 again by its place alone.
 
-There is one writer at a time (see `folders.one_writer`); who only reads sees what was written when
-it looked.
+A writer that comes to its end leaves no line that does not count, and numbers in their order within
+a segment, so that a ledger's bytes do not tell how often its writers were interrupted. There is one
+writer at a time (see `folders.one_writer`); who only reads sees what was written when it looked.
 """
 
 from __future__ import annotations
@@ -37,8 +38,6 @@ MOST_MISSING = 100
 _SUM = 16
 _GONE = b"-"
 _CLOSED = "-"
-LEAST_DEAD = 1024
-"""Lines that no longer count, of a segment, before it is written anew without them."""
 _BEGUN = re.compile(rb"[0-9a-f]{1,15}|[0-9a-f]{16}( [ -~]*)?")
 """What may be left of a line that was not written to its end."""
 
@@ -47,14 +46,15 @@ class Ledger:
     """The records of a folder by their keys: printable ASCII without blanks, such as the number of
     a unit.
 
-    Open it as a context to write; the constructor reads. damage: what of it cannot be read, a
-    sentence each; those records are not there, and their work is to be done again.
+    Open it as a context to write; the constructor reads. numbers: whether the keys are numbers,
+    which are kept in their order. damage: what of it cannot be read, a sentence each; those records
+    are not there, and their work is to be done again.
 
     Raises FileError where the folder cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, numbers: bool = True) -> None:
+        self.folder, self._numbers = folder, numbers
         self.damage: list[str] = []
         self._spoilt: set[int] = set()
         """Segments that are missing or damaged."""
@@ -65,11 +65,14 @@ class Ledger:
         self._end = 0
         """Bytes of them."""
         self._last = -1
-        self._dead: dict[int, int] = {}
+        self._highest: dict[int, int] = {}
+        """The highest number in each segment."""
+        self._untidy: set[int] = set()
+        """Segments with lines that no longer count, or out of their order."""
         self._open: int | None = None
-        numbers = self._segments()
-        for number in numbers:
-            self._read(number, is_last=number == numbers[-1])
+        segments = self._segments()
+        for number in segments:
+            self._read(number, is_last=number == segments[-1])
 
     def __len__(self) -> int:
         return len(self._places)
@@ -114,9 +117,8 @@ class Ledger:
         return value
 
     def __enter__(self) -> Self:
-        """Make it whole for writing: damaged lines and those that no longer count are left out."""
-        dead = {number for number, lines in self._dead.items() if lines >= LEAST_DEAD}
-        for number in sorted(self._spoilt | dead):
+        """Make it whole for writing: damaged lines are left out."""
+        for number in sorted(self._spoilt):
             self._write_anew(number)
         self.damage, self._spoilt = [], set()
         path = self._path(self._last)
@@ -129,7 +131,16 @@ class Ledger:
                     os.close(opened)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._close()
+        if kind is None:
+            # Words that take back go last: until then what they take back may be there.
+            for keep_gone in (True, False):
+                for number in sorted(self._untidy):
+                    self._write_anew(number, keep_gone)
+            self._untidy = set()
+
+    def _close(self) -> None:
         if self._open is not None:
             opened, self._open = self._open, None
             with files.named(self.folder, "write"):
@@ -161,7 +172,7 @@ class Ledger:
 
     def _next_segment(self) -> None:
         """Go on in the last segment where it has room, else in a new one."""
-        self.__exit__()
+        self._close()
         if self._last < 0 or self._lines >= LINES:
             self._last, self._lines, self._end = self._last + 1, 0, 0
         files.make_folder(self.folder)
@@ -217,25 +228,35 @@ class Ledger:
     def _note(self, number: int, key: str, record: bytes, start: int, end: int) -> None:
         """Where the line of a key lies, in place of an earlier one."""
         if (before := self._places.get(key)) is not None:
-            self._dead[before[0]] = self._dead.get(before[0], 0) + 1
+            self._untidy.add(before[0])
         if record == _GONE:
             self._places.pop(key, None)
-        else:
-            self._places[key] = (number, start, end)
+            if key != _CLOSED:
+                self._untidy.add(number)
+            return
+        self._places[key] = (number, start, end)
+        if self._numbers and key.isdecimal():
+            highest = self._highest.get(number, -1)
+            if int(key) < highest:
+                self._untidy.add(number)
+            self._highest[number] = max(highest, int(key))
 
-    def _write_anew(self, number: int) -> None:
-        """A segment without lines that are damaged or no longer count, closed where it is not the
-        last.
+    def _write_anew(self, number: int, keep_gone: bool = True) -> None:
+        """A segment without lines that are damaged or no longer count, in order, and closed where
+        it is not the last.
 
-        Words that take a key back stay, as an earlier segment may have the key.
+        keep_gone: keep words that take a key back, as an earlier segment may have the key.
         """
         kept: dict[str, bytes] = {}
         data = self._bytes(number) if files.exists(self._path(number)) else b""
         for start, end, line in _lines_of(number, data):
             if line is not None and line.key != _CLOSED:
                 in_place = self._places.get(line.key) == (number, start, end)
-                if line.record == _GONE or in_place:
+                kept.pop(line.key, None)
+                if in_place or (line.record == _GONE and keep_gone):
                     kept[line.key] = line.record
+        if self._numbers:
+            kept = dict(sorted(kept.items(), key=lambda pair: (len(pair[0]), pair[0])))
         if number != self._last and len(kept) < LINES:
             kept[_CLOSED] = _GONE
         lines = [_line(number, i, key, record) for i, (key, record) in enumerate(kept.items())]
@@ -246,7 +267,6 @@ class Ledger:
             if record != _GONE:
                 self._places[key] = (number, start, end)
             start = end
-        self._dead[number] = 0
         if number == self._last:
             self._lines, self._end = len(kept), start
 

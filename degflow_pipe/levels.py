@@ -8,15 +8,20 @@ is the same level however it was reached.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import Any
 
 from degflow_pipe.errors import UsageError
 
 MAX_LEVELS = 200
+FORMS = "0.1:1.0:0.05 (start:stop:step), 0.2,0.55 (a list), x1.5,x2 or x1.5:x3:x0.5 (SR scales)"
+"""How levels are asked for, as an error says it."""
 NO_NOISE = "none"
 _T_DIGITS = Decimal("1e-9")
+_LARGEST = Decimal("1e9")
 
 
 @dataclass(frozen=True, order=True)
@@ -60,7 +65,7 @@ class Grid:
     levels: tuple[Level, ...]
     scales: tuple[float, ...] = ()
     noise: str = NO_NOISE
-    checkpoint: str = ""
+    checkpoint: str = field(default="", compare=False)
     precision: str = ""
     pictures: str = ""
     scale_map: str = ""
@@ -101,6 +106,8 @@ def _number(text: str, option: str) -> Decimal:
         value = Decimal("NaN")
     if not value.is_finite():
         raise UsageError(f"{option}: {text.strip()!r} is not a number")
+    if abs(value) > _LARGEST:
+        raise UsageError(f"{option}: {text.strip()[:40]} is too large a number")
     return value
 
 
@@ -114,15 +121,15 @@ def parse_numbers(text: str, option: str, example: str) -> tuple[float, ...]:
 
 def _level(value: Decimal, option: str) -> Level:
     if not 0 <= value <= 1:
-        raise UsageError(f"{option}: t must be in [0, 1], got {value}")
+        hint = f"; an SR scale is written x{value}" if value > 1 else ""
+        raise UsageError(f"{option}: t must be in [0, 1], got {value}{hint}")
     return Level(value.quantize(_T_DIGITS, ROUND_HALF_EVEN).normalize() + 0)
 
 
-def parse_t_grid(text: str, option: str = "--t-grid") -> Grid:
-    """`start:stop:step`, stop included where the steps reach it: 0.1:1.0:0.05 is 19 levels.
+def _range(text: str, option: str, check: Callable[[Decimal], object]) -> list[Decimal]:
+    """`start:stop:step` as its values, stop included where the steps reach it.
 
-    Raises UsageError for another form, a step of 0 or less, a stop below the start, or a t outside
-    [0, 1].
+    check: raises for a start or stop that cannot be.
     """
     parts = text.split(":")
     if len(parts) != 3:
@@ -132,14 +139,23 @@ def parse_t_grid(text: str, option: str = "--t-grid") -> Grid:
         raise UsageError(f"{option}: step must be above 0, got {step}")
     if stop < start:
         raise UsageError(f"{option}: stop {stop} is below start {start}")
-    _level(start, option), _level(stop, option)
+    check(start), check(stop)
     if step * MAX_LEVELS <= stop - start:
         raise UsageError(f"{option}: {text} is more than the {MAX_LEVELS} levels that are allowed")
-    count = int((stop - start) / step) + 1
-    return grid_of(_level(start + i * step, option) for i in range(count))
+    return [start + i * step for i in range(int((stop - start) / step) + 1)]
 
 
-def parse_t(text: str, option: str = "--t") -> Grid:
+def parse_t_grid(text: str, option: str = "`t_grid`") -> Grid:
+    """`start:stop:step`, stop included where the steps reach it: 0.1:1.0:0.05 is 19 levels.
+
+    Raises UsageError for another form, a step of 0 or less, a stop below the start, or a t outside
+    [0, 1].
+    """
+    values = _range(text, option, lambda value: _level(value, option))
+    return grid_of(_level(value, option) for value in values)
+
+
+def parse_t(text: str, option: str = "`t`") -> Grid:
     """A list of levels, `0.2,0.55`. Raises UsageError naming the value that is wrong."""
     return grid_of(_level(_number(part, option), option) for part in text.split(","))
 
@@ -148,25 +164,114 @@ def parse_scales(
     text: str,
     s_max: float,
     t_of_scale: Callable[[float], float] | None = None,
-    option: str = "--scales",
+    option: str = "`scales`",
 ) -> Grid:
     """A list of SR scales, `1.5,2,3.3`, from 1 to s_max. Raises UsageError for any other.
 
     t_of_scale: a checkpoint's own mapping, t = (s - 1) / (s_max - 1) by default.
     """
+    scales = [_number(part, option) for part in text.split(",")]
+    return _of_scales(scales, s_max, t_of_scale, option)
+
+
+def _of_scales(
+    scales: list[Decimal],
+    s_max: float,
+    t_of_scale: Callable[[float], float] | None,
+    option: str,
+) -> Grid:
     levels, top = [], Decimal(str(s_max))
-    for part in text.split(","):
-        s = _number(part, option)
+    for s in scales:
         if not 1 <= s <= top:
             raise UsageError(
-                f"{option}: {s} is outside the scales of this checkpoint, 1 to {top} (t = 1)"
+                f"{option}: {s} is outside the scales of this checkpoint, 1 to {s_max:g} (t = 1)"
             )
         t = (s - 1) / (top - 1) if t_of_scale is None else Decimal(repr(t_of_scale(float(s))))
         levels.append(_level(t, option))
     return grid_of(levels)
 
 
-def names_of_scales(text: str, option: str = "--scales") -> list[str]:
-    """`3,1.50` to x1.5, x3: names of the levels that `parse_scales` makes of it, in their order."""
-    scales = sorted({_number(part, option) for part in text.split(",")})
-    return [f"x{scale.normalize():f}" for scale in scales]
+@dataclass(frozen=True)
+class AskedLevels:
+    """Levels as a text asks for them, rising and without repeats: by t or by SR scale, the other
+    is None.
+    """
+
+    t: tuple[Decimal, ...] | None = None
+    scales: tuple[Decimal, ...] | None = None
+
+    @property
+    def names(self) -> list[str] | None:
+        """x1.5, x3 for scales, as the grid's levels are called in names of files; else None."""
+        if self.scales is None:
+            return None
+        return [f"x{scale.normalize():f}" for scale in self.scales]
+
+
+def read_levels(text: str, option: str = "`t_grid`") -> AskedLevels:
+    """What a grid's text asks for, in any of the forms of `parse_grid`.
+
+    Raises UsageError for another form, for a t outside [0, 1], and for a scale below 1.
+    """
+    ranged = ":" in text
+    parts = [part.strip() for part in text.split(":" if ranged else ",")]
+    by_scale = [part[:1] in ("x", "X") for part in parts]
+    if not any(by_scale):
+        if not text.strip():
+            raise UsageError(f"{option} wants {FORMS}, got {text!r}")
+        grid = parse_t_grid(text, option) if ranged else parse_t(text, option)
+        return AskedLevels(t=tuple(level.exact for level in grid.levels))
+    if not all(by_scale):
+        raise UsageError(f"{option}: write x before every number of {text!r}, or before none")
+    bare = (":" if ranged else ",").join(part[1:] for part in parts)
+    if not ranged:
+        scales = [_number(part, option) for part in bare.split(",")]
+    elif len(parts) == 3:
+        scales = _range(bare, option, lambda value: None)
+    else:
+        raise UsageError(f"{option} wants start:stop:step such as x1.5:x3:x0.5, got {text!r}")
+    if min(scales) < 1:
+        raise UsageError(f"{option}: an SR scale must be 1 or more, got x{min(scales)}")
+    return AskedLevels(scales=tuple(sorted(set(scales))))
+
+
+def parse_grid(
+    text: str,
+    s_max: float,
+    t_of_scale: Callable[[float], float] | None = None,
+    option: str = "`t_grid`",
+) -> Grid:
+    """Levels t as a range `0.1:1.0:0.05` or a list `0.2,0.55`, or SR scales with an x before each
+    number, as a list `x1.5,x2,x2.9` or a range `x1.5:x2.9:x0.2`; a stop is included where the steps
+    reach it.
+
+    s_max, t_of_scale: see `parse_scales`; for scales alone. Raises UsageError for another form, and
+    for levels or scales that the checkpoint does not have.
+    """
+    asked = read_levels(text, option)
+    if asked.scales is not None:
+        return _of_scales(list(asked.scales), s_max, t_of_scale, option)
+    return grid_of(Level(t) for t in asked.t or ())
+
+
+def refuse_moved(values: Mapping[str, Any], where: str = "") -> None:
+    """Raises UsageError, saying what to write instead, for keys that `t_grid` has taken over.
+
+    values: what a recipe says under the key `where`.
+    """
+    for key in _MOVED:
+        if key in values:
+            text = in_t_grid(key, values[key])
+            raise UsageError(f'`{where}{key}` is gone: write `{where}t_grid: "{text}"`')
+
+
+_MOVED = {"t": ("", "0.2,0.55"), "scales": ("x", "x1.5,x2")}
+"""What goes before each number in `t_grid`, and an example."""
+
+
+def in_t_grid(key: str, value: Any) -> str:
+    """What `t_grid` takes in place of `t` or `scales`; an example where `value` is no list."""
+    x, example = _MOVED[key]
+    parts = value if isinstance(value, list | tuple) else str(value).split(",")
+    text = ",".join(f"{x}{str(part).strip()}" for part in parts)
+    return text if re.fullmatch(r"(x?[\d.]+(,|$)){1,200}", text) else example

@@ -7,11 +7,15 @@ Every number, text and list is bounded: by what stands beside its field, as
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 import types
-from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from degflow_pipe.choices import one_of
 from degflow_pipe.errors import UsageError
 
 T = TypeVar("T")
@@ -58,17 +62,23 @@ Bound = AtMost | AtLeast | Longest | Apart
 def override(base: T, values: Any, where: str) -> T:
     """A copy of the dataclass `base` with `values` (a mapping or None) written over it.
 
-    Raises UsageError, naming `where.key`, for an unknown key or a value of another kind or size.
+    Raises UsageError, naming `where.key`, for an unknown key or a value of another kind or size;
+    what the dataclass itself refuses is named so too.
     """
     if values is None:
         return base
     merged = {f.name: getattr(base, f.name) for f in fields(base)}  # type: ignore[arg-type]
     merged.update(_checked(type(base), values, where))
-    return type(base)(**merged)
+    with _named(type(base), where):
+        return type(base)(**merged)
 
 
 def read(kind: type[T], values: Any, where: str) -> T:
-    """A new dataclass `kind` from a mapping; every field without a default must be given."""
+    """A new dataclass `kind` from a mapping; every field without a default must be given.
+
+    where: the key that the mapping stands under, empty for the whole. Raises UsageError as
+    `override` does.
+    """
     checked = _checked(kind, values if values is not None else {}, where)
     missing = [
         f.name
@@ -76,8 +86,45 @@ def read(kind: type[T], values: Any, where: str) -> T:
         if f.name not in checked and f.default is MISSING and f.default_factory is MISSING
     ]
     if missing:
-        raise UsageError(f"{where} lacks {', '.join(missing)}")
-    return kind(**checked)
+        raise UsageError(f"{_section(where)} lacks {', '.join(missing)}")
+    with _named(kind, where):
+        return kind(**checked)
+
+
+def keys(kind: type) -> dict[str, str]:
+    """By the name of each field, of `kind` or of the dataclasses in it, its key: `ingest.patch`."""
+    found: dict[str, str] = {}
+    for name, hint in get_type_hints(kind).items():
+        found |= {inner: f"{name}.{inner}" for inner in _names(hint)} or {name: name}
+    return found
+
+
+def _names(kind: Any) -> list[str]:
+    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+
+
+@contextmanager
+def _named(kind: type, where: str) -> Iterator[None]:
+    """An error that names a field of `kind` names its key instead."""
+    try:
+        yield
+    except UsageError as error:
+        names = "|".join(_names(kind))
+        equals = ": " if where else "="
+
+        def key(found: re.Match[str]) -> str:
+            return f"`{_key(where, found[1])}{equals if found[2] == '=' else found[2]}"
+
+        said = re.sub(rf"`({names})([`=.])", key, str(error))
+        raise UsageError(said) from error
+
+
+def _key(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _section(where: str) -> str:
+    return f"`{where}`" if where else "the recipe"
 
 
 _short = reprlib.Repr()
@@ -91,16 +138,20 @@ def shown(value: Any) -> str:
 
 def _checked(kind: type, values: Any, where: str) -> dict[str, Any]:
     if not isinstance(values, dict):
-        raise UsageError(f"{where} must be a mapping of keys to values, got {shown(values)}")
+        raise UsageError(
+            f"{_section(where)} must be a mapping of keys to values, got {shown(values)}"
+        )
     hints = get_type_hints(kind, include_extras=True)
     names = [f.name for f in fields(kind)]
     for key, value in values.items():
         if key not in names:
-            raise UsageError(f"{where} has no key {shown(key)}; it has {', '.join(names)}")
+            raise UsageError(
+                f"{_section(where)} has no key {shown(key)}; it has {', '.join(names)}"
+            )
         hint, bounds = _bounds(hints[key])
         if not _fits(value, hint):
-            raise UsageError(f"{where}.{key} must be {_say(hint)}, got {shown(value)}")
-        check_bounds(value, f"{where}.{key}", *bounds)
+            raise UsageError(f"`{_key(where, key)}` must be {_say(hint)}, got {shown(value)}")
+        check_bounds(value, f"`{_key(where, key)}`", *bounds)
     return values
 
 
@@ -152,6 +203,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _fits_one(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
@@ -175,6 +228,8 @@ def _say(hint: Any) -> str:
     }
     if isinstance(hint, types.UnionType):
         return " or ".join(_say(option) for option in get_args(hint) if option is not type(None))
+    if get_origin(hint) is Literal:
+        return one_of(get_args(hint))
     origin = getattr(hint, "__origin__", hint)
     if origin in (list, tuple):
         return f"a list, each {_say(get_args(hint)[0])}"

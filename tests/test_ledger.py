@@ -24,7 +24,6 @@ LINES = 4
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINES", LINES)
-    monkeypatch.setattr(module, "LEAST_DEAD", 2)
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +42,8 @@ def content(ledger: Ledger) -> dict[str, dict[str, Any]]:
     return found
 
 
-def written(folder: Path, records: dict[str, dict[str, Any]]) -> Path:
-    with Ledger(folder) as ledger:
+def written(folder: Path, records: dict[str, dict[str, Any]], numbers: bool = True) -> Path:
+    with Ledger(folder, numbers) as ledger:
         for key, record in records.items():
             ledger.write(key, record)
     return folder
@@ -188,10 +187,10 @@ def test_a_record_is_read_by_its_place_alone(tmp_path: Path) -> None:
 
 def test_a_record_that_is_exchanged_for_another_is_told(tmp_path: Path) -> None:
     """Of one length, and whole: by a writer that wrote the segment anew."""
-    folder = written(tmp_path / "l", rows(2))
+    folder = written(tmp_path / "l", rows(2), numbers=False)
     ledger = Ledger(folder)
     shutil.rmtree(folder)
-    written(folder, dict(reversed(rows(2).items())))
+    written(folder, dict(reversed(rows(2).items())), numbers=False)
     with pytest.raises(FileError, match="changed since it was first read"):
         ledger.record(1)
 
@@ -351,11 +350,13 @@ def test_a_line_of_another_segment_is_told(tmp_path: Path) -> None:
 def test_a_word_that_was_taken_back_does_not_come_again_when_its_segment_is_mended(
     tmp_path: Path,
 ) -> None:
+    """A writer that is stopped leaves such words."""
     folder = written(tmp_path / "l", rows(LINES))
-    with Ledger(folder) as ledger:
+    with pytest.raises(InterruptedError), Ledger(folder) as ledger:
         for key in "012":
             ledger.remove(key)
         ledger.write("4", {"n": 4})
+        raise InterruptedError
     path = segments(folder)[1]
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:3], b"#" + lines[3][1:]]))
@@ -400,3 +401,20 @@ def test_what_a_stranger_sealed_and_is_no_mapping_is_told_with_the_way_out(tmp_p
     ledger = Ledger(folder)
     with pytest.raises(FileError, match=r"damaged at 7: not a mapping .*: delete it"):
         ledger.record(7)
+
+
+def test_bytes_do_not_tell_how_often_writers_were_stopped(tmp_path: Path) -> None:
+    wanted = written(tmp_path / "whole", rows(2 * LINES))
+    folder = tmp_path / "l"
+    for stop in (2, LINES, LINES + 1):
+        with pytest.raises(InterruptedError), Ledger(folder) as ledger:
+            for key, record in rows(stop).items():
+                if key not in ledger:
+                    ledger.write(key, record)
+            raise InterruptedError
+    with Ledger(folder) as ledger:
+        for key, record in reversed(rows(2 * LINES).items()):
+            if key not in ledger:
+                ledger.write(key, record)
+    found, whole = ([path.read_bytes() for path in segments(each)] for each in (folder, wanted))
+    assert found == whole

@@ -82,7 +82,7 @@ def test_a_wrong_grid_is_refused_and_its_option_named(text: str, reason: str) ->
 
 @pytest.mark.parametrize("text", ["", "0.2,,0.3", "0.2,x", "1.1", "-0.5", "nan", "inf", "0,2:1"])
 def test_a_wrong_list_is_refused_and_its_option_named(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--t: "):
+    with pytest.raises(UsageError, match=r"^`t`: "):
         parse_t(text)
 
 
@@ -179,5 +179,5 @@ def test_scales_end_at_t_0_and_1() -> None:
 
 @pytest.mark.parametrize("text", ["0.9", "4.01", "x", "", "nan", "2,inf"])
 def test_a_wrong_scale_is_refused_and_its_option_named(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--scales: "):
+    with pytest.raises(UsageError, match=r"^`scales`: "):
         parse_scales(text, 4.0)

@@ -149,7 +149,7 @@ def test_training_and_evaluation(shards: Path, shell, pairs: None, folder: Path)
     for line in lines[train:]:
         # The budget of a real comparison is minutes a source.
         line = line.replace(" proxy ", " proxy --steps 2 --sources ours ")
-        shell(line.replace(" bench ", " bench --compare 1 --t 0.5,1 "))
+        shell(line.replace(" bench ", " bench --compare 1 --t-grid 0.5,1 "))
     assert (folder / "training" / "NAME" / "model.safetensors").exists()
     assert (folder / "published" / "model.safetensors").exists()
     figures = json.loads((folder / "figures" / "figures.json").read_text())

@@ -147,7 +147,7 @@ def test_every_number_of_every_recipe_has_a_bound(kind: type, value: Any) -> Non
     for name, hint in get_type_hints(kind).items():
         if hint in (int, float, int | None, float | None):
             given = value if hint in (float, float | None) or isinstance(value, int) else 10**19
-            with pytest.raises(UsageError, match=rf"place.{name} must be") as refusal:
+            with pytest.raises(UsageError, match=rf"`place.{name}` must be") as refusal:
                 read(kind, {name: given}, "place")
             assert len(str(refusal.value)) < 300
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,19 @@ import torch
 
 from degflow_pipe import defaults, files
 from degflow_pipe.bench.limit import decoder_flops, level_seconds
-from degflow_pipe.bench.published import published_patch
+from degflow_pipe.bench.published_procedure import published_patch
 from degflow_pipe.bench.reading import reading_speed
+from degflow_pipe.bench.results import Benchmark, BenchSettings, Difference, Parts, Seconds
 from degflow_pipe.calibration.tune_solver import converged, exact, largest_difference, solved
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import write_checkpoint
+from degflow_pipe.choices import Preset, check_choice
 from degflow_pipe.engines.engine import check_workers
-from degflow_pipe.errors import PhotoError, UsageError
+from degflow_pipe.errors import PhotoError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.config import PRESETS
 from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.model.networks import Networks
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.noise.drawing import noisy
@@ -37,7 +39,7 @@ from degflow_pipe.pictures.patches import check_grid, check_size, crop_patches, 
 from degflow_pipe.pictures.photos import find_photos, picture_size, read_photo
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.layout import ShardSettings
-from degflow_pipe.stages.recipe import KEEP, IngestSettings, LevelSettings, RunRecipe
+from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
 from degflow_pipe.stages.run import run
 
 A_PHOTO = 16
@@ -50,66 +52,27 @@ QUIET = 0.5
 MEGABYTE = 1e6
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What to measure.
-
-    patch: side in pixels. patches: at most, cut from the photos. compare: patches that the
-    published procedure does. noise, keep: as in a run. folder: photos whose time is told.
-    """
-
-    patch: int = defaults.PATCH
-    patches: int = 128
-    compare: int = 4
-    noise: str = "none"
-    keep: str = "none"
-    picture_format: str = "png"
-    folder: str | None = None
-
-    def __post_init__(self) -> None:
-        for option, value in (("--patches", self.patches), ("--compare", self.compare)):
-            if value < 1:
-                raise UsageError(f"{option} must be 1 at least, got {value}")
-        if self.keep not in KEEP:
-            raise UsageError(f"--keep must be one of {', '.join(KEEP)}, got {self.keep!r}")
-        parse_format(self.picture_format)
-
-
 def bench(
     photos: list[str],
     model: DegFlow,
     grid: Grid,
-    asked: Asked,
+    asked: BenchSettings,
     *,
     against: DegFlow | None = None,
     batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Benchmark:
     """Measure everything in one run, in a temporary folder.
 
-    against: the model of the published procedure; the same one by default. Returns device,
-    precision, workers, patches, levels, load_before (the machine's, over a minute), and
-
-    - seconds a patch of ours (end to end: photos to shards), published, and limit, of the decoder
-      at every level; patches_a_second and lr_a_second of ours; speedup = published / ours;
-      of_limit = limit / ours; decoded: levels that ours decodes, the others being drawn between
-      them; of_limit_decoded: of_limit of those alone
-    - nfe, published_nfe: evaluations of v for a patch
-    - max_diff, share_within_1: 8-bit LR without noise against a solve at 1e-6
-    - parts: seconds a patch of each part of the work, alone on one thread
-    - peak_mb: the most memory that ours held beyond what the process, or on CUDA the GPU, ever held
-      before
-    - reading: pairs a second that a DataLoader gets of the shards, and of a folder of their files
-    - decoder_gflops: of one level of one patch; folder_seconds: for all of asked.folder
-
-    Raises PhotoError where no patch can be cut from the photos.
+    against: the model of the published procedure; the same one by default. Raises PhotoError where
+    no patch can be cut from the photos.
     """
     at_once = check_workers(workers)
     check_grid(asked.patch, asked.patch, model.config.side_multiple)
     patches = np.stack(list(itertools.islice(_patches(photos, asked.patch), asked.patches)))
     few = patches[: asked.compare]
-    progress = progress or Silent()
+    other, progress = against or model, progress or Silent()
     held = None if asked.folder is None else _patches_of_folder(asked.folder, asked.patch)
     load = os.getloadavg()[0]
     if load > QUIET:
@@ -118,7 +81,7 @@ def bench(
     model.degrade(to_tensor(patches[0]), grid.t, "none")  # so that nothing is loaded within a time
     with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
         folder = Path(temporary)
-        recipe = _recipe(patches, folder, grid, asked)
+        recipe = _run_recipe(patches, folder, grid, asked)
         before = _peak_mb(model)
         began = time.perf_counter()
         run(recipe, model, batch=batch, workers=workers, progress=progress)
@@ -128,13 +91,7 @@ def bench(
             reading = reading_speed(
                 folder / "shards", folder / "unpacked", asked.patch // 2, at_once
             )
-        with progress.task("published procedure", len(few)) as task:
-            published, published_nfe = [], 0
-            for hr in few:
-                began = time.perf_counter()
-                published_nfe = published_patch(exact(against or model), hr, grid.t, folder)
-                published.append(time.perf_counter() - began)
-                task.advance()
+        published, published_nfe = _published(exact(other), few, grid, folder, progress)
     with one_thread_each(model.device):
         on_cpu = model.device.type == "cpu"
         together, threads = (1, at_once) if on_cpu else (batch, 1)
@@ -142,31 +99,48 @@ def bench(
         parts = _parts(model, patches[0], grid, asked)
         difference = _difference(model, few, grid)
     decoded = len({end for t in grid.t for end in model.config.solver.decoded(t)[:2]})
-    seconds = {"ours": ours, "published": float(np.mean(published)), "limit": level * len(grid)}
-    result = {
-        "device": _device(model),
-        "precision": model.precision,
-        "load_before": load,
-        "workers": at_once,
-        "patches": len(patches),
-        "levels": len(grid),
-        "seconds": seconds,
-        "patches_a_second": 1 / ours,
-        "lr_a_second": len(grid) / ours,
-        "speedup": seconds["published"] / ours,
-        "of_limit": seconds["limit"] / ours,
-        "decoded": decoded,
-        "of_limit_decoded": level * decoded / ours,
-        "published_nfe": published_nfe,
-        **difference,
-        "parts": parts,
-        "reading": reading,
-        "decoder_gflops": decoder_flops(model, patches[0]) / 1e9,
-        "peak_mb": peak,
-    }
-    if held is not None:
-        result["folder_seconds"] = ours * held
-    return {**result, "asked": asdict(asked)}
+    seconds = Seconds(ours, published, level * len(grid))
+    return Benchmark(
+        checkpoint=model.info.id,
+        against=other.info.id,
+        device=_device(model),
+        precision=model.precision,
+        load_before=load,
+        workers=at_once,
+        patches=len(patches),
+        levels=len(grid),
+        seconds=seconds,
+        patches_a_second=1 / ours,
+        lr_a_second=len(grid) / ours,
+        speedup=published / ours,
+        of_limit=seconds.limit / ours,
+        decoded=decoded,
+        of_limit_decoded=level * decoded / ours,
+        published_nfe=published_nfe,
+        nfe=difference.nfe,
+        max_diff=difference.max_diff,
+        share_within_1=difference.share_within_1,
+        parts=parts,
+        reading=reading,
+        decoder_gflops=decoder_flops(model, patches[0]) / 1e9,
+        peak_mb=peak,
+        folder_seconds=None if held is None else ours * held,
+        asked=asked,
+    )
+
+
+def _published(
+    model: Networks, patches: np.ndarray, grid: Grid, folder: Path, progress: Progress
+) -> tuple[float, int]:
+    """Mean seconds a patch of the published procedure, and its evaluations of v for one."""
+    seconds, nfe = [], 0
+    with progress.task("published procedure", len(patches)) as task:
+        for hr in patches:
+            began = time.perf_counter()
+            nfe = published_patch(model, hr, grid.t, folder)
+            seconds.append(time.perf_counter() - began)
+            task.advance()
+    return float(np.mean(seconds)), nfe
 
 
 def random_checkpoint(preset: str, folder: Path) -> Path:
@@ -174,8 +148,7 @@ def random_checkpoint(preset: str, folder: Path) -> Path:
 
     Raises UsageError for an unknown preset.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"--random must be one of {', '.join(PRESETS)}, got {preset!r}")
+    check_choice("preset", preset, Preset)
     config = PRESETS[preset]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -210,7 +183,7 @@ def _patches(photos: list[str], side: int) -> Iterator[np.ndarray]:
         raise PhotoError(f"no patch of {side} x {side} pixels in {', '.join(photos)}")
 
 
-def _recipe(patches: np.ndarray, folder: Path, grid: Grid, asked: Asked) -> RunRecipe:
+def _run_recipe(patches: np.ndarray, folder: Path, grid: Grid, asked: BenchSettings) -> RunRecipe:
     """Writes the patches as photos of A_PHOTO patches each."""
     encoding = parse_format("png")
     for i in range(0, len(patches), A_PHOTO):
@@ -221,13 +194,13 @@ def _recipe(patches: np.ndarray, folder: Path, grid: Grid, asked: Asked) -> RunR
         store=str(folder / "degflow.zarr"),
         out=str(folder / "shards"),
         ingest=IngestSettings(patch=asked.patch, min_detail=0.0),
-        generate=LevelSettings(t=",".join(str(v.exact) for v in grid.levels), noise=asked.noise),
+        generate=LevelSettings(",".join(str(v.exact) for v in grid.levels), asked.noise),
         shard=ShardSettings(picture_format=asked.picture_format, shard_size=A_TAR * len(grid)),
         keep=asked.keep,
     )
 
 
-def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: Asked) -> dict[str, float]:
+def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: BenchSettings) -> Parts:
     """Seconds of each part for one patch on one thread, the least of some repeats."""
     noise = model.noise_model(asked.noise)
     encoding = parse_format(asked.picture_format)
@@ -248,12 +221,12 @@ def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: Asked) -> dict[str
         levels = list(zip(lr, grid.t, strict=True))
         pictures = timed("noise", lambda v=levels: [noisy(x, hr[None], t, noise)[0] for x, t in v])
         timed("code", lambda p=pictures: [encoding.encode(picture) for picture in p])
-    parts = {name: min(times) for name, times in found.items()}
-    parts["decode"] = parts.pop("levels") - parts["integrate"]
-    return parts
+    least = {name: min(times) for name, times in found.items()}
+    decode = least.pop("levels") - least["integrate"]
+    return Parts(decode=decode, **least)
 
 
-def _difference(model: DegFlow, patches: np.ndarray, grid: Grid) -> dict[str, float | int]:
+def _difference(model: DegFlow, patches: np.ndarray, grid: Grid) -> Difference:
     """LR without noise against a solve at 1e-6."""
     largest, nfe, within = 0, 0, []
     for hr in patches:
@@ -262,7 +235,7 @@ def _difference(model: DegFlow, patches: np.ndarray, grid: Grid) -> dict[str, fl
         difference = largest_difference(made, wanted)
         largest = max(largest, int(difference.max()))
         within.append(float((difference <= 1).mean()))
-    return {"nfe": nfe, "max_diff": largest, "share_within_1": float(np.mean(within))}
+    return Difference(nfe, largest, float(np.mean(within)))
 
 
 def _patches_of_folder(folder: str, side: int) -> int:

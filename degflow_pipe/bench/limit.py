@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,18 +25,31 @@ SECONDS = 0.2
 """How long each shape of convolution runs alone, at least."""
 
 
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution and its arguments; a call computes it."""
+
+    function: Any
+    arguments: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def __call__(self) -> Tensor:
+        made: Tensor = self.function(*self.arguments, **self.named)
+        return made
+
+
 class _Convolutions(TorchDispatchMode):
-    """Remembers the arguments of every convolution that is computed."""
+    """Remembers every convolution that is computed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[Any, ...]] = []
+        self.found: list[Convolution] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if func in (torch.ops.aten.convolution.default, torch.ops.aten.conv2d.default):
-            self.found.append((func, args, kwargs or {}))
+            self.found.append(Convolution(func, args, kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
@@ -50,19 +64,24 @@ def decoder_flops(model: DegFlow, hr: np.ndarray) -> int:
     return int(counter.get_total_flops())
 
 
+def convolutions(model: DegFlow, hr: np.ndarray) -> list[Convolution]:
+    """Those of which decoding one level consists; hr: (B, P, P, 3) uint8, computed at once."""
+    z, prepared = _decoder_input(model, hr)
+    with torch.no_grad(), _Convolutions() as seen:
+        model.rae.decoder.decode(z, *prepared)
+    return seen.found
+
+
 def level_seconds(model: DegFlow, hr: np.ndarray, workers: int) -> float:
     """Least seconds for one level of one patch, all workers busy.
 
     hr: (B, P, P, 3) uint8, the patches that are computed at once, one on the CPU. workers: threads
     that compute at the same time, one on a GPU.
     """
-    z, prepared = _decoder_input(model, hr)
-    with torch.no_grad(), _Convolutions() as seen:
-        model.rae.decoder.decode(z, *prepared)
     total = 0.0
     with ThreadPoolExecutor(workers) as pool:
-        for call in seen.found:
-            taken = pool.map(lambda _, call=call: _alone(model, *call), range(workers))
+        for convolution in convolutions(model, hr):
+            taken = pool.map(lambda _, one=convolution: _alone(model, one), range(workers))
             total += float(np.mean(list(taken)))
     return total / (workers * len(hr))
 
@@ -76,14 +95,14 @@ def _decoder_input(model: DegFlow, hr: np.ndarray) -> tuple[Tensor, tuple[Tensor
 
 
 @torch.no_grad()
-def _alone(model: DegFlow, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+def _alone(model: DegFlow, convolution: Convolution) -> float:
     """Seconds that one convolution takes, again and again."""
-    func(*args, **kwargs)
+    convolution()
     _wait(model)
     count, taken, began = 0, 0.0, time.perf_counter()
     while taken < SECONDS:
         for _ in range(4):
-            func(*args, **kwargs)
+            convolution()
         _wait(model)
         count += 4
         taken = time.perf_counter() - began

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -13,14 +12,19 @@ import webdataset as wds
 from torch.utils.data import DataLoader, Dataset
 
 from degflow_pipe import files
+from degflow_pipe.bench.results import Reading
 from degflow_pipe.reading.index import whole_shards
 from degflow_pipe.reading.stream import sr_pairs
 
 BATCH = 16
 
 
-class _Folder(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Pairs as a trainer reads them from files: decoded whole, then cropped, flipped and turned."""
+class FolderPairs(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Pairs as a trainer reads them from files: decoded whole, then cropped, flipped and turned.
+
+    pairs: files of (LR, HR); crop: side in pixels. An item is (LR, HR), (3, crop, crop) float32 in
+    [0, 1], cut at one random place and turned alike.
+    """
 
     def __init__(self, pairs: list[tuple[Path, Path]], crop: int) -> None:
         self._pairs, self._crop = pairs, crop
@@ -45,24 +49,27 @@ class _Folder(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return found[0], found[1]
 
 
-def reading_speed(shards: Path, folder: Path, crop: int, workers: int) -> dict[str, float]:
-    """Pairs a second of one shuffled epoch each, in batches of BATCH, files in the page cache.
+def reading_speed(shards: Path, folder: Path, crop: int, workers: int) -> Reading:
+    """One shuffled epoch of each, in batches of BATCH, files in the page cache.
 
     shards: finished ones of layout `pairs`; folder: an empty one for the same pictures as files;
     crop: side of the crops in pixels; workers: processes that read.
     """
-    pairs = _unpacked(shards, folder)
+    pairs = unpacked(shards, folder)
     stream = sr_pairs(shards, crop=crop, batch=BATCH)
-    plain = _Folder(pairs, crop)
-    return {
-        "shards": _pairs_a_second(DataLoader(stream, batch_size=None, num_workers=workers)),
-        "folder": _pairs_a_second(
-            DataLoader(plain, batch_size=BATCH, shuffle=True, num_workers=workers)
-        ),
-    }
+    plain = FolderPairs(pairs, crop)
+    rates = []
+    for loader in (
+        DataLoader(stream, batch_size=None, num_workers=workers),
+        DataLoader(plain, batch_size=BATCH, shuffle=True, num_workers=workers),
+    ):
+        began, count = time.perf_counter(), sum(len(batch[0]) for batch in loader)
+        assert count == len(pairs), "both ways read every pair once"
+        rates.append(count / (time.perf_counter() - began))
+    return Reading(len(pairs), *rates)
 
 
-def _unpacked(shards: Path, folder: Path) -> list[tuple[Path, Path]]:
+def unpacked(shards: Path, folder: Path) -> list[tuple[Path, Path]]:
     """The (LR, HR) files of all pairs, bytes as they are in the tars."""
     found = whole_shards(shards)
     tars = [str(found.folder / name) for name in found.tars]
@@ -74,10 +81,3 @@ def _unpacked(shards: Path, folder: Path) -> list[tuple[Path, Path]]:
             files.write_bytes(path, sample[names[side]])
         pairs.append((paths["lr"], paths["hr"]))
     return pairs
-
-
-def _pairs_a_second(batches: Iterable[tuple[torch.Tensor, ...]]) -> float:
-    began, count = time.perf_counter(), 0
-    for batch in batches:
-        count += len(batch[0])
-    return count / (time.perf_counter() - began)

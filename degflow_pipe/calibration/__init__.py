@@ -1,1 +1,1 @@
-"""TODO."""
+"""What is measured and then written into a checkpoint: scales, noise, and the cheapest solver."""

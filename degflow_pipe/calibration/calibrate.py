@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from degflow_pipe.calibration.noise_fit import NoiseFit
+from degflow_pipe.calibration.results import Calibrated
 from degflow_pipe.checkpoint.calibration import Calibration
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.checkpoint.folder import CheckpointInfo, own_checkpoint, read_info, write_info
+from degflow_pipe.checkpoint.folder import own_checkpoint, read_info, write_info
 from degflow_pipe.errors import DataError
 from degflow_pipe.folders import locked
 from degflow_pipe.metrics.blur import BLUR_SIDE, equivalent_blur
@@ -41,7 +42,7 @@ def calibrate(
     root: Path,
     device: str = "auto",
     progress: Progress | None = None,
-) -> CheckpointInfo:
+) -> Calibrated:
     """Measure scales and noise on the training scenes and write them into the checkpoint.
 
     All levels with pairs serve as known scales, the knots for the noise. Raises DataError for wrong
@@ -56,7 +57,7 @@ def calibrate(
 
 def _calibrate(
     folder: Path, data: DataSettings, root: Path, device: str, progress: Progress
-) -> CheckpointInfo:
+) -> Calibrated:
     model = DegFlow.load(str(folder), device)
     pairs = Pairs(find_scenes(data, root)[0], data)
     every = max(len(pairs.scenes) // BLUR_SCENES, 1)
@@ -87,7 +88,14 @@ def _calibrate(
     )
     info = replace(read_info(folder), calibration=found)
     write_info(folder, info)
-    return info
+    return Calibrated(
+        checkpoint=str(folder),
+        id=info.id,
+        scenes=len(pairs.scenes),
+        scales=found.scales,
+        noise=found.noise.digest,
+        noise_t=list(fits),
+    )
 
 
 def _add_noise(

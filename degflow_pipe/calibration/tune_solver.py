@@ -7,12 +7,12 @@ their pictures.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from degflow_pipe.calibration.results import TunedSolver
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import own_checkpoint, read_info, write_info
 from degflow_pipe.errors import PhotoError
@@ -53,28 +53,6 @@ class Tried:
     evaluations: int
     share_within_1: float
     max_diff: int
-
-
-@dataclass(frozen=True)
-class TunedSolver:
-    """What was found.
-
-    evaluations: of v for a picture, all levels together. lines: between decoded levels; 0 where
-    each level has to be decoded.
-    """
-
-    checkpoint: str
-    photos: int
-    before: dict[str, Any]
-    solver: dict[str, Any]
-    evaluations: int
-    reference_evaluations: int
-    share_within_1: float
-    max_diff: int
-    lines: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def tune_solver(
@@ -128,8 +106,8 @@ def _tune(folder: Path, photos: list[str], device: str, progress: Progress) -> T
     return TunedSolver(
         checkpoint=info.id,
         photos=len(pictures),
-        before=asdict(before),
-        solver=asdict(tried.solver),
+        before=before,
+        solver=tried.solver,
         evaluations=tried.evaluations,
         reference_evaluations=needed,
         share_within_1=tried.share_within_1,

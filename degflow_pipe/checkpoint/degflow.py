@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from degflow_pipe.checkpoint.folder import CheckpointInfo, find_checkpoint, read_info, read_weights
+from degflow_pipe.choices import Noise, check_choice
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.devices import choose_device, choose_precision
 from degflow_pipe.model.networks import Networks
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
-from degflow_pipe.noise.drawing import NOISE, noisy
+from degflow_pipe.noise.drawing import noisy
 from degflow_pipe.noise.model import NoiseModel
 from degflow_pipe.pictures.arrays import is_grey, to_picture
 
@@ -78,15 +79,14 @@ class DegFlow(Networks):
 
     def noise_model(self, noise: str) -> NoiseModel | None:
         """What `noise` means for this checkpoint: see `degrade`. None for no noise."""
-        if noise not in NOISE:
-            raise UsageError(f"--noise must be one of {', '.join(NOISE)}, got {noise!r}")
+        check_choice("noise", noise, Noise)
         calibration = self.info.calibration
         if noise == "none" or (noise == "auto" and calibration is None):
             return None
         if calibration is None:
             raise UsageError(
-                "--noise calibrated: this checkpoint has no noise model: measure it with "
-                "`degflow-pipe calibrate`, or say --noise none"
+                "`noise=calibrated`: this checkpoint has no noise model: measure it with "
+                "`calibrate()`, or say `noise=none`"
             )
         return calibration.noise
 

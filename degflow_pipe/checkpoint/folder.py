@@ -95,8 +95,7 @@ def find_checkpoint(path_or_name: str) -> Path:
         return path
     if files.exists(path / "rae.json"):
         raise CheckpointError(
-            f"{path} is a training that holds no checkpoint yet: run `degflow-pipe train lfm` to "
-            f"its end"
+            f"{path} is a training that holds no checkpoint yet: run `train_lfm()` to its end"
         )
     found = shipped.find("checkpoints", path_or_name)
     if found is None:
@@ -248,7 +247,7 @@ def damage(folder: Path) -> list[str]:
         if not summed:
             found.append(
                 f"{config} has no sum of its own, as it was made or edited by hand, so that damage "
-                f"to it cannot be told; calibrate and checkpoint tune-solver write one"
+                f"to it cannot be told; `calibrate()` and `tune_solver()` write one"
             )
         if info.card_sha256 and not files.exists(card):
             found.append(f"{card} is missing")

@@ -57,10 +57,10 @@ def import_published(
     where `out` holds a checkpoint already; UsageError for a wrong s_max.
     """
     if not 1 < s_max <= S_MAX_LIMIT:
-        raise UsageError(f"--s-max must be above 1 and at most {S_MAX_LIMIT:g}, got {s_max}")
-    check_name(name, "--name")
+        raise UsageError(f"`s_max` must be above 1 and at most {S_MAX_LIMIT:g}, got {s_max}")
+    check_name(name, "`name`")
     if files.exists(out / CONFIG):
-        raise CheckpointError(f"{out} holds a checkpoint already: give another folder with --out")
+        raise CheckpointError(f"{out} holds a checkpoint already: give another folder as `out`")
     check_ours(out, "checkpoint")
     loaded = {"rae": _load(rae, "rae"), "flow": _load(flow, "flow")}
     config, weights = _to_ours({"rae": rae, "flow": flow}, loaded)
@@ -103,12 +103,12 @@ def export_published(
     except CheckpointError as error:
         raise CheckpointError(f"{folder} cannot be exported: {error}") from error
     if files.real(rae) == files.real(flow):
-        raise UsageError(f"--rae and --flow name one file, {rae}: give each its own")
+        raise UsageError(f"`rae` and `flow` name one file, {rae}: give each its own")
     for path in (rae, flow):
         if files.is_folder(path):
             raise UsageError(f"{path} is a folder: give the name of a file")
         if files.exists(path) and not overwrite:
-            raise UsageError(f"{path} is there already: give another name, or --overwrite")
+            raise UsageError(f"{path} is there already: give another name, or `overwrite`")
     weights = read_weights(folder, info)
     keys = published.part_keys(info.model)
     theirs: dict[str, dict[str, Any]] = {

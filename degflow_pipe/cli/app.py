@@ -32,16 +32,15 @@ app = typer.Typer(
     help="Real-world LR/HR training pairs for super-resolution: photos in, WebDataset shards out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 pipeline.register(app)
 exports.register(app)
 inspection.register(app)
 training.register(app)
 proxy.register(app)
-checkpoints.register(app)
 simulation.register(app)
 bench.register(app)
+checkpoints.register(app)
 
 
 class OutputError(DegflowError):
@@ -119,7 +118,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        app()
+        app(prog_name="degflow-pipe")
         code = 0
     except SystemExit as request:
         code = request.code if isinstance(request.code, int) else 1

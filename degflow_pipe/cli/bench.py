@@ -4,43 +4,43 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from degflow_pipe import defaults
+from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli.asked import grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.words import Command
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(bench)
+    app.command(cls=Command)(bench)
 
 
 def bench(
     photos: o.Photos,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     against: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Checkpoint of the published procedure; the same one by default."),
     ] = None,
     random: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Random weights of this size, published or compact, for both."),
+        choices.Preset | None,
+        typer.Option(help="Random weights of this size, for both."),
     ] = None,
     patch: o.Patch = defaults.PATCH,
-    patches: Annotated[int, typer.Option(help="Patches that ours makes, at most.")] = 128,
-    compare: Annotated[int, typer.Option(help="Patches that the published procedure makes.")] = 4,
+    patches: Annotated[int, typer.Option(min=1, help="Patches that ours makes, at most.")] = 128,
+    compare: Annotated[
+        int, typer.Option(min=1, help="Patches that the published procedure makes.")
+    ] = 4,
     t_grid: o.TGrid = None,
-    t: o.T = None,
-    scales: o.Scales = None,
     noise: o.Noise = "none",
-    keep: Annotated[
-        str, typer.Option(help="What the run leaves in the store: levels, latents or none.")
-    ] = "none",
-    format: o.Format = "png",
+    keep: Annotated[choices.Keep, typer.Option(help="What the run leaves in the store.")] = "none",
+    picture_format: o.Format = "png",
     folder: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Also tell the time that these photos would take."),
     ] = None,
     device: o.Device = "auto",
@@ -50,19 +50,18 @@ def bench(
     json: o.Json = False,
 ) -> None:
     """Speed: ours, the published procedure and the device's limit, side by side in one run."""
-    from degflow_pipe.bench.bench import Asked, random_checkpoint
     from degflow_pipe.bench.bench import bench as measure
+    from degflow_pipe.bench.bench import random_checkpoint
+    from degflow_pipe.bench.results import BenchSettings
     from degflow_pipe.checkpoint.degflow import DegFlow
-    from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
     from degflow_pipe.errors import UsageError
-    from degflow_pipe.stages.recipe import LevelSettings
 
     if random is not None and against is not None:
         raise UsageError("--random is for both procedures: leave --against out")
-    asked = Asked(patch, patches, compare, noise, keep, format, folder)
+    asked = BenchSettings(patch, patches, compare, noise, keep, picture_format, folder)
     with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
         chosen = checkpoint if random is None else str(random_checkpoint(random, Path(temporary)))
-        grid = LevelSettings(t_grid, t, scales).grid(read_info(find_checkpoint(chosen)))
+        grid = grid_of(chosen, t_grid)
         result = measure(
             photos,
             DegFlow.load(chosen, device, precision),
@@ -73,8 +72,4 @@ def bench(
             workers=workers,
             progress=TerminalProgress(),
         )
-    show(
-        {"checkpoint": checkpoint if random is None else f"random {random}", **result},
-        json,
-        "bench",
-    )
+    show(result, json, "bench")

@@ -1,29 +1,78 @@
-"""checkpoint import, checkpoint export and checkpoint tune-solver."""
+"""calibrate, tune-solver, checkpoint import and checkpoint export."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli.asked import data_of_recipe
 from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.tables import show_calibrated
+from degflow_pipe.cli.words import Command
+from degflow_pipe.errors import UsageError
 
 RAEFile = Annotated[Path, typer.Option("--rae", help="The authors' file of the autoencoder.")]
 FlowFile = Annotated[Path, typer.Option("--flow", help="The authors' file of the velocity net.")]
 
 
+Measured = Annotated[str, typer.Argument(help="Checkpoint folder; its config.json changes.")]
+PANEL = "Measured into a checkpoint"
+
+
+class _Group(TyperGroup):
+    """Says where a command went that was in it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args[:1] == ["tune-solver"]:
+            raise UsageError("checkpoint tune-solver is gone: write degflow-pipe tune-solver")
+        return list(super().parse_args(ctx, args))
+
+
 def register(app: typer.Typer) -> None:
+    app.command(cls=Command, rich_help_panel=PANEL)(calibrate)
+    app.command("tune-solver", cls=Command, rich_help_panel=PANEL)(tune_solver)
     group = typer.Typer(
         name="checkpoint",
-        help="The authors' files, and how the flow is integrated.",
+        cls=_Group,
+        help="The authors' files, into a checkpoint and out of one.",
         no_args_is_help=True,
     )
-    group.command("import")(import_)
-    group.command("export")(export)
-    group.command("tune-solver")(tune_solver)
+    group.command("import", cls=Command)(import_)
+    group.command("export", cls=Command)(export)
     app.add_typer(group)
+
+
+def calibrate(
+    checkpoint: Measured,
+    pairs: o.Pairs,
+    recipe: o.DataRecipe = None,
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """Measure which level is which scale, and the camera's noise, on the training pairs."""
+    from degflow_pipe.calibration.calibrate import calibrate as stage
+    from degflow_pipe.checkpoint.degflow import DegFlow
+    from degflow_pipe.evaluation.evaluate import data_of
+
+    data = data_of_recipe(recipe) or data_of(DegFlow.load(checkpoint, device))
+    show_calibrated(stage(checkpoint, data, pairs, device, TerminalProgress()), json)
+
+
+def tune_solver(
+    checkpoint: Measured,
+    photos: o.Photos,
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """Find the cheapest solver that 8-bit LR cannot tell from a solve at 1e-6, on 16 photos."""
+    from degflow_pipe.calibration.tune_solver import tune_solver as stage
+
+    found = stage(checkpoint, photos, device, TerminalProgress())
+    show(found, json, "tune-solver")
 
 
 def import_(
@@ -31,20 +80,20 @@ def import_(
     flow: FlowFile,
     out: o.Out,
     name: Annotated[str, typer.Option(help="Name of the checkpoint.")] = "published",
-    s_max: Annotated[float, typer.Option(help="SR scale that t = 1 stands for.")] = 4.0,
+    s_max: Annotated[float, typer.Option(min=1, help="SR scale that t = 1 stands for.")] = 4.0,
     json: o.Json = False,
 ) -> None:
     """Make a checkpoint folder from the authors' two files; no code in them is run."""
     from degflow_pipe.checkpoint.published_files import import_published
+    from degflow_pipe.checkpoint.results import Imported
 
     info = import_published(rae, flow, out, name=name, s_max=s_max)
-    model, levels = info.model.to_dict(), {level["name"]: level["t"] for level in info.levels}
-    summary = {"checkpoint": str(out), "id": info.id, "model": model, "levels": levels}
-    show({**summary, "s_max": info.s_max}, json, "checkpoint import")
+    levels = {level["name"]: level["t"] for level in info.levels}
+    show(Imported(str(out), info.id, info.model, levels, info.s_max), json, "checkpoint import")
 
 
 def export(
-    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or a shipped one's name.")],
+    checkpoint: o.CheckpointArgument,
     rae: RAEFile,
     flow: FlowFile,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the two files.")] = False,
@@ -52,19 +101,7 @@ def export(
 ) -> None:
     """Write a checkpoint as the two files that the authors' code loads."""
     from degflow_pipe.checkpoint.published_files import export_published
+    from degflow_pipe.checkpoint.results import Exported
 
     info = export_published(checkpoint, rae, flow, overwrite=overwrite)
-    show({"checkpoint": info.id, "rae": str(rae), "flow": str(flow)}, json, "checkpoint export")
-
-
-def tune_solver(
-    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder; its config.json changes.")],
-    photos: Annotated[list[str], typer.Argument(help="Photos to compare on; 16 at most are used.")],
-    device: o.Device = "auto",
-    json: o.Json = False,
-) -> None:
-    """Find the cheapest solver that 8-bit LR cannot tell from a solve at 1e-6, and keep it."""
-    from degflow_pipe.calibration.tune_solver import tune_solver as tune
-
-    found = tune(checkpoint, photos, device, TerminalProgress())
-    show(found.to_dict(), json, "checkpoint tune-solver")
+    show(Exported(info.id, str(rae), str(flow)), json, "checkpoint export")

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
+from degflow_pipe import choices
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, complain, show
+from degflow_pipe.cli.words import Command
 
 To = Annotated[
-    str,
-    typer.Option(
-        "--to",
-        "--trainer",
-        help="basicsr, basicsr-lmdb, neosr, neosr-lmdb (for many pairs), trainner-redux, "
-        "realesrgan, kair, liif, ddir, interflow or realsr.",
-    ),
+    choices.TrainerName,
+    typer.Option("--to", "--trainer", help="The trainer; those of LMDB are for many pairs."),
 ]
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(export)
-    app.command()(doctor)
+    app.command(cls=Command)(export)
+    app.command(cls=Command)(doctor)
 
 
 def export(
@@ -31,19 +28,16 @@ def export(
     to: To,
     out: o.Out,
     scale: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(
+            min=1,
             help="HR over LR, for trainers of one scale; by default that of the shards' pictures, "
-            "1 where LR is as large as HR."
+            "1 where LR is as large as HR.",
         ),
     ] = None,
-    t: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--t", help="Only these levels: 0.2,0.55."),
-    ] = None,
-    scales: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--scales", help="Only the levels of these SR scales: 2,3,4."),
+    t_grid: Annotated[
+        str | None,
+        typer.Option("--t-grid", help="Only these levels, 0.2,0.55, or SR scales, x2,x3,x4."),
     ] = None,
     relative: Annotated[
         bool,
@@ -59,15 +53,16 @@ def export(
 ) -> None:
     """Write finished shards as an SR trainer reads them, with an option file for it."""
     from degflow_pipe.exports.export import export as stage
-    from degflow_pipe.levels import parse_numbers
+    from degflow_pipe.levels import AskedLevels, read_levels
 
+    asked = AskedLevels() if t_grid is None else read_levels(t_grid)
     summary = stage(
         shards,
         to,
         out,
         scale=scale,
-        t=None if t is None else parse_numbers(t, "--t", "0.2,0.55"),
-        scales=None if scales is None else parse_numbers(scales, "--scales", "2,3,4"),
+        t=None if asked.t is None else [float(t) for t in asked.t],
+        scales=None if asked.scales is None else [float(s) for s in asked.scales],
         workers=workers,
         relative=relative,
         overwrite=overwrite,
@@ -80,10 +75,10 @@ def doctor(
     folder: Annotated[Path, typer.Argument(help="The folder that the trainer would read.")],
     to: To,
     sample: Annotated[
-        int, typer.Option(help="Pairs whose pixels are read and compared; 0: all.")
+        int, typer.Option(min=0, help="Pairs whose pixels are read and compared; 0: all.")
     ] = 2000,
     options: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="The trainer's option file; by default the one that export writes."),
     ] = None,
     workers: o.Workers = 0,

@@ -9,6 +9,7 @@ import typer
 
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, complain, show
+from degflow_pipe.cli.words import Command
 
 What = Annotated[
     str, typer.Argument(help="A store, a shard folder, or a checkpoint (or its name).")
@@ -16,8 +17,8 @@ What = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(info)
-    app.command()(verify)
+    app.command(cls=Command)(info)
+    app.command(cls=Command)(verify)
 
 
 def _place(path: str) -> Path:
@@ -39,7 +40,7 @@ def verify(path: What, workers: o.Workers = 0, json: o.Json = False) -> None:
     from degflow_pipe.stages.verify import verify as stage
 
     found = stage(_place(path), workers=workers, progress=TerminalProgress())
-    show({**found, "whole": not found["damage"]}, json, path)
-    if found["damage"]:
-        complain(f"{path} is damaged: {'; '.join(found['damage'][:3])}")
+    show(found, json, path)
+    if not found.whole:
+        complain(f"{path} is damaged: {'; '.join(found.damage[:3])}")
         raise typer.Exit(1)

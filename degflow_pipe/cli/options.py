@@ -3,52 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from degflow_pipe import defaults
+from degflow_pipe import choices, defaults
 
+CheckpointArgument = Annotated[
+    str, typer.Argument(help="Checkpoint folder, or a shipped one's name.")
+]
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", help="Checkpoint folder, or name of a shipped one.")
 ]
+StoreCheckpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        help="Checkpoint folder, or name of a shipped one; by default the store's, "
+        f"{defaults.CHECKPOINT} for a new store.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Engine = Annotated[
+    choices.Engine,
+    typer.Option("--engine", help="threads, or processes (each loads the checkpoint itself)."),
+]
 StorePath = Annotated[Path, typer.Option("--store", help="The store, a zarr folder.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")]
 Precision = Annotated[
-    str,
-    typer.Option(
-        "--precision", help="Of the decoder: float32, bfloat16, or auto, bfloat16 on a GPU."
-    ),
+    choices.Precision,
+    typer.Option("--precision", help="Of the decoder; auto is bfloat16 on a GPU, else float32."),
 ]
-Batch = Annotated[int, typer.Option("--batch", help="Patches computed at once on a GPU.")]
-Workers = Annotated[int, typer.Option("--workers", help="Units of work at once; 0: one a core.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Patches computed at once on a GPU.")]
+Workers = Annotated[
+    int, typer.Option("--workers", min=0, help="Units of work at once; 0: one a core.")
+]
 Format = Annotated[str, typer.Option("--format", help="png, webp (lossless) or jpeg:QUALITY.")]
-Patch = Annotated[int, typer.Option("--patch", help="Side of a patch in pixels.")]
+Patch = Annotated[int, typer.Option("--patch", min=1, help="Side of a patch in pixels.")]
 Photos = Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")]
+Pairs = Annotated[Path, typer.Argument(help="Folder of the pairs.")]
+DataRecipe = Annotated[
+    str | None,
+    typer.Option("--recipe", help="Training recipe whose data is meant, not the checkpoint's own."),
+]
+Perceptual = Annotated[
+    choices.Distance, typer.Option("--perceptual", help="A perceptual distance beside the rest.")
+]
 MaxPixels = Annotated[
-    int, typer.Option("--max-pixels", help="A photo of more pixels is skipped, unread.")
+    int, typer.Option("--max-pixels", min=1, help="A photo of more pixels is skipped, unread.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 TGrid = Annotated[
-    Optional[str],  # noqa: UP045  (typer reads it at run time)
-    typer.Option("--t-grid", help="Levels as start:stop:step, stop included: 0.1:1.0:0.05."),
-]
-T = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--t", help="Levels as a list: 0.2,0.55."),
-]
-Scales = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--scales", help="Levels as SR scales: 1.5,2,2.9."),
-]
-Noise = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--noise", help="The camera's noise: calibrated, none, or auto (where it was calibrated)."
+        "--t-grid",
+        help="Levels t as start:stop:step, stop included (0.1:1.0:0.05), or as a list (0.2,0.55); "
+        "or SR scales, each with an x: x1.5,x2,x2.9 or x1.5:x3:x0.5.",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Another one draws other noise.")]
+Noise = Annotated[
+    choices.Noise,
+    typer.Option("--noise", help="The camera's noise; auto: where it was calibrated."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Another one draws other noise.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace shards that were made with other settings.")
 ]

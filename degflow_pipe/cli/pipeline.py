@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace as with_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from degflow_pipe import defaults
+from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli.asked import grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.words import Command
 
 if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
-    from degflow_pipe.levels import Grid
 
 
 def register(app: typer.Typer) -> None:
     for command in (ingest, remove, generate, shard, run, demo, preview, degrade):
-        app.command()(command)
+        app.command(cls=Command)(command)
 
 
 def _load(checkpoint: str, device: str, precision: str = "auto") -> DegFlow:
@@ -28,52 +29,53 @@ def _load(checkpoint: str, device: str, precision: str = "auto") -> DegFlow:
     return DegFlow.load(checkpoint, device, precision)
 
 
-def _grid(checkpoint: str, t_grid: str | None, t: str | None, scales: str | None) -> Grid:
-    """The levels asked for; needs the checkpoint's scale mapping, not its weights."""
-    from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
-    from degflow_pipe.stages.recipe import LevelSettings
-
-    return LevelSettings(t_grid, t, scales).grid(read_info(find_checkpoint(checkpoint)))
-
-
 def ingest(
     photos: Annotated[
         list[str],
         typer.Argument(help="Photos: files, folders, globs; those in the store are left."),
     ],
     store: o.StorePath = o.STORE,
-    checkpoint: o.Checkpoint = o.CHECKPOINT,
+    checkpoint: o.StoreCheckpoint = None,
     patch: o.Patch = defaults.PATCH,
     stride: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(
+            min=1,
             help="Pixels from patch to patch, the patch by default; the last of a row or column is "
             "pulled in to the border, and left out where it would be less than a quarter of the "
-            "stride (or of the patch) from the one before."
+            "stride (or of the patch) from the one before.",
         ),
     ] = None,
     min_detail: Annotated[
         float,
         typer.Option(
+            min=0,
             help="Drop repeated patches, and those whose mean difference between neighbouring "
-            "pixels is below this many grey levels; 0 keeps all."
+            "pixels is below this many grey levels; 0 keeps all.",
         ),
     ] = defaults.MIN_DETAIL,
     strict: Annotated[bool, typer.Option("--strict", help="A bad photo is an error.")] = False,
     max_pixels: o.MaxPixels = o.MAX_PIXELS,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Drop the photo of the same name that the store holds."),
+        typer.Option(
+            "--replace",
+            help="Drop the photo of the same name that the store holds, and crop anew what was "
+            "cropped with other settings.",
+        ),
     ] = False,
     device: o.Device = "auto",
     batch: o.Batch = defaults.BATCH,
+    engine: o.Engine = "threads",
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
     """Crop photos into HR patches, encode their latents, and append both to the store."""
+    from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.stages.ingest import ingest as stage
+    from degflow_pipe.stages.making import checkpoint_of
 
-    model = _load(checkpoint, device)
+    model = _load(checkpoint or checkpoint_of(store), device)
     summary = stage(
         photos,
         store,
@@ -87,6 +89,7 @@ def ingest(
         batch=batch,
         workers=workers,
         progress=TerminalProgress(),
+        engine=engine_of(engine),
     )
     show({**summary.to_dict(), "device": str(model.device)}, json, "ingest")
 
@@ -106,23 +109,25 @@ def remove(
 
 def generate(
     t_grid: o.TGrid = None,
-    t: o.T = None,
-    scales: o.Scales = None,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
     store: o.StorePath = o.STORE,
-    checkpoint: o.Checkpoint = o.CHECKPOINT,
+    checkpoint: o.StoreCheckpoint = None,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     batch: o.Batch = defaults.BATCH,
+    engine: o.Engine = "threads",
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
     """Make the LR of every patch at every level (by default --t-grid 0.1:1.0:0.05)."""
-    grid = _grid(checkpoint, t_grid, t, scales)
+    from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.stages.generate import generate as stage
+    from degflow_pipe.stages.making import checkpoint_of
 
-    model = _load(checkpoint, device, precision)
+    chosen = checkpoint or checkpoint_of(store)
+    grid = grid_of(chosen, t_grid)
+    model = _load(chosen, device, precision)
     summary = stage(
         store,
         model,
@@ -132,6 +137,7 @@ def generate(
         batch=batch,
         workers=workers,
         progress=TerminalProgress(),
+        engine=engine_of(engine),
     )
     show({**summary.to_dict(), "device": str(model.device)}, json, "generate")
 
@@ -140,32 +146,35 @@ def shard(
     store: o.StorePath = o.STORE,
     out: o.Out = o.SHARDS,
     grid: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Which grid, where the store holds several (see `info`)."),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the data set, and head of its files.")] = (
         "degflow"
     ),
-    shard_size: Annotated[int, typer.Option(help="Samples in a tar.")] = 1000,
+    shard_size: Annotated[int, typer.Option(min=1, help="Samples in a tar.")] = 1000,
     layout: Annotated[
-        str, typer.Option(help="pairs (a sample is one pair) or grouped (a patch, all levels).")
+        choices.Layout,
+        typer.Option(help="A sample is one pair, or (grouped) a patch with all its levels."),
     ] = "pairs",
     lr_size: Annotated[
-        str, typer.Option(help="same (LR as large as HR) or native (LR shrunk to HR / scale).")
+        choices.LRSize, typer.Option(help="LR as large as HR, or (native) shrunk to HR / scale.")
     ] = "same",
     uneven: Annotated[
-        str, typer.Option(help="Where HR / scale is not whole: refuse, or crop HR.")
+        choices.Uneven, typer.Option(help="Where HR / scale is not whole: refuse, or crop HR.")
     ] = "refuse",
-    format: o.Format = "png",
+    picture_format: o.Format = "png",
     overwrite: o.Overwrite = False,
+    engine: o.Engine = "threads",
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
     """Write the pairs as WebDataset tars, with an index, sums and a data set card."""
+    from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.shards.layout import ShardSettings
     from degflow_pipe.stages.shard import shard as stage
 
-    settings = ShardSettings(name, shard_size, layout, lr_size, uneven, format)
+    settings = ShardSettings(name, shard_size, layout, lr_size, uneven, picture_format)
     summary = stage(
         store,
         out,
@@ -174,6 +183,7 @@ def shard(
         workers=workers,
         overwrite=overwrite,
         progress=TerminalProgress(),
+        engine=engine_of(engine),
     )
     show(summary.to_dict(), json, "shard")
 
@@ -181,32 +191,54 @@ def shard(
 def run(
     recipe: Annotated[str, typer.Argument(help="Recipe: a YAML file, or a shipped one's name.")],
     photos: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Argument(help="Photos, in place of the recipe's."),
     ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="The store, a zarr folder, in place of the recipe's.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the shards, in place of the recipe's."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint folder or shipped name, in place of the recipe's."),
+    ] = None,
+    t_grid: o.TGrid = None,
     keep: Annotated[
-        Optional[str],  # noqa: UP045
+        choices.Keep | None,
         typer.Option(
-            help="What to leave in the store: levels, latents (levels go straight into the "
-            "shards) or none; in place of the recipe's."
+            help="What to leave in the store, in place of the recipe's; with latents or none, "
+            "levels go straight into the shards."
         ),
     ] = None,
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     batch: o.Batch = defaults.BATCH,
+    engine: Annotated[
+        choices.Engine | None,
+        typer.Option(help="threads or processes, in place of the recipe's."),
+    ] = None,
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
     json: o.Json = False,
 ) -> None:
-    """Ingest, generate and shard as one recipe says."""
+    """Ingest, generate and shard as one recipe says; options and photos go before the recipe's."""
     from degflow_pipe.recipes import load_recipe
     from degflow_pipe.stages.recipe import run_recipe
 
     settings = run_recipe(load_recipe(recipe, "run"))
-    if photos:
-        settings = with_(settings, photos=photos)
-    if keep is not None:
-        settings = with_(settings, keep=keep)
+    given: dict[str, Any] = {
+        "photos": photos or None,
+        "store": None if store is None else str(store),
+        "out": None if out is None else str(out),
+        "checkpoint": checkpoint,
+        "generate": None if t_grid is None else with_(settings.generate, t_grid=t_grid),
+        "keep": keep,
+        "engine": engine,
+    }
+    settings = with_(settings, **{key: said for key, said in given.items() if said is not None})
     from degflow_pipe.stages.run import run as stage
 
     summary = stage(
@@ -252,11 +284,9 @@ def preview(
         "strip.png"
     ),
     t_grid: o.TGrid = None,
-    t: o.T = None,
-    scales: o.Scales = None,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
-    side: Annotated[int, typer.Option(help="Side of the piece shown, in pixels.")] = 256,
+    side: Annotated[int, typer.Option(min=16, help="Side of the piece shown, in pixels.")] = 256,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a picture of that name.")
     ] = False,
@@ -266,9 +296,7 @@ def preview(
     json: o.Json = False,
 ) -> None:
     """HR and levels of the middle of one photo, side by side (by default t = 0.2 to 1.0)."""
-    if t_grid is None and t is None and scales is None:
-        t_grid = defaults.PREVIEW_T_GRID
-    grid = _grid(checkpoint, t_grid, t, scales)
+    grid = grid_of(checkpoint, defaults.PREVIEW_T_GRID if t_grid is None else t_grid)
     from degflow_pipe.stages.preview import preview as stage
 
     model = _load(checkpoint, device, precision)
@@ -280,11 +308,9 @@ def degrade(
     photos: o.Photos,
     out: o.Out = Path("lr"),
     t_grid: o.TGrid = None,
-    t: o.T = None,
-    scales: o.Scales = None,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
-    format: o.Format = "png",
+    picture_format: o.Format = "png",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace LR that was made with other settings.")
     ] = False,
@@ -295,19 +321,19 @@ def degrade(
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
-    """LR of whole photos, as large as they are: PHOTO_x2.png for --scales 2, or PHOTO_t0500.png."""
-    from degflow_pipe.levels import names_of_scales
+    """LR of whole photos, of their size: PHOTO_t0500.png, or PHOTO_x2.png for --t-grid x2."""
+    from degflow_pipe.levels import read_levels
     from degflow_pipe.stages.degrade import degrade as stage
 
     summary = stage(
         photos,
         out,
         _load(checkpoint, device, precision),
-        _grid(checkpoint, t_grid, t, scales),
-        names=names_of_scales(scales) if scales else None,
+        grid_of(checkpoint, t_grid),
+        names=None if t_grid is None else read_levels(t_grid).names,
         noise=noise,
         seed=seed,
-        picture_format=format,
+        picture_format=picture_format,
         overwrite=overwrite,
         max_pixels=max_pixels,
         workers=workers,

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from degflow_pipe.cli import options as o
-from degflow_pipe.cli.output import TerminalProgress, show_proxy
+from degflow_pipe.cli.output import TerminalProgress
+from degflow_pipe.cli.tables import show_comparison
+from degflow_pipe.cli.words import Command
 
 if TYPE_CHECKING:
     from degflow_pipe.proxy.recipe import ProxyRecipe
-
-GRID = "0.5:1.0:0.1"
+    from degflow_pipe.proxy.results import ProxyComparison, ScalesComparison
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(proxy)
+    app.command(cls=Command)(proxy)
 
 
 def proxy(
     context: typer.Context,
-    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or a shipped one's name.")],
-    pairs: Annotated[Path, typer.Argument(help="Folder of the pairs.")],
+    checkpoint: o.CheckpointArgument,
+    pairs: o.Pairs,
     recipe: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(
             help="Proxy recipe, which the options go before, or a training recipe whose data is "
             "meant, not the checkpoint's own."
         ),
     ] = None,
     test: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Folder of the pairs that a recipe's `test` says, to test on those."),
     ] = None,
     sources: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Some of the sources, by commas; all by default."),
     ] = None,
     network: Annotated[
@@ -47,15 +48,16 @@ def proxy(
         ),
     ] = "same-size",
     level: Annotated[str, typer.Option(help="The real level; the last knot by default.")] = "",
-    t_grid: Annotated[str, typer.Option("--t-grid", help="Levels of ours_grid.")] = GRID,
-    scales: Annotated[
-        Optional[str],  # noqa: UP045
+    t_grid: Annotated[
+        str | None,
         typer.Option(
-            help="SR scales that implicit is trained at; every half from 1.5 up by default."
+            "--t-grid",
+            help="Levels of ours_grid, 0.5:1.0:0.1 by default; for implicit the SR scales that it "
+            "is trained at, as x1.5,x2 or x1.5:x3:x0.5, every half from x1.5 up by default.",
         ),
     ] = None,
-    more_hr: Annotated[
-        Optional[Path],  # noqa: UP045
+    more: Annotated[
+        Path | None,
         typer.Option(
             "--more-hr",
             help="Folder of HR photos without real LR: adds ours_more, generated of both.",
@@ -64,11 +66,9 @@ def proxy(
     added_noise: Annotated[
         str, typer.Option(help="White noise, grey levels, that every source is tried with.")
     ] = "0,4",
-    seeds: Annotated[int, typer.Option(help="Trainings of each.")] = 1,
-    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 2500,
-    perceptual: Annotated[
-        str, typer.Option(help="none, or lpips- or stlpips- and the net: stlpips-vgg.")
-    ] = "none",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each training.")] = 2500,
+    perceptual: o.Perceptual = "none",
     out: o.Out = Path("proxy"),
     device: o.Device = "auto",
     json: o.Json = False,
@@ -77,13 +77,13 @@ def proxy(
     from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.errors import UsageError
     from degflow_pipe.evaluation.evaluate import data_of
-    from degflow_pipe.levels import parse_numbers, parse_t_grid
+    from degflow_pipe.levels import parse_numbers
     from degflow_pipe.progress import Silent
     from degflow_pipe.proxy.architectures import Architecture
-    from degflow_pipe.proxy.proxy import Asked
+    from degflow_pipe.proxy.proxy import ProxySettings
     from degflow_pipe.proxy.proxy import proxy as same_size
     from degflow_pipe.proxy.recipe import IMPLICIT
-    from degflow_pipe.proxy.scales import AskedScales, default_scales, proxy_scales
+    from degflow_pipe.proxy.scales import ScalesSettings, default_scales, proxy_scales
     from degflow_pipe.proxy.share import processes_of
 
     said: dict[str, Any] = {
@@ -91,8 +91,7 @@ def proxy(
         "sources": sources.split(",") if sources else [],
         "level": level,
         "t_grid": t_grid,
-        "scales": list(parse_numbers(scales, "--scales", "1.5,2")) if scales else [],
-        "added_noise": list(parse_numbers(added_noise, "--added-noise", "0,4")),
+        "added_noise": list(parse_numbers(added_noise, "`added_noise`", "0,4")),
         "seeds": seeds,
         "perceptual": perceptual,
     }
@@ -109,10 +108,10 @@ def proxy(
         steps if "steps" in given else None,
     )
     implicit = settings.network == IMPLICIT
-    if implicit and more_hr:
-        raise UsageError("--more-hr is not for --network implicit")
+    if implicit and more:
+        raise UsageError("--more-hr is not for the implicit network")
     if test is not None and settings.test is None:
-        raise UsageError("--test is the folder of the pairs that `test` in a proxy recipe says")
+        raise UsageError("--test is the folder of the pairs that a proxy recipe's key test says")
     shared: dict[str, Any] = {
         "out": out,
         "sources": tuple(settings.sources),
@@ -125,23 +124,24 @@ def proxy(
     model = DegFlow.load(checkpoint, device if processes is None else str(processes.device))
     progress = TerminalProgress() if processes is None or processes.first else Silent()
     data = settings.data or data_of(model)
+    result: ProxyComparison | ScalesComparison | None
     if implicit:
         tested = None if test is None or settings.test is None else (settings.test, test)
-        every = AskedScales(
+        scaled = ScalesSettings(
             scales=tuple(settings.scales) or default_scales(data.s_max), test=tested, **shared
         )
-        result = proxy_scales(model, data, pairs, every, progress, processes)
+        result = proxy_scales(model, data, pairs, scaled, progress, processes)
     else:
-        asked = Asked(
-            grid=parse_t_grid(settings.t_grid),
+        sized = ProxySettings(
+            grid=settings.grid(model.info),
             level=settings.level,
-            more=more_hr,
+            more=more,
             network=Architecture(settings.network, settings.network_settings),
             **shared,
         )
-        result = same_size(model, data, pairs, asked, progress, processes)
+        result = same_size(model, data, pairs, sized, progress, processes)
     if result is not None:
-        show_proxy(result, json, checkpoint)
+        show_comparison(result, json, checkpoint)
 
 
 def _recipe(recipe: str | None, given: dict[str, Any], steps: int | None) -> ProxyRecipe:

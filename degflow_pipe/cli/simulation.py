@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from degflow_pipe import choices
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.words import Command
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(simulate)
+    app.command(cls=Command)(simulate)
 
 
 def simulate(
@@ -21,7 +23,7 @@ def simulate(
     out: o.Out,
     scales: Annotated[str, typer.Option(help="SR scales above 1, in tenths: 1.5,2,2.9.")] = "2,3,4",
     layout: Annotated[
-        str,
+        choices.SimulatedLayout,
         typer.Option(
             help="realsr-v2 (a folder per whole scale, with HR and LR) or interflow (scale_1.0 "
             "with HR, scale_2.1 and so on with LR)."
@@ -31,9 +33,9 @@ def simulate(
         str, typer.Option(help="Name in folders and files; begins with Simulated.")
     ] = "Simulated",
     test_every: Annotated[
-        int, typer.Option(help="Every so many photos one goes to Test; 0: none.")
+        int, typer.Option(min=0, help="Every so many photos one goes to Test; 0: none.")
     ] = 5,
-    seed: Annotated[int, typer.Option(help="Another one gives other noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another one gives other noise.")] = 0,
     max_pixels: o.MaxPixels = o.SIMULATED_PIXELS,
     workers: o.Workers = 0,
     json: o.Json = False,

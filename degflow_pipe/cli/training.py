@@ -1,35 +1,37 @@
-"""train rae, train lfm and evaluate."""
+"""train rae, train lfm, train joint and evaluate."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
-from degflow_pipe.cli.output import TerminalProgress, show, show_evaluation
+from degflow_pipe.cli.asked import data_of_recipe, grid_of
+from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.tables import show_evaluation
+from degflow_pipe.cli.words import Command
 
 Recipe = Annotated[str, typer.Argument(help="Training recipe: YAML file or shipped one's name.")]
 Data = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option("--data", help="Folder of the pairs, in place of the recipe's data.root."),
 ]
 TrainOut = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option("--out", "-o", help="Folder to train in; training/NAME by default."),
 ]
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(name="train", help="Train the stages on real pairs.", no_args_is_help=True)
-    group.command("rae")(rae)
-    group.command("lfm")(lfm)
-    group.command("joint")(joint)
+    group.command("rae", cls=Command)(rae)
+    group.command("lfm", cls=Command)(lfm)
+    group.command("joint", cls=Command)(joint)
     app.add_typer(group)
-    app.command()(evaluate)
-    app.command()(calibrate)
+    app.command(cls=Command)(evaluate)
 
 
 def _read(recipe: str, data: Path | None, out: Path | None) -> tuple[Any, Path, Path]:
@@ -49,10 +51,11 @@ def rae(
 ) -> None:
     """Stage 1: train the autoencoder; goes on from what the folder holds."""
     settings, pairs, folder = _read(recipe, data, out)
+    from degflow_pipe.training.results import TrainedAutoencoder
     from degflow_pipe.training.stages import train_rae
 
     record = train_rae(settings, pairs, folder, device, TerminalProgress())
-    show({"out": str(folder), "figures": record["figures"]}, json, "train rae")
+    show(TrainedAutoencoder(str(folder), record["figures"]), json, "train rae")
 
 
 def lfm(
@@ -60,7 +63,7 @@ def lfm(
     data: Data = None,
     out: TrainOut = None,
     rae: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Folder of `train rae`, where it is not --out."),
     ] = None,
     device: o.Device = "auto",
@@ -68,11 +71,12 @@ def lfm(
 ) -> None:
     """Stage 2: train the velocity and write the checkpoint; goes on from what the folder holds."""
     settings, pairs, folder = _read(recipe, data, out)
+    from degflow_pipe.training.results import TrainedCheckpoint
     from degflow_pipe.training.stages import train_lfm
 
     info = train_lfm(settings, pairs, folder, rae, device, TerminalProgress())
     figures = info.training["lfm"]["figures"]
-    show({"checkpoint": str(folder), "id": info.id, "figures": figures}, json, "train lfm")
+    show(TrainedCheckpoint(str(folder), info.id, figures), json, "train lfm")
 
 
 def joint(
@@ -84,51 +88,43 @@ def joint(
 ) -> None:
     """Stage 3: train velocity and decoder together on what generation does; goes on likewise."""
     settings, pairs, folder = _read(recipe, data, out)
+    from degflow_pipe.training.results import TrainedCheckpoint
     from degflow_pipe.training.stages import train_joint
 
     info = train_joint(settings, pairs, folder, device, TerminalProgress())
     figures = info.training["joint"]["figures"]
-    show({"checkpoint": str(folder), "id": info.id, "figures": figures}, json, "train joint")
+    show(TrainedCheckpoint(str(folder), info.id, figures), json, "train joint")
 
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or a shipped one's name.")],
-    pairs: Annotated[Path, typer.Argument(help="Folder of the pairs.")],
-    recipe: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Training recipe whose data is meant, not the checkpoint's own."),
-    ] = None,
+    checkpoint: o.CheckpointArgument,
+    pairs: o.Pairs,
+    recipe: o.DataRecipe = None,
     beside: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(help="Another checkpoint to put into the table; may be repeated."),
     ] = None,
-    perceptual: Annotated[
-        str, typer.Option(help="none, or lpips- or stlpips- and the net: stlpips-vgg.")
-    ] = "none",
+    perceptual: o.Perceptual = "none",
     sweep: Annotated[bool, typer.Option("--sweep", help="Each figure against t.")] = False,
     residual: Annotated[
         bool, typer.Option("--residual", help="What is left: real minus generated LR, taken apart.")
     ] = False,
     t_grid: o.TGrid = defaults.T_GRID,
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--out", "-o", help="Folder for figures.json and pages of plots."),
     ] = None,
     device: o.Device = "auto",
     json: o.Json = False,
 ) -> None:
     """Generated against real LR of held-out pairs, beside what one would use instead."""
-    from degflow_pipe.levels import parse_t_grid
-
-    grid = parse_t_grid(t_grid or defaults.T_GRID)
+    settings = data_of_recipe(recipe)
+    grid = grid_of(checkpoint, t_grid)
     from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.errors import UsageError
-    from degflow_pipe.evaluation.evaluate import CANDIDATES, Asked, data_of
+    from degflow_pipe.evaluation.evaluate import CANDIDATES, EvaluationSettings, data_of
     from degflow_pipe.evaluation.evaluate import evaluate as stage
-    from degflow_pipe.recipes import load_recipe
-    from degflow_pipe.training.recipe import train_recipe
 
-    settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
     model = DegFlow.load(checkpoint, device)
     names = [Path(name).name for name in beside or []]
     if len(set(names)) < len(names) or set(names) & set(CANDIDATES):
@@ -139,31 +135,6 @@ def evaluate(
     others = {
         name: DegFlow.load(path, device) for name, path in zip(names, beside or [], strict=True)
     }
-    asked = Asked(grid, perceptual, sweep, residual, others, out)
+    asked = EvaluationSettings(grid, perceptual, sweep, residual, others, out)
     result = stage(model, settings or data_of(model), pairs, asked, TerminalProgress())
     show_evaluation(result, json, checkpoint)
-
-
-def calibrate(
-    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or a shipped one's name.")],
-    pairs: Annotated[Path, typer.Argument(help="Folder of the pairs.")],
-    recipe: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Training recipe whose data is meant, not the checkpoint's own."),
-    ] = None,
-    device: o.Device = "auto",
-    json: o.Json = False,
-) -> None:
-    """Measure which level is which scale, and the camera's noise, on the training pairs."""
-    from degflow_pipe.calibration.calibrate import calibrate as stage
-    from degflow_pipe.checkpoint.degflow import DegFlow
-    from degflow_pipe.evaluation.evaluate import data_of
-    from degflow_pipe.recipes import load_recipe
-    from degflow_pipe.training.recipe import train_recipe
-
-    settings = train_recipe(load_recipe(recipe, "train")).data if recipe else None
-    data = settings or data_of(DegFlow.load(checkpoint, device))
-    info = stage(checkpoint, data, pairs, device, TerminalProgress())
-    assert info.calibration is not None
-    scales = {f"s = {s:g}": t for s, t in info.calibration.scales}
-    show({"checkpoint": checkpoint, "t of scale": scales}, json, "calibrate")

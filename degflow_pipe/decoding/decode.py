@@ -28,7 +28,7 @@ BYTES_A_PIXEL = 26
 """Memory that decoding and the checks take: 26 were measured with an AVIF of 12 megapixels, 24 with
 a WebP, 19 with a JPEG."""
 
-_LESS = "give fewer --workers, or leave it out"
+_LESS = "give fewer `workers`, or leave it out"
 # Of odd metadata. Filters are of the whole process: threads that set and restore them mix them up.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pillow_heif)\.")
 
@@ -74,7 +74,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
             if width * height > max_pixels:
                 raise PhotoError(
                     f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}: "
-                    f"raise --max-pixels if it is a photo"
+                    f"raise `max_pixels` if it is a photo"
                 )
             return _decoded(image, slim)
     except PhotoError:

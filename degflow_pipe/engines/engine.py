@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, TypeVar, get_args
+from typing import Protocol, TypeVar
 
+from degflow_pipe import choices
 from degflow_pipe.errors import UsageError
 
 Unit = TypeVar("Unit", contravariant=True)
@@ -40,10 +41,7 @@ class Engine(Protocol):
         """
 
 
-EngineName = Literal["threads", "processes"]
-
-
-def engine_of(name: EngineName) -> Engine:
+def engine_of(name: choices.Engine) -> Engine:
     """`threads` of this process, or `processes` that each open the job. Raises UsageError."""
     # Each engine is loaded where it is asked for.
     if name == "threads":
@@ -54,7 +52,8 @@ def engine_of(name: EngineName) -> Engine:
         from degflow_pipe.engines.processes import run_in_processes
 
         return run_in_processes
-    raise UsageError(f"`engine` must be one of {', '.join(get_args(EngineName))}, got {name!r}")
+    choices.check_choice("engine", name, choices.Engine)
+    raise AssertionError(f"no engine {name}")
 
 
 def default_workers() -> int:

@@ -52,7 +52,7 @@ def run_in_processes(
             "a worker process was ended from outside, or had no memory left: what is complete is "
             "kept; run the same command again, with fewer `workers` where memory was short"
         ) from error
-    except Exception:
+    except (Exception, GeneratorExit):
         raise
     except BaseException:
         starter.shutdown()

@@ -37,10 +37,11 @@ def threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     in_hurry = False
     try:
         yield pool
-    except (Exception, GeneratorExit):
+    except Exception:
         raise
-    except BaseException:
-        in_hurry = True
+    except BaseException as error:
+        # Whoever draws the results may stop too: what is being written then must be so no more.
+        in_hurry = not isinstance(error, GeneratorExit)
         raise
     finally:
         pool.shutdown(wait=not in_hurry, cancel_futures=True)

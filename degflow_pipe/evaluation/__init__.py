@@ -1,4 +1,5 @@
 """Figures of generated LR against real LR, simpler ways to make LR, and pages that show both.
 
-Every module here knows pictures only: (H, W, 3) uint8 RGB in, numbers or pictures out.
+`evaluate` reads the pairs and asks the checkpoint; the other modules here know pictures and figures
+only: (H, W, 3) uint8 RGB in, numbers, pictures or pages out.
 """

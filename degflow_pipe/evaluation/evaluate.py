@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,21 @@ from degflow_pipe.calibration.calibrate import generated_blurs
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError, DataError, UsageError
 from degflow_pipe.evaluation import baselines, plots, residual_pages
+from degflow_pipe.evaluation.results import (
+    AgainstHR,
+    BlurOfScale,
+    Curve,
+    Evaluation,
+    LevelFigures,
+    Spread,
+    Sweep,
+)
 from degflow_pipe.folders import one_writer
 from degflow_pipe.levels import Grid
 from degflow_pipe.metrics import residual, spectrum
 from degflow_pipe.metrics.blur import best_gaussian
 from degflow_pipe.metrics.fidelity import EQUAL, fidelity, psnr
-from degflow_pipe.metrics.noise import noise_kl
+from degflow_pipe.metrics.noise_divergence import noise_kl
 from degflow_pipe.metrics.perceptual import Perceptual
 from degflow_pipe.model.networks import SizedSkips
 from degflow_pipe.noise.drawing import noisy
@@ -58,7 +67,7 @@ Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationSettings:
     """What to evaluate beside the model at the real levels.
 
     perceptual: one of `perceptual.KINDS`. grid: levels of the curve against HR, and of the sweep.
@@ -85,7 +94,7 @@ def data_of(model: DegFlow) -> DataSettings:
     except UsageError as error:
         raise CheckpointError(
             f"{model.info.name} does not say how its pairs are laid out ({error}): name a training "
-            f"recipe with --recipe"
+            f"recipe as `recipe`"
         ) from error
 
 
@@ -93,30 +102,25 @@ def evaluate(
     model: DegFlow,
     data: DataSettings,
     root: Path,
-    asked: Asked,
+    settings: EvaluationSettings,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Figures of every candidate at every level of the held-out scenes.
 
-    Returns scenes; levels: {level: {t, held_out, candidates: {candidate: {figure: {mean, std, min,
-    max}}}, and of `real`, `generated` and `noisy` against HR: power and coherence by band,
-    psnr_to_hr}}, over scenes; curve: PSNR of generated pictures to HR over the grid; blur: their
-    equivalent blur (sigma, pixels) at STEPS equal steps of the scale s; sweep: {level: {figure: {t,
-    values, best}}}; residual: {level: what `residual.over_scenes` gives}; evaluations of v a
-    picture. Candidates: `generated`;
-    `noisy`, the same with the camera's noise, where the checkpoint was calibrated; the names of
-    `beside`; `hr`, `bicubic`, `gaussian` (oracle), `esrgan_style`, `bsrgan_style`; at levels
-    between two knots the mean of their generated pictures (`blend`) and of their latents (`line`,
-    decoded), weighted by t, the same of their real pictures (`blend_real`, `line_real`: oracles),
-    and HR blurred by what lies between the best Gaussians of the real ones, on a straight line in s
-    (`gaussian_line`) or, squared, in s² (`gaussian_lens`);
+    Candidates: `generated`; `noisy`, the same with the camera's noise, where the checkpoint was
+    calibrated; the names of `beside`; `hr`, `bicubic`, `gaussian` (oracle), `esrgan_style`,
+    `bsrgan_style`; at levels between two knots the mean of their generated pictures (`blend`) and
+    of their latents (`line`, decoded), weighted by t, the same of their real pictures
+    (`blend_real`, `line_real`: oracles), and HR blurred by what lies between the best Gaussians of
+    the real ones, on a straight line in s (`gaussian_line`) or, squared, in s² (`gaussian_lens`);
     and `rebuilt`, the autoencoder's rebuild of the real picture, the ceiling.
 
     Raises DataError for wrong pairs, for pictures of fewer than LEAST_SIDE pixels on a side, and
     where the perceptual weights cannot be had; UsageError where matplotlib is wanted and missing.
     """
-    with nullcontext() if asked.out is None else one_writer(asked.out, "evaluation"):
-        work = _Work(model, asked, Pairs(find_scenes(data, root, to_train=False)[1], data))
+    out = settings.out
+    with nullcontext() if out is None else one_writer(out, "evaluation"):
+        work = _Work(model, settings, Pairs(find_scenes(data, root, to_train=False)[1], data))
         with (progress or Silent()).task("evaluate", len(work.pairs.scenes)) as task:
             for scene in work.pairs.scenes:
                 work.pairs.check(scene, LEAST_SIDE)
@@ -126,21 +130,21 @@ def evaluate(
                     raise DataError(f"{root}, scene {scene.name}: {error}") from error
                 task.advance()
         result = work.result()
-        if asked.out is not None:
-            files.write_json(asked.out / "figures.json", result)
-            work.draw(asked.out, result)
+        if out is not None:
+            files.write_json(out / "figures.json", result.to_dict())
+            work.draw(out, result)
     return result
 
 
 class _Work:
     """Figures gathered scene by scene."""
 
-    def __init__(self, model: DegFlow, asked: Asked, pairs: Pairs) -> None:
-        self.model, self.asked, self.pairs = model, asked, pairs
+    def __init__(self, model: DegFlow, settings: EvaluationSettings, pairs: Pairs) -> None:
+        self.model, self.settings, self.pairs = model, settings, pairs
         self.levels = pairs.levels
-        self.perceptual = Perceptual(asked.perceptual, model.device)
+        self.perceptual = Perceptual(settings.perceptual, model.device)
         self.found: dict[str, dict[str, list[Figures]]] = {}
-        self.against_hr: dict[str, dict[str, list[np.ndarray]]] = {}
+        self.against_hr: dict[str, dict[str, list[AgainstHR]]] = {}
         self.curves: list[list[float]] = []
         self.scales: list[float] = np.linspace(1, model.info.s_max, STEPS + 1).tolist()
         self.blurs: list[list[float]] = []
@@ -160,7 +164,7 @@ class _Work:
         expected, self.evaluations = list(levels.pictures), levels.evaluations
         made = [to_picture(lr)[0] for lr in expected]
         path = self.model.trajectory(z, t, skips)
-        beside = {n: [*_generated(other, hr, t)] for n, other in self.asked.beside.items()}
+        beside = {n: [*_generated(other, hr, t)] for n, other in self.settings.beside.items()}
         for i, (level, real) in enumerate(zip(self.levels, pictures, strict=True)):
             if i == 0 or real is None:
                 continue
@@ -179,7 +183,7 @@ class _Work:
             if len(self.rows) < 4:
                 shown = {"HR": hr, f"real {level.name}": real, **candidates}
                 self.rows.append([(name, middle(picture, CROP)) for name, picture in shown.items()])
-            if self.asked.residual:
+            if self.settings.residual:
                 self._add_residual(level, hr, real, candidates)
         self._add_path(hr, pictures)
 
@@ -254,11 +258,10 @@ class _Work:
     def _add_against_hr(self, level: str, hr: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
         rows = self.against_hr.setdefault(level, {})
         for name in (name for name in ("real", "generated", "noisy") if name in pictures):
-            rows.setdefault(f"power {name}", []).append(spectrum.power(pictures[name], BANDS))
-            found = spectrum.coherence(hr, pictures[name], BANDS)
-            rows.setdefault(f"coherence {name}", []).append(found)
-            to_hr = np.array(min(psnr(pictures[name], hr), EQUAL))
-            rows.setdefault(f"psnr_to_hr {name}", []).append(to_hr)
+            lr = pictures[name]
+            power, coherence = spectrum.power(lr, BANDS), spectrum.coherence(hr, lr, BANDS)
+            found = AgainstHR(min(psnr(lr, hr), EQUAL), power.tolist(), coherence.tolist())
+            rows.setdefault(name, []).append(found)
 
     def _add_residual(
         self, level: PairLevel, hr: np.ndarray, real: np.ndarray, candidates: dict[str, np.ndarray]
@@ -275,10 +278,10 @@ class _Work:
     def _add_path(self, hr: np.ndarray, pictures: list[np.ndarray | None]) -> None:
         """The curve against HR, and the figures against t of the swept levels."""
         held_out = [i for i, level in enumerate(self.levels) if level.held_out]
-        swept = (held_out or range(1, len(self.levels))) if self.asked.sweep else []
+        swept = (held_out or range(1, len(self.levels))) if self.settings.sweep else []
         curve = []
         sweep: dict[int, list[Figures]] = {i: [] for i in swept if pictures[i] is not None}
-        for picture in _generated(self.model, hr, self.asked.grid.t):
+        for picture in _generated(self.model, hr, self.settings.grid.t):
             curve.append(min(psnr(picture, hr), EQUAL))
             for i, rows in sweep.items():
                 real = pictures[i]
@@ -290,48 +293,46 @@ class _Work:
         for i, rows in sweep.items():
             self.sweeps.setdefault(self.levels[i].name, []).append(rows)
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Evaluation:
         by_name = {level.name: level for level in self.levels}
         levels = {
-            name: {
-                "t": by_name[name].t,
-                "held_out": by_name[name].held_out,
-                "candidates": {way: _over_scenes(rows) for way, rows in ways.items()},
-                "bands": spectrum.centres(BANDS).tolist(),
-                **{k: np.mean(rows, axis=0).tolist() for k, rows in self.against_hr[name].items()},
-            }
+            name: LevelFigures(
+                t=by_name[name].t,
+                held_out=by_name[name].held_out,
+                candidates={way: _over_scenes(rows) for way, rows in ways.items()},
+                bands=spectrum.centres(BANDS).tolist(),
+                against_hr={lr: _mean(rows) for lr, rows in self.against_hr[name].items()},
+            )
             for name, ways in self.found.items()
         }
-        t = self.asked.grid.t
-        return {
-            "scenes": [scene.name for scene in self.pairs.scenes],
-            "perceptual": self.asked.perceptual,
-            "evaluations": self.evaluations,
-            "levels": levels,
-            "curve": {"t": t, "psnr_to_hr": np.mean(self.curves, axis=0).tolist()},
-            "blur": {"s": self.scales, "sigma": np.mean(self.blurs, axis=0).tolist()},
-            "sweep": {name: _best(t, rows) for name, rows in self.sweeps.items()},
-            "residual": {n: residual.over_scenes(r, BANDS) for n, r in self.residuals.items()},
-        }
+        t = self.settings.grid.t
+        return Evaluation(
+            scenes=[scene.name for scene in self.pairs.scenes],
+            perceptual=self.settings.perceptual,
+            evaluations=self.evaluations,
+            levels=levels,
+            curve=Curve(t, np.mean(self.curves, axis=0).tolist()),
+            blur=BlurOfScale(self.scales, np.mean(self.blurs, axis=0).tolist()),
+            sweep={name: _swept(t, rows) for name, rows in self.sweeps.items()},
+            residual={n: residual.over_scenes(r, BANDS) for n, r in self.residuals.items()},
+        )
 
-    def draw(self, out: Path, result: dict[str, Any]) -> None:
+    def draw(self, out: Path, result: Evaluation) -> None:
         """Pages of pictures, spectra and sweeps."""
         plots.picture_page(out / "pictures.png", self.rows, "held-out scenes, middle")
-        for name, level in result["levels"].items():
-            lines = {k.removeprefix("power "): level[k] for k in level if k.startswith("power ")}
-            plots.spectrum_page(
-                out / f"spectrum_{name}.png", level["bands"], lines, f"power, {name}"
-            )
-        for name, figures in result["sweep"].items():
+        for name, level in result.levels.items():
+            lines = {lr: found.power for lr, found in level.against_hr.items()}
+            plots.spectrum_page(out / f"spectrum_{name}.png", level.bands, lines, f"power, {name}")
+        for name, figures in result.sweep.items():
             plots.sweep_page(
                 out / f"sweep_{name}.png",
-                {figure: (found["t"], found["values"]) for figure, found in figures.items()},
-                result["levels"][name]["t"],
-                {figure: found["best"] for figure, found in figures.items()},
+                {figure: (found.t, found.values) for figure, found in figures.items()},
+                result.levels[name].t,
+                {figure: found.best for figure, found in figures.items()},
                 f"{name}: figures of the generated picture against the real one",
             )
-        for name, figures in result["residual"].items():
-            residual_pages.draw(out, name, figures, self.residual_rows[name])
+        for name, left in result.residual.items():
+            residual_pages.draw(out, name, left, self.residual_rows[name])
 
 
 def _generated(model: DegFlow, hr: np.ndarray, t: list[float]) -> Iterator[np.ndarray]:
@@ -360,28 +361,28 @@ def _gaussians_between(
     return {name: cv2.GaussianBlur(hr, (0, 0), sigma) for name, sigma in sigmas.items()}
 
 
-def _over_scenes(rows: list[Figures]) -> dict[str, Figures]:
+def _mean(rows: list[AgainstHR]) -> AgainstHR:
+    return AgainstHR(
+        psnr_to_hr=float(np.mean([row.psnr_to_hr for row in rows])),
+        power=np.mean([row.power for row in rows], axis=0).tolist(),
+        coherence=np.mean([row.coherence for row in rows], axis=0).tolist(),
+    )
+
+
+def _over_scenes(rows: list[Figures]) -> dict[str, Spread]:
     """Mean and spread over scenes of each figure."""
-    measures: dict[str, Callable[[list[float]], Any]] = {
-        "mean": np.mean,
-        "std": np.std,
-        "min": np.min,
-        "max": np.max,
-    }
-    return {
-        figure: {
-            name: float(measure([row[figure] for row in rows]))
-            for name, measure in measures.items()
-        }
-        for figure in rows[0]
-    }
+    found = {}
+    for figure in rows[0]:
+        values = [row[figure] for row in rows]
+        found[figure] = Spread(*(float(of(values)) for of in (np.mean, np.std, np.min, np.max)))
+    return found
 
 
-def _best(t: list[float], scenes: list[list[Figures]]) -> dict[str, dict[str, Any]]:
+def _swept(t: list[float], scenes: list[list[Figures]]) -> dict[str, Sweep]:
     """Each figure's mean over scenes at each t, and the t where it is best."""
     found = {}
     for figure in scenes[0][0]:
         values = np.mean([[row[figure] for row in rows] for rows in scenes], axis=0)
         best = np.argmin(values) if figure in LOWER_IS_BETTER else np.argmax(values)
-        found[figure] = {"t": t, "values": values.tolist(), "best": t[int(best)]}
+        found[figure] = Sweep(t, values.tolist(), t[int(best)])
     return found

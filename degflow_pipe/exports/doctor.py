@@ -62,7 +62,7 @@ def doctor(
     trainer = find_trainer(to)
     at_once = check_workers(workers)
     if sample < 0:
-        raise UsageError(f"--sample must be 0 (all pairs) or more, got {sample}")
+        raise UsageError(f"`sample` must be 0 (all pairs) or more, got {sample}")
     if not files.is_folder(folder):
         raise DataError(f"{folder}: no such folder")
     report = Report()

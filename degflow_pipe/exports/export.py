@@ -180,7 +180,7 @@ def _mark(out: Path) -> dict[str, Any] | None:
     except (FileError, TypeError):
         known = False
     if not known:
-        raise FileError(f"{path} is damaged: give another folder with --out")
+        raise FileError(f"{path} is damaged: give another folder as `out`")
     return dict(found)
 
 
@@ -202,7 +202,7 @@ def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: boo
     if not overwrite:
         raise FileError(
             f"{out} holds an export to {other.name} of other settings or shards: give another "
-            f"folder with --out, or --overwrite"
+            f"folder as `out`, or `overwrite`"
         )
     ours = {part for path in owned.written(out, PAIRS) for part in other.wrote(path)}
     ours.update((*other.lists, PAIRS, owned.WRITTEN))
@@ -210,7 +210,7 @@ def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: boo
         if _sum_of(out / other.options) != options_sum:
             raise FileError(
                 f"{out / other.options} was changed since export wrote it: move it, or give "
-                f"another folder with --out"
+                f"another folder as `out`"
             )
         ours.add(other.options)
     for place in (*trainer.places, *trainer.lists, trainer.options):
@@ -219,7 +219,7 @@ def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: boo
             for file in inside:
                 if file.relative_to(out).as_posix() not in ours:
                     raise FileError(
-                        f"{file} is of no export: move it, or give another folder with --out"
+                        f"{file} is of no export: move it, or give another folder as `out`"
                     )
     owned.remove_files(out, [DONE, *sorted(ours)])
     return None
@@ -347,6 +347,6 @@ def _smaller(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes:
     if pixels.shape[:2] != (stored, stored):
         raise ShardError(f"{span.where}: a picture is not of the size that the index says")
     if (side := _side(plan, is_hr)) != stored:
-        # An LR is cropped and reduced as `shard --lr-size native` does it.
+        # An LR is cropped and reduced as `shard` does it for `lr_size="native"`.
         pixels = pixels[:side, :side] if is_hr else plan.packing.apply(pixels, pixels)[1]
     return parse_format("png").encode(pixels)

@@ -43,7 +43,7 @@ _REQUIRED = (
 
 
 class Liif(Trainer):
-    """Without --scale each level goes at its own scale, which must be whole."""
+    """Without a scale asked for each level goes at its own scale, which must be whole."""
 
     name = "liif"
     places = ("HR", "LR")
@@ -104,8 +104,8 @@ class Ddir(Trainer):
         },
     )
     otherwise = (
-        f"ingest patches of 64 pixels or more, and generate --scales "
-        f"{','.join(f'{s:g}' for s in DDIR_SCALES)} with a checkpoint that reaches 4"
+        f"ingest patches of 64 pixels or more, and generate levels as "
+        f"`t_grid={','.join(f'x{s:g}' for s in DDIR_SCALES)}` with a checkpoint that reaches 4"
     )
 
     def planned(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:

@@ -140,7 +140,7 @@ class Neosr(_ByName):
         return COMPACT
 
     def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:
-        note = f"{roots.note}\n# From {SLOW} pairs on, `--to neosr-lmdb` begins sooner."
+        note = f"{roots.note}\n# From {SLOW} pairs on, an export to neosr-lmdb begins sooner."
         return _toml(plans, roots("gt"), roots("lq"), note)
 
 

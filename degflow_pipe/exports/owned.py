@@ -97,7 +97,7 @@ def root_text(out: Path) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"--out: the path of {os.fsencode(out)!r} is not UTF-8, and cannot stand in an option "
-            f"file: give another folder, or --relative"
+            f"`out`: the path of {os.fsencode(out)!r} is not UTF-8, and cannot stand in an option "
+            f"file: give another folder, or `relative`"
         ) from error
     return text.replace(os.sep, "/")

@@ -50,8 +50,8 @@ class _Numbered(Trainer):
     one_scale = False
     rules = Rules(source="InterFlow, sr_networks/train_inr.py", required=())
     otherwise = (
-        "ingest larger patches, export shards that were made with --lr-size same, or generate "
-        "levels at other --scales"
+        "ingest larger patches, export shards that were made with `lr_size=same`, or generate "
+        "levels at other scales"
     )
 
     def known(self, scale: float) -> float:
@@ -83,7 +83,7 @@ class _Numbered(Trainer):
         if "HR" in where or any(sign in where for sign in "*?["):
             raise UsageError(
                 f"{self.name}: InterFlow's reader finds no LR below {where}, for HR or one of *?[ "
-                f"in the path: give another --out"
+                f"in the path: give another `out`"
             )
 
     def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:

@@ -146,10 +146,10 @@ def chosen_levels(
     Raises UsageError where both lists are given, or for a value that no level has.
     """
     if t is not None and scales is not None:
-        raise UsageError("choose levels by --t or by --scales, not by both")
+        raise UsageError("choose levels by `t` or by `scales`, not by both")
     if t is None and scales is None:
         return list(levels)
-    option, wanted, near = ("--t", t, SAME_T) if t is not None else ("--scales", scales, NEAR)
+    option, wanted, near = ("`t`", t, SAME_T) if t is not None else ("`scales`", scales, NEAR)
     there = ", ".join(f"{level.t:g} (x{level.scale:.3g})" for level in levels)
     chosen = set()
     for value in wanted or []:

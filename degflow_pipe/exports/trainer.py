@@ -90,7 +90,7 @@ class Folders:
         if not files.is_there(there):
             return False
         if not files.is_file(there):
-            raise FileError(f"{there} is in the way, and no file: move it, or give another --out")
+            raise FileError(f"{there} is in the way, and no file: move it, or give another `out`")
         # Nobody writes here but us, yet disks fill and files are cut: a sum costs less than a PNG.
         found = files.read_bytes(there)
         return found == data if data is not None else whole_png(found, side)
@@ -102,7 +102,7 @@ class Folders:
 class Trainer(ABC):
     """One trainer: its writer, and the rules by which it pairs what it finds.
 
-    name: as --to takes it; places: its folders in the export; options: its option file; lists: its
+    name: as `to` takes it; places: its folders in the export; options: its option file; lists: its
     further text files, each with what makes the line of a pair; one_scale: whether all of its pairs
     must have one ratio of sizes; turns: whether its reader turns pictures as their EXIF says;
     rules: what its option file must hold.
@@ -116,7 +116,7 @@ class Trainer(ABC):
     turns: ClassVar[bool] = False
     rules: ClassVar[Rules]
     otherwise: ClassVar[str] = (
-        "make larger patches, export shards that were made with --lr-size same, or choose another "
+        "make larger patches, export shards that were made with `lr_size=same`, or choose another "
         "trainer"
     )
     """What to do where no other scale and no choice of the levels goes."""
@@ -171,17 +171,17 @@ class Trainer(ABC):
     def _advice(self, levels: Sequence[ShardLevel], scale: int | None) -> str:
         said = []
         if scale is not None and self._goes(levels, None):
-            said.append("leave --scale out")
+            said.append("leave `scale` out")
         scales = [other for other in TRIED_SCALES if other != scale and self._goes(levels, other)]
         if scales:
-            said.append(f"choose --scale {' or '.join(map(str, scales))}")
+            said.append(f"choose `scale` {' or '.join(map(str, scales))}")
         kept: list[ShardLevel] = []
         for level in levels[:MOST_TRIED]:
             with suppress(UsageError):
                 self.planned([*kept, level], scale)
                 kept.append(level)
         if kept and self._goes(kept, scale):
-            said.append(f"choose with --t {','.join(f'{level.t:g}' for level in kept)}")
+            said.append(f"choose with `t` {','.join(f'{level.t:g}' for level in kept)}")
         return ", or ".join(said) or self.otherwise
 
     def where(self, pair: ShardPair, plan: Plan) -> tuple[str, str]:
@@ -246,7 +246,7 @@ def fixed_scale(trainer: str, levels: Sequence[ShardLevel], scale: int | None) -
             )
         scale = int(ratios[0])
     if scale < 1:
-        raise UsageError(f"--scale must be 1 or more, got {scale}")
+        raise UsageError(f"`scale` must be 1 or more, got {scale}")
     return [Plan(level, scale, packing_at(trainer, level, scale)) for level in levels]
 
 
@@ -306,5 +306,5 @@ def no_scale(trainer: str, scale: int | None) -> None:
     """Raises UsageError where a scale is given to a trainer of many scales."""
     if scale is not None:
         raise UsageError(
-            f"--scale is for trainers of one scale; in {trainer} each level has its own"
+            f"`scale` is for trainers of one scale; in {trainer} each level has its own"
         )

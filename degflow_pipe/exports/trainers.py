@@ -1,7 +1,8 @@
-"""The trainers that --to takes."""
+"""The trainers that an export is made for."""
 
 from __future__ import annotations
 
+from degflow_pipe.choices import one_of
 from degflow_pipe.errors import UsageError
 from degflow_pipe.exports.basicsr import BasicSR, BasicSRLmdb
 from degflow_pipe.exports.kair import Kair
@@ -32,5 +33,5 @@ TRAINERS: dict[str, type[Trainer]] = {
 def find_trainer(name: str) -> Trainer:
     """Raises UsageError for a name that is none of TRAINERS."""
     if name not in TRAINERS:
-        raise UsageError(f"--to must be one of {', '.join(TRAINERS)}; got {name!r}")
+        raise UsageError(f"`to` must be {one_of(list(TRAINERS))}, got {name!r}")
     return TRAINERS[name]()

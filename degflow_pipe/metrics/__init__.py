@@ -1,1 +1,1 @@
-"""TODO."""
+"""Figures of pictures against pictures; nothing here knows a checkpoint or where pictures lie."""

@@ -1,4 +1,4 @@
-"""SSIM, and PSNR and SSIM on luma, as super-resolution papers report them."""
+"""PSNR and SSIM, of RGB and of luma, as super-resolution papers report them."""
 
 from __future__ import annotations
 

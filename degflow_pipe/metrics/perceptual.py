@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import nn
 
+from degflow_pipe.choices import Distance, one_of
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.pictures.arrays import to_tensor
 
-KINDS = ("none", "lpips-vgg", "lpips-alex", "lpips-squeeze", "stlpips-vgg", "stlpips-alex")
+KINDS = get_args(Distance)
 
 _BACKBONES = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
 
@@ -50,7 +52,7 @@ class Perceptual:
 def perceptual_network(
     kind: str,
     device: torch.device,
-    option: str = "perceptual",
+    option: str = "`perceptual`",
     otherwise: str = "choose stlpips-vgg or none",
 ) -> nn.Module:
     """The network of a kind other than `none`, frozen: two (B, 3, H, W) in [-1, 1] to (B, 1, 1, 1).
@@ -60,7 +62,7 @@ def perceptual_network(
     """
     family, _, net = kind.partition("-")
     if kind not in KINDS or kind == "none":
-        raise UsageError(f"{option} must be one of {', '.join(KINDS)}, got {kind!r}")
+        raise UsageError(f"{option} must be {one_of(KINDS)}, got {kind!r}")
     network = _lpips(net, option, otherwise) if family == "lpips" else _stlpips(net, option)
     return network.to(device).eval().requires_grad_(False)
 

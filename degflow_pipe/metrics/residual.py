@@ -23,6 +23,17 @@ import numpy as np
 
 from degflow_pipe.metrics import spectrum
 from degflow_pipe.metrics.grids import BLOCK, blockiness, grid_line, mosaic
+from degflow_pipe.metrics.residual_figures import (
+    BandFigures,
+    FitFigures,
+    GridFigures,
+    NoiseFigures,
+    PartFigures,
+    PlaceFigures,
+    Residual,
+    RestFigures,
+    ToneFigures,
+)
 from degflow_pipe.noise.model import local
 from degflow_pipe.pictures.arrays import tiles
 
@@ -259,47 +270,35 @@ def _fit_figures(apart: Apart, fine: Apart) -> dict[str, float]:
     }
 
 
-def over_scenes(scenes: list[dict[str, Any]], bands: int) -> dict[str, Any]:
-    """Figures of one level, of what `of_scene` gave for each scene.
-
-    Returns `centres` of the bands in cycles a pixel; `bands`: {real, generated, noisy: {transfer,
-    magnitude, coherent, power, coherence: (B,)}}; `ratio` (B,) of generated transfer to real, None
-    where real LR hardly knows HR; `leak` (B,): generated power that is coherent beyond the real
-    one's, over generated power, negative where it is less; `parts` and `fine_parts`, by tiles of 64
-    and 16 pixels: {real, drawn: {left: 6 mean squares, shares: by name of PARTS}}; `tone`:
-    `difference` by channel, its root mean square over scenes, and `tile_std`; `fit`: {real, drawn:
-    {contrast, down, right, blur, shift, fine_shift}} as in `Apart`; `noise`: {real, drawn: {power,
-    std: by `brightness`, calm, busy: {std, kurtosis, grey: share that is alike in R, G and B}}},
-    `ratio` (B,) of drawn to real power; `along_edges`: {real, drawn}; `grid`: `blocks`, `enlarged`
-    and `mosaic` as the functions of `grids` give them, `strongest_block`, and `mosaic_std` over the
-    4 places, both of each scene alone. `drawn` and `noisy`: where the checkpoint has noise.
-    """
+def over_scenes(scenes: list[dict[str, Any]], bands: int) -> Residual:
+    """Figures of one level, of what `of_scene` gave for each of its scenes; bands: as there."""
     mean = _mean(scenes)
     real, made = mean["bands"]["real"], mean["bands"]["generated"]
     beyond = np.subtract(made["coherent"], real["coherent"])
-    return {
-        "scenes": len(scenes),
-        "centres": spectrum.centres(bands).tolist(),
-        "bands": mean["bands"],
-        "ratio": [
+    tone = mean["tone"]
+    return Residual(
+        scenes=len(scenes),
+        centres=spectrum.centres(bands).tolist(),
+        bands={name: BandFigures(**found) for name, found in mean["bands"].items()},
+        ratio=[
             b / a if coherence >= LEAST_COHERENCE else None
             for a, b, coherence in zip(
                 real["transfer"], made["transfer"], real["coherence"], strict=True
             )
         ],
-        "leak": (beyond / np.maximum(made["power"], 1e-9)).tolist(),
-        "parts": {name: _shares(left) for name, left in mean["parts"].items()},
-        "fine_parts": {name: _shares(left) for name, left in mean["fine_parts"].items()},
-        "tone": {
-            "difference": mean["tone"]["difference"],
-            "scene_rms": np.sqrt(mean["tone"]["squares"]).tolist(),
-            "tile_std": np.sqrt(mean["tone"]["tile_squares"]).tolist(),
-        },
-        "fit": {name: _rooted(found) for name, found in mean["fit"].items()},
-        "noise": _noise(mean["noise"]),
-        "along_edges": mean["along_edges"],
-        "grid": mean["grid"],
-    }
+        leak=(beyond / np.maximum(made["power"], 1e-9)).tolist(),
+        parts={name: _shares(left) for name, left in mean["parts"].items()},
+        fine_parts={name: _shares(left) for name, left in mean["fine_parts"].items()},
+        tone=ToneFigures(
+            difference=tone["difference"],
+            scene_rms=np.sqrt(tone["squares"]).tolist(),
+            tile_std=np.sqrt(tone["tile_squares"]).tolist(),
+        ),
+        fit={name: FitFigures(**_rooted(found)) for name, found in mean["fit"].items()},
+        noise=_noise(mean["noise"]),
+        along_edges=mean["along_edges"],
+        grid=GridFigures(**mean["grid"]),
+    )
 
 
 def _mean(values: list[Any]) -> Any:
@@ -309,9 +308,9 @@ def _mean(values: list[Any]) -> Any:
     return np.mean(values, axis=0).tolist()
 
 
-def _shares(left: list[float]) -> dict[str, Any]:
+def _shares(left: list[float]) -> PartFigures:
     taken = -np.diff(left) / max(left[0], 1e-9)
-    return {"left": left, "shares": dict(zip(PARTS, taken.tolist(), strict=True))}
+    return PartFigures(left, dict(zip(PARTS, taken.tolist(), strict=True)))
 
 
 def _rooted(fit: dict[str, float]) -> dict[str, float]:
@@ -322,26 +321,25 @@ def _rooted(fit: dict[str, float]) -> dict[str, float]:
     }
 
 
-def _noise(mean: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"brightness": ((BRIGHTNESS[1:] + BRIGHTNESS[:-1]) / 2).tolist()}
-    for name, figures in mean.items():
-        found[name] = {
-            "power": figures["power"],
-            "std": [
-                math.sqrt(square / count) if count >= LEAST_PIXELS else None
-                for square, count in zip(figures["squares"], figures["count"], strict=True)
-            ],
-            **{place: _place(figures[place]) for place in ("calm", "busy")},
-        }
+def _noise(mean: dict[str, Any]) -> NoiseFigures:
+    real, drawn, ratio = _rest(mean["real"]), None, None
     if "drawn" in mean:
-        power = np.maximum(mean["real"]["power"], 1e-9)
-        found["ratio"] = (np.array(mean["drawn"]["power"]) / power).tolist()
-    return found
+        drawn = _rest(mean["drawn"])
+        ratio = (np.array(drawn.power) / np.maximum(real.power, 1e-9)).tolist()
+    return NoiseFigures(((BRIGHTNESS[1:] + BRIGHTNESS[:-1]) / 2).tolist(), real, drawn, ratio)
 
 
-def _place(mean: dict[str, float]) -> dict[str, float]:
-    return {
-        "std": math.sqrt(mean["square"]),
-        "kurtosis": mean["kurtosis"],
-        "grey": mean["grey_square"] / max(mean["square"], 1e-9),
-    }
+def _rest(mean: dict[str, Any]) -> RestFigures:
+    std = [
+        math.sqrt(square / count) if count >= LEAST_PIXELS else None
+        for square, count in zip(mean["squares"], mean["count"], strict=True)
+    ]
+    return RestFigures(mean["power"], std, _place(mean["calm"]), _place(mean["busy"]))
+
+
+def _place(mean: dict[str, float]) -> PlaceFigures:
+    return PlaceFigures(
+        std=math.sqrt(mean["square"]),
+        kurtosis=mean["kurtosis"],
+        grey=mean["grey_square"] / max(mean["square"], 1e-9),
+    )

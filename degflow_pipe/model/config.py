@@ -27,9 +27,9 @@ class RAEConfig:
     head: str = "rgb"
 
     def __post_init__(self) -> None:
-        _at_least("rae.width", self.width, 1)
-        _at_least("rae.latent_channels", self.latent_channels, 1)
-        _one_of("rae.head", self.head, ("rgb", "blurs"))
+        _at_least("width", self.width, 1)
+        _at_least("latent_channels", self.latent_channels, 1)
+        _one_of("head", self.head, ("rgb", "blurs"))
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,25 @@ class VelocityConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
-        _at_least("velocity.width", self.width, 4)
-        _at_least("velocity.blocks", self.blocks, 1)
+        _at_least("width", self.width, 4)
+        _at_least("blocks", self.blocks, 1)
         if not 2 <= len(self.multipliers) <= 4 or min(self.multipliers) < 1:
             raise UsageError(
-                f"velocity.multipliers must be 2 to 4 whole numbers from 1, "
-                f"got {shown(self.multipliers)}"
+                f"`multipliers` must be 2 to 4 whole numbers from 1, got {shown(self.multipliers)}"
             )
         # GroupNorm takes min(c/4, 32) groups of each width, also of two joined by a skip.
         widths = [self.width * m for m in (1, *self.multipliers)]
         for c in {*widths, *(a + b for a in widths for b in widths)}:
             if c % 4 or c % min(c // 4, 32):
                 raise UsageError(
-                    f"velocity.width must be 4, 8, 16 or a multiple of 32 (and give whole groups "
+                    f"`width` must be 4, 8, 16 or a multiple of 32 (and give whole groups "
                     f"of channels with its multipliers), got {self.width}"
                 )
         if not 0.0 <= self.dropout < 1.0:
-            raise UsageError(f"velocity.dropout must be in [0, 1), got {self.dropout}")
-        _one_of("velocity.time_embedding", self.time_embedding, ("sinusoidal", "smooth"))
-        _one_of("velocity.condition", self.condition, ("none", "skips"))
-        _one_of("velocity.view", self.view, ("global", "local"))
+            raise UsageError(f"`dropout` must be in [0, 1), got {self.dropout}")
+        _one_of("time_embedding", self.time_embedding, ("sinusoidal", "smooth"))
+        _one_of("condition", self.condition, ("none", "skips"))
+        _one_of("view", self.view, ("global", "local"))
 
 
 FIXED_METHODS = ("euler", "midpoint", "heun2", "heun3", "rk4")
@@ -100,20 +99,18 @@ class SolverConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "decode_at", tuple(map(float, self.decode_at)))
-        _one_of("solver.method", self.method, FIXED_METHODS + ADAPTIVE_METHODS)
-        _at_least("solver.steps", self.steps, 1)
+        _one_of("method", self.method, FIXED_METHODS + ADAPTIVE_METHODS)
+        _at_least("steps", self.steps, 1)
         if not (0 < self.rtol <= 1 and 0 < self.atol <= 1):
             raise UsageError(
-                f"solver.rtol and solver.atol must be above 0 and at most 1, "
-                f"got {self.rtol}, {self.atol}"
+                f"`rtol` and `atol` must be above 0 and at most 1, got {self.rtol}, {self.atol}"
             )
         if not 0 <= self.t_start < 1:
-            raise UsageError(f"solver.t_start must be in [0, 1), got {self.t_start}")
+            raise UsageError(f"`t_start` must be in [0, 1), got {self.t_start}")
         rising = all(a < b for a, b in pairwise(self.decode_at))
         if self.decode_at and not (rising and (self.decode_at[0], self.decode_at[-1]) == (0, 1)):
             raise UsageError(
-                f"solver.decode_at must be empty or rise from 0 to 1, "
-                f"got {shown(list(self.decode_at))}"
+                f"`decode_at` must be empty or rise from 0 to 1, got {shown(list(self.decode_at))}"
             )
 
     @property
@@ -162,7 +159,7 @@ class ModelConfig:
         data = dict(data)
         preset = data.pop("preset", None)
         if preset is not None and preset not in list(PRESETS):
-            raise UsageError(f"model.preset {shown(preset)} is not one of {', '.join(PRESETS)}")
+            raise UsageError(f"`model.preset` {shown(preset)} is not one of {', '.join(PRESETS)}")
         base = PRESETS[preset] if preset is not None else cls()
         unknown = set(data) - {"rae", "velocity", "solver"}
         if unknown:
@@ -176,12 +173,12 @@ class ModelConfig:
 
 def _at_least(name: str, value: int, low: int) -> None:
     if value < low:
-        raise UsageError(f"{name} must be a whole number from {low}, got {value!r}")
+        raise UsageError(f"`{name}` must be a whole number from {low}, got {value!r}")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UsageError(f"{name} must be one of {', '.join(choices)}; got {shown(value)}")
+        raise UsageError(f"`{name}` must be one of {', '.join(choices)}; got {shown(value)}")
 
 
 PRESETS: dict[str, ModelConfig] = {

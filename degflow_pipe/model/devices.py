@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from degflow_pipe.choices import Precision, check_choice
 from degflow_pipe.errors import DegflowError, UsageError
 
 
@@ -22,21 +23,17 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}")
+        raise UsageError(f"`device` must be auto, cpu, cuda or cuda:N, got {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
-            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"
+            f"`device={name}`: this machine has {torch.cuda.device_count()} CUDA devices"
         )
     return device
 
 
-PRECISIONS = ("auto", "float32", "bfloat16")
-
-
 def choose_precision(name: str, device: torch.device) -> str:
     """`float32` or `bfloat16`; `auto` is bfloat16 on CUDA. Raises UsageError for another name."""
-    if name not in PRECISIONS:
-        raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, got {name!r}")
+    check_choice("precision", name, Precision)
     if name == "auto":
         return "bfloat16" if device.type == "cuda" else "float32"
     return name
@@ -57,6 +54,6 @@ def one_thread_each(device: torch.device) -> Iterator[None]:
         try:
             yield
         except torch.OutOfMemoryError as error:
-            raise DegflowError("out of GPU memory: free some, or give --device cpu") from error
+            raise DegflowError("out of GPU memory: free some, or give `device=cpu`") from error
         finally:
             torch.set_num_threads(threads)

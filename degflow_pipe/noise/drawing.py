@@ -8,8 +8,6 @@ from torch import Tensor
 from degflow_pipe.noise.model import NoiseModel, noise_rng
 from degflow_pipe.pictures.arrays import greyed, is_grey, to_picture
 
-NOISE = ("auto", "calibrated", "none")
-
 
 def noisy(
     lr: Tensor, hr: np.ndarray, t: float, model: NoiseModel | None, seed: int = 0

@@ -189,8 +189,7 @@ class NoiseModel:
             return read(cls, {**data, "knots": knots}, "noise")
         except UsageError as error:
             raise UsageError(
-                f"{error}: delete calibration from config.json and run `degflow-pipe calibrate` "
-                "again"
+                f"{error}: delete calibration from config.json and run `calibrate()` again"
             ) from error
 
 
@@ -200,7 +199,7 @@ def noise_rng(seed: int, hr: np.ndarray, t: float) -> np.random.Generator:
     hr: (H, W, 3) uint8; t: told apart to nine decimals. Raises UsageError for a seed below 0.
     """
     if seed < 0:
-        raise UsageError(f"--seed must be 0 or more, got {seed}")
+        raise UsageError(f"`seed` must be 0 or more, got {seed}")
     key = hashlib.blake2b(np.ascontiguousarray(hr).tobytes(), digest_size=16).digest()
     return np.random.default_rng([seed, int.from_bytes(key, "big"), round(t * 1e9)])
 

@@ -31,11 +31,11 @@ class LevelFiles:
         # Plots are named after levels, and a checkpoint's levels may be anybody's.
         if not re.fullmatch(r"[\w+-][\w.+-]{0,31}", self.name):
             raise UsageError(
-                f"data.levels: a name is 1 to 32 letters, digits, '_', '.', '+' or '-', got "
+                f"`name` of a level must be 1 to 32 letters, digits, '_', '.', '+' or '-', got "
                 f"{shown(self.name)}"
             )
         if not 0.0 <= self.t <= 1.0:
-            raise UsageError(f"data.levels: t of {self.name} must be in [0, 1], got {self.t}")
+            raise UsageError(f"`t` of {self.name} must be in [0, 1], got {self.t}")
         if (
             self.files.startswith("/")
             or ".." in self.files.split("/")
@@ -43,7 +43,7 @@ class LevelFiles:
             or set("{}[]?") & set(self.files)
         ):
             raise UsageError(
-                f"data.levels: files of {self.name} must be a path below the data's "
+                f"`files` of {self.name} must be a path below the data's "
                 f"folder with one * that stands for the scene, got {shown(self.files)}"
             )
 
@@ -89,29 +89,29 @@ class DataSettings:
     def __post_init__(self) -> None:
         if self.set != "generic" and self.set not in LAYOUTS:
             raise UsageError(
-                f"data.set must be generic or one of {', '.join(LAYOUTS)}; got {shown(self.set)}"
+                f"`set` must be generic or one of {', '.join(LAYOUTS)}; got {shown(self.set)}"
             )
         if not 1 < self.s_max < float("inf"):
-            raise UsageError(f"data.s_max must be above 1, got {self.s_max}")
+            raise UsageError(f"`s_max` must be above 1, got {self.s_max}")
         if self.enlarge not in ("", *ENLARGE):
             raise UsageError(
-                f"data.enlarge must be one of {', '.join(ENLARGE)}; got {shown(self.enlarge)}"
+                f"`enlarge` must be one of {', '.join(ENLARGE)}; got {shown(self.enlarge)}"
             )
         if not self.max_shift > 0:
-            raise UsageError(f"data.max_shift must be above 0 pixels, got {self.max_shift}")
+            raise UsageError(f"`max_shift` must be above 0 pixels, got {self.max_shift}")
         for key in ("levels", "scales", "held_out_scales"):
             if len(getattr(self, key)) > MOST_LEVELS:
-                raise UsageError(f"data.{key} must be {MOST_LEVELS} at most")
+                raise UsageError(f"`{key}` must be {MOST_LEVELS} at most")
         self._check_keys()
         times = [level.t for level in self.knots]
         if len(times) < 2 or times[0] != 0.0 or any(a >= b for a, b in pairwise(times)):
             raise UsageError(
-                f"data.levels must start with HR at t = 0 and rise strictly in t, "
+                f"`levels` must start with HR at t = 0 and rise strictly in t, "
                 f"got t = {shown(times)}"
             )
         names = [level.name for level in self.pair_levels]
         if len(set(names)) < len(names):
-            raise UsageError(f"data.levels must have different names, got {', '.join(names)}")
+            raise UsageError(f"`levels` must have different names, got {', '.join(names)}")
 
     def scale_of_t(self, t: float) -> float:
         """The SR scale that a level of these pairs was shot at: 1 + t (s_max - 1)."""
@@ -125,21 +125,21 @@ class DataSettings:
             ("scales", known, bool(self.scales)),
         ):
             if wanted != fits:
-                says = f"needs data.{key}" if wanted else f"takes no data.{key}"
-                raise UsageError(f"data.set {self.set} {says}")
+                says = f"needs `{key}`" if wanted else f"takes no `{key}`"
+                raise UsageError(f"`set={self.set}` {says}")
         if self.held_out_scales and not known:
-            raise UsageError(f"data.set {self.set} takes no data.held_out_scales")
+            raise UsageError(f"`set={self.set}` takes no `held_out_scales`")
         for scale in (*self.scales, *self.held_out_scales):
             if not 1 < scale <= self.s_max:
-                raise UsageError(f"data: a scale must be in (1, s_max], got {scale}")
+                raise UsageError(f"`scales` must be in (1, s_max], got {scale}")
             if self.set == "interflow" and round(scale, 1) != scale:
-                raise UsageError(f"data: interflow's scales are in tenths, got {scale}")
+                raise UsageError(f"`scales` of interflow are in tenths, got {scale}")
 
     @property
     def pair_levels(self) -> list[PairLevel]:
         """All levels by t, HR first, held-out ones included."""
         if self.set == "generic":
-            found = [read(LevelFiles, level, "data.levels") for level in self.levels]
+            found = [read(LevelFiles, level, "levels") for level in self.levels]
             levels = [_generic(level, found[0]) for level in found]
         else:
             levels = [PairLevel("HR", 0.0, False, LAYOUTS[self.set].hr, LAYOUTS[self.set].hr)]

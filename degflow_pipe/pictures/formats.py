@@ -38,8 +38,8 @@ class PictureFormat:
         if not ok:
             height, width = picture.shape[:2]
             raise UsageError(
-                f"--format {self.name}: a picture of {width} x {height} pixels cannot be written "
-                f"so: choose another format"
+                f"`picture_format={self.name}`: a picture of {width} x {height} pixels cannot be "
+                f"written so: choose another format"
             )
         return data.tobytes()
 
@@ -53,4 +53,4 @@ def parse_format(text: str) -> PictureFormat:
     kind, _, quality = text.partition(":")
     if kind == "jpeg" and quality.isdecimal() and 1 <= int(quality) <= 100:
         return PictureFormat(text, "jpg", (*FULL_CHROMA, cv2.IMWRITE_JPEG_QUALITY, int(quality)))
-    raise UsageError(f"--format must be png, webp or jpeg:QUALITY (1 to 100), got {text!r}")
+    raise UsageError(f"`picture_format` must be png, webp or jpeg:QUALITY (1 to 100), got {text!r}")

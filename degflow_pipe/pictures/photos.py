@@ -162,7 +162,7 @@ def _is_photo(path: Path, others: dict[str, int]) -> bool:
 def check_max_pixels(pixels: int) -> None:
     """Raises UsageError for a limit below one pixel."""
     if pixels < 1:
-        raise UsageError(f"--max-pixels must be 1 at least, got {pixels}")
+        raise UsageError(f"`max_pixels` must be 1 at least, got {pixels}")
 
 
 def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:

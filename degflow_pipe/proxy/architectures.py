@@ -65,11 +65,11 @@ class Architecture:
         except Exception as error:  # whatever a foreign constructor raises
             takes = ", ".join(name for name in accepted if name not in ours)
             raise UsageError(
-                f"--network {self.name} {self.settings}: {' '.join(str(error).split())[:200]}; "
+                f"`network={self.name}` {self.settings}: {' '.join(str(error).split())[:200]}; "
                 f"network_settings are {takes}"
             ) from error
         if made.shape != (1, 3, MULTIPLE, MULTIPLE):
-            raise UsageError(f"--network {self.name} does not give SR as large as LR")
+            raise UsageError(f"`network={self.name}` does not give SR as large as LR")
         return _Pictures(network).train()
 
 
@@ -117,16 +117,16 @@ def _spandrel(name: str) -> Any:
         from spandrel import architectures
     except ImportError as error:
         raise UsageError(
-            f"--network {name}: neither same-size nor implicit; for the architectures of spandrel "
+            f"`network={name}`: neither same-size nor implicit; for the architectures of spandrel "
             "pip install 'degflow-pipe[spandrel]'"
         ) from error
     known = [found.name for found in pkgutil.iter_modules(architectures.__path__)]
     known = [found for found in known if not found.startswith("_")]
     if name not in known:
         raise UsageError(
-            f"--network must be same-size, implicit or one of {', '.join(known)}, got {name!r}"
+            f"`network` must be same-size, implicit or one of {', '.join(known)}, got {name!r}"
         )
     module = importlib.import_module(f"spandrel.architectures.{name}")
     if not hasattr(module, name):
-        raise UsageError(f"--network {name}: spandrel has no one network of that name")
+        raise UsageError(f"`network={name}`: spandrel has no one network of that name")
     return getattr(module, name)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from torch import nn
@@ -15,11 +18,17 @@ from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation import plots
+from degflow_pipe.folders import check_ours
 from degflow_pipe.formats.weights import read_into, weights_bytes
-from degflow_pipe.metrics.fidelity import fidelity
+from degflow_pipe.metrics.fidelity import WINDOW, fidelity
 from degflow_pipe.metrics.perceptual import Perceptual
-from degflow_pipe.progress import Task
-from degflow_pipe.proxy.network import Network
+from degflow_pipe.pairs.pairs import Pairs, Scene
+from degflow_pipe.pictures.arrays import middle
+from degflow_pipe.progress import Progress, Task
+from degflow_pipe.proxy.network import Budget, Network
+from degflow_pipe.proxy.results import Figures
+from degflow_pipe.proxy.share import share, writing
+from degflow_pipe.training.processes import Processes
 
 PATCH = 192
 PATCHES = 480
@@ -27,7 +36,27 @@ PATCHES = 480
 CROP = 160
 """Side in pixels of what a page shows of a picture."""
 
-Figures = dict[str, float]
+Picture = tuple[str, np.ndarray]
+"""A label and (H, W, 3) uint8, for a page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonSettings:
+    """What every comparison is told.
+
+    out: folder for what was made. sources: some of those that are known, none for all that the
+    checkpoint can make; `bicubic` and `real` are always there. added_noise: white noise in grey
+    levels that every source is tried with. seeds: trainings of each. perceptual: one of
+    `perceptual.KINDS`. patches: about how many of HR all sources share, one of each scene at least.
+    """
+
+    out: Path
+    sources: tuple[str, ...] = ()
+    added_noise: tuple[float, ...] = (0.0,)
+    seeds: int = 1
+    perceptual: str = "none"
+    patches: int = PATCHES
+    budget: Budget = field(default_factory=Budget)
 
 
 def check_asked(
@@ -43,14 +72,14 @@ def check_asked(
     """
     unknown = [name for name in sources if name not in known]
     if unknown:
-        raise UsageError(f"--sources: {unknown[0]!r} is not one of {', '.join(known)}{whose}")
+        raise UsageError(f"`sources`: {unknown[0]!r} is not one of {', '.join(known)}{whose}")
     # Not by min and max, which let nan through.
     if not added_noise or not all(0 <= noise <= 100 for noise in added_noise):
         raise UsageError(
-            f"--added-noise must be grey levels from 0 to 100, got {list(added_noise)}"
+            f"`added_noise` must be grey levels from 0 to 100, got {list(added_noise)}"
         )
     if seeds < 1:
-        raise UsageError(f"--seeds must be 1 at least, got {seeds}")
+        raise UsageError(f"`seeds` must be 1 at least, got {seeds}")
 
 
 def chosen_sources(
@@ -66,6 +95,14 @@ def chosen_sources(
     if wanted & set(noisy):
         model.noise_model("calibrated")  # says what is missing before anything is trained
     return [name for name in known if name in wanted]
+
+
+def having(scenes: list[Scene], place: int, wanted: str, root: Path) -> list[Scene]:
+    """Scenes that have a file for the level at `place`. Raises DataError where there is none."""
+    found = [scene for scene in scenes if scene.files[place] is not None]
+    if not found:
+        raise DataError(f"{wanted}: no file below {root}: choose another level as `level`")
+    return found
 
 
 class Run:
@@ -94,6 +131,191 @@ class Run:
         """A network of the same sizes, with the weights that were kept."""
         read_into(network, self._weights, self._path.name)
         return network.eval()
+
+
+class Result(Protocol):
+    """What a comparison returns."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+Source = TypeVar("Source")
+"""The LR of one source."""
+Found = TypeVar("Found")
+"""The figures of one training, as JSON has them."""
+Compared = TypeVar("Compared", bound=Result)
+
+
+class Comparison(ABC, Generic[Source, Network, Found, Compared]):
+    """One network trained on each source of LR, with each added noise and seed.
+
+    The sources share their HR patches, and the trainings that are finished are kept in
+    settings.out and not done again. What the network is, which crops it gets and how it is tested
+    is a subclass's.
+    """
+
+    kind = ""
+    """Stands in the names of its files; none for the one that has been there first."""
+    title = "SR of real LR, by source"
+
+    def __init__(
+        self,
+        model: DegFlow,
+        settings: ComparisonSettings,
+        names: list[str],
+        train: Pairs,
+        held_out: Pairs,
+        progress: Progress,
+    ) -> None:
+        check_ours(settings.out, "proxy")
+        self.model, self.settings, self.progress = model, settings, progress
+        self.names, self.train, self.held_out = names, train, held_out
+        self.perceptual = Perceptual(settings.perceptual, model.device)
+        self._sources: dict[str, Source] = {}
+
+    # What a subclass says
+
+    @abstractmethod
+    def make(self, name: str) -> Source:
+        """The LR of a source for the patches."""
+
+    @abstractmethod
+    def deciding(self, name: str) -> dict[str, Any]:
+        """What decides a training on a source beside all that decides every one."""
+
+    @abstractmethod
+    def network(self) -> Network:
+        """A network with random weights."""
+
+    @abstractmethod
+    def fit(self, name: str, added: float, seed: int, task: Task) -> Network:
+        """The network trained on a source with added noise, in grey levels."""
+
+    @abstractmethod
+    def test(self, network: Network) -> Found:
+        """Figures of its SR of the held-out scenes."""
+
+    @abstractmethod
+    def told(self, figures: Found) -> str:
+        """Their PSNR in a word."""
+
+    @abstractmethod
+    def result(self, found: dict[tuple[str, float], list[Found]]) -> Compared:
+        """The comparison, of the figures of each seed by source and added noise."""
+
+    @abstractmethod
+    def page(self, result: Compared) -> Iterator[list[Picture]]:
+        """Rows of pictures, (H, W, 3) uint8 by label, HR first."""
+
+    # What is the same for all
+
+    def compare(self, processes: Processes | None) -> Compared | None:
+        """Train what is not kept, test, write figures and a page.
+
+        processes: see `share`; None is returned in all of them but the first.
+        """
+        out = self.settings.out
+        with writing(out, processes):
+            noises, seeds = self.settings.added_noise, range(self.settings.seeds)
+            trainings = list(product(self.names, noises, seeds))
+            if not share(processes, trainings, self.prepare, lambda one: self.figures(*one)):
+                return None
+            found: dict[tuple[str, float], list[Found]] = {}
+            for name, added, seed in trainings:
+                found.setdefault((name, added), []).append(self.figures(name, added, seed))
+            result = self.result(found)
+            files.write_json(out / f"figures{self._suffix}.json", result.to_dict())
+            self._draw_page(result)
+            return result
+
+    def prepare(self) -> None:
+        """Generate what the sources hold."""
+        for name in self.names:
+            self.source(name)
+
+    def source(self, name: str) -> Source:
+        """The LR of a source, made once."""
+        if name not in self._sources:
+            self._sources[name] = self.make(name)
+        return self._sources[name]
+
+    def figures(self, name: str, added: float, seed: int) -> Found:
+        """Figures of one training, from the folder where it was done before."""
+        run = self._run(name, added, seed)
+        known: Found | None = run.figures()
+        if known is not None:
+            return known
+        self.source(name)  # generated before the task, as tasks do not overlap
+        said = f"{name}, noise {added:g}, seed {seed}"
+        title = f"{self.kind}, {said}" if self.kind else said
+        with self.progress.task(title, self.settings.budget.steps) as task:
+            network = self.fit(name, added, seed, task)
+            figures = self.test(network)
+            task.note(f"{title}: PSNR {self.told(figures)} dB")
+        run.keep(network, figures)
+        return figures
+
+    def trained(self, name: str, added: float) -> Network:
+        """The network of a training that is kept, first seed."""
+        network = self._run(name, added, 0).loaded(self.network())
+        return network.to(self.model.device)
+
+    def patches(
+        self, levels: Sequence[int]
+    ) -> tuple[np.ndarray, dict[int, tuple[np.ndarray, np.ndarray]]]:
+        """The same patches for all sources, evenly from the training scenes.
+
+        HR (N, P, P, 3) uint8; by the number of each level that there is, which of the patches have
+        its real LR, and that LR. Held-out scenes are checked as well, before anything is trained.
+        """
+        rng = np.random.default_rng(0)
+        scenes = self.train.scenes
+        each = -(-self.settings.patches // len(scenes))
+        hr: list[np.ndarray] = []
+        real: dict[int, tuple[list[int], list[np.ndarray]]] = {i: ([], []) for i in levels}
+        with self.progress.task("read pairs", len(scenes) + len(self.held_out.scenes)) as task:
+            for scene in self.held_out.scenes:
+                self.held_out.check(scene, WINDOW)
+                task.advance()
+            for scene in scenes:
+                self.train.check(scene, PATCH)
+                pictures = self.train.pictures(scene)
+                assert pictures[0] is not None
+                for _ in range(each):
+                    y, x = (int(rng.integers(n - PATCH + 1)) for n in pictures[0].shape[:2])
+                    for i in levels:
+                        if (picture := pictures[i]) is not None:
+                            real[i][0].append(len(hr))
+                            real[i][1].append(picture[y : y + PATCH, x : x + PATCH])
+                    hr.append(pictures[0][y : y + PATCH, x : x + PATCH])
+                task.advance()
+        there = {i: (np.array(n), np.stack(lr)) for i, (n, lr) in real.items() if lr}
+        return np.stack(hr), there
+
+    @property
+    def _suffix(self) -> str:
+        return f"-{self.kind}" if self.kind else ""
+
+    def _run(self, name: str, added: float, seed: int) -> Run:
+        key = {
+            "source": name,
+            "added_noise": added,
+            "seed": seed,
+            "perceptual": self.settings.perceptual,
+            "budget": asdict(self.settings.budget),
+            "scenes": self.held_out.fingerprint(),
+            **self.deciding(name),
+        }
+        head = f"{self.kind}-{name}" if self.kind else name
+        return Run(self.settings.out, f"{head}-{added:g}-{seed}", key)
+
+    def _draw_page(self, result: Compared) -> None:
+        page = []
+        with self.progress.task("draw", None) as task:
+            for row in self.page(result):
+                page.append([(label, middle(picture, CROP)) for label, picture in row])
+                task.advance()
+            draw_page(self.settings.out / f"pictures{self._suffix}.png", page, self.title, task)
 
 
 def judged(sr: np.ndarray, hr: np.ndarray, perceptual: Perceptual) -> Figures:

@@ -34,14 +34,14 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise UsageError(f"--steps must be 1 at least, got {self.steps}")
+            raise UsageError(f"`steps` must be 1 at least, got {self.steps}")
         for name in ("batch", "crop", "width", "blocks"):
             if getattr(self, name) < 1:
-                raise UsageError(f"budget.{name} must be 1 at least, got {getattr(self, name)}")
+                raise UsageError(f"`{name}` must be 1 at least, got {getattr(self, name)}")
         if self.crop % 2:
-            raise UsageError(f"budget.crop must be even, got {self.crop}")
+            raise UsageError(f"`crop` must be even, got {self.crop}")
         if not 0 < self.lr < 1:
-            raise UsageError(f"budget.lr must be between 0 and 1, got {self.lr}")
+            raise UsageError(f"`lr` must be between 0 and 1, got {self.lr}")
 
 
 def residual_blocks(width: int, count: int) -> nn.ModuleList:

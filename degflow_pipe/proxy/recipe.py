@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from degflow_pipe import choices
+from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.errors import UsageError
+from degflow_pipe.levels import Grid, parse_grid, read_levels, refuse_moved
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.proxy.network import Budget
 from degflow_pipe.settings import Apart, AtMost, override, read
 
 IMPLICIT = "implicit"
 SAME_SIZE = "same-size"
+GRID = "0.5:1.0:0.1"
 MOST = 1000
 """Sources, scales, or strengths of noise."""
 
@@ -22,8 +26,9 @@ class ProxyRecipe:
 
     data: the pairs, the checkpoint's own by default. test: other pairs, whose held-out scenes the
     implicit network is tested on instead of those of `data`. network: `same-size`, `implicit`, or
-    one of spandrel's architectures, whose own arguments are `network_settings`. The others: see
-    `proxy.Asked` and `scales.AskedScales`.
+    one of spandrel's architectures, whose own arguments are `network_settings`. t_grid: levels of
+    `ours_grid`, 0.5:1.0:0.1 where it is empty; for `implicit` the SR scales that it is trained at,
+    with an x before each. The others: see `proxy.Asked` and `scales.AskedScales`.
     """
 
     data: DataSettings | None = None
@@ -32,35 +37,48 @@ class ProxyRecipe:
     network_settings: Annotated[dict[str, Any], AtMost(100_000)] = field(default_factory=dict)
     sources: list[str] = field(default_factory=list)
     level: str = ""
-    t_grid: str = "0.5:1.0:0.1"
-    scales: list[float] = field(default_factory=list)
+    t_grid: str = ""
     added_noise: Annotated[list[float], Apart()] = field(default_factory=lambda: [0.0, 4.0])
     seeds: Annotated[int, AtMost(1000)] = 1
-    perceptual: str = "none"
+    perceptual: choices.Distance = "none"
     budget: Budget = field(default_factory=Budget)
 
     def __post_init__(self) -> None:
-        for key in ("sources", "scales", "added_noise"):
+        for key in ("sources", "added_noise"):
             if len(getattr(self, key)) > MOST:
-                raise UsageError(f"{key} must be {MOST} at most")
+                raise UsageError(f"`{key}` must be {MOST} at most")
         if self.network == IMPLICIT and self.level:
             raise UsageError(
-                "--level is for networks of the same size: implicit is tested at every level"
+                "`level` is for networks of the same size: implicit is tested at every level"
             )
-        if self.network != IMPLICIT and self.scales:
-            raise UsageError("--scales is for --network implicit: give --t-grid")
+        if self.network == IMPLICIT and self.t_grid and not self.scales:
+            raise UsageError(
+                f"`t_grid` must be SR scales such as x1.5,x2 for the implicit network, got "
+                f"{self.t_grid!r}"
+            )
         if self.network in (SAME_SIZE, IMPLICIT) and self.network_settings:
-            raise UsageError("network_settings are those of one of spandrel's architectures")
+            raise UsageError("`network_settings` are those of one of spandrel's architectures")
         if self.network != IMPLICIT and self.test is not None:
-            raise UsageError("test is for network: implicit")
+            raise UsageError("`test` is for `network=implicit`")
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The SR scales that `t_grid` asks for; empty where it asks for none."""
+        asked = read_levels(self.t_grid).scales if self.t_grid else None
+        return tuple(map(float, asked or ()))
+
+    def grid(self, checkpoint: CheckpointInfo) -> Grid:
+        """The levels that `t_grid` asks for, scales by the checkpoint's own mapping."""
+        return parse_grid(self.t_grid or GRID, checkpoint.s_max, checkpoint.t_of_scale)
 
 
 def proxy_recipe(values: dict[str, Any]) -> ProxyRecipe:
     """Check a recipe's mapping; raises UsageError naming the key that is wrong."""
     values = {key: value for key, value in values.items() if key != "kind"}
+    refuse_moved(values)
     for key in ("data", "test"):
         if key in values:
             values[key] = read(DataSettings, values[key], key)
     if "budget" in values:
         values["budget"] = override(Budget(), values["budget"], "budget")
-    return read(ProxyRecipe, values, "recipe")
+    return read(ProxyRecipe, values, "")

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from degflow_pipe import defaults
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.devices import one_thread_each
@@ -18,7 +17,7 @@ from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.reading.samples import Sample
 from degflow_pipe.stages.batches import Batches, lr_of
 from degflow_pipe.stages.generate import require_patches
-from degflow_pipe.stages.making import encoder_of
+from degflow_pipe.stages.making import checkpoint_of, encoder_of
 from degflow_pipe.store import PatchRecord, Store
 
 _Held = tuple[list[PatchRecord], np.ndarray, np.ndarray | None]
@@ -33,8 +32,8 @@ class LazyPairs(Dataset[Sample]):
     `ingest` has to be done: no level is read from the store. For processes, not threads: on the CPU
     it computes on one thread, which torch can only be told for all of a process.
 
-    store: its folder. checkpoint: whose levels are made; patches that the store has no latents of
-    are encoded. t or scales: (low, high) that the
+    store: its folder. checkpoint: whose levels are made, by default the store's; patches that the
+    store has no latents of are encoded. t or scales: (low, high) that the
     level, or its SR scale, is drawn from evenly; t from 0.1 to 1 by default. noise, seed: see
     `DegFlow.degrade`; the seed settles the levels too. device: `cpu` for workers of a DataLoader;
     on CUDA the decoder computes in bfloat16, as `generate` does.
@@ -46,7 +45,7 @@ class LazyPairs(Dataset[Sample]):
     def __init__(
         self,
         store: str | Path,
-        checkpoint: str = defaults.CHECKPOINT,
+        checkpoint: str | None = None,
         *,
         t: tuple[float, float] | None = None,
         scales: tuple[float, float] | None = None,
@@ -54,7 +53,8 @@ class LazyPairs(Dataset[Sample]):
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        self._path, self._checkpoint, self._device = Path(store), checkpoint, device
+        self._path, self._device = Path(store), device
+        self._checkpoint = checkpoint_of(self._path) if checkpoint is None else checkpoint
         self._noise, self._seed = noise, seed
         self._last: tuple[int, _Held] | None = None
         source = Store.open(self._path)

@@ -11,7 +11,8 @@ import numpy as np
 
 from degflow_pipe.levels import Grid
 from degflow_pipe.shards.layout import ShardSettings, settings_json
-from degflow_pipe.store import BLOCKS, Made, Store, Unit
+from degflow_pipe.store import BLOCKS, Made, Unit
+from degflow_pipe.store.records import blocks_of
 
 
 @dataclass(frozen=True)
@@ -73,21 +74,24 @@ class Plan:
 
     def __init__(
         self,
-        store: Store,
+        units: Mapping[int, Unit],
+        patch: int,
         grid: Grid,
         settings: ShardSettings,
         latents: Mapping[int, Made] | None,
         levels: Mapping[int, Made] | None,
     ) -> None:
-        """latents: of each unit, levels: of each block, as the store says, where it has them."""
-        self._units, self._latents, self._levels = store.units, latents or {}, levels or {}
+        """units: of the store; patch: side in pixels. latents: of each unit, levels: of each
+        block, as the store says, where it has them.
+        """
+        self._units, self._latents, self._levels = units, latents or {}, levels or {}
         self._size, self._t = settings.shard_size, len(grid)
         self._grouped = settings.layout == "grouped"
         self._per_patch = 1 if self._grouped else len(grid)
-        found = [(block, unit.in_block(block % BLOCKS)) for block, unit in store.blocks()]
+        found = [(block, unit.in_block(block % BLOCKS)) for block, unit in blocks_of(units)]
         self._blocks = np.array([block for block, _ in found], np.int64)
         self._ends = np.cumsum([count for _, count in found], dtype=np.int64)
-        wanted = [settings_json(settings, store.settings.patch, grid), grid.scales]
+        wanted = [settings_json(settings, patch, grid), grid.scales]
         self._settings = json.dumps(wanted, sort_keys=True).encode()
 
     @property

@@ -15,7 +15,7 @@ FORMAT = "degflow-pipe shards"
 VERSION = 2
 WHOLE = 1
 """Version of shards that have one index for all tars; they are still read."""
-AGAIN = "copy the shards again, or make them again with `degflow-pipe shard --overwrite`"
+AGAIN = "copy the shards again, or make them again with `shard(overwrite=True)`"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from degflow_pipe import defaults, files, folders
+from degflow_pipe.choices import SimulatedLayout, check_choice
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import Room, in_order
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
@@ -46,7 +47,6 @@ COPIES = 8
 """Times the memory of decoding a photo that simulating takes: its light is computed in floats."""
 KIND = "simulation"
 """Of the folder, for `folders.one_writer`."""
-LAYOUTS = ("realsr-v2", "interflow")
 
 
 @dataclass(frozen=True)
@@ -59,35 +59,34 @@ class SimulationSettings:
     """
 
     scales: tuple[float, ...] = (2.0, 3.0, 4.0)
-    layout: str = "realsr-v2"
+    layout: SimulatedLayout = "realsr-v2"
     camera: str = "Simulated"
     test_every: int = 5
     seed: int = 0
     parameters: ZoomCamera = field(default_factory=ZoomCamera)
 
     def __post_init__(self) -> None:
-        if self.layout not in LAYOUTS:
-            raise UsageError(f"--layout must be {' or '.join(LAYOUTS)}, got {self.layout!r}")
+        check_choice("layout", self.layout, SimulatedLayout)
         if not self.scales:
-            raise UsageError("--scales needs one scale at least")
+            raise UsageError("`scales` needs one scale at least")
         for s in self.scales:
-            check_scale(s, "--scales")
+            check_scale(s, "`scales`")
             if s == 1 or round(s, 1) != s:
                 raise UsageError(
-                    f"--scales: a scale must be above 1 and in tenths such as 2.1, got {s:g}"
+                    f"`scales`: a scale must be above 1 and in tenths such as 2.1, got {s:g}"
                 )
             if self.layout == "realsr-v2" and s != int(s):
                 raise UsageError(
-                    f"--scales: the layout realsr-v2 has whole scales only, got {s:g}: give whole "
-                    f"ones, or --layout interflow"
+                    f"`scales`: the layout realsr-v2 has whole scales only, got {s:g}: give whole "
+                    f"ones, or `layout=interflow`"
                 )
         if not re.fullmatch("Simulated[A-Za-z0-9-]*", self.camera):
             raise UsageError(
-                f"--camera must be Simulated, with letters, digits or '-' after it, so that nobody "
+                f"`camera` must be Simulated, with letters, digits or '-' after it, so that nobody "
                 f"takes the pictures for real ones; got {self.camera!r}"
             )
         if self.test_every < 0:
-            raise UsageError(f"--test-every must be 0 (none) or more, got {self.test_every}")
+            raise UsageError(f"`test_every` must be 0 (none) or more, got {self.test_every}")
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "software": SOFTWARE, "simulated": True, "version": VERSION}
@@ -139,7 +138,7 @@ class _Made:
     photo: Photo | None = None
 
 
-def parse_scales(text: str, option: str = "--scales") -> tuple[float, ...]:
+def parse_scales(text: str, option: str = "`scales`") -> tuple[float, ...]:
     """A list of scales, `1.5,2,4`, in rising order, without repeats. Raises UsageError."""
     return tuple(sorted(parse_numbers(text, option, "1.5,2,4")))
 
@@ -248,7 +247,7 @@ def _claim(out: Path, settings: SimulationSettings, sources: list[_Source]) -> N
         if others := [name for name in folders.held(out) if not name.startswith(".")]:
             raise DataError(
                 f"{out} holds {others[0]} and no {SETTINGS}, so it is not whole: give an empty "
-                f"folder with --out"
+                f"folder as `out`"
             )
         files.write_summed(path, wanted)
         return
@@ -257,7 +256,7 @@ def _claim(out: Path, settings: SimulationSettings, sources: list[_Source]) -> N
     if others:
         raise DataError(
             f"{out} was made with other {', '.join(others)} (see {SETTINGS} in it): give the same, "
-            f"or another folder with --out"
+            f"or another folder as `out`"
         )
 
 

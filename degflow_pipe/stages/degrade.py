@@ -158,7 +158,7 @@ def _photos(sources: list[str], out: Path, left_out: dict[str, int]) -> list[Pho
     every = {files.real(file.path): file for file in find_photos(sources, left_out)}
     found = {path: file for path, file in every.items() if inside not in path.parents}
     if not found:
-        raise UsageError(f"all photos lie in the folder to write to, {out}: give another --out")
+        raise UsageError(f"all photos lie in the folder to write to, {out}: give another `out`")
     known: dict[str, PhotoFile] = {}
     for file in found.values():
         # Some file systems take names for one that differ in case or in how letters are composed.
@@ -167,7 +167,7 @@ def _photos(sources: list[str], out: Path, left_out: dict[str, int]) -> list[Pho
             alike = "" if _stem(file) == _stem(other) else ", but for case or how it is composed"
             raise UsageError(
                 f"{other.path} and {file.path} would be written under the same name{alike}: give "
-                f"them one after the other, with another --out each"
+                f"them one after the other, with another `out` each"
             )
     return list(found.values())
 
@@ -209,8 +209,8 @@ class _Outputs:
             other = [key for key in self.made if marked and made.get(key) != self.made[key]]
             differs = f" of other {', '.join(other)}" if other else ""
             raise FileError(
-                f"{in_way[0]}: LR{differs} is there already: give another folder with --out, or "
-                f"--overwrite"
+                f"{in_way[0]}: LR{differs} is there already: give another folder as `out`, or "
+                f"`overwrite`"
             )
         return False
 
@@ -239,7 +239,7 @@ class _Outputs:
             whole = False
         if not whole or not isinstance(found.get("files"), dict):
             raise FileError(
-                f"{self.mark} is damaged: delete it, and say --overwrite to make this photo's LR "
+                f"{self.mark} is damaged: delete it, and say `overwrite` to make this photo's LR "
                 f"again"
             )
         return found

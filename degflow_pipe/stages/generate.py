@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,8 @@ def generate(
         with source.writing():
             finish_removal(source)
             source.make_grid(grid)
+            grid = source.grid(grid.name)  # a checkpoint that was renamed makes the same
+            making = replace(making, grid=grid)
             encoder, levels = encoder_of(source, model), source.levels(grid)
             every = list(source.blocks())
             missing = [(block, unit) for block, unit in every if not levels.has(block, unit)]

@@ -103,12 +103,11 @@ def ingest(
                     _note_photos(target, numbering.finished(units))
                 _note_photos(target, numbering.finished(len(target.units)))
                 _replace(target, numbering, task)
-            if encoder is not None:
-                lacking_latents = _without_latents(target, encoder)
+            if encoder is not None and (bare := _without_latents(target, encoder)):
                 job = EncodeJob(str(store), Site.of(model), encoder, batches.size)
-                patches = sum(work.unit.count for work in lacking_latents)
+                patches = sum(work.unit.count for work in bare)
                 with (progress or Silent()).task("encode", patches) as task:
-                    for done in engine(job, lacking_latents, at_once):
+                    for done in engine(job, bare, at_once):
                         _note_latents(target, encoder, done, summary)
                         summary.encoded += done.unit.count
                         task.advance(done.unit.count)
@@ -185,7 +184,7 @@ def _cropped_otherwise(
     """Photos in the store that come again, and were cropped with other settings."""
     others: dict[str, list[PhotoRecord]] = {}
     for photo in store.photos().values():
-        if (photo.stride, photo.min_detail) != (stride, min_detail):
+        if photo.kept and (photo.stride, photo.min_detail) != (stride, min_detail):
             others.setdefault(photo.source, []).append(photo)
     changed = []
     for file in found:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from degflow_pipe import defaults
+from degflow_pipe import defaults, files, shipped
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
 from degflow_pipe.checkpoint.identity import encoder_id, grid_of_checkpoint, noise_id
 from degflow_pipe.checkpoint.site import Site
+from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import NO_NOISE, Grid
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.stages.batches import LR, Batches, lr_of
 from degflow_pipe.store import Encoder, Store
+from degflow_pipe.store.store import DESCRIPTION
 
 Make = Callable[[np.ndarray, np.ndarray | None], LR]
 """HR (n, P, P, 3) uint8, and latents (n, C, h, w) float32 where the store has them, to LR."""
@@ -64,3 +68,29 @@ def encoder_of(store: Store, model: DegFlow) -> Encoder | None:
     """The model's encoder, where the store may have latents of it; else None."""
     name = encoder_id(model.info)
     return store.encoder(name) if name in store.encoders() else None
+
+
+def checkpoint_of(store: Path) -> str:
+    """The checkpoint that is meant where none is named: the store's, or the default of a new one.
+
+    A shipped one by its name: no path from inside a store is followed. Raises StoreError where the
+    store has several, or one that is not shipped.
+    """
+    if not files.exists(store / DESCRIPTION):
+        return defaults.CHECKPOINT
+    source = Store.open(store)
+    encoders = [source.encoder(name) for name in source.encoders()]
+    made = [source.grid(name).checkpoint for name in source.grids()]
+    known = list(dict.fromkeys([*(encoder.checkpoint for encoder in encoders), *made]))
+    if not known:
+        return defaults.CHECKPOINT
+    if len(known) > 1:
+        raise StoreError(
+            f"{store} holds what several checkpoints made, {', '.join(known)}: name one as "
+            f"`checkpoint`"
+        )
+    for name in shipped.names("checkpoints"):
+        info = read_info(find_checkpoint(name))
+        if info.id == known[0] or encoder_id(info) in [encoder.id for encoder in encoders]:
+            return name
+    raise StoreError(f"{store} was made with {known[0]}: name its folder as `checkpoint`")

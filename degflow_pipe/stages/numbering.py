@@ -139,7 +139,11 @@ class Numbering:
                 hashes[photo_key(patch.sha256)] = patch.sha256
                 if patch.sha256 not in self.outdated:
                     self._seen.add(patch.digest)
-        self._known = {p.sha256 for key, p in self.photos.items() if held[key] >= p.kept}
+        self._known = {
+            photo.sha256
+            for key, photo in self.photos.items()
+            if held[key] >= photo.kept and (photo.kept or self._as_asked(photo))
+        }
         unfinished = {sha256 for sha256 in hashes.values() if sha256 not in self._known}
         for number, patches in self.store.every_patch() if unfinished else ():
             if number in taken:
@@ -148,7 +152,16 @@ class Numbering:
 
     def strides(self) -> dict[str, int]:
         """Of the photos that have lost patches: they are cropped again as they were."""
-        return {p.sha256: p.stride for p in self.photos.values() if p.sha256 not in self._known}
+        lost = (photo for photo in self.photos.values() if photo.sha256 not in self._known)
+        return {photo.sha256: photo.stride for photo in lost if photo.kept}
+
+    def _as_asked(self, photo: PhotoRecord) -> bool:
+        return (photo.stride, photo.min_detail) == (self.stride, self.min_detail)
+
+    def _before(self, photo: Measured) -> PhotoRecord | None:
+        """What the store says of a photo that has given patches, and lost some."""
+        before = self.photos.get(photo_key(photo.sha256))
+        return before if before is not None and before.kept else None
 
     def works(
         self, found: Iterable[tuple[PhotoFile, Measured | PhotoError]], task: Task, strict: bool
@@ -167,7 +180,7 @@ class Numbering:
             self.given.setdefault(file.name, set()).add(photo.sha256)
             if photo.crops is None or photo.sha256 in self._known:
                 known = self.photos[photo_key(photo.sha256)]
-                if (known.stride, known.min_detail) != (self.stride, self.min_detail):
+                if not self._as_asked(known):
                     raise StoreError(otherwise(self.store.path, known))
                 self.summary.known += 1
                 task.advance()
@@ -194,7 +207,7 @@ class Numbering:
 
     def _kept(self, file: PhotoFile, photo: Measured, counts: _Counts) -> Iterator[PatchRecord]:
         """The photo's patches that are neither flat, repeated nor in the store already."""
-        before = self.photos.get(photo_key(photo.sha256))
+        before = self._before(photo)
         min_detail = self.min_detail if before is None else before.min_detail
         for crop in photo.crops or ():
             if (photo.sha256, crop.y, crop.x) in self._begun:
@@ -211,7 +224,7 @@ class Numbering:
 
     def _finish(self, file: PhotoFile, photo: Measured, counts: _Counts, needs: int) -> None:
         """The photo is to be noted when so many units are written."""
-        before = self.photos.get(photo_key(photo.sha256))
+        before = self._before(photo)
         record = PhotoRecord(
             source=file.name if before is None else before.source,
             sha256=photo.sha256,
@@ -222,8 +235,9 @@ class Numbering:
             min_detail=self.min_detail if before is None else before.min_detail,
             colour=photo.colour,
         )
+        if record != self.photos.get(photo_key(photo.sha256)):
+            self._waiting.append((needs, record))
         self.photos[photo_key(photo.sha256)] = record
-        self._waiting.append((needs, record))
         self._known.add(photo.sha256)
         self.ingested.add(file.name)
         summary = self.summary

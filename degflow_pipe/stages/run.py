@@ -8,8 +8,7 @@ from typing import Any
 
 from degflow_pipe import defaults, files, folders
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.engines.engine import Engine
-from degflow_pipe.engines.threads import run_in_threads
+from degflow_pipe.engines.engine import Engine, engine_of
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.progress import Progress
 from degflow_pipe.stages.generate import generate
@@ -32,15 +31,17 @@ def run(
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
-    engine: Engine = run_in_threads,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Ingest, generate and shard as a recipe says; returns the summaries by stage.
 
     Where levels are not kept, `generate` has none: `shard` makes them. With `keep: none` the store
-    lies within the output until the shards are whole, and the recipe's own is not touched.
+    lies within the output until the shards are whole, and the recipe's own is not touched. engine:
+    another than the recipe names.
     """
     if not recipe.photos:
         raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
+    engine = engine or engine_of(recipe.engine)
     grid = recipe.generate.grid(model.info)
     out = Path(recipe.out)
     folders.check_ours(out, SHARDS)
@@ -112,7 +113,7 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
         return store
     if files.exists(out / f"{recipe.shard.name}.json") and not overwrite:
         raise ShardError(
-            f"{out} holds {recipe.shard.name} already, not made by this run with --keep none: give "
+            f"{out} holds {recipe.shard.name} already, not made by this run with `keep=none`: give "
             f"another folder as `out`, or `overwrite`"
         )
     _remove(store)

@@ -14,7 +14,7 @@ import numpy as np
 from degflow_pipe import files, folders
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
-from degflow_pipe.errors import FileError, ShardError, StoreError, UsageError
+from degflow_pipe.errors import DegflowError, FileError, ShardError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import Grid
 from degflow_pipe.progress import Progress, Silent
@@ -90,7 +90,7 @@ def shard(
     # Sizes that cannot be had are refused before anything is written.
     packed = packed_levels(chosen, source.settings.patch, settings)
     latents = None if encoder is None else source.latents(encoder).made
-    plan = Plan(source, chosen, settings, latents, made)
+    plan = Plan(source.units, source.settings.patch, chosen, settings, latents, made)
     shown = _Shown(source, plan, chosen, maker)
     job = TarJob(
         *(str(store), str(out), settings, chosen, encoder, maker),
@@ -108,12 +108,15 @@ def shard(
             with (progress or Silent()).task("shard", plan.tars, done) as task:
                 tars_at_once = min(at_once, TARS_AT_ONCE) if job.at_once > 1 else at_once
                 records = engine(job, map(plan.work, missing), tars_at_once)
-                for number, made_now in zip(missing, records, strict=True):
-                    tars.note(number, made_now.record)
-                    shown.known |= made_now.shown
-                    task.advance()
-            if Store.open(store).units != source.units:
-                raise StoreError(f"{store} was changed while it was sharded: run `shard` again")
+                try:
+                    for number, made_now in zip(missing, records, strict=True):
+                        tars.note(number, made_now.record)
+                        shown.known |= made_now.shown
+                        task.advance()
+                except DegflowError:
+                    _require_unchanged(source)  # else what was changed looks damaged
+                    raise
+            _require_unchanged(source)
             _finish(out, settings, tars, wanted, shown, packed)
     return ShardSummary(
         out=str(out),
@@ -242,24 +245,34 @@ def _require_whole(store: Store) -> None:
         raise StoreError(f"{store.path} holds no patches: run `degflow-pipe ingest PHOTOS` first")
 
 
+def _require_unchanged(store: Store) -> None:
+    """Raises StoreError where the units on disk are not those that were read."""
+    if Store.open(store.path).units != store.units:
+        raise StoreError(f"{store.path} was changed while it was sharded: run `shard` again")
+
+
 def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
     """What is known of every block's levels. Raises StoreError where some are not made yet."""
     levels = store.levels(grid)
     counts = {block: unit.in_block(block % BLOCKS) for block, unit in store.blocks()}
     missing = [counts[block] for block, unit in store.blocks() if not levels.has(block, unit)]
     if missing:
+        asked = {
+            "store": str(store.path),
+            "t_grid": ",".join(str(level.exact) for level in grid.levels),
+            **_noise_options(grid),
+        }
+        call = ", ".join(f"{name}={value!r}" for name, value in asked.items())
         raise StoreError(
             f"{store.path}: {sum(missing)} of {sum(counts.values())} patches lack the levels of "
-            f"{grid.name}: run `degflow-pipe generate --store {store.path} --t-grid "
-            f"{','.join(str(level.exact) for level in grid.levels)} {_noise_options(grid)}` again, "
-            f"with the checkpoint {grid.checkpoint}"
+            f"{grid.name}: run `generate({call})` again, with the checkpoint {grid.checkpoint}"
         )
     return levels.made
 
 
-def _noise_options(grid: Grid) -> str:
+def _noise_options(grid: Grid) -> dict[str, str]:
     kind, _, rest = grid.noise.partition("-")
-    return f"--noise {kind}" + (f" --seed {rest.partition('-')[0]}" if rest else "")
+    return {"noise": kind, **({"seed": rest.partition("-")[0]} if rest else {})}
 
 
 def check_folder(out: Path, settings: ShardSettings) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,20 @@ from degflow_pipe.checkpoint import folder as checkpoint
 from degflow_pipe.checkpoint.folder import CONFIG, read_info
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
-from degflow_pipe.errors import DegflowError, ShardError, UsageError
+from degflow_pipe.errors import DegflowError, ShardError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.layout import INDEX
 from degflow_pipe.shards.summary import Summary, read_summary
 from degflow_pipe.shards.tars import TarRecord, tar_members
+from degflow_pipe.stages.inspection import (
+    CheckpointContents,
+    ShardsContents,
+    StoreContents,
+    Verified,
+)
 from degflow_pipe.stages.shard import KIND as SHARD_FOLDER
-from degflow_pipe.store import BLOCKS, Store
+from degflow_pipe.store import Store
 from degflow_pipe.store.arrays import ZARR
 from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.store import DESCRIPTION
@@ -45,64 +50,21 @@ def kind_of(path: Path) -> str:
     )
 
 
-def info(path: Path) -> dict[str, Any]:
+def info(path: Path) -> StoreContents | ShardsContents | CheckpointContents:
     """What is there: kind, counts, settings. Raises the error of what cannot be read."""
     kind = kind_of(path)
     if kind == CHECKPOINT:
-        described = read_info(path)
-        found = {"kind": kind, "id": described.id, **described.to_dict()}
-        if described.calibration is not None:
-            # The spectra of the noise are pages of numbers; config.json has them.
-            found["calibration"] = {
-                "scales": described.calibration.scales,
-                "noise": described.calibration.noise.digest,
-            }
-        return found
+        return CheckpointContents.of(read_info(path))
     if kind == SHARDS:
-        return {"kind": kind, **read_summary(path).figures}
+        return ShardsContents.of(read_summary(path))
     store = Store.open(path)
-    photos = store.photos().values()
-    colours = Counter(photo.colour for photo in photos)
-    grids = {}
-    for name in store.grids():
-        grid = store.grid(name)
-        levels = store.levels(grid)
-        made = [
-            unit.in_block(block % BLOCKS)
-            for block, unit in store.blocks()
-            if levels.has(block, unit)
-        ]
-        grids[name] = {
-            "t": grid.t,
-            "scale": list(grid.scales),
-            "noise": grid.noise,
-            "checkpoint": grid.checkpoint,
-            "precision": grid.precision,
-            "patches": sum(made),
-        }
-    encoders = {}
-    for encoder in map(store.encoder, store.encoders()):
-        latents = store.latents(encoder)
-        encoded = [unit.count for number, unit in store.units.items() if latents.has(number, unit)]
-        encoders[encoder.id] = {"checkpoint": encoder.checkpoint, "patches": sum(encoded)}
-    return {
-        "kind": kind,
-        "patch": store.settings.patch,
-        "photos": len(photos),
-        "patches": sum(unit.count for unit in store.units.values()),
-        **({"colours": dict(colours)} if set(colours) - {"sRGB"} else {}),
-        "units": len(store.units),
-        "latents": encoders,
-        "grids": grids,
-        "skipped": store.skipped(),
-    }
+    if damaged := store.damaged_ledgers():
+        raise StoreError(damaged[0])
+    return StoreContents.of(store)
 
 
-def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) -> dict[str, Any]:
-    """Read everything and hold it against its sums.
-
-    Returns {"kind", "checked", "damage": [what is wrong, where]}; no damage means it is whole.
-    """
+def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) -> Verified:
+    """Read everything and hold it against its sums."""
     kind = kind_of(path)
     workers = check_workers(workers)
     check: Callable[[Any], list[str]]
@@ -129,7 +91,7 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
         damage += folders.mark_damage(path, SHARD_FOLDER)
     elif kind == STORE:
         damage += _store_damage(store) + folders.mark_damage(path, STORE_FOLDER)
-    return {"kind": kind, "checked": len(units), "damage": damage}
+    return Verified(kind, len(units), list(dict.fromkeys(damage)), whole=not damage)
 
 
 def _store_damage(store: Store) -> list[str]:
@@ -140,16 +102,16 @@ def _store_damage(store: Store) -> list[str]:
         for grid in store.grids():
             levels = store.levels(store.grid(grid))
             wrong += [
-                f"block {block}: levels of {grid} are not there, or not of its patches: run "
-                f"`generate` again"
+                f"block {block} of {store.path}: levels of {grid} are not there, or not of its "
+                f"patches: run `generate` again"
                 for block, unit in store.blocks()
                 if block in levels.made and not levels.has(block, unit)
             ]
         for encoder in map(store.encoder, store.encoders()):
             latents = store.latents(encoder)
             wrong += [
-                f"unit {number}: latents of {encoder.checkpoint} are not there, or not of its "
-                f"patches: run `ingest` again"
+                f"unit {number} of {store.path}: latents of {encoder.checkpoint} are not there, or "
+                f"not of its patches: run `ingest` again with that checkpoint"
                 for number, unit in store.units.items()
                 if number in latents.made and not latents.has(number, unit)
             ]
@@ -175,13 +137,13 @@ def _file_damage(file: tuple[Path, str]) -> list[str]:
         return [f"{path} is missing: run `degflow-pipe shard` again"]
     if files.sha256(path) == digest:
         return []
-    return [f"{path} differs from its SHA-256: run `degflow-pipe shard --overwrite`"]
+    return [f"{path} differs from its SHA-256: run `shard(overwrite=True)`"]
 
 
 def _mark_damage(shards: Summary, sums: dict[str, str]) -> list[str]:
     """NAME.json and the ledger of the tars, which a copy of the shards may lack."""
     path = shards.folder / f"{shards.name}.json"
-    again = "run `degflow-pipe shard --overwrite` again"
+    again = "run `shard(overwrite=True)` again"
     damage = []
     try:
         files.read_summed(path)
@@ -192,7 +154,11 @@ def _mark_damage(shards: Summary, sums: dict[str, str]) -> list[str]:
     for key, data in ledger.records():
         record = TarRecord.from_dict(data)
         tar = shards.tars[int(key)] if key.isdecimal() and int(key) < len(shards.tars) else ""
-        if record is None or sums.get(tar) != record.sha256:
+        index = f"{tar.removesuffix('.tar')}{INDEX}"
+        if record is None or (sums.get(tar), sums.get(index)) != (
+            record.sha256,
+            record.index_sha256,
+        ):
             damage.append(f"{ledger.folder} is damaged at {key[:60]}: {again}")
     if ledger.every_key() and len(ledger) != len(shards.tars):
         damage.append(f"{ledger.folder} lacks some tars: {again}")
@@ -201,7 +167,8 @@ def _mark_damage(shards: Summary, sums: dict[str, str]) -> list[str]:
 
 def _index_damage(shards: Summary, summed: set[str]) -> list[str]:
     """The index against the tars, line by line, and the counts against NAME.json."""
-    damage = [f"{t} has no sum in {shards.name}.sha256" for t in shards.tars if t not in summed]
+    needed = [*shards.tars, *(index.name for index in shards.indexes)]
+    damage = [f"{n} has no sum in {shards.name}.sha256" for n in needed if n not in summed]
     samples = 0
     try:
         for index in shards.indexes:

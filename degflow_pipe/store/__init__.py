@@ -6,8 +6,8 @@
       hr/                        (N, P, P, 3) uint8
       latents/ENCODER/           (N, C, P/8, P/8) float32
       levels/GRID/               (N, T, P, P, 3) uint8, attributes: the grid
-      done/photos/               a ledger: what became of each photo, and whether the last ingest
-                                 came to its end
+      done/ingest.json           whether the last ingest came to its end
+      done/photos/               a ledger: what became of each photo
       done/hr/                   a ledger: the patches of each unit
       done/latents/ENCODER/      a ledger: units whose latents are there; encoder.json says whose
       done/levels/GRID/          a ledger: blocks whose levels are there; grid.json says which

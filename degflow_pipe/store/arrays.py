@@ -155,13 +155,13 @@ class FileArray:
         return self.length(number)
 
     def read(self, number: int, start: int, end: int) -> np.ndarray:
-        """Items `start` to `end` of a file; what zarr did not write reads as zeros.
+        """Items `start` to `end` of a file; what zarr did not write reads as zeros. `room` is to be
+        called before, as zarr.json is not looked at here.
 
         Raises StoreError where the file is none of this array, FileError where it cannot be opened.
         """
         if files.exists(self.file(number)):
             self._check(number)
-        self.room()
         first = number * self.rows
         try:
             return np.asarray(self._open()[first + start : first + end])

@@ -36,7 +36,7 @@ def lacking(store: Store) -> list[str]:
         for key, name in begun.items()
         if key not in photos
     ]
-    if begun and not store.complete:
+    if not store.complete:
         said.append(
             f"{store.path}: an ingest was not run to its end: run it again, or another to its end, "
             f"without `strict` where a photo stopped it"

@@ -23,8 +23,10 @@ def checked(
     """Items `start` to `end`, whole blocks, of a file, whose digests are known.
 
     What zarr lacks reads as zeros, so the digests decide. Raises StoreError, which says that the
-    file is to be deleted, and what is to be done `again`.
+    file is to be deleted, and what is to be done `again`; where zarr's description of the array is
+    lost, that alone.
     """
+    array.room()
     what, cure = f"{array.file(number)} is damaged", f"delete it and {again}"
     try:
         values = array.read(number, start, end)
@@ -101,9 +103,7 @@ class Layer:
         made = self.made.get(number)
         if made is None:
             return False
-        first = self._place(number)
-        now = tuple(map(head, unit.sha256[first : first + self._blocks]))
-        return made.hr == now and self._array.length(number) == made.bytes
+        return made.is_of(unit, self._place(number)) and self._array.length(number) == made.bytes
 
     def read(self, number: int, unit: Unit, made: Made | None = None) -> np.ndarray:
         """The n items of a file. Raises StoreError for damaged ones.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
@@ -100,6 +100,8 @@ class PhotoRecord:
             raise UsageError(f"photo.colour has {len(self.colour)} characters")
         if not 0 <= self.kept <= MAX_UNITS or min(self.flat, self.duplicate) < 0:
             raise UsageError(f"photo: counts that cannot be for {self.source}")
+        if not (1 <= self.stride <= MAX_SIDE and 0 <= self.min_detail < math.inf):
+            raise UsageError(f"photo: a crop that cannot be of {self.source}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,13 @@ class Unit:
     def in_block(self, place: int) -> int:
         """Patches in the block of that place in the unit."""
         return min(BLOCK, self.count - place * BLOCK)
+
+
+def blocks_of(units: Mapping[int, Unit]) -> Iterator[tuple[int, Unit]]:
+    """Every block of the units, in their order, and what is known of its unit."""
+    for number, unit in units.items():
+        for place in range(unit.blocks):
+            yield number * BLOCKS + place, unit
 
 
 class Made(NamedTuple):
@@ -153,7 +162,8 @@ class Made(NamedTuple):
 
     def is_of(self, unit: Unit, first: int = 0) -> bool:
         """Whether it was made of that HR; first: the place of its first block in the unit."""
-        return self.hr == tuple(map(head, unit.sha256[first : first + len(self.hr)]))
+        now = tuple(map(head, unit.sha256[first : first + len(self.hr)]))
+        return self.hr == now and len(self.sha256) == len(now)
 
 
 def head(sha256: str) -> str:

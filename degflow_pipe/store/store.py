@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from degflow_pipe.store.records import (
     PhotoRecord,
     StoreSettings,
     Unit,
+    blocks_of,
     check_digest,
     check_number,
     check_room,
@@ -47,8 +48,8 @@ FORMAT = "degflow-pipe store"
 VERSION = 3
 DESCRIPTION, SKIPPED, REMOVAL = "store.json", "skipped.json", "removal.json"
 ENCODER, GRID = "encoder.json", "grid.json"
-INGEST = "ingest"
-"""Key, in the ledger of photos, of how the last ingest ended; no photo has it."""
+INGEST = "ingest.json"
+"""How the last ingest ended."""
 SKIPPED_LIMIT = 2**26
 """Bytes of the list of photos left out."""
 
@@ -147,7 +148,7 @@ class Store:
 
     def _ledger(self, name: str) -> Ledger:
         if name not in self._ledgers:
-            self._ledgers[name] = Ledger(self.path / "done" / name)
+            self._ledgers[name] = Ledger(self.path / "done" / name, numbers=name != "photos")
         return self._ledgers[name]
 
     def _to_write(self, name: str) -> Ledger:
@@ -247,10 +248,10 @@ class Store:
 
     def drop(self, number: int) -> None:
         """Take a unit out of the store, its latents and levels; its number is free again."""
-        self._to_write("hr").remove(number)
         for layer in self.layers():
             layer.drop(number)
         self._hr.remove(number)
+        self._to_write("hr").remove(number)  # last: what is half gone can be dropped again
         self.units.pop(number, None)
 
     # ---- latents and levels
@@ -287,7 +288,9 @@ class Store:
             if found.id != name:
                 raise UsageError(f"it is of {found.id}")
         except (UsageError, FileError) as error:
-            raise StoreError(f"{path} is damaged: {error}: run `ingest` again") from error
+            raise StoreError(
+                f"{path} is damaged: {error}: delete the file and run `ingest` again"
+            ) from error
         return found
 
     def make_encoder(self, encoder: Encoder) -> None:
@@ -352,20 +355,14 @@ class Store:
 
     def blocks(self) -> Iterator[tuple[int, Unit]]:
         """Every block of the ingested units, in order, and what is known of its unit."""
-        for number, unit in self.units.items():
-            for place in range(unit.blocks):
-                yield number * BLOCKS + place, unit
+        return blocks_of(self.units)
 
     # ---- photos
 
     def photos(self) -> dict[str, PhotoRecord]:
         """Every photo that was ingested to its end, by `photo_key`. Raises StoreError."""
 
-        def of_photo(record: dict[str, Any]) -> PhotoRecord | None:
-            return None if "complete" in record else read(PhotoRecord, record, "photo")
-
-        found = self._records("photos", of_photo)
-        return {key: photo for key, photo in found if photo is not None}
+        return dict(self._records("photos", lambda record: read(PhotoRecord, record, "photo")))
 
     def note_photo(self, photo: PhotoRecord) -> None:
         """Say that all patches of a photo are there."""
@@ -377,13 +374,16 @@ class Store:
 
     @property
     def complete(self) -> bool:
-        """Whether the last ingest came to its end."""
-        ledger = self._ledger("photos")
-        return INGEST in ledger and ledger.record(INGEST) == {"complete": True}
+        """Whether the last ingest came to its end. Raises StoreError where that cannot be told."""
+        path = self.path / "done" / INGEST
+        try:
+            return files.exists(path) and files.read_summed(path) == {"complete": True}
+        except FileError as error:
+            raise StoreError(f"{error}: run `ingest` again") from error
 
     def note_ingest(self, complete: bool) -> None:
         """Say that an ingest has begun, or has come to its end."""
-        self._to_write("photos").write(INGEST, {"complete": complete})
+        files.write_summed(self.path / "done" / INGEST, {"complete": complete})
 
     def skipped(self) -> dict[str, str]:
         """Photos left out, name to reason. Raises StoreError where the file is damaged."""
@@ -411,18 +411,30 @@ class Store:
     # ---- what is wrong
 
     def damage(self, number: int) -> list[str]:
-        """What is wrong with a unit: files that cannot be read or differ from their digests."""
+        """What is wrong with a unit: files that cannot be read or differ from their digests.
+
+        What is not there, or was made of other HR, is not looked at, nor what is described wrongly.
+        """
         unit = self.units[number]
         reads: list[Callable[[], object]] = [
             *(partial(self.hr, number), partial(self.patches, number)),
             *(
                 partial(layer.read, n, unit)
-                for layer in self.layers()
+                for layer in self._described_layers()
                 for n in layer.numbers(number)
-                if n in layer.made
+                if layer.has(n, unit)
             ),
         ]
         return _told(reads)
+
+    def _described_layers(self) -> Iterator[Layer]:
+        """Those of `layers` whose descriptions are not damaged."""
+        for name in self.encoders():
+            with suppress(StoreError):
+                yield self.latents(self.encoder(name))
+        for name in self.grids():
+            with suppress(StoreError):
+                yield self.levels(self.grid(name))
 
     def described_wrongly(self) -> list[str]:
         """Which of zarr's descriptions, and of the store's own beside the units, are damaged."""

@@ -20,5 +20,5 @@ def perceptual_loss(kind: str, device: torch.device) -> PictureLoss | None:
     """
     if kind == "none":
         return None
-    metric = perceptual_network(kind, device, "lfm.perceptual", "say `perceptual: none`")
+    metric = perceptual_network(kind, device, "`lfm.perceptual`", "say `perceptual: none`")
     return lambda a, b: metric(a, b).mean()

@@ -44,7 +44,7 @@ class Processes:
         chosen = choose_device(device)
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         if several and chosen.index is not None:
-            raise UsageError(f"--device {device}: several processes take a GPU each; say cuda")
+            raise UsageError(f"`device={device}`: several processes take a GPU each; say cuda")
         if precision == "fp16" and chosen.type == "cpu":
             raise UsageError("precision fp16 needs a GPU: say bf16 or fp32")
         if chosen.index is not None:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
+from degflow_pipe.choices import Distance, Endpoint, LatentLoss, TrainingPrecision, check_choice
 from degflow_pipe.errors import UsageError
-from degflow_pipe.metrics.perceptual import KINDS
 from degflow_pipe.model.config import ModelConfig
 from degflow_pipe.model.limits import check_size
 from degflow_pipe.pairs.settings import DataSettings
@@ -40,7 +40,7 @@ class StageSettings:
     accumulate: int = 1
     clip: float = 0.0
     ema: float = 0.0
-    precision: str = "fp32"
+    precision: TrainingPrecision = "fp32"
     validate_every: int = 5_000
     save_every: int = 1_000
     log_every: int = 100
@@ -56,22 +56,19 @@ class StageSettings:
         ):
             if getattr(self, name) < 1:
                 raise UsageError(
-                    f"{self.section}.{name} must be a whole number from 1, got "
-                    f"{getattr(self, name)}"
+                    f"`{name}` must be a whole number from 1, got {getattr(self, name)}"
                 )
         if self.patch < 64 or self.patch % 64:
-            raise UsageError(f"{self.section}.patch must be a multiple of 64, got {self.patch}")
+            raise UsageError(f"`patch` must be a multiple of 64, got {self.patch}")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UsageError(
-                f"{self.section}.betas must be two numbers in [0, 1), got {list(self.betas)}"
-            )
+            raise UsageError(f"`betas` must be two numbers in [0, 1), got {list(self.betas)}")
         if not 0 < self.lr_end <= self.lr < 1:
             raise UsageError(
                 f"{self.section}: 0 < lr_end <= lr < 1 is needed, got {self.lr_end} and {self.lr}"
             )
         if self.batch % self.accumulate:
             raise UsageError(
-                f"{self.section}.batch must be a multiple of {self.section}.accumulate, got "
+                f"`batch` must be a multiple of `accumulate`, got "
                 f"{self.batch} and {self.accumulate}"
             )
         if not 0 <= self.clip < float("inf") or not 0 <= self.ema < 1:
@@ -79,10 +76,7 @@ class StageSettings:
                 f"{self.section}: clip must be 0 or more and ema in [0, 1), got {self.clip} and "
                 f"{self.ema}"
             )
-        if self.precision not in ("fp32", "bf16", "fp16"):
-            raise UsageError(
-                f"{self.section}.precision must be fp32, bf16 or fp16, got {self.precision!r}"
-            )
+        check_choice("precision", self.precision, TrainingPrecision)
         if self.warmup < 0 or self.seed < 0:
             raise UsageError(
                 f"{self.section}: warmup and seed must be 0 or more, got {self.warmup}, {self.seed}"
@@ -102,7 +96,7 @@ class RAESettings(StageSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.between <= 1:
-            raise UsageError(f"rae.between must be in [0, 1], got {self.between}")
+            raise UsageError(f"`between` must be in [0, 1], got {self.between}")
 
 
 @dataclass(frozen=True)
@@ -123,23 +117,17 @@ class LFMSettings(StageSettings):
     lr: float = 2e-4
     warmup: int = 0
     betas: tuple[float, ...] = (0.9, 0.999)
-    latent_loss: str = "plain"
-    perceptual: str = "lpips-vgg"
+    latent_loss: LatentLoss = "plain"
+    perceptual: Distance = "lpips-vgg"
     perceptual_weight: float = 0.1
-    endpoint: str = "none"
+    endpoint: Endpoint = "none"
     endpoint_weight: float = 5.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, choices in (
-            ("latent_loss", ("plain", "normalized")),
-            ("perceptual", KINDS),
-            ("endpoint", ("none", "l1")),
-        ):
-            if getattr(self, name) not in choices:
-                raise UsageError(
-                    f"lfm.{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}"
-                )
+        check_choice("latent_loss", self.latent_loss, LatentLoss)
+        check_choice("perceptual", self.perceptual, Distance)
+        check_choice("endpoint", self.endpoint, Endpoint)
 
 
 @dataclass(frozen=True)
@@ -157,7 +145,7 @@ class JointSettings(StageSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.between <= 1:
-            raise UsageError(f"joint.between must be in [0, 1], got {self.between}")
+            raise UsageError(f"`between` must be in [0, 1], got {self.between}")
 
 
 @dataclass(frozen=True)

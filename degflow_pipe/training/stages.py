@@ -295,11 +295,11 @@ def _read_part(folder: Path, part: str, network: nn.Module) -> Record:
     """The stage's weights into the network; returns its record."""
     weights, path = _weights(folder, part), folder / f"{part}.json"
     if not files.exists(path):
-        where = ", or name its folder with --rae" if part == "rae" else ""
+        where = ", or name its folder as `rae`" if part == "rae" else ""
         raise CheckpointError(
-            f"{folder} holds no {weights.name}: run `degflow-pipe train {part}` first{where}"
+            f"{folder} holds no {weights.name}: run `train_{part}()` first{where}"
         )
-    again = f"run `degflow-pipe train {part}` again"
+    again = f"run `train_{part}()` again"
     record = files.read_summed(path, needed=False)
     try:
         digest = read(_Record, record, part).weights_sha256

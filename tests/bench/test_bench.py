@@ -7,12 +7,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+import webdataset as wds
 from skimage import data
+from torch.utils.flop_counter import FlopCounterMode
 
-from degflow_pipe.bench.bench import Asked, bench, random_checkpoint
-from degflow_pipe.bench.limit import decoder_flops, level_seconds
-from degflow_pipe.bench.published import published_patch
-from degflow_pipe.bench.reading import _Folder, _unpacked, reading_speed
+from degflow_pipe.bench.bench import bench, random_checkpoint
+from degflow_pipe.bench.limit import convolutions, decoder_flops
+from degflow_pipe.bench.published_procedure import published_patch
+from degflow_pipe.bench.reading import FolderPairs, unpacked
+from degflow_pipe.bench.results import BenchSettings
 from degflow_pipe.calibration.tune_solver import solved
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import read_info
@@ -52,28 +56,29 @@ def test_flops_are_those_of_the_published_decoder() -> None:
     assert decoder_flops(model, HR) == pytest.approx(153e9 / 16, rel=0.04)
 
 
-def test_a_level_takes_no_less_than_its_convolutions(tiny_model: DegFlow) -> None:
-    assert 0 < level_seconds(tiny_model, HR[None], 1) < 10
+def test_the_limit_is_of_all_that_a_decoder_computes(tiny_model: DegFlow) -> None:
+    """The convolutions that are timed alone, computed again, are its operations, each once."""
+    found = convolutions(tiny_model, np.stack([HR, HR]))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        made = [convolution() for convolution in found]
+    assert counter.get_total_flops() == 2 * decoder_flops(tiny_model, HR)
+    assert all(len(features) == 2 for features in made), "both patches at once"
 
 
 @pytest.mark.parametrize("keep", ["none", "levels"])
-def test_figures_belong_together(
-    tiny_model: DegFlow, photo_folder: Path, tmp_path: Path, keep: str
+def test_what_was_measured_is_what_was_asked_for(
+    tiny_model: DegFlow, photo_folder: Path, keep: str
 ) -> None:
-    asked = Asked(patch=64, patches=20, compare=2, keep=keep, folder=str(photo_folder))
+    asked = BenchSettings(patch=64, patches=20, compare=2, keep=keep, folder=str(photo_folder))
     found = bench([str(photo_folder)], tiny_model, LEVELS, asked, workers=2)
-    assert (found["patches"], found["levels"], found["workers"]) == (20, 3, 2)
-    seconds = found["seconds"]
-    assert found["speedup"] == pytest.approx(seconds["published"] / seconds["ours"])
-    assert found["of_limit"] == pytest.approx(seconds["limit"] / seconds["ours"])
-    assert found["lr_a_second"] == pytest.approx(3 / seconds["ours"])
-    assert 1 < found["nfe"] < found["published_nfe"]
-    assert found["share_within_1"] >= 0.999
-    assert set(found["parts"]) == {"encode", "integrate", "decode", "noise", "code"}
-    assert min(found["reading"].values()) > 0 and set(found["reading"]) == {"shards", "folder"}
-    assert found["decoded"] == found["levels"], "the tiny checkpoint decodes each level"
-    assert found["of_limit_decoded"] == pytest.approx(found["of_limit"])
-    assert found["folder_seconds"] == pytest.approx((12 + 6 + 9) * seconds["ours"])
+    assert (found.patches, found.levels, found.workers) == (20, 3, 2)
+    assert found.checkpoint == found.against == tiny_model.info.id
+    # Each procedure solves by its own steps, and both come to the pictures of an exact solve.
+    assert found.nfe == solved(tiny_model, HR, LEVELS.t)[1] < found.published_nfe
+    assert found.share_within_1 >= 0.999 and found.max_diff <= 2
+    assert found.decoded == 3, "the tiny checkpoint decodes each level"
+    assert found.reading.pairs == 20 * 3, "of all shards"
+    assert found.folder_seconds == pytest.approx((12 + 6 + 9) * found.seconds.ours), "its patches"
 
 
 def test_random_weights_are_said_to_be(tmp_path: Path) -> None:
@@ -83,33 +88,44 @@ def test_random_weights_are_said_to_be(tmp_path: Path) -> None:
     assert info.model == PRESETS["compact"]
     assert random_checkpoint("compact", tmp_path / "again").name == path.name
     assert read_info(tmp_path / "again" / path.name).id == info.id
-    with pytest.raises(UsageError, match="--random must be one of"):
+    with pytest.raises(UsageError, match="`preset` must be published or compact"):
         random_checkpoint("large", tmp_path)
 
 
 def test_what_cannot_be_measured_is_refused(tiny_model: DegFlow, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(PhotoError, match="no patch of 64 x 64 pixels"):
-        bench([str(tmp_path)], tiny_model, LEVELS, Asked(patch=64))
-    with pytest.raises(UsageError, match="--patch must be a multiple"):
-        bench([str(tmp_path)], tiny_model, LEVELS, Asked(patch=60))
+        bench([str(tmp_path)], tiny_model, LEVELS, BenchSettings(patch=64))
+    with pytest.raises(UsageError, match="`patch` must be a multiple"):
+        bench([str(tmp_path)], tiny_model, LEVELS, BenchSettings(patch=60))
     for wrong in ({"patches": 0}, {"compare": 0}, {"keep": "some"}, {"picture_format": "gif"}):
         with pytest.raises(UsageError, match="--"):
-            Asked(**wrong)
+            BenchSettings(**wrong)
 
 
-def test_both_ways_of_reading_give_every_pair(
+def test_a_folder_has_every_pair_of_the_shards(
     tiny_model: DegFlow, photo_folder: Path, tmp_path: Path
 ) -> None:
     store, shards = tmp_path / "store.zarr", tmp_path / "shards"
     ingest([str(photo_folder)], store, tiny_model, patch=64)
-    pairs = generate(store, tiny_model, parse_t_grid("0.5:1.0:0.5")).pairs
+    generate(store, tiny_model, parse_t_grid("0.5:1.0:0.5"))
     shard(store, shards, ShardSettings(shard_size=10))
-    assert len(_unpacked(shards, tmp_path / "a")) == pairs
-    for lr, hr in _unpacked(shards, tmp_path / "b"):
-        assert cv2.imread(str(lr)).shape == cv2.imread(str(hr)).shape == (64, 64, 3)
-    speed = reading_speed(shards, tmp_path / "c", 32, 2)
-    assert min(speed.values()) > 0
-    plain = _Folder(_unpacked(shards, tmp_path / "d"), 32)
-    lr, hr = plain[0]
-    assert lr.shape == hr.shape == (3, 32, 32) and (lr - hr).abs().mean() < 0.2
+    tars = [str(path) for path in sorted(shards.glob("*.tar"))]
+    samples = list(wds.WebDataset(tars, shardshuffle=False))
+    pairs = unpacked(shards, tmp_path / "files")
+    assert len(pairs) == len(samples) > 20
+    for (lr, hr), sample in zip(pairs, samples, strict=True):
+        assert (lr.read_bytes(), hr.read_bytes()) == (sample["lr.png"], sample["hr.png"])
+
+
+def test_lr_and_hr_of_a_folder_are_cut_and_turned_alike(tmp_path: Path) -> None:
+    """Where LR is HR, as every pixel of this picture is of its own colour."""
+    y, x = np.mgrid[:64, :64].astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), np.stack([y, x, y ^ x], axis=-1))
+    folder = FolderPairs([(tmp_path / "a.png", tmp_path / "a.png")] * 8, 32)
+    crops = []
+    for i in range(8):
+        lr, hr = folder[i]
+        assert lr.shape == (3, 32, 32) and torch.equal(lr, hr)
+        crops.append(lr.numpy().tobytes())
+    assert len(set(crops)) > 4, "random places"

@@ -14,6 +14,7 @@ from skimage import data
 
 from degflow_pipe.calibration.calibrate import calibrate
 from degflow_pipe.calibration.noise_fit import NoiseFit
+from degflow_pipe.calibration.results import Calibrated
 from degflow_pipe.checkpoint.calibration import Calibration
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info
@@ -66,13 +67,23 @@ def checkpoint(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calibrated(checkpoint: Path, pairs: Path) -> CheckpointInfo:
+def found(checkpoint: Path, pairs: Path) -> Calibrated:
     return calibrate(str(checkpoint), SETTINGS, pairs, "cpu")
 
 
-def test_it_is_kept_in_the_checkpoint(calibrated: CheckpointInfo, checkpoint: Path) -> None:
+@pytest.fixture(scope="module")
+def calibrated(found: Calibrated, checkpoint: Path) -> CheckpointInfo:
+    return read_info(checkpoint)
+
+
+def test_it_is_kept_in_the_checkpoint(
+    found: Calibrated, calibrated: CheckpointInfo, checkpoint: Path
+) -> None:
     assert calibrated.calibration is not None
-    assert read_info(checkpoint) == calibrated
+    assert found.scales == calibrated.calibration.scales
+    assert found.noise == calibrated.calibration.noise.digest
+    assert (found.checkpoint, found.scenes, found.noise_t) == (str(checkpoint), 1, [1.0])
+    assert DegFlow.load(str(checkpoint), "cpu").noise_model("auto") is not None
 
 
 def test_scales_rise_with_levels_and_end_where_the_checkpoint_does(
@@ -278,7 +289,7 @@ def test_a_checkpoint_without_calibration_has_no_calibrated_noise(tiny_model: De
     assert torch.equal(tiny_model.degrade(hr, [1.0]), tiny_model.degrade(hr, [1.0], "none"))
     with pytest.raises(UsageError, match="degflow-pipe calibrate"):
         tiny_model.degrade(hr, [1.0], "calibrated")
-    with pytest.raises(UsageError, match="--noise must be one of"):
+    with pytest.raises(UsageError, match="`noise` must be auto, calibrated or none"):
         tiny_model.degrade(hr, [1.0], "some")
 
 

@@ -132,7 +132,7 @@ def test_bfloat16_is_for_the_decoder_and_changes_pictures_by_no_more_than_a_grey
     difference = to_picture(made.flatten(0, 1)).astype(int) - to_picture(wanted.flatten(0, 1))
     assert (abs(difference) <= 1).mean() > 0.999
     assert not torch.is_autocast_enabled("cpu")
-    with pytest.raises(UsageError, match="--precision must be one of auto, float32, bfloat16"):
+    with pytest.raises(UsageError, match="`precision` must be auto, float32 or bfloat16"):
         DegFlow.load(tiny, "cpu", "half")
 
 
@@ -163,7 +163,9 @@ def test_levels_between_decoded_ones_are_on_straight_lines(tiny_model: DegFlow, 
 
 @pytest.mark.parametrize("wrong", [[0.0], [0.0, 0.5], [0.1, 1.0], [0, 0.5, 0.5, 1], [0, 2, 1]])
 def test_decoded_levels_rise_from_0_to_1(wrong: list[float]) -> None:
-    with pytest.raises(UsageError, match=r"solver\.decode_at must be empty or rise from 0 to 1"):
+    with pytest.raises(
+        UsageError, match=r"`model\.solver\.decode_at` must be empty or rise from 0 to 1"
+    ):
         ModelConfig.from_dict({"solver": {"decode_at": wrong}})
 
 
@@ -215,7 +217,7 @@ def test_levels_outside_0_to_1_are_refused(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
 def test_cuda_is_refused_where_there_is_none(tiny: str, name: str) -> None:
-    with pytest.raises(UsageError, match=f"--device {name}: this machine has 0 CUDA devices"):
+    with pytest.raises(UsageError, match=f"`device={name}`: this machine has 0 CUDA devices"):
         DegFlow.load(tiny, name)
     assert choose_device("auto") == torch.device("cpu")
 
@@ -223,13 +225,13 @@ def test_cuda_is_refused_where_there_is_none(tiny: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["tpu", "", "meta", "mps", "cpu cuda", "cuda:x", "cuda:-1"])
 def test_an_unknown_device_is_refused(tiny: str, name: str) -> None:
     with pytest.raises(
-        UsageError, match=f"--device must be auto, cpu, cuda or cuda:N, got '{name}'"
+        UsageError, match=f"`device` must be auto, cpu, cuda or cuda:N, got '{name}'"
     ):
         DegFlow.load(tiny, name)
 
 
 def test_a_gpu_of_too_high_a_number_is_refused() -> None:
-    with pytest.raises(UsageError, match="--device cuda:99: this machine has"):
+    with pytest.raises(UsageError, match="`device=cuda:99`: this machine has"):
         choose_device("cuda:99")
 
 
@@ -290,13 +292,13 @@ def test_a_config_that_is_none_is_refused(checkpoint: Path, text: str) -> None:
     "change, reason",
     [
         (lambda c: c.update(version=2), "version 2.*upgrade degflow-pipe"),
-        (lambda c: c.pop("model"), "damaged: config lacks model"),
+        (lambda c: c.pop("model"), "damaged: `config` lacks model"),
         (lambda c: c["model"].update(colour={}), "model has no key 'colour'"),
-        (lambda c: c["model"]["rae"].update(width="wide"), "model.rae.width must be"),
+        (lambda c: c["model"]["rae"].update(width="wide"), "`model.rae.width` must be"),
         (lambda c: c["scale"].update(s_max=1.0), "s_max must be above 1, got 1.0"),
         (lambda c: c["scale"].update(s_max="x"), "damaged"),
         (lambda c: c.update(scale=None), "damaged"),
-        (lambda c: c.update(levels=[{"name": "HR"}]), "damaged: levels lacks t"),
+        (lambda c: c.update(levels=[{"name": "HR"}]), "damaged: `levels` lacks t"),
         (lambda c: c.update(levels=7), "damaged"),
     ],
 )

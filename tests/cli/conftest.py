@@ -15,20 +15,61 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
+JSON_KEYS = json.loads((HERE / "json_keys.json").read_text())
+"""Of each command; see `test_json.py`."""
+
+
+def differs(value: Any, wanted: Any, where: str) -> str:
+    """Where a JSON value first differs from a picture of its keys and types; empty where it does
+    not.
+    """
+    if isinstance(wanted, str):
+        kinds = {"float": (int, float), "int": int, "str": str, "bool": bool, "any": object}
+        right = isinstance(value, kinds[wanted]) and (
+            wanted in ("bool", "any") or not isinstance(value, bool)
+        )
+        return "" if right else f"{where} is {value!r}, not of type {wanted}"
+    if isinstance(wanted, list):
+        if not isinstance(value, list):
+            return f"{where} is {value!r}, not a list"
+        found = (differs(one, wanted[0], f"{where}[{i}]") for i, one in enumerate(value))
+        return next(filter(None, found), "")
+    if "or null" in wanted:
+        return "" if value is None else differs(value, wanted["or null"], where)
+    if "one of" in wanted:
+        found = [differs(value, one, where) for one in wanted["one of"]]
+        return "" if "" in found else "; or ".join(found)
+    if not isinstance(value, dict):
+        return f"{where} is {value!r}, not a mapping"
+    if "*" not in wanted and set(value) != set(wanted):
+        return f"{where} has or lacks {', '.join(sorted(set(value) ^ set(wanted)))}"
+    found = (
+        differs(one, wanted.get(key, wanted.get("*")), f"{where}.{key}")
+        for key, one in value.items()
+    )
+    return next(filter(None, found), "")
 
 
 @dataclass(frozen=True)
 class Done:
     """A command that has ended."""
 
+    args: tuple[object, ...]
     code: int
     out: str
     err: str
 
     @property
     def json(self) -> Any:
-        """The one JSON value on standard output; anything beside it is an error."""
-        return json.loads(self.out)
+        """The one JSON value on standard output; anything beside it is an error.
+
+        Its keys and types are those that were settled for the command.
+        """
+        value = json.loads(self.out)
+        words = [str(word) for word in self.args[:2]]
+        command = words[0] if words[0] in JSON_KEYS else " ".join(words)
+        assert not (wrong := differs(value, JSON_KEYS[command], command)), wrong
+        return value
 
     @property
     def error(self) -> str:
@@ -37,6 +78,14 @@ class Done:
         errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
         assert len(errors) == 1 and self.err.endswith(f"{errors[0]}\n"), self.err
         return errors[0].removeprefix("error: ")
+
+    @property
+    def refusal(self) -> str:
+        """How wrong usage is answered: by the one line, or by typer's frame with the usage."""
+        if "Usage: degflow-pipe" not in self.err:
+            return self.error
+        assert "Traceback" not in self.err and self.out == "", self.err
+        return " ".join(line.strip("│ ") for line in self.err.splitlines() if "│" in line)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +128,7 @@ def fresh(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Done]:
         process = start(*args, cwd=cwd)
         out, err = process.communicate()
         assert process.returncode == code, f"{args}: exit code {process.returncode}\n{out}\n{err}"
-        return Done(code, out, err)
+        return Done(args, code, out, err)
 
     return call
 
@@ -110,7 +159,7 @@ def degflow(
         answer = server.stdout.readline()
         out, err = (Path(printed[name]).read_text() for name in ("out", "err"))
         assert answer == f"{code}\n", f"{args}: exit code {answer}\n{out}\n{err}"
-        return Done(code, out, err)
+        return Done(args, code, out, err)
 
     yield call
     server.stdin.close()

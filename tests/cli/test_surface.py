@@ -8,23 +8,27 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import typer
 
+from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
+from degflow_pipe.choices import TrainerName
 from degflow_pipe.cli.app import app
 from degflow_pipe.recipes import load_recipe
 from degflow_pipe.stages.recipe import RunRecipe, run_recipe
 from degflow_pipe.version import __version__
 
-LEVELS = {"--t-grid": "str", "--t": "str", "--scales": "str"}
-PRECISION = {"--precision": "str = auto"}
+LEVELS = {"--t-grid": "str"}
+PRECISION = {"--precision": "auto|float32|bfloat16 = auto"}
 COMPUTE = {"--device": "str = auto", "--batch": "int = 8", "--workers": "int = 0"}
-NOISE = {"--noise": "str = auto", "--seed": "int = 0"}
+NOISE = {"--noise": "auto|calibrated|none = auto", "--seed": "int = 0"}
 CHECKPOINT = {"--checkpoint": "str = city100-compact"}
 STORE = {"--store": "Path = degflow.zarr"}
 JSON = {"--json": "flag"}
+DISTANCES = "none|lpips-vgg|lpips-alex|lpips-squeeze|stlpips-vgg|stlpips-alex"
+TRAINERS = "|".join(get_args(TrainerName))
 TRAIN = {"RECIPE": "str, required", "--data": "Path", "--out -o": "Path"} | JSON
 
 SURFACE: dict[str, dict[str, str]] = {
@@ -61,9 +65,9 @@ SURFACE: dict[str, dict[str, str]] = {
         "--grid": "str",
         "--name": "str = degflow",
         "--shard-size": "int = 1000",
-        "--layout": "str = pairs",
-        "--lr-size": "str = same",
-        "--uneven": "str = refuse",
+        "--layout": "pairs|grouped = pairs",
+        "--lr-size": "same|native = same",
+        "--uneven": "refuse|crop = refuse",
         "--format": "str = png",
         "--overwrite": "flag",
         "--workers": "int = 0",
@@ -74,7 +78,11 @@ SURFACE: dict[str, dict[str, str]] = {
         **PRECISION,
         "RECIPE": "str, required",
         "PHOTOS": "str, several",
-        "--keep": "str",
+        "--keep": "levels|latents|none",
+        "--store": "Path",
+        "--out -o": "Path",
+        "--checkpoint": "str",
+        **LEVELS,
         "--overwrite": "flag",
         **COMPUTE,
         **JSON,
@@ -132,14 +140,13 @@ SURFACE: dict[str, dict[str, str]] = {
         "--sources": "str",
         "--network": "str = same-size",
         "--level": "str = ",
-        "--t-grid": "str = 0.5:1.0:0.1",
-        "--scales": "str",
+        "--t-grid": "str",
         "--test": "Path",
         "--more-hr": "Path",
         "--added-noise": "str = 0,4",
         "--seeds": "int = 1",
         "--steps": "int = 2500",
-        "--perceptual": "str = none",
+        "--perceptual": f"{DISTANCES} = none",
         "--out -o": "Path = proxy",
         "--device": "str = auto",
         **JSON,
@@ -149,7 +156,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "PAIRS": "Path, required",
         "--recipe": "str",
         "--beside": "str",
-        "--perceptual": "str = none",
+        "--perceptual": f"{DISTANCES} = none",
         "--sweep": "flag",
         "--residual": "flag",
         "--t-grid": "str = 0.1:1.0:0.05",
@@ -162,7 +169,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "PHOTOS": "str, required, several",
         "--out -o": "Path, required",
         "--scales": "str = 2,3,4",
-        "--layout": "str = realsr-v2",
+        "--layout": "realsr-v2|interflow = realsr-v2",
         "--camera": "str = Simulated",
         "--test-every": "int = 5",
         "--seed": "int = 0",
@@ -171,11 +178,10 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "export": {
         "SHARDS": "Path, required",
-        "--to --trainer": "str, required",
+        "--to --trainer": f"{TRAINERS}, required",
         "--out -o": "Path, required",
         "--scale": "int",
-        "--t": "str",
-        "--scales": "str",
+        "--t-grid": "str",
         "--relative": "flag",
         "--overwrite": "flag",
         "--workers": "int = 0",
@@ -183,7 +189,7 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "doctor": {
         "FOLDER": "Path, required",
-        "--to --trainer": "str, required",
+        "--to --trainer": f"{TRAINERS}, required",
         "--sample": "int = 2000",
         "--options": "Path",
         "--workers": "int = 0",
@@ -193,12 +199,12 @@ SURFACE: dict[str, dict[str, str]] = {
         **PRECISION,
         "PHOTOS": "str, required, several",
         "--against": "str",
-        "--random": "str",
+        "--random": "published|compact",
         "--patch": "int = 256",
         "--patches": "int = 128",
         "--compare": "int = 4",
-        "--noise": "str = none",
-        "--keep": "str = none",
+        "--noise": "auto|calibrated|none = none",
+        "--keep": "levels|latents|none = none",
         "--format": "str = png",
         "--folder": "str",
         **LEVELS,
@@ -207,7 +213,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "checkpoint": {},
-    "checkpoint tune-solver": {
+    "tune-solver": {
         "CHECKPOINT": "str, required",
         "PHOTOS": "str, required, several",
         "--device": "str = auto",
@@ -234,9 +240,10 @@ SURFACE: dict[str, dict[str, str]] = {
 def described(parameter: Any, hint: Any) -> tuple[str, str]:
     """Names of an option or argument, and what it takes."""
     is_option = parameter.param_type_name == "option"
+    literal = next((h for h in (hint, *get_args(hint)) if get_origin(h) is Literal), None)
     found = re.search(r"\b(str|int|float|Path|bool)\b", str(hint))
-    assert found, hint
-    text = found[0]
+    assert found or literal, hint
+    text = "|".join(get_args(literal)) if literal else found[0]
     if parameter.required:
         text += ", required"
     if parameter.nargs == -1:
@@ -250,7 +257,8 @@ def described(parameter: Any, hint: Any) -> tuple[str, str]:
 
 def surface_of(command: Any, name: str = "") -> dict[str, dict[str, str]]:
     hints = get_type_hints(inspect.unwrap(command.callback)) if command.callback else {}
-    found = {name: dict(described(p, hints[p.name]) for p in command.params)}
+    own = [p for p in command.params if p.name in hints]  # the rest is of typer: completion
+    found = {name: dict(described(p, hints[p.name]) for p in own)}
     for word, inner in getattr(command, "commands", {}).items():
         found |= surface_of(inner, f"{name} {word}".strip())
     return found
@@ -270,15 +278,16 @@ def test_recipe_has_the_defaults_of_the_commands() -> None:
     assert ingest["--min-detail"] == f"float = {recipe.ingest.min_detail}"
     assert shard["--name"] == f"str = {recipe.shard.name}"
     assert shard["--shard-size"] == f"int = {recipe.shard.shard_size}"
-    assert shard["--layout"] == f"str = {recipe.shard.layout}"
-    assert shard["--lr-size"] == f"str = {recipe.shard.lr_size}"
-    assert shard["--uneven"] == f"str = {recipe.shard.uneven}"
+    for name in ("layout", "lr_size", "uneven"):
+        option = shard[f"--{name.replace('_', '-')}"]
+        assert option.endswith(f" = {getattr(recipe.shard, name)}")
     assert shard["--format"] == f"str = {recipe.shard.picture_format}"
 
 
 def test_quickstart_says_the_defaults() -> None:
     quickstart, bare = run_recipe(load_recipe("quickstart", "run")), RunRecipe()
-    assert quickstart.generate.grid(4.0) == bare.generate.grid(4.0)
+    info = read_info(find_checkpoint(bare.checkpoint))
+    assert quickstart.generate.grid(info) == bare.generate.grid(info)
     for part in ("photos", "checkpoint", "store", "out", "ingest", "shard"):
         assert getattr(quickstart, part) == getattr(bare, part), part
 

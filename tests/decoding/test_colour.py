@@ -170,14 +170,15 @@ def test_a_store_records_what_was_done_to_colours(tiny_model: DegFlow, tmp_path:
     (tmp_path / "bad.png").write_bytes(encoded(data.coffee()[:64, :64], icc_profile=b"x" * 200))
     store = tmp_path / "a.zarr"
     found = ingest([str(tmp_path / "plain.png")], store, tiny_model, patch=64)
-    assert found.colours == {} and "colours" not in info(store)
+    assert found.colours == {}
+    assert info(store).colours == {"sRGB": 1}
     found = ingest([str(tmp_path)], store, tiny_model, patch=64)
     finished = [photo for _, unit in Store.open(store).records() for photo in unit.finished]
     colours = {photo.source: photo.colour for photo in finished}
     assert colours["plain.png"] == "sRGB"
     assert colours["p3.png"].startswith("converted from ")
     assert colours["bad.png"].startswith("sRGB assumed: ")
-    assert info(store)["colours"] == {colour: 1 for colour in colours.values()}
+    assert info(store).colours == {colour: 1 for colour in colours.values()}
     assert found.colours == {c: 1 for c in colours.values() if c != "sRGB"}
 
 

@@ -233,7 +233,7 @@ def test_a_command_without_open_files_left_skips_no_photo(
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(encoded("PNG", RGB[:128, :128]))
     out = tmp_path / "out"
-    asked = ["degrade", str(tmp_path), "--out", str(out), "--scales", "2", "--checkpoint", tiny]
+    asked = ["degrade", str(tmp_path), "--out", str(out), "--t-grid", "x2", "--checkpoint", tiny]
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(free), *asked, "--workers", "1", "--json"],
         capture_output=True,

@@ -27,7 +27,7 @@ WAIT = 60
 
 def test_an_engine_is_named() -> None:
     assert engine_of("processes") is run_in_processes
-    with pytest.raises(UsageError, match="`engine` must be one of threads, processes, got 'ray'"):
+    with pytest.raises(UsageError, match="`engine` must be threads or processes, got 'ray'"):
         engine_of("ray")  # type: ignore[arg-type]
 
 
@@ -171,7 +171,5 @@ def test_no_worker_outlives_its_parent(how: str, when: str, tmp_path: Path) -> N
         os.killpg(parent.pid, signal.SIGKILL)
     out, err = parent.communicate()
     assert not left
-    if how == "SIGKILL":
-        assert "Traceback" not in err  # Python says that it has tidied up
-    else:
+    if how != "SIGKILL":  # after which Python says that it has tidied up
         assert (out, err) == ("stopped\n", "")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from skimage import data
 
-from degflow_pipe.evaluation import baselines
+from degflow_pipe.evaluation import degradation_steps as steps
 from degflow_pipe.evaluation.baselines import BASELINES, bicubic, bsrgan_style, real_esrgan_style
 from degflow_pipe.metrics.fidelity import psnr
 
@@ -75,40 +77,49 @@ def test_a_scale_below_1_is_refused(name: str, scale: float) -> None:
         BASELINES[name](HR, None, scale, rng())
 
 
-def picked(monkeypatch: pytest.MonkeyPatch, run: Any, name: str) -> int:
-    """How often a step of the module runs over 40 seeds."""
-    count = 0
-    step = getattr(baselines, name)
+def calls(monkeypatch: pytest.MonkeyPatch, degrade: Any) -> Counter[str]:
+    """What a degradation asks of OpenCV and torch over 40 seeds."""
+    counts: Counter[str] = Counter()
 
-    def counted(*arguments: Any) -> Any:
-        nonlocal count
-        count += 1
-        return step(*arguments)
+    def counted(name: str, call: Any) -> Any:
+        def run(*args: Any, **named: Any) -> Any:
+            mosaic = name == "cvtColor" and args[1] == cv2.COLOR_BAYER_RGGB2RGB
+            counts["mosaic" if mosaic else name] += 1
+            return call(*args, **named)
+
+        return run
 
     with monkeypatch.context() as patch:
-        patch.setattr(baselines, name, counted)
+        for name in ("imencode", "filter2D", "resize", "cvtColor"):
+            patch.setattr(cv2, name, counted(name, getattr(cv2, name)))
+        patch.setattr(torch.special, "bessel_j1", counted("sinc", torch.special.bessel_j1))
         for seed in range(40):
-            run(HR[:40, :40], None, 2.0, rng(seed))
-    return count
+            degrade(HR[:40, :40], None, 2.0, rng(seed))
+    return counts
 
 
 def test_steps_run_as_often_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert picked(monkeypatch, real_esrgan_style, "_jpeg") == 80
-    assert picked(monkeypatch, real_esrgan_style, "_round_of") == 80
-    # 0.8 of the last filters and a tenth of the blurs.
-    assert 28 <= picked(monkeypatch, real_esrgan_style, "_sinc") <= 48
-    assert 60 <= picked(monkeypatch, bsrgan_style, "_jpeg") <= 79
-    assert 3 <= picked(monkeypatch, bsrgan_style, "_camera") <= 18
-    assert picked(monkeypatch, bsrgan_style, "_filtered") == 80
-    assert picked(monkeypatch, bsrgan_style, "_shrink") == 40
+    twice = calls(monkeypatch, real_esrgan_style)
+    assert twice["imencode"] == 80, "JPEG twice"
+    assert twice["resize"] == 120, "in each round, and to the small LR"
+    # 0.8 of the last filters and a tenth of the blurs are sincs; the second blur is at 0.8.
+    assert 28 <= twice["sinc"] <= 48
+    assert 40 + 50 <= twice["filter2D"] <= 40 + 80
+    assert twice["mosaic"] == 0
+    shuffled = calls(monkeypatch, bsrgan_style)
+    assert 60 <= shuffled["imencode"] <= 79, "JPEG at the end, and at 0.75 before"
+    assert shuffled["filter2D"] == 80, "two blurs"
+    assert 3 <= shuffled["mosaic"] <= 18, "camera noise at 0.25"
+    assert 40 < shuffled["resize"] < 60, "one way in four shrinks twice"
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_kernels_are_odd_centred_and_keep_brightness(seed: int) -> None:
     kernels = [
-        baselines._any_kernel(rng(seed), (0.2, 3.0)),
-        baselines._sinc(rng(seed)),
-        baselines._two_axes(rng(seed), (0.5, 8.0)),
+        steps.any_kernel(rng(seed), (0.2, 3.0)),
+        steps.sinc_kernel(rng(seed)),
+        steps.two_axes_kernel(rng(seed), (0.5, 8.0)),
+        steps.gaussian_kernel(rng(seed), (0.1, 2.8)),
     ]
     for kernel in kernels:
         assert kernel.shape[0] == kernel.shape[1] and kernel.shape[0] in range(7, 22, 2)
@@ -119,7 +130,7 @@ def test_kernels_are_odd_centred_and_keep_brightness(seed: int) -> None:
 
 def test_the_sinc_passes_low_frequencies_and_stops_high_ones() -> None:
     for seed in range(10):
-        kernel = baselines._sinc(rng(seed))
+        kernel = steps.sinc_kernel(rng(seed))
         if kernel.shape[0] < 15:
             continue
         gain = np.abs(np.fft.fft2(kernel, (128, 128)))
@@ -130,7 +141,7 @@ def test_the_sinc_passes_low_frequencies_and_stops_high_ones() -> None:
 
 
 def rng_cutoff(seed: int) -> float:
-    """The cutoff that `_sinc` draws from this seed, in radians a pixel, for sides from 13."""
+    """The cutoff that `sinc_kernel` draws from this seed, in radians a pixel, for sides from 13."""
     generator = rng(seed)
     generator.integers(3, 11)
     return generator.uniform(np.pi / 5, np.pi)
@@ -138,7 +149,7 @@ def rng_cutoff(seed: int) -> float:
 
 def test_camera_noise_keeps_colours_and_grows_coarse() -> None:
     colour = np.full((96, 96, 3), (0.7, 0.4, 0.2), np.float32)
-    made = baselines._camera(colour, rng(3))
+    made = steps.camera_noise(colour, rng(3))
     assert np.mean(made, axis=(0, 1)) == pytest.approx([0.7, 0.4, 0.2], abs=0.02)
     red = made[8:-8, 8:-8, 0] - np.mean(made[8:-8, 8:-8, 0])
     assert np.std(red) > 1e-3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +15,8 @@ from skimage import data
 
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError, DataError
-from degflow_pipe.evaluation.evaluate import Asked, data_of, evaluate
+from degflow_pipe.evaluation.evaluate import EvaluationSettings, data_of, evaluate
+from degflow_pipe.evaluation.results import Evaluation
 from degflow_pipe.levels import parse_t
 from degflow_pipe.metrics.blur import equivalent_blur
 from degflow_pipe.metrics.fidelity import psnr
@@ -61,58 +61,61 @@ def folder(pictures: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
-    return Asked(parse_t("0.3,0.6,1"), sweep=True, out=tmp_path_factory.mktemp("out"))
+def settings(tmp_path_factory: pytest.TempPathFactory) -> EvaluationSettings:
+    out = tmp_path_factory.mktemp("out")
+    return EvaluationSettings(parse_t("0.3,0.6,1"), sweep=True, out=out)
 
 
 @pytest.fixture(scope="module")
-def figures(tiny_model: DegFlow, folder: Path, asked: Asked) -> dict[str, Any]:
-    return evaluate(tiny_model, SETTINGS, folder, asked)
+def found(tiny_model: DegFlow, folder: Path, settings: EvaluationSettings) -> Evaluation:
+    return evaluate(tiny_model, SETTINGS, folder, settings)
 
 
-def mean_over(figures: dict[str, Any], level: str, candidate: str, figure: str = "psnr") -> float:
-    return figures["levels"][level]["candidates"][candidate][figure]["mean"]
+def mean_over(found: Evaluation, level: str, candidate: str, figure: str = "psnr") -> float:
+    return found.levels[level].candidates[candidate][figure].mean
 
 
-def test_every_level_of_the_held_out_scenes_is_measured(figures: dict[str, Any]) -> None:
-    assert figures["scenes"] == ["a", "b"]
-    held_out = {name: level["held_out"] for name, level in figures["levels"].items()}
+def test_every_level_of_the_held_out_scenes_is_measured(found: Evaluation) -> None:
+    assert found.scenes == ["a", "b"]
+    held_out = {name: level.held_out for name, level in found.levels.items()}
     assert held_out == {"LR2": False, "LR3": True, "LR4": False}
-    assert figures["levels"]["LR3"]["t"] == 0.6
+    assert found.levels["LR3"].t == 0.6
 
 
 def test_figures_are_of_the_model_s_own_pictures(
-    figures: dict[str, Any], tiny_model: DegFlow, pictures: dict[str, np.ndarray]
+    found: Evaluation, tiny_model: DegFlow, pictures: dict[str, np.ndarray]
 ) -> None:
     t = [t for t, _, _ in BLURS.values()]
     made = {s: to_picture(tiny_model.degrade(to_tensor(pictures[f"{s}_HR"]), t)[0]) for s in "ab"}
     for i, name in enumerate(BLURS):
-        found = [psnr(made[s][i], pictures[f"{s}_{name}"]) for s in "ab"]
-        row = figures["levels"][name]["candidates"]["generated"]["psnr"]
-        assert row["mean"] == pytest.approx(np.mean(found), abs=1e-6)
-        assert row["std"] == pytest.approx(np.std(found), abs=1e-6)
-        assert [row["min"], row["max"]] == pytest.approx(sorted(found), abs=1e-6)
-        to_hr = [psnr(made[s][i], pictures[f"{s}_HR"]) for s in "ab"]
-        assert figures["curve"]["psnr_to_hr"][i] == pytest.approx(np.mean(to_hr), abs=1e-6)
+        each = [psnr(made[s][i], pictures[f"{s}_{name}"]) for s in "ab"]
+        row = found.levels[name].candidates["generated"]["psnr"]
+        assert row.mean == pytest.approx(np.mean(each), abs=1e-6)
+        assert row.std == pytest.approx(np.std(each), abs=1e-6)
+        assert [row.min, row.max] == pytest.approx(sorted(each), abs=1e-6)
+        to_hr = np.mean([psnr(made[s][i], pictures[f"{s}_HR"]) for s in "ab"])
+        assert found.curve.psnr_to_hr[i] == pytest.approx(to_hr, abs=1e-6)
+        against_hr = found.levels[name].against_hr["generated"]
+        assert against_hr.psnr_to_hr == pytest.approx(to_hr, abs=1e-6)
 
 
 def test_what_one_would_do_instead_stands_beside(
-    figures: dict[str, Any], pictures: dict[str, np.ndarray]
+    found: Evaluation, pictures: dict[str, np.ndarray]
 ) -> None:
     hr = np.mean([psnr(pictures[f"{s}_HR"], pictures[f"{s}_LR4"]) for s in "ab"])
-    assert mean_over(figures, "LR4", "hr") == pytest.approx(hr)
+    assert mean_over(found, "LR4", "hr") == pytest.approx(hr)
     # The levels are Gaussian blurs, so the oracle all but finds them.
-    assert mean_over(figures, "LR4", "gaussian") > hr + 10
-    random = {way: mean_over(figures, "LR4", way) for way in ("esrgan_style", "bsrgan_style")}
-    assert len({*random.values(), hr, mean_over(figures, "LR4", "bicubic")}) == 4
+    assert mean_over(found, "LR4", "gaussian") > hr + 10
+    random = {way: mean_over(found, "LR4", way) for way in ("esrgan_style", "bsrgan_style")}
+    assert len({*random.values(), hr, mean_over(found, "LR4", "bicubic")}) == 4
 
 
 def test_straight_lines_stand_between_knots_only(
-    figures: dict[str, Any], pictures: dict[str, np.ndarray], tiny_model: DegFlow
+    found: Evaluation, pictures: dict[str, np.ndarray], tiny_model: DegFlow
 ) -> None:
     lines = {"blend", "line", "blend_real", "line_real", "gaussian_line", "gaussian_lens"}
-    assert lines <= set(figures["levels"]["LR3"]["candidates"])
-    assert not lines & set(figures["levels"]["LR4"]["candidates"])
+    assert lines <= set(found.levels["LR3"].candidates)
+    assert not lines & set(found.levels["LR4"].candidates)
     weight = (0.6 - 0.3) / (1.0 - 0.3)
     oracle, own = [], []
     for s in "ab":
@@ -123,25 +126,25 @@ def test_straight_lines_stand_between_knots_only(
         path = tiny_model.trajectory(z, [0.3, 1.0], skips)
         line = tiny_model.decode(torch.lerp(path[:, 0], path[:, 1], weight), skips)
         own.append(psnr(to_picture(line)[0], pictures[f"{s}_LR3"]))
-    assert mean_over(figures, "LR3", "blend_real") == pytest.approx(np.mean(oracle), abs=0.01)
-    assert mean_over(figures, "LR3", "line") == pytest.approx(np.mean(own), abs=0.01)
+    assert mean_over(found, "LR3", "blend_real") == pytest.approx(np.mean(oracle), abs=0.01)
+    assert mean_over(found, "LR3", "line") == pytest.approx(np.mean(own), abs=0.01)
 
 
-def test_the_sweep_marks_where_each_figure_is_best(figures: dict[str, Any]) -> None:
-    assert set(figures["sweep"]) == {"LR3"}, "the held-out level is swept"
-    for figure, found in figures["sweep"]["LR3"].items():
-        assert found["t"] == [0.3, 0.6, 1.0]
+def test_the_sweep_marks_where_each_figure_is_best(found: Evaluation) -> None:
+    assert set(found.sweep) == {"LR3"}, "the held-out level is swept"
+    for figure, swept in found.sweep["LR3"].items():
+        assert swept.t == [0.3, 0.6, 1.0]
         best = min if figure in ("noise_kl", "spectrum") else max
-        assert found["best"] == found["t"][found["values"].index(best(found["values"]))]
-    at = figures["sweep"]["LR3"]["psnr"]["values"][1]
-    assert at == pytest.approx(mean_over(figures, "LR3", "generated"), abs=0.01)
+        assert swept.best == swept.t[swept.values.index(best(swept.values))]
+    at = found.sweep["LR3"]["psnr"].values[1]
+    assert at == pytest.approx(mean_over(found, "LR3", "generated"), abs=0.01)
 
 
 def test_the_blur_is_measured_at_equal_steps_of_the_scale(
-    figures: dict[str, Any], tiny_model: DegFlow, pictures: dict[str, np.ndarray]
+    found: Evaluation, tiny_model: DegFlow, pictures: dict[str, np.ndarray]
 ) -> None:
-    blur = figures["blur"]
-    np.testing.assert_allclose(blur["s"], np.linspace(1, 4, 11))
+    blur = found.blur
+    np.testing.assert_allclose(blur.s, np.linspace(1, 4, 11))
     made = [
         equivalent_blur(
             pictures[f"{s}_HR"],
@@ -149,38 +152,35 @@ def test_the_blur_is_measured_at_equal_steps_of_the_scale(
         )
         for s in "ab"
     ]
-    assert blur["sigma"][0] == 0 < blur["sigma"][5] < blur["sigma"][10]
-    assert blur["sigma"][10] == pytest.approx(np.mean(made))
+    assert blur.sigma[0] == 0 < blur.sigma[5] < blur.sigma[10]
+    assert blur.sigma[10] == pytest.approx(np.mean(made))
 
 
-def test_bands_of_power_and_coherence_stand_real_beside_generated(figures: dict[str, Any]) -> None:
-    for level in figures["levels"].values():
-        assert len(level["bands"]) == 10
-        for name in ("power", "coherence"):
-            for side in ("real", "generated"):
-                assert len(level[f"{name} {side}"]) == 10
-        assert max(level["coherence real"]) <= 1
+def test_bands_of_power_and_coherence_stand_real_beside_generated(found: Evaluation) -> None:
+    for level in found.levels.values():
+        assert set(level.against_hr) == {"real", "generated"}, "this checkpoint has no noise"
+        for lr in level.against_hr.values():
+            assert len(level.bands) == len(lr.power) == len(lr.coherence) == 10
+            assert 0 < min(lr.coherence) <= max(lr.coherence) <= 1
     # The stronger blur has less of what is fine.
-    fine = [figures["levels"][name]["power real"][5] for name in BLURS]
+    fine = [found.levels[name].against_hr["real"].power[5] for name in BLURS]
     assert fine == sorted(fine, reverse=True)
 
 
-def test_json_and_pages_are_written(figures: dict[str, Any], asked: Asked) -> None:
-    assert asked.out is not None
-    assert json.loads((asked.out / "figures.json").read_text()) == figures
-    pages = {path.stem for path in asked.out.glob("*.png")}
+def test_json_and_pages_are_written(found: Evaluation, settings: EvaluationSettings) -> None:
+    assert settings.out is not None
+    assert json.loads((settings.out / "figures.json").read_text()) == found.to_dict()
+    pages = {path.stem for path in settings.out.glob("*.png")}
     assert pages == {"pictures", "sweep_LR3", *(f"spectrum_{name}" for name in BLURS)}
-    for page in asked.out.glob("*.png"):
+    for page in settings.out.glob("*.png"):
         with Image.open(page) as picture:
             picture.load()
 
 
-def test_again_gives_the_same_figures(
-    figures: dict[str, Any], tiny_model: DegFlow, folder: Path
-) -> None:
-    again = evaluate(tiny_model, SETTINGS, folder, Asked(parse_t("1")))
-    assert again["levels"] == figures["levels"]
-    assert again["sweep"] == {}
+def test_again_gives_the_same_figures(found: Evaluation, tiny_model: DegFlow, folder: Path) -> None:
+    again = evaluate(tiny_model, SETTINGS, folder, EvaluationSettings(parse_t("1")))
+    assert again.levels == found.levels
+    assert again.sweep == {}
 
 
 def test_small_pictures_are_refused_by_name(tiny_model: DegFlow, tmp_path: Path) -> None:
@@ -189,12 +189,12 @@ def test_small_pictures_are_refused_by_name(tiny_model: DegFlow, tmp_path: Path)
             Image.fromarray(data.coffee()[:200, :300]).save(tmp_path / f"{scene}_{name}.png")
     settings = replace(SETTINGS, validate="a")
     with pytest.raises(DataError, match=r"a_HR\.png.*256"):
-        evaluate(tiny_model, settings, tmp_path, Asked(parse_t("1")))
+        evaluate(tiny_model, settings, tmp_path, EvaluationSettings(parse_t("1")))
 
 
 def test_checkpoint_that_does_not_tell_its_data(tiny_model: DegFlow) -> None:
     assert [level.name for level in data_of(tiny_model).knots] == ["HR", "LR2", "LR4"]
     silent = replace(tiny_model.info, data={})
     silent = DegFlow(tiny_model.rae, tiny_model.velocity, silent, tiny_model.folder)
-    with pytest.raises(CheckpointError, match="--recipe"):
+    with pytest.raises(CheckpointError, match="`recipe`"):
         data_of(silent)

@@ -159,9 +159,9 @@ def test_names_that_the_list_has_and_the_folder_has_not(copied: Callable[[str], 
 
 
 def test_wrong_requests(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--to must be one of basicsr"):
+    with pytest.raises(UsageError, match="`to` must be basicsr"):
         doctor(tmp_path, "edsr")
-    with pytest.raises(UsageError, match="--sample must be 0"):
+    with pytest.raises(UsageError, match="`sample` must be 0"):
         doctor(tmp_path, "kair", sample=-1)
     with pytest.raises(DataError, match="no such folder"):
         doctor(tmp_path / "nowhere", "kair")

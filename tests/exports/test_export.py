@@ -199,7 +199,7 @@ def test_another_export_is_replaced_only_when_asked(
     shards: Path, tmp_path: Path, tree: Callable[[Path], dict[str, bytes]]
 ) -> None:
     export(shards, "basicsr", tmp_path / "out")
-    with pytest.raises(FileError, match=r"holds an export to basicsr of other.*--overwrite"):
+    with pytest.raises(FileError, match=r"holds an export to basicsr of other.*`overwrite`"):
         export(shards, "kair", tmp_path / "out")
     with pytest.raises(FileError, match="of other settings or shards"):
         export(shards, "basicsr", tmp_path / "out", scale=2)
@@ -222,9 +222,9 @@ def test_levels_are_chosen_by_t_or_by_scale(shards: Path, tmp_path: Path) -> Non
     assert export(shards, "kair", tmp_path / "a", scales=[2, 3.96]).pairs == 12
     by_t = export(shards, "kair", tmp_path / "b", t=[1.0])
     assert by_t.t == [1.0] and by_t.pairs == 6
-    with pytest.raises(UsageError, match=r"--t: the shards have no level 0.9; they have t 0.1666"):
+    with pytest.raises(UsageError, match=r"`t`: the shards have no level 0.9; they have t 0.1666"):
         export(shards, "kair", tmp_path / "c", t=[0.9])
-    with pytest.raises(UsageError, match="by --t or by --scales, not by both"):
+    with pytest.raises(UsageError, match="by `t` or by `scales`, not by both"):
         export(shards, "kair", tmp_path / "c", t=[1.0], scales=[2])
     assert not (tmp_path / "c").exists()
 
@@ -238,7 +238,7 @@ def test_one_scale_of_native_shards_is_that_of_their_pictures(
         export(native, to, tmp_path / "no")
     with pytest.raises(UsageError, match=r"x4\) of these shards has 16 of 64 pixels"):
         export(native, to, tmp_path / "no", scale=3, scales=[3, 4])
-    with pytest.raises(UsageError, match="--scale must be 1 or more, got 0"):
+    with pytest.raises(UsageError, match="`scale` must be 1 or more, got 0"):
         export(native, to, tmp_path / "no", scale=0)
     assert not (tmp_path / "no").exists()
 
@@ -246,7 +246,7 @@ def test_one_scale_of_native_shards_is_that_of_their_pictures(
 @pytest.mark.parametrize(
     "to, options, problem",
     [
-        ("ddir", {"scale": 2}, "--scale is for trainers of one scale"),
+        ("ddir", {"scale": 2}, "`scale` is for trainers of one scale"),
         ("ddir", {"scales": [2, 4]}, r"needs all of them; these levels lack 1.5, 2.5, 3, 3.5"),
         (
             "realsr",
@@ -255,9 +255,9 @@ def test_one_scale_of_native_shards_is_that_of_their_pictures(
         ),
         ("interflow", {}, r"crops 72 pixels of HR at level .*x1.5\), and patches have 64 \(128 do"),
         ("liif", {}, r"3 of 6 levels do not fit"),
-        ("interflow", {"scale": 1}, "--scale is for trainers of one scale"),
+        ("interflow", {"scale": 1}, "`scale` is for trainers of one scale"),
         ("kair", {"scale": 65}, "no HR of 56 to 64 pixels is exactly 65 times"),
-        ("esrgan", {}, "--to must be one of basicsr, .*; got 'esrgan'"),
+        ("esrgan", {}, "`to` must be basicsr, .* or realsr, got 'esrgan'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

@@ -57,7 +57,7 @@ def test_a_factor_that_no_network_has_is_refused_with_one_that_goes(
     with pytest.raises(UsageError, match=f"has no factor {scale}, only") as refusal:
         export(shards, to, tmp_path / "out", scale=scale)
     assert not (tmp_path / "out").exists()
-    advised = re.search(r"--scale ((?:\d+ or )*\d+)", str(refusal.value))
+    advised = re.search(r"`scale` ((?:\d+ or )*\d+)", str(refusal.value))
     assert advised is not None
     # Once for each trainer: every scale that is advised is exported, and whole.
     for other in advised[1].split(" or ") if scale == 5 else ():
@@ -102,22 +102,22 @@ def follow(text: str, levels: list[ShardLevel], to: str, scale: int | None) -> N
     """Do what each advice of a refusal says; raises where that is refused too."""
     plans, advice = find_trainer(to).plans, text.rpartition(":")[2]
     assert advice
-    if "leave --scale out" in advice:
+    if "leave `scale` out" in advice:
         plans(levels, None)
-    if found := re.search(r"choose --scale ((?:\d+ or )*\d+)", advice):
+    if found := re.search(r"choose `scale` ((?:\d+ or )*\d+)", advice):
         for other in found[1].split(" or "):
             plans(levels, int(other))
-    if found := re.search(r"choose with --t ([\d.,]+)", advice):
+    if found := re.search(r"choose with `t` ([\d.,]+)", advice):
         t = [float(value) for value in found[1].split(",")]
         plans(chosen_levels(levels, t, None), scale)
 
 
 def test_ddir_advises_levels_that_it_takes(wide: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"lack 1.5, 3: ingest patches .* --scales 1.5,2,2.5,3,3"):
+    with pytest.raises(UsageError, match=r"lack 1.5, 3: ingest .* `t_grid=x1.5,x2,x2.5,x3,x3"):
         export(wide, "ddir", tmp_path, scales=[2, 2.5, 3.5, 4])
     levels = [ShardLevel(f"t{i}", i / 10, s, 192, 192) for i, s in enumerate((1.5, 2, 2.5, 2.7))]
     levels += [ShardLevel(f"t{i}", i / 10, s, 192, 192) for i, s in ((5, 3.0), (6, 3.5), (7, 4.0))]
-    with pytest.raises(UsageError, match=r"x2.7\) has none .*: choose with --t 0,0.1,0.2,0.5,0.6,"):
+    with pytest.raises(UsageError, match=r"x2.7\) has none .*: choose with `t` 0,0.1,0.2,0.5,0.6,"):
         find_trainer("ddir").plans(levels, None)
     assert len(find_trainer("ddir").plans([*levels[:3], *levels[4:]], None)) == 6
 

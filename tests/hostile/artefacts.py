@@ -21,7 +21,7 @@ RUN = {
     "checkpoint": str(TINY),
     "photos": ["photos"],
     "ingest": {"patch": 64, "min_detail": 1.0},
-    "generate": {"scales": "2,4", "noise": "none", "seed": 0},
+    "generate": {"t_grid": "x2,x4", "noise": "none", "seed": 0},
     "shard": {"name": "degflow", "shard_size": 1000, "layout": "pairs"},
 }
 STAGE = {"steps": 2, "batch": 1, "patch": 64, "lr": 1e-3, "warmup": 1, "save_every": 1}
@@ -98,11 +98,11 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
         text = yaml.safe_dump(json.loads(json.dumps(recipe)), sort_keys=False)
         (at / f"recipe-{name}" / "recipe.yaml").write_text(text)
     run("ingest", "photos", "--store", "store", "--checkpoint", TINY, "--patch", "64")
-    run("generate", "--store", "store", "--checkpoint", TINY, "--scales", "2,4")
+    run("generate", "--store", "store", "--checkpoint", TINY, "--t-grid", "x2,x4")
     run("shard", "--store", "store", "-o", "shards", "--shard-size", "10")
     run("export", "shards", "--to", "basicsr", "--scale", "2", "-o", "export", "--relative")
     run("export", "shards", "--to", "basicsr-lmdb", "--scale", "2", "-o", "lmdb", "--relative")
-    run("degrade", "photos", "-o", "degrade", "--checkpoint", TINY, "--scales", "2")
+    run("degrade", "photos", "-o", "degrade", "--checkpoint", TINY, "--t-grid", "x2")
     run("simulate", "photos", "-o", "simulate", "--scales", "2")
     train = ("recipe-train/recipe.yaml", "--data", "pairs", "-o", "training", "--device", "cpu")
     run("train", "rae", *train)
@@ -118,7 +118,7 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
             photos,
             (
                 f"ingest {{}} --store new {made} --patch 64 {one}",
-                f"degrade {{}} -o new {made} --scales 2 {one}",
+                f"degrade {{}} -o new {made} --t-grid x2 {one}",
                 f"simulate {{}} -o new --scales 2 {one}",
             ),
         ),
@@ -128,7 +128,7 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
             (
                 "info {}",
                 "verify {}",
-                "preview photos/astronaut.png --checkpoint {} --side 64 --t 1",
+                "preview photos/astronaut.png --checkpoint {} --side 64 --t-grid 1",
             ),
         ),
         Artefact("run recipe", at / "recipe-run", ("run {}/recipe.yaml",)),
@@ -148,7 +148,7 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
             (
                 "info {}",
                 f"verify {{}} {one}",
-                f"generate --store {{}} {made} --scales 2,3 {one}",
+                f"generate --store {{}} {made} --t-grid x2,x3 {one}",
                 f"shard --store {{}} -o new {one}",
                 f"ingest photos --store {{}} {made} --patch 64 {one}",
             ),
@@ -168,7 +168,7 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
         Artefact(
             "degraded",
             at / "degrade",
-            (f"degrade photos -o {{}} {made} --scales 2 {one}",),
+            (f"degrade photos -o {{}} {made} --t-grid x2 {one}",),
         ),
         Artefact("simulated", at / "simulate", (f"simulate photos -o {{}} --scales 2 {one}",)),
         Artefact(

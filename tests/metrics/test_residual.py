@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import cv2
 import numpy as np
@@ -84,17 +85,17 @@ def test_detail_of_hr_beyond_real_lr_is_a_leak() -> None:
     real = cv2.GaussianBlur(hr, (0, 0), 2.0)
     scenes = [r.of_scene(hr, real, made, None, 2.0, BANDS) for made in (real, hr)]
     none, all_of_it = (r.over_scenes([scene], BANDS) for scene in scenes)
-    np.testing.assert_allclose(none["leak"], 0, atol=1e-9)
-    assert none["ratio"][0] == pytest.approx(1)
-    assert min(all_of_it["leak"][4:]) > 0.9
-    assert all_of_it["ratio"][2] > 1.5
+    np.testing.assert_allclose(none.leak, 0, atol=1e-9)
+    assert none.ratio[0] == pytest.approx(1)
+    assert min(all_of_it.leak[4:]) > 0.9
+    assert all_of_it.ratio[2] > 1.5
 
 
 def test_a_ratio_is_not_given_where_real_lr_hardly_knows_hr() -> None:
     hr, other = (to_bytes(128 + noise(30, seed)) for seed in (1, 2))
     found = r.over_scenes([r.of_scene(hr, other, hr, None, 2.0, BANDS)], BANDS)
-    assert None in found["ratio"]
-    json.dumps(found, allow_nan=False)
+    assert None in found.ratio
+    json.dumps(asdict(found), allow_nan=False)
 
 
 # Parts
@@ -188,8 +189,8 @@ def test_noise_that_is_alike_in_all_channels_is_grey() -> None:
     own = noise(4)
     for added, grey in ((own, 1 / 3), (np.repeat(own[..., :1], 3, axis=2), 1.0)):
         scene = r.of_scene(TAME, to_bytes(TAME + added), TAME, None, 2.0, BANDS)
-        found = r.over_scenes([scene], BANDS)["noise"]["real"]
-        assert [found[p]["grey"] for p in ("calm", "busy")] == pytest.approx([grey] * 2, rel=0.05)
+        found = r.over_scenes([scene], BANDS).noise.real
+        assert [p.grey for p in (found.calm, found.busy)] == pytest.approx([grey] * 2, rel=0.05)
 
 
 def test_a_shift_runs_along_edges_and_noise_does_not() -> None:
@@ -215,10 +216,11 @@ def test_noise_that_goes_with_brightness_and_one_that_goes_with_edges() -> None:
         * np.where(np.arange(512) < 256, 1, 3)[:, None, None]
     )
     scene = r.of_scene(ramp, to_bytes(ramp + noise(1) * size), ramp, None, 2.0, BANDS)
-    found = r.over_scenes([scene], BANDS)["noise"]
-    assert found["real"]["std"][1] == pytest.approx(2, rel=0.1)
-    assert found["real"]["std"][-2] == pytest.approx(5, rel=0.1)
-    assert found["real"]["busy"]["std"] > 2 * found["real"]["calm"]["std"]
+    found = r.over_scenes([scene], BANDS).noise
+    assert found.real.std[1] == pytest.approx(2, rel=0.1)
+    assert found.real.std[-2] == pytest.approx(5, rel=0.1)
+    assert found.real.busy.std > 2 * found.real.calm.std
+    assert found.drawn is found.ratio is None
 
 
 # Grids
@@ -265,20 +267,20 @@ def test_drawn_noise_stands_beside_the_real_one() -> None:
     real, noisy = (to_bytes(TAME + noise(4, seed)) for seed in (1, 2))
     scenes = [r.of_scene(PHOTO, real, TAME, noisy, 2.0, BANDS)] * 2
     found = r.over_scenes(scenes, BANDS)
-    np.testing.assert_allclose(found["noise"]["ratio"], 1, rtol=0.1)
-    assert set(found["bands"]) == {"real", "generated", "noisy"}
-    for figures in (found["parts"], found["fine_parts"], found["fit"]):
-        assert set(figures) == {"real", "drawn"}
-    alike = found["fine_parts"]["real"]["shares"], found["fine_parts"]["drawn"]["shares"]
+    np.testing.assert_allclose(found.noise.ratio, 1, rtol=0.1)
+    assert set(found.bands) == {"real", "generated", "noisy"}
+    for by_side in (found.parts, found.fine_parts, found.fit, found.noise.sides):
+        assert set(by_side) == {"real", "drawn"}
+    alike = found.fine_parts["real"].shares, found.fine_parts["drawn"].shares
     assert alike[0]["shift"] == pytest.approx(alike[1]["shift"], rel=0.3)
     half = r.over_scenes([r.of_scene(PHOTO, real, TAME, TAME, 2.0, BANDS)], BANDS)
-    np.testing.assert_allclose(half["noise"]["ratio"], 0, atol=1e-6)
+    np.testing.assert_allclose(half.noise.ratio, 0, atol=1e-6)
 
 
 def test_figures_are_means_over_scenes() -> None:
     tones = (np.array([2.0, 0, 0]), np.array([-4.0, 0, 0]))
     scenes = [r.of_scene(PHOTO, to_bytes(TAME + t), TAME, None, 2.0, BANDS) for t in tones]
-    tone = r.over_scenes(scenes, BANDS)["tone"]
-    assert tone["difference"] == pytest.approx([-1, 0, 0])
-    assert tone["scene_rms"] == pytest.approx([10**0.5, 0, 0])
-    assert tone["tile_std"] == pytest.approx([0, 0, 0])
+    tone = r.over_scenes(scenes, BANDS).tone
+    assert tone.difference == pytest.approx([-1, 0, 0])
+    assert tone.scene_rms == pytest.approx([10**0.5, 0, 0])
+    assert tone.tile_std == pytest.approx([0, 0, 0])

@@ -116,10 +116,10 @@ def test_equal_pixels_have_equal_digests_and_others_do_not(place: int, change: i
 def test_a_wrong_patch_or_stride_is_refused() -> None:
     check_grid(128, 1, 64)
     for patch in (0, -64, 32, 65, 100):
-        with pytest.raises(UsageError, match=f"--patch must be a multiple of 64.*got {patch}"):
+        with pytest.raises(UsageError, match=f"`patch` must be a multiple of 64.*got {patch}"):
             check_grid(patch, 64, 64)
     for stride in (0, -1):
-        with pytest.raises(UsageError, match=f"--stride must be 1 pixel at least, got {stride}"):
+        with pytest.raises(UsageError, match=f"`stride` must be 1 pixel at least, got {stride}"):
             check_grid(64, stride, 64)
 
 

@@ -265,7 +265,7 @@ def test_the_limits_hold_to_the_pixel_and_the_byte(
     Image.fromarray(RGB).save(path)
     monkeypatch.setattr(photos, "MAX_BYTES", path.stat().st_size)
     assert read_photo(path, 80 * 60).pixels.shape == (60, 80, 3)
-    with pytest.raises(PhotoError, match=r"photo\.png: 80 x 60 pixels, .* raise --max-pixels"):
+    with pytest.raises(PhotoError, match=r"photo\.png: 80 x 60 pixels, .* raise `max_pixels`"):
         read_photo(path, 80 * 60 - 1)
     monkeypatch.setattr(photos, "MAX_BYTES", path.stat().st_size - 1)
     with pytest.raises(PhotoError, match=r"photo\.png: larger than the limit"):

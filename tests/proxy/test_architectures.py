@@ -51,7 +51,7 @@ def test_weights_are_those_of_the_seed() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "why"),
     [
-        ("large", {}, "--network must be same-size, implicit or one of .*SwinIR"),
+        ("large", {}, "`network` must be same-size, implicit or one of .*SwinIR"),
         ("RCAN", {"feats": 8}, "unexpected keyword argument 'feats'; network_settings are n_resg"),
         ("SwinIR", {"upscale": 2, "upsampler": "pixelshuffle"}, "as large as LR"),
         ("RealCUGAN", {}, "no one network of that name"),

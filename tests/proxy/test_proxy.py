@@ -27,7 +27,8 @@ from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.progress import Silent, Task
 from degflow_pipe.proxy.architectures import Architecture
 from degflow_pipe.proxy.network import Budget, restored, train
-from degflow_pipe.proxy.proxy import Asked, best_noise, proxy, rows
+from degflow_pipe.proxy.proxy import ProxySettings, proxy
+from degflow_pipe.proxy.results import ProxyComparison, SourceRow, best_noise, source_rows
 from degflow_pipe.proxy.sources import Place, best_sigma, by_hand, held
 
 SETTINGS = DataSettings(
@@ -55,8 +56,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Asked:
-    return Asked(
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ProxySettings:
+    return ProxySettings(
         grid=parse_t("0.5,1"),
         out=tmp_path_factory.mktemp("proxy"),
         sources=("gaussian", "esrgan_style", "ours_grid_clean"),
@@ -99,53 +100,63 @@ class Recorded(Silent):
 
 
 @pytest.fixture(scope="module")
-def result(tiny_model: DegFlow, pairs: Path, asked: Asked) -> dict[str, Any]:
-    return proxy(tiny_model, SETTINGS, pairs, asked)
+def result(tiny_model: DegFlow, pairs: Path, settings: ProxySettings) -> ProxyComparison:
+    return proxy(tiny_model, SETTINGS, pairs, settings)
 
 
-def test_every_source_asked_for_and_both_ends_have_a_row(result: dict[str, Any]) -> None:
-    found = [(row["source"], row["added_noise"]) for row in result["rows"]]
+def test_every_source_asked_for_and_both_ends_have_a_row(result: ProxyComparison) -> None:
+    found = [(row.source, row.added_noise) for row in result.rows]
     wanted = ("bicubic", "gaussian", "esrgan_style", "ours_grid_clean", "real")
     assert found == [(name, 0.0) for name in wanted]
-    assert (result["level"], result["t"], result["scenes"]) == ("LR", 1.0, ["c"])
-    assert result["checkpoint"].startswith("tiny-")
-    assert (result["grid"], result["seeds"], result["steps"]) == ([0.5, 1.0], 2, 3)
-    for row in result["rows"]:
-        assert set(row["mean"]) == set(row["std"]) == {"psnr", "ssim", "psnr_y", "ssim_y"}
+    assert (result.level, result.t, result.scenes) == ("LR", 1.0, ["c"])
+    assert result.checkpoint.startswith("tiny-")
+    assert (result.grid, result.seeds, result.steps) == ([0.5, 1.0], 2, 3)
+    for row in result.rows:
+        assert set(row.mean) == set(row.std) == {"psnr", "ssim", "psnr_y", "ssim_y"}
         # Trainings of other seeds begin from other weights and crops.
-        assert row["std"]["psnr"] > 0
+        assert row.std["psnr"] > 0
 
 
-def test_figures_and_a_page_lie_in_the_folder(result: dict[str, Any], asked: Asked) -> None:
-    assert json.loads((asked.out / "figures.json").read_text()) == result
-    page = np.asarray(Image.open(asked.out / "pictures.png"))
+def test_figures_and_a_page_lie_in_the_folder(
+    result: ProxyComparison, settings: ProxySettings
+) -> None:
+    assert json.loads((settings.out / "figures.json").read_text()) == result.to_dict()
+    page = np.asarray(Image.open(settings.out / "pictures.png"))
     assert page.shape[0] > 100 and page.std() > 10
 
 
 def test_what_is_trained_is_not_trained_again(
-    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any]
+    tiny_model: DegFlow, pairs: Path, settings: ProxySettings, result: ProxyComparison
 ) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (asked.out / "runs").iterdir()}
-    more = replace(asked, sources=(*asked.sources, "bsrgan_style"))
+    before = {path: path.stat().st_mtime_ns for path in (settings.out / "runs").iterdir()}
+    more = replace(settings, sources=(*settings.sources, "bsrgan_style"))
     again = proxy(tiny_model, SETTINGS, pairs, more)
-    new = {row["source"] for row in again["rows"]} - {row["source"] for row in result["rows"]}
+    new = {row.source for row in again.rows} - {row.source for row in result.rows}
     assert new == {"bsrgan_style"}
-    assert [row for row in again["rows"] if row["source"] not in new] == result["rows"]
+    assert [row for row in again.rows if row.source not in new] == result.rows
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_the_same_again_elsewhere_gives_the_same_figures(
-    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any], tmp_path: Path
+    tiny_model: DegFlow,
+    pairs: Path,
+    settings: ProxySettings,
+    result: ProxyComparison,
+    tmp_path: Path,
 ) -> None:
-    assert proxy(tiny_model, SETTINGS, pairs, replace(asked, out=tmp_path)) == result
+    assert proxy(tiny_model, SETTINGS, pairs, replace(settings, out=tmp_path)) == result
 
 
 def test_a_changed_setting_is_a_new_training(
-    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any], tmp_path: Path
+    tiny_model: DegFlow,
+    pairs: Path,
+    settings: ProxySettings,
+    result: ProxyComparison,
+    tmp_path: Path,
 ) -> None:
-    out = shutil.copytree(asked.out, tmp_path / "out")
+    out = shutil.copytree(settings.out, tmp_path / "out")
     before = set((out / "runs").glob("*.json"))
-    fewer = replace(asked, out=out, sources=("bicubic",), seeds=1)
+    fewer = replace(settings, out=out, sources=("bicubic",), seeds=1)
     for changes in (
         {"budget": replace(SMALL, steps=4)},
         {"patches": 20},
@@ -158,21 +169,29 @@ def test_a_changed_setting_is_a_new_training(
 
 
 def test_another_scale_is_a_new_training(
-    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any], tmp_path: Path
+    tiny_model: DegFlow,
+    pairs: Path,
+    settings: ProxySettings,
+    result: ProxyComparison,
+    tmp_path: Path,
 ) -> None:
     """Bicubic LR of the same patches is another one where t = 1 is another scale."""
-    out = shutil.copytree(asked.out, tmp_path / "out")
+    out = shutil.copytree(settings.out, tmp_path / "out")
     smaller = replace(SETTINGS, s_max=2.0)
-    wanted = replace(asked, sources=("bicubic",), seeds=1)
+    wanted = replace(settings, sources=("bicubic",), seeds=1)
     kept = proxy(tiny_model, smaller, pairs, replace(wanted, out=out))
     assert kept == proxy(tiny_model, smaller, pairs, replace(wanted, out=tmp_path / "fresh"))
 
 
 def test_pages_show_the_networks_of_their_own_figures(
-    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any], tmp_path: Path
+    tiny_model: DegFlow,
+    pairs: Path,
+    settings: ProxySettings,
+    result: ProxyComparison,
+    tmp_path: Path,
 ) -> None:
     """Also where the folder holds later trainings of the same sources, and larger networks."""
-    fewer = replace(asked, out=tmp_path, sources=("bicubic",), seeds=1)
+    fewer = replace(settings, out=tmp_path, sources=("bicubic",), seeds=1)
     proxy(tiny_model, SETTINGS, pairs, fewer)
     page = (tmp_path / "pictures.png").read_bytes()
     longer = replace(fewer, budget=replace(SMALL, steps=40, lr=1e-2, width=12))
@@ -183,9 +202,13 @@ def test_pages_show_the_networks_of_their_own_figures(
 
 
 def test_stopped_at_any_time_it_goes_on_to_the_same_figures(
-    tiny_model: DegFlow, pairs: Path, asked: Asked, result: dict[str, Any], tmp_path: Path
+    tiny_model: DegFlow,
+    pairs: Path,
+    settings: ProxySettings,
+    result: ProxyComparison,
+    tmp_path: Path,
 ) -> None:
-    again = replace(asked, out=tmp_path)
+    again = replace(settings, out=tmp_path)
     for at, after in (("bicubic, noise 0, seed 1", 2), ("generate", 1)):
         with pytest.raises(Stopped):
             proxy(tiny_model, SETTINGS, pairs, again, Recorded(at, after))
@@ -201,33 +224,35 @@ def test_stopped_at_any_time_it_goes_on_to_the_same_figures(
 
 
 def test_all_sources_are_cut_at_the_same_places(
-    tiny_model: DegFlow, tmp_path: Path, asked: Asked
+    tiny_model: DegFlow, tmp_path: Path, settings: ProxySettings
 ) -> None:
     """Where LR is HR and bicubic does nothing, two sources are one, and differ by crops alone."""
     for name, photo in zip("abc", (data.coffee(), data.astronaut(), data.chelsea()), strict=True):
         for level in ("HR", "LR"):
             Image.fromarray(photo[:200, :220]).save(tmp_path / f"{name}_{level}.png")
     same = replace(SETTINGS, s_max=1.0001)
-    wanted = replace(asked, out=tmp_path / "out", sources=("bicubic",), added_noise=(3.0,), seeds=1)
-    bicubic, real = proxy(tiny_model, same, tmp_path, wanted)["rows"]
-    assert (bicubic["source"], real["source"]) == ("bicubic", "real")
-    assert bicubic["mean"] == real["mean"]
-    assert bicubic["recovered"] == real["recovered"] == {}
+    wanted = replace(
+        settings, out=tmp_path / "out", sources=("bicubic",), added_noise=(3.0,), seeds=1
+    )
+    bicubic, real = proxy(tiny_model, same, tmp_path, wanted).rows
+    assert (bicubic.source, real.source) == ("bicubic", "real")
+    assert bicubic.mean == real.mean
+    assert bicubic.recovered == real.recovered == {}
 
 
 def test_without_matplotlib_only_the_page_is_left_out(
     tiny_model: DegFlow,
     pairs: Path,
-    asked: Asked,
-    result: dict[str, Any],
+    settings: ProxySettings,
+    result: ProxyComparison,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    out = shutil.copytree(asked.out, tmp_path / "out")
+    out = shutil.copytree(settings.out, tmp_path / "out")
     (out / "pictures.png").unlink()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     told = Recorded()
-    assert proxy(tiny_model, SETTINGS, pairs, replace(asked, out=out), told) == result
+    assert proxy(tiny_model, SETTINGS, pairs, replace(settings, out=out), told) == result
     assert "pip install 'degflow-pipe[plots]'" in told.notes[-1]
     assert not (out / "pictures.png").exists()
 
@@ -243,8 +268,8 @@ def test_recovered_is_the_share_of_the_gap_between_the_best_ends() -> None:
         ("real", 0.0): runs(29.0),
         ("real", 4.0): runs(28.0),
     }
-    table = {(row["source"], row["added_noise"]): row for row in rows(found)}
-    shares = {key: row["recovered"]["psnr"] for key, row in table.items()}
+    table = {(row.source, row.added_noise): row for row in source_rows(found)}
+    shares = {key: row.recovered["psnr"] for key, row in table.items()}
     assert shares == {
         ("bicubic", 0.0): 0.0,
         ("bicubic", 4.0): -0.5,
@@ -252,15 +277,15 @@ def test_recovered_is_the_share_of_the_gap_between_the_best_ends() -> None:
         ("real", 0.0): 1.0,
         ("real", 4.0): 0.5,
     }
-    assert table["ours", 0.0]["recovered"]["perceptual"] == 0.5
-    assert table["ours", 0.0]["std"]["psnr"] == 0.5
+    assert table["ours", 0.0].recovered["perceptual"] == 0.5
+    assert table["ours", 0.0].std["psnr"] == 0.5
     assert best_noise([*table.values()]) == {"bicubic": 0.0, "ours": 0.0, "real": 0.0}
 
 
 def test_the_best_added_noise_is_each_source_s_own() -> None:
     psnr_of = {("a", 0.0): 1.0, ("a", 4.0): 3.0, ("a", 8.0): 3.0, ("b", 0.0): 2.0, ("b", 4.0): 1.0}
     table = [
-        {"source": name, "added_noise": noise, "mean": {"psnr": value}}
+        SourceRow(name, noise, mean={"psnr": value}, std={"psnr": 0.0}, recovered={})
         for (name, noise), value in psnr_of.items()
     ]
     assert best_noise(table) == {"a": 4.0, "b": 0.0}
@@ -271,7 +296,7 @@ def test_without_a_gap_nothing_is_recovered(real: dict[str, float]) -> None:
     """Real may come out worse than bicubic after a few steps: a share would be upside down."""
     bicubic = {"psnr": 27.0, "perceptual": 0.2}
     found = {("bicubic", 0.0): [{key: bicubic[key] for key in real}], ("real", 0.0): [real]}
-    assert [row["recovered"] for row in rows(found)] == [{}, {}]
+    assert [row.recovered for row in source_rows(found)] == [{}, {}]
 
 
 def test_training_on_the_right_blur_sharpens() -> None:
@@ -331,27 +356,29 @@ def test_the_best_sigma_is_found(sigma: float) -> None:
     ("changes", "message"),
     [
         ({"sources": ("bicubik",)}, "'bicubik' is not one of bicubic"),
-        ({"added_noise": (-1.0,)}, "--added-noise must be grey levels"),
-        ({"added_noise": (0.0, float("nan"))}, "--added-noise must be grey levels"),
-        ({"added_noise": (101.0,)}, "--added-noise must be grey levels"),
-        ({"added_noise": ()}, "--added-noise must be grey levels"),
-        ({"seeds": 0}, "--seeds must be 1 at least"),
-        ({"sources": ("ours_more",)}, "say with --more-hr where the other photos are"),
+        ({"added_noise": (-1.0,)}, "`added_noise` must be grey levels"),
+        ({"added_noise": (0.0, float("nan"))}, "`added_noise` must be grey levels"),
+        ({"added_noise": (101.0,)}, "`added_noise` must be grey levels"),
+        ({"added_noise": ()}, "`added_noise` must be grey levels"),
+        ({"seeds": 0}, "`seeds` must be 1 at least"),
+        ({"sources": ("ours_more",)}, "say with `more` where the other photos are"),
     ],
 )
-def test_wrong_requests_are_refused(asked: Asked, changes: dict[str, Any], message: str) -> None:
+def test_wrong_requests_are_refused(
+    settings: ProxySettings, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
-        replace(asked, **changes)
+        replace(settings, **changes)
 
 
 def test_photos_without_real_lr_are_trained_on_beside_the_others(
-    pairs: Path, asked: Asked, tmp_path: Path
+    pairs: Path, settings: ProxySettings, tmp_path: Path
 ) -> None:
     model = DegFlow.load("city100-compact", "cpu")
     (tmp_path / "more").mkdir()
     Image.fromarray(data.rocket()[:256, :320]).save(tmp_path / "more" / "rocket.png")
     wanted = replace(
-        asked,
+        settings,
         sources=("ours", "ours_more"),
         seeds=1,
         patches=2,
@@ -359,24 +386,24 @@ def test_photos_without_real_lr_are_trained_on_beside_the_others(
         out=tmp_path / "proxy",
     )
     first = proxy(model, SETTINGS, pairs, wanted)
-    psnr_of = {row["source"]: row["mean"]["psnr"] for row in first["rows"]}
+    psnr_of = {row.source: row.mean["psnr"] for row in first.rows}
     assert psnr_of["ours_more"] != psnr_of["ours"]
 
     Image.fromarray(data.rocket()[100:356, 100:420]).save(tmp_path / "more" / "rocket.png")
     progress = Recorded()
     again = proxy(model, SETTINGS, pairs, wanted, progress)
     assert [name for name in progress.names if "seed" in name] == ["ours_more, noise 0, seed 0"]
-    changed = {row["source"]: row["mean"]["psnr"] for row in again["rows"]}
+    changed = {row.source: row.mean["psnr"] for row in again.rows}
     assert changed.pop("ours_more") != psnr_of.pop("ours_more")
     assert changed == psnr_of
 
 
 def test_other_photos_smaller_than_a_patch_are_refused(
-    pairs: Path, asked: Asked, tmp_path: Path
+    pairs: Path, settings: ProxySettings, tmp_path: Path
 ) -> None:
     Image.fromarray(data.rocket()[:100, :320]).save(tmp_path / "low.png")
     model = DegFlow.load("city100-compact", "cpu")
-    wanted = replace(asked, sources=("ours_more",), more=tmp_path, out=tmp_path / "proxy")
+    wanted = replace(settings, sources=("ours_more",), more=tmp_path, out=tmp_path / "proxy")
     with pytest.raises(PhotoError, match=r"low.png: 320 x 100 pixels, smaller than the patch"):
         proxy(model, SETTINGS, pairs, wanted)
 
@@ -392,51 +419,51 @@ def test_noise_named_twice_is_tried_once() -> None:
 
 
 def test_a_level_that_is_not_there_is_refused(
-    tiny_model: DegFlow, pairs: Path, asked: Asked
+    tiny_model: DegFlow, pairs: Path, settings: ProxySettings
 ) -> None:
-    with pytest.raises(UsageError, match="--level: the pairs have no level 'x2', only LR"):
-        proxy(tiny_model, SETTINGS, pairs, replace(asked, level="x2"))
+    with pytest.raises(UsageError, match="`level`: the pairs have no level 'x2', only LR"):
+        proxy(tiny_model, SETTINGS, pairs, replace(settings, level="x2"))
 
 
 @pytest.mark.parametrize(("has", "lacks"), [("ab", "held-out"), ("c", "training")])
 def test_a_level_that_a_split_lacks_is_refused_before_anything_is_trained(
-    tiny_model: DegFlow, pairs: Path, asked: Asked, tmp_path: Path, has: str, lacks: str
+    tiny_model: DegFlow, pairs: Path, settings: ProxySettings, tmp_path: Path, has: str, lacks: str
 ) -> None:
     folder = shutil.copytree(pairs, tmp_path / "pairs")
     for name in has:
         shutil.copy(folder / f"{name}_LR.png", folder / f"{name}_MID.png")
     middle = {"name": "MID", "t": 0.5, "files": "*_MID.png", "held_out": True}
-    settings = replace(SETTINGS, levels=[SETTINGS.levels[0], middle, SETTINGS.levels[1]])
-    wanted = replace(asked, level="MID", out=tmp_path / "out")
-    with pytest.raises(DataError, match=f"{lacks} scenes, level MID: no file below .*--level"):
-        proxy(tiny_model, settings, folder, wanted)
+    three = replace(SETTINGS, levels=[SETTINGS.levels[0], middle, SETTINGS.levels[1]])
+    wanted = replace(settings, level="MID", out=tmp_path / "out")
+    with pytest.raises(DataError, match=f"{lacks} scenes, level MID: no file below .*`level`"):
+        proxy(tiny_model, three, folder, wanted)
     assert not wanted.out.exists()
 
 
 def test_wrong_held_out_pictures_are_refused_before_anything_is_trained(
-    tiny_model: DegFlow, pairs: Path, asked: Asked, tmp_path: Path
+    tiny_model: DegFlow, pairs: Path, settings: ProxySettings, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(pairs, tmp_path / "pairs")
     for level in ("HR", "LR"):
         Image.fromarray(data.chelsea()[:8, :300]).save(folder / f"c_{level}.png")
     with pytest.raises(DataError, match=r"c_HR\.png is 300 x 8: 11 pixels"):
-        proxy(tiny_model, SETTINGS, folder, replace(asked, out=tmp_path / "out"))
+        proxy(tiny_model, SETTINGS, folder, replace(settings, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_noise_that_the_checkpoint_lacks_is_refused_before_anything_is_trained(
-    tiny_model: DegFlow, pairs: Path, asked: Asked, tmp_path: Path
+    tiny_model: DegFlow, pairs: Path, settings: ProxySettings, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="degflow-pipe calibrate"):
-        proxy(tiny_model, SETTINGS, pairs, replace(asked, sources=("ours",), out=tmp_path))
+        proxy(tiny_model, SETTINGS, pairs, replace(settings, sources=("ours",), out=tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 def test_pictures_smaller_than_a_patch_are_refused(
-    tiny_model: DegFlow, asked: Asked, tmp_path: Path
+    tiny_model: DegFlow, settings: ProxySettings, tmp_path: Path
 ) -> None:
     for name in "abc":
         for level in ("HR", "LR"):
             Image.fromarray(data.coffee()[:100, :100]).save(tmp_path / f"{name}_{level}.png")
     with pytest.raises(DataError, match="192 pixels on a side are needed"):
-        proxy(tiny_model, SETTINGS, tmp_path, asked)
+        proxy(tiny_model, SETTINGS, tmp_path, settings)

@@ -33,7 +33,7 @@ def test_shipped_protocol_of_the_paper() -> None:
         ("x3", True),
         ("x4", False),
     ]
-    assert recipe.scales == [round(1 + i / 10, 1) for i in range(1, 31)]
+    assert list(recipe.scales) == [round(1 + i / 10, 1) for i in range(1, 31)]
     assert (recipe.test.set, recipe.test.scales) == ("realarbisr", [1.5, 2, 2.5, 3, 3.5, 4])
 
 
@@ -41,15 +41,16 @@ def test_shipped_protocol_of_the_paper() -> None:
     ("values", "why"),
     [
         ({"sorces": ["ours"]}, "recipe has no key 'sorces'"),
-        ({"seeds": "3"}, "recipe.seeds must be a whole number"),
-        ({"budget": {"step": 3}}, "budget has no key 'step'"),
-        ({"budget": {"steps": 0}}, "--steps must be 1 at least"),
-        ({"budget": {"lr": 2.0}}, "budget.lr must be between 0 and 1"),
-        ({"data": {"set": "realsr-v2"}}, "data lacks s_max"),
-        ({"test": DATA}, "test is for network: implicit"),
-        ({"network": "implicit", "level": "LR4"}, "--level is for networks of the same size"),
-        ({"scales": [2.0]}, "--scales is for --network implicit"),
-        ({"network_settings": {"dim": 3}}, "network_settings are those of one of spandrel's"),
+        ({"seeds": "3"}, "`seeds` must be a whole number"),
+        ({"budget": {"step": 3}}, "`budget` has no key 'step'"),
+        ({"budget": {"steps": 0}}, "`budget.steps` must be 1 at least"),
+        ({"budget": {"lr": 2.0}}, "`budget.lr` must be between 0 and 1"),
+        ({"data": {"set": "realsr-v2"}}, "`data` lacks s_max"),
+        ({"test": DATA}, "`test` is for `network=implicit`"),
+        ({"network": "implicit", "level": "LR4"}, "`level` is for networks of the same size"),
+        ({"scales": [2.0, 4]}, '`scales` is gone: write `t_grid: "x2.0,x4"`'),
+        ({"network": "implicit", "t_grid": "0.5"}, "`t_grid` must be SR scales such as x1.5,x2"),
+        ({"network_settings": {"dim": 3}}, "`network_settings` are those of one of spandrel's"),
     ],
 )
 def test_what_is_wrong_is_named(values: dict[str, Any], why: str) -> None:

@@ -21,13 +21,14 @@ from degflow_pipe.pictures.arrays import shrunk, to_picture, to_tensor
 from degflow_pipe.progress import Silent
 from degflow_pipe.proxy.implicit import ImplicitSR, enlarged, train_implicit
 from degflow_pipe.proxy.network import Budget
+from degflow_pipe.proxy.results import ScalesComparison
 from degflow_pipe.proxy.scales import (
     SIDE,
-    AskedScales,
-    _asked,
-    _Work,
+    AnyScale,
+    ScalesSettings,
     default_scales,
     proxy_scales,
+    queries,
 )
 
 SETTINGS = DataSettings(
@@ -58,8 +59,8 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> AskedScales:
-    return AskedScales(
+def settings(tmp_path_factory: pytest.TempPathFactory) -> ScalesSettings:
+    return ScalesSettings(
         scales=(1.5, 2.5, 4.0),
         out=tmp_path_factory.mktemp("proxy"),
         sources=("gaussian", "ours_clean"),
@@ -69,27 +70,31 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> AskedScales:
 
 
 @pytest.fixture(scope="module")
-def result(tiny_model: DegFlow, pairs: Path, asked: AskedScales) -> dict[str, Any]:
-    return proxy_scales(tiny_model, SETTINGS, pairs, asked)
+def result(tiny_model: DegFlow, pairs: Path, settings: ScalesSettings) -> ScalesComparison:
+    return proxy_scales(tiny_model, SETTINGS, pairs, settings)
 
 
 @pytest.fixture(scope="module")
-def work(tiny_model: DegFlow, pairs: Path, asked: AskedScales) -> _Work:
-    return _Work(tiny_model, SETTINGS, pairs, asked, Silent())
+def work(tiny_model: DegFlow, pairs: Path, settings: ScalesSettings) -> AnyScale:
+    return AnyScale(tiny_model, SETTINGS, pairs, settings, Silent())
 
 
-def test_every_level_of_the_held_out_scenes_is_tested(result: dict[str, Any]) -> None:
-    found = {name: (level["s"], level["held_out"]) for name, level in result["levels"].items()}
+def test_every_level_of_the_held_out_scenes_is_tested(result: ScalesComparison) -> None:
+    found = {name: (level.s, level.held_out) for name, level in result.levels.items()}
     assert found == {"x2": (2.0, True), "x4": (4.0, False)}
-    for level in result["levels"].values():
-        names = [row["source"] for row in level["rows"]]
+    for level in result.levels.values():
+        names = [row.source for row in level.rows]
         assert names == ["bicubic", "gaussian", "ours_clean", "real"]
-        assert all(row["mean"]["psnr"] > 10 for row in level["rows"])
-    assert (result["network"], result["scales"], result["steps"]) == ("implicit", [1.5, 2.5, 4], 2)
+        assert all(row.mean["psnr"] > 10 for row in level.rows)
+    assert (result.network, result.scales, result.steps) == ("implicit", [1.5, 2.5, 4], 2)
 
 
 def test_other_pairs_may_be_tested(
-    tiny_model: DegFlow, pairs: Path, asked: AskedScales, result: dict[str, Any], tmp_path: Path
+    tiny_model: DegFlow,
+    pairs: Path,
+    settings: ScalesSettings,
+    result: ScalesComparison,
+    tmp_path: Path,
 ) -> None:
     """Of other scenes, levels and scales than those that are trained on."""
     hr = np.ascontiguousarray(data.rocket()[:200, :240])
@@ -101,29 +106,31 @@ def test_other_pairs_may_be_tested(
         {"name": "x3", "t": 1.0, "files": "*_LR3.png"},
     ]
     other = replace(SETTINGS, s_max=3.0, validate="z", levels=levels)
-    elsewhere = replace(asked, test=(other, tmp_path), sources=("bicubic",))
+    elsewhere = replace(settings, test=(other, tmp_path), sources=("bicubic",))
     found = proxy_scales(tiny_model, SETTINGS, pairs, elsewhere)
-    assert found["scenes"] == ["z"]
-    assert {name: level["s"] for name, level in found["levels"].items()} == {"x3": 3.0}
-    assert proxy_scales(tiny_model, SETTINGS, pairs, asked) == result
+    assert found.scenes == ["z"]
+    assert {name: level.s for name, level in found.levels.items()} == {"x3": 3.0}
+    assert proxy_scales(tiny_model, SETTINGS, pairs, settings) == result
 
 
 def test_files_lie_in_the_folder_and_nothing_is_done_again(
-    tiny_model: DegFlow, pairs: Path, asked: AskedScales, result: dict[str, Any]
+    tiny_model: DegFlow, pairs: Path, settings: ScalesSettings, result: ScalesComparison
 ) -> None:
-    assert json.loads((asked.out / "figures-implicit.json").read_text()) == result
-    assert np.asarray(Image.open(asked.out / "pictures-implicit.png")).std() > 10
-    before = {path: path.stat().st_mtime_ns for path in asked.out.rglob("*") if "runs" in str(path)}
-    before |= {path: path.stat().st_mtime_ns for path in asked.out.rglob("*.npy")}
-    assert proxy_scales(tiny_model, SETTINGS, pairs, asked) == result
+    assert json.loads((settings.out / "figures-implicit.json").read_text()) == result.to_dict()
+    assert np.asarray(Image.open(settings.out / "pictures-implicit.png")).std() > 10
+    before = {
+        path: path.stat().st_mtime_ns for path in settings.out.rglob("*") if "runs" in str(path)
+    }
+    before |= {path: path.stat().st_mtime_ns for path in settings.out.rglob("*.npy")}
+    assert proxy_scales(tiny_model, SETTINGS, pairs, settings) == result
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    longer = replace(asked, sources=("bicubic",), budget=replace(SMALL, steps=3))
+    longer = replace(settings, sources=("bicubic",), budget=replace(SMALL, steps=3))
     proxy_scales(tiny_model, SETTINGS, pairs, longer)
-    new = {path.name for path in (asked.out / "runs").glob("*.json")} - {p.name for p in before}
+    new = {path.name for path in (settings.out / "runs").glob("*.json")} - {p.name for p in before}
     assert sorted(name.split("-")[1] for name in new) == ["bicubic", "real"]
 
 
-def test_sources_hold_lr_of_their_scales(work: _Work) -> None:
+def test_sources_hold_lr_of_their_scales(work: AnyScale) -> None:
     for name in ("bicubic", "gaussian", "ours_clean"):
         held = work.source(name)
         assert [one.scale for one in held] == [1.5, 2.5, 4.0]
@@ -135,7 +142,7 @@ def test_sources_hold_lr_of_their_scales(work: _Work) -> None:
     np.testing.assert_array_equal(work.source("bicubic")[2].lr[0], shrunk(work.hr[0], (48, 48)))
 
 
-def test_ours_is_what_the_checkpoint_makes_of_a_scale(work: _Work, tiny_model: DegFlow) -> None:
+def test_ours_is_what_the_checkpoint_makes_of_a_scale(work: AnyScale, tiny_model: DegFlow) -> None:
     t = [tiny_model.t_of_scale(s) for s in (1.5, 2.5, 4.0)]
     made = to_picture(tiny_model.degrade(to_tensor(work.hr[0]), t, "none")[0])
     for (s, _, lr), picture in zip(work.source("ours_clean"), made, strict=True):
@@ -143,7 +150,7 @@ def test_ours_is_what_the_checkpoint_makes_of_a_scale(work: _Work, tiny_model: D
         np.testing.assert_array_equal(lr[0], shrunk(picture, (side, side)))
 
 
-def test_the_gaussian_of_a_knot_is_the_one_that_was_blurred_with(work: _Work) -> None:
+def test_the_gaussian_of_a_knot_is_the_one_that_was_blurred_with(work: AnyScale) -> None:
     at_knot = work.source("gaussian")[2].lr
     blurred = cv2.GaussianBlur(work.hr[0], (0, 0), 2.0)
     error = np.abs(at_knot[0].astype(int) - shrunk(blurred, (48, 48)))
@@ -157,7 +164,7 @@ def test_places_and_colours_that_are_asked_for_belong_together(side: int) -> Non
     hr = np.stack([rows, columns, rows], axis=-1).astype(np.uint8)
     rng = np.random.default_rng(0)
     for y, x in ((0, 0), (side - SIDE, 3), (5, side - SIDE)):
-        coord, cell, rgb = _asked(hr, side, y, x, rng)
+        coord, cell, rgb = queries(hr, side, y, x, rng)
         assert np.abs(coord).max() <= 1 and np.ptp(coord[:, 0]) > 1.5
         # From units of the crop to LR pixels to HR pixels.
         middle = ((coord + 1) / 2 * SIDE + [y, x]) * 192 / side
@@ -212,21 +219,21 @@ def test_training_learns_from_its_source() -> None:
     ("changes", "why"),
     [
         ({"sources": ("ours_grid",)}, "'ours_grid' is not one of bicubic, gaussian"),
-        ({"scales": ()}, "--scales must be from 1 to 8"),
-        ({"scales": (0.5,)}, "--scales must be from 1 to 8"),
-        ({"scales": (9.0,)}, "--scales must be from 1 to 8"),
-        ({"added_noise": (float("nan"),)}, "--added-noise must be"),
-        ({"seeds": 0}, "--seeds must be 1 at least"),
+        ({"scales": ()}, "`scales` must be from 1 to 8"),
+        ({"scales": (0.5,)}, "`scales` must be from 1 to 8"),
+        ({"scales": (9.0,)}, "`scales` must be from 1 to 8"),
+        ({"added_noise": (float("nan"),)}, "`added_noise` must be"),
+        ({"seeds": 0}, "`seeds` must be 1 at least"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        AskedScales(**{"scales": (2.0,), "out": tmp_path, **changes})
+        ScalesSettings(**{"scales": (2.0,), "out": tmp_path, **changes})
 
 
 def test_scales_of_the_checkpoint_alone(tiny_model: DegFlow, pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="scale 5 is outside the scales of this checkpoint"):
-        proxy_scales(tiny_model, SETTINGS, pairs, AskedScales(scales=(2.0, 5.0), out=tmp_path))
+        proxy_scales(tiny_model, SETTINGS, pairs, ScalesSettings(scales=(2.0, 5.0), out=tmp_path))
 
 
 def test_scales_by_default_end_with_that_of_the_last_level() -> None:

@@ -169,7 +169,7 @@ def test_readme_has_every_parameter(photo_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("camera", ["Canon", "NikonSimulated", "", "Simulated_1", "Simulated/.."])
 def test_camera_must_be_named_simulated(camera: str) -> None:
-    with pytest.raises(UsageError, match="--camera must be Simulated"):
+    with pytest.raises(UsageError, match="`camera` must be Simulated"):
         SimulationSettings(camera=camera)
 
 
@@ -353,21 +353,21 @@ def test_the_folder_itself_is_not_taken_for_photos(photo_folder: Path, tmp_path:
 def test_scales_from_text() -> None:
     assert parse_scales("4,1.5, 2,2.0") == (1.5, 2.0, 4.0)
     for text in ("", "2,", "two", "2;3"):
-        with pytest.raises(UsageError, match="--scales wants numbers"):
+        with pytest.raises(UsageError, match="`scales` wants numbers"):
             parse_scales(text)
 
 
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"scales": ()}, "--scales needs one"),
+        ({"scales": ()}, "`scales` needs one"),
         ({"scales": (2.0, 2.5)}, "whole scales only, got 2.5"),
         ({"scales": (1.0,)}, "above 1 and in tenths"),
         ({"scales": (2.15,), "layout": "interflow"}, "in tenths such as 2.1, got 2.15"),
-        ({"scales": (17.0,)}, "--scales must be 1 to 16, got 17"),
-        ({"scales": (float("nan"),)}, "--scales must be 1 to 16"),
-        ({"layout": "realsr"}, "--layout must be realsr-v2 or interflow, got 'realsr'"),
-        ({"test_every": -1}, "--test-every must be 0"),
+        ({"scales": (17.0,)}, "`scales` must be 1 to 16, got 17"),
+        ({"scales": (float("nan"),)}, "`scales` must be 1 to 16"),
+        ({"layout": "realsr"}, "`layout` must be realsr-v2 or interflow, got 'realsr'"),
+        ({"test_every": -1}, "`test_every` must be 0"),
     ],
 )
 def test_settings_that_cannot_be(values: dict[str, Any], says: str) -> None:
@@ -424,7 +424,7 @@ def test_command_writes_what_the_function_writes(
     [
         ("PHOTOS --out out --scales 2.5", 2, "error: --scales: the layout realsr-v2"),
         ("PHOTOS --out out --camera Nikon", 2, "error: --camera must be Simulated"),
-        ("PHOTOS --out out --workers -1", 2, "error: --workers must be 0"),
+        ("PHOTOS --out out --workers -1", 2, "-1 is not in the range"),
         ("nothing --out out", 2, "error: no photo"),
         ("PHOTOS --out taken", 1, "error: taken is not empty and was not made by degflow-pipe"),
     ],

@@ -49,9 +49,10 @@ def test_a_batch_that_does_not_fit_is_computed_in_halves(
     gpu: DegFlow, room: int, least: int
 ) -> None:
     batches, memory = Batches(gpu, 8), Memory(room)
-    assert batches.used == {"device": "Stand-in", "batch": 8}
-    np.testing.assert_array_equal(batches.compute(memory, X, Y).numpy(), X + Y)
-    assert batches.used == {"device": "Stand-in", "batch": least}
+    made = batches.compute(memory, X, Y)
+    np.testing.assert_array_equal(made.values.numpy(), X + Y)
+    assert made.batch == least
+    assert batches.used(made.batch) == {"device": "Stand-in", "batch": least}
     assert sum(n for n in memory.tried if n <= room) == 7, "each patch is computed once"
 
 
@@ -59,7 +60,14 @@ def test_one_patch_that_does_not_fit_is_an_error_and_not_the_end(gpu: DegFlow) -
     batches = Batches(gpu, 8)
     with pytest.raises(DegflowError, match="out of GPU memory with one patch at a time on cuda"):
         batches.compute(Memory(0), X, Y)
-    np.testing.assert_array_equal(batches.compute(Memory(7), X, Y).numpy(), X + Y)
+    np.testing.assert_array_equal(batches.compute(Memory(7), X, Y).values.numpy(), X + Y)
+
+
+def test_what_a_batch_was_cut_to_says_nothing_of_the_next(gpu: DegFlow) -> None:
+    """Memory that another process held for a while is no property of what is computed later."""
+    batches = Batches(gpu, 8)
+    assert batches.compute(Memory(2), X, Y).batch == 2
+    assert batches.compute(Memory(8), X, Y).batch == 8
 
 
 def test_a_gpu_serves_one_at_a_time(gpu: DegFlow) -> None:
@@ -81,11 +89,11 @@ def test_a_gpu_serves_one_at_a_time(gpu: DegFlow) -> None:
 
 
 def test_the_cpu_computes_one_patch_at_a_time(tiny_model: DegFlow) -> None:
-    batches = Batches(tiny_model, 8)
-    assert (batches.size, batches.used) == (1, {"device": "cpu"})
+    batches = Batches.of(tiny_model, 8)
+    assert (batches.size, batches.used(batches.size)) == (1, {"device": "cpu"})
 
 
 @pytest.mark.parametrize("batch", [0, -1])
 def test_a_batch_below_1_is_refused(tiny_model: DegFlow, batch: int) -> None:
-    with pytest.raises(UsageError, match=f"--batch must be 1 at least, got {batch}"):
-        Batches(tiny_model, batch)
+    with pytest.raises(UsageError, match=f"`batch` must be 1 at least, got {batch}"):
+        Batches.of(tiny_model, batch)

@@ -121,7 +121,7 @@ def test_lr_of_other_settings_is_replaced_when_asked(
 ) -> None:
     photo = sorted(photo_folder.iterdir())[0]
     degrade([str(photo)], tmp_path, tiny_model, parse_t("1"))
-    with pytest.raises(FileError, match="--overwrite"):
+    with pytest.raises(FileError, match="`overwrite`"):
         degrade([str(photo)], tmp_path, tiny_model, parse_t("0.5"))
     degrade([str(photo)], tmp_path, tiny_model, parse_t("0.5"), overwrite=True)
     assert [path.name for path in tmp_path.glob("*.png")] == [f"{photo.stem}_t0500.png"]
@@ -150,7 +150,7 @@ def test_a_degrade_that_was_stopped_goes_on_and_never_mixes(
         patched.setattr(files, "write_bytes", stopping)
         degrade([str(photo)], out, tiny_model, grid)
     assert len(list(out.glob("*.png"))) == 1
-    with pytest.raises(FileError, match="--overwrite"):
+    with pytest.raises(FileError, match="`overwrite`"):
         degrade([str(photo)], out, tiny_model, parse_t("0.2"))
     degrade([str(photo)], out, tiny_model, grid)
     for name in (f"{photo.stem}_t0500.png", f"{photo.stem}_t1000.png"):
@@ -185,7 +185,7 @@ def test_damaged_marks_and_impossible_wishes_are_told(
     grid = parse_t("1")
     with pytest.raises(UsageError, match="same level"):
         degrade([str(photo)], tmp_path, tiny_model, grid, names=["x2", "x2.0000000001"])
-    with pytest.raises(UsageError, match="--seed must be 0 or more"):
+    with pytest.raises(UsageError, match="`seed` must be 0 or more"):
         DegFlow.load("city100-compact", "cpu").degrade(torch.zeros(1, 3, 64, 64), [1.0], seed=-1)
     degrade([str(photo), str(photo)], tmp_path, tiny_model, grid)
     (mark,) = (tmp_path / ".degflow").glob("*.json")
@@ -196,7 +196,7 @@ def test_damaged_marks_and_impossible_wishes_are_told(
 
 
 def test_a_format_that_cannot_hold_the_picture_says_so() -> None:
-    with pytest.raises(UsageError, match="--format webp: a picture of 16400 x 8 pixels"):
+    with pytest.raises(UsageError, match="`picture_format=webp`: a picture of 16400 x 8 pixels"):
         parse_format("webp").encode(np.zeros((8, 16400, 3), np.uint8))
 
 

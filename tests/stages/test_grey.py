@@ -51,7 +51,8 @@ def test_grey_stays_grey(
     store = tmp_path / "a.zarr"
     ingest([str(photos[name])], store, camera, patch=64, min_detail=0)
     made = generate(store, camera, GRID, noise=noise)
-    levels = Store.open(store).levels(made.grid, 0)
+    source = Store.open(store)
+    levels = source.levels(source.grid(made.grid)).read(0, source.units[0])
     degrade([str(photos[name])], tmp_path / "lr", camera, GRID, noise=noise)
     whole = np.asarray(Image.open(tmp_path / "lr" / f"{name}_t1000.png").convert("RGB"))
     pairs = LazyPairs(store, "city100-compact", noise=noise)

@@ -14,12 +14,15 @@ from PIL import Image
 
 from degflow_pipe import folders
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.engines.processes import run_in_processes
 from degflow_pipe.errors import FileError, PhotoError, StoreError, UsageError
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.pictures.patches import crop_patches
 from degflow_pipe.pictures.photos import read_photo
+from degflow_pipe.stages.crops import CropJob
 from degflow_pipe.stages.ingest import ingest
-from degflow_pipe.store import UNIT, PatchRecord, Store
+from degflow_pipe.store import PatchRecord, Store
+from tests.stages.stores import PowerCut, stopping
 
 PATCH = 64
 PHOTOS = ("astronaut.png", "chelsea.jpg", "sub/coffee.webp")
@@ -31,8 +34,10 @@ def patches_of(store: Path) -> list[tuple[PatchRecord, np.ndarray, np.ndarray]]:
     """Record, HR and latent of every patch, in order."""
     found = []
     source = Store.open(store)
-    for unit, record in source.records():
-        found += zip(record.patches, source.hr(unit), source.latents(unit), strict=True)
+    (encoder,) = map(source.encoder, source.encoders())
+    for number, unit in source.units.items():
+        latents = source.latents(encoder).read(number, unit)
+        found += zip(source.patches(number), source.hr(number), latents, strict=True)
     return found
 
 
@@ -75,8 +80,8 @@ def test_every_patch_is_there_with_where_it_came_from_and_its_latent(
         "patches": 27,
         "flat": 0,
         "duplicate": 0,
-        "other_settings": 0,
         "replaced": 0,
+        "encoded": 0,
         "lacking": 0,
         "skipped": {},
         "left_out": {},
@@ -145,12 +150,16 @@ def test_more_photos_are_added_after_those_that_are_there(
     assert summary.patches_in_store == 27
     after = tree(tmp_path / "a.zarr")
     changed = {name for name in before if after[name] != before[name]}
-    # the arrays' new shapes, and the photos that are there
-    assert changed == {"hr/zarr.json", "latents/zarr.json", "done/ingest.json"}
+    (encoder,) = Store.open(tmp_path / "a.zarr").encoders()
+    # the arrays' new shapes, and what is said of the units and photos that were added
+    arrays = {f"{name}/zarr.json" for name in ("hr", f"latents/{encoder}")}
+    ledgers = {f"done/{name}/00000000.jsonl" for name in ("hr", "photos", f"latents/{encoder}")}
+    assert changed == arrays | ledgers
     found = patches_of(tmp_path / "a.zarr")
     assert [record for record, _, _ in found[:12]] == [record for record, _, _ in head]
     assert [record.source for record, _, _ in found[12:]] == [PHOTOS[1]] * 6 + [PHOTOS[2]] * 9
-    assert Store.open(tmp_path / "a.zarr").units() == [0, 1]  # 12 and 15: units stay as they were
+    units = Store.open(tmp_path / "a.zarr").units  # they stay as they were
+    assert {number: unit.count for number, unit in units.items()} == {0: 12, 1: 15}
 
 
 @pytest.fixture
@@ -171,8 +180,7 @@ def test_flat_and_repeated_patches_are_dropped(
     assert (summary.patches, summary.flat, summary.duplicate) == (2, 4, 2)
     found = patches_of(tmp_path / "a.zarr")
     assert [(record.y, record.x) for record, _, _ in found] == [(0, 0), (64, 0)]
-    (_, unit) = next(Store.open(tmp_path / "a.zarr").records())
-    photo = unit.finished[0]
+    (photo,) = Store.open(tmp_path / "a.zarr").photos().values()
     assert (photo.kept, photo.flat, photo.duplicate) == (2, 4, 2)
 
 
@@ -250,11 +258,11 @@ def test_none_of_the_photos_is_an_error_beside_a_store_that_holds_others(
     mixed: Path, photo_folder: Path, feed: Callable[..., Any], tmp_path: Path
 ) -> None:
     feed(photo_folder / "astronaut.png")
-    before = len(list(Store.open(tmp_path / "a.zarr").records()))
+    before = Store.open(tmp_path / "a.zarr").units
     with pytest.raises(PhotoError, match=r"none of 1 photos could be used: .*empty\.png"):
         feed(mixed / "empty.png")
     store = Store.open(tmp_path / "a.zarr")
-    assert len(list(store.records())) == before and set(store.skipped()) == {"empty.png"}
+    assert store.units == before and set(store.skipped()) == {"empty.png"}
 
 
 def test_the_reasons_stay_when_other_photos_follow(
@@ -293,34 +301,52 @@ def test_another_patch_size_is_refused_and_nothing_changes(
 ) -> None:
     feed(photo_folder / "astronaut.png")
     before = tree(tmp_path / "a.zarr")
-    with pytest.raises(StoreError, match="holds patches of 64, not 128: give --patch 64"):
+    with pytest.raises(StoreError, match="holds patches of 64, not 128: give 64 as `patch`"):
         feed(photo_folder, patch=128)
     assert tree(tmp_path / "a.zarr") == before
 
 
-def test_another_checkpoint_is_refused_and_nothing_changes(
+def test_another_checkpoint_adds_latents_of_its_own(
     photo_folder: Path,
     feed: Callable[..., Any],
     other_checkpoint: DegFlow,
     tmp_path: Path,
     tree: Tree,
 ) -> None:
-    feed(photo_folder / "astronaut.png")
+    """Those that are there stay, and photos are neither read again nor doubled."""
+    feed(photo_folder)
     before = tree(tmp_path / "a.zarr")
-    with pytest.raises(StoreError, match=r"made with the checkpoint tiny-\w+, not other-\w+"):
-        ingest([str(photo_folder)], tmp_path / "a.zarr", other_checkpoint, patch=PATCH)
-    assert tree(tmp_path / "a.zarr") == before
+    summary = ingest([str(photo_folder)], tmp_path / "a.zarr", other_checkpoint, patch=PATCH)
+    assert (summary.known, summary.patches, summary.encoded) == (3, 0, 27)
+    after = tree(tmp_path / "a.zarr")
+    assert {name: after[name] for name in before} == before
+    ingest([str(photo_folder)], tmp_path / "b.zarr", other_checkpoint, patch=PATCH)
+    alone = tree(tmp_path / "b.zarr")
+    assert {name: after[name] for name in alone} == alone
+
+
+def test_latents_that_were_not_wanted_are_made_when_they_are(
+    photo_folder: Path,
+    feed: Callable[..., Any],
+    tmp_path: Path,
+    whole_store: dict[str, bytes],
+    tree: Tree,
+) -> None:
+    assert feed(photo_folder, encode=False).patches == 27
+    assert Store.open(tmp_path / "a.zarr").encoders() == []
+    assert feed(photo_folder).encoded == 27
+    assert tree(tmp_path / "a.zarr") == whole_store
 
 
 @pytest.mark.parametrize(
     "options, reason",
     [
-        ({"patch": 100}, "--patch must be a multiple of 64"),
-        ({"stride": 0}, "--stride must be 1 pixel at least"),
-        ({"min_detail": -1.0}, "--min-detail must be 0 or more"),
-        ({"min_detail": float("nan")}, "--min-detail must be 0 or more"),
-        ({"batch": 0}, "--batch must be 1 at least"),
-        ({"workers": -1}, "--workers must be 0"),
+        ({"patch": 100}, "`patch` must be a multiple of 64"),
+        ({"stride": 0}, "`stride` must be 1 pixel at least"),
+        ({"min_detail": -1.0}, "`min_detail` must be 0 or more"),
+        ({"min_detail": float("nan")}, "`min_detail` must be 0 or more"),
+        ({"batch": 0}, "`batch` must be 1 at least"),
+        ({"workers": -1}, "`workers` must be 0"),
     ],
 )
 def test_wrong_options_are_refused_before_a_store_is_made(
@@ -357,7 +383,7 @@ def test_one_writer_at_a_time(photo_folder: Path, feed: Callable[..., Any], tmp_
 def whole_store(
     photo_folder: Path, tiny_model: DegFlow, tmp_path_factory: pytest.TempPathFactory, tree: Tree
 ) -> dict[str, bytes]:
-    """The bytes of a store that was made in one go: 27 patches in units of 16 and 11."""
+    """The bytes of a store that was made in one go, of one unit."""
     path = tmp_path_factory.mktemp("whole") / "a.zarr"
     ingest([str(photo_folder)], path, tiny_model, patch=PATCH, workers=1, batch=8)
     return tree(path)
@@ -377,48 +403,57 @@ def test_bytes_depend_on_neither_workers_nor_batch(
     assert tree(tmp_path / "a.zarr") == whole_store
 
 
+DENSE = 16
+"""A stride at which the photos give patches of three units."""
+
+
+@pytest.fixture(scope="module")
+def dense_store(
+    photo_folder: Path, tiny_model: DegFlow, tmp_path_factory: pytest.TempPathFactory, tree: Tree
+) -> dict[str, bytes]:
+    """The bytes of a store of several units that was made in one go."""
+    path = tmp_path_factory.mktemp("dense") / "a.zarr"
+    ingest([str(photo_folder)], path, tiny_model, patch=PATCH, stride=DENSE, workers=1)
+    assert len(Store.open(path).units) == 3
+    return tree(path)
+
+
+@pytest.mark.parametrize("units", [0, 1, 2])
 def test_an_ingest_that_was_stopped_ends_in_the_same_store(
     photo_folder: Path,
     feed: Callable[..., Any],
     tmp_path: Path,
     tree: Tree,
-    whole_store: dict[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
+    dense_store: dict[str, bytes],
+    units: int,
 ) -> None:
-    write = Store.write_patches
-
-    def stop_at_1(self: Store, unit: int, *rest: Any) -> None:
-        if unit == 1:
-            raise RuntimeError("power cut")
-        write(self, unit, *rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Store, "write_patches", stop_at_1)
-        with pytest.raises(RuntimeError, match="power cut"):
-            feed(photo_folder)
-    assert Store.open(tmp_path / "a.zarr").units() == [0]
-    summary = feed(photo_folder)
-    assert summary.patches == 27 - UNIT
-    assert summary.patches_in_store == 27
-    assert tree(tmp_path / "a.zarr") == whole_store
+    with pytest.raises(PowerCut):
+        feed(photo_folder, stride=DENSE, workers=2, engine=stopping(CropJob, units))
+    assert list(Store.open(tmp_path / "a.zarr").units) == list(range(units))
+    feed(photo_folder, stride=DENSE)
+    assert tree(tmp_path / "a.zarr") == dense_store
 
 
-def test_a_unit_after_a_gap_is_made_again(
+@pytest.mark.parametrize("left", [None, b"", b"half a unit", bytes(100_000)])
+@pytest.mark.parametrize("number", [0, 1])
+def test_data_that_is_not_what_it_was_is_written_again(
     photo_folder: Path,
     feed: Callable[..., Any],
     tmp_path: Path,
     tree: Tree,
-    whole_store: dict[str, bytes],
+    dense_store: dict[str, bytes],
+    number: int,
+    left: bytes | None,
 ) -> None:
-    """With several workers unit 1 may be complete when an ingest is stopped before unit 0 is."""
-    feed(photo_folder)
-    (tmp_path / "a.zarr" / "done" / "ingest" / "00000000.json").unlink()
-    feed(photo_folder)
-    assert tree(tmp_path / "a.zarr") == whole_store
+    feed(photo_folder, stride=DENSE)
+    file = tmp_path / "a.zarr" / "hr" / f"c.{number}.0.0.0"
+    file.unlink() if left is None else file.write_bytes(left)
+    feed(photo_folder, stride=DENSE)
+    assert tree(tmp_path / "a.zarr") == dense_store
 
 
 @pytest.mark.parametrize("left", [b"", b"half a unit", bytes(100_000)])
-def test_data_without_its_mark_is_written_again(
+def test_data_that_no_ledger_knows_is_written_again(
     photo_folder: Path,
     feed: Callable[..., Any],
     tmp_path: Path,
@@ -426,13 +461,47 @@ def test_data_without_its_mark_is_written_again(
     whole_store: dict[str, bytes],
     left: bytes,
 ) -> None:
-    """Data is written before its mark, so a stop between the two may leave anything behind."""
+    """Data is written before the ledger, so a stop between the two may leave anything behind."""
     feed(photo_folder)
-    (tmp_path / "a.zarr" / "done" / "ingest" / "00000001.json").unlink()
-    for name in ("hr", "latents"):
-        (tmp_path / "a.zarr" / name / "c" / "1" / "0" / "0" / "0").write_bytes(left)
+    store = Store.open(tmp_path / "a.zarr")
+    for ledger in ("hr", "photos", f"latents/{store.encoders()[0]}"):
+        (store.path / "done" / ledger / "00000000.jsonl").unlink()
+    (store.path / "hr" / "c.0.0.0.0").write_bytes(left)
     feed(photo_folder)
     assert tree(tmp_path / "a.zarr") == whole_store
+
+
+def test_the_engine_does_not_matter(
+    photo_folder: Path,
+    feed: Callable[..., Any],
+    tmp_path: Path,
+    tree: Tree,
+    dense_store: dict[str, bytes],
+) -> None:
+    feed(photo_folder, stride=DENSE, workers=2, engine=run_in_processes)
+    assert tree(tmp_path / "a.zarr") == dense_store
+
+
+def test_a_photo_that_is_cropped_otherwise_is_refused_or_replaced(
+    photo_folder: Path,
+    feed: Callable[..., Any],
+    tmp_path: Path,
+    tree: Tree,
+    dense_store: dict[str, bytes],
+) -> None:
+    feed(photo_folder)
+    before = tree(tmp_path / "a.zarr")
+    for other in ({"stride": DENSE}, {"min_detail": 2.0}):
+        with pytest.raises(StoreError, match=r"astronaut\.png and 2 others, cropped with 64 as"):
+            feed(photo_folder, **other)
+        assert tree(tmp_path / "a.zarr") == before
+    copy = tmp_path / "renamed.png"
+    shutil.copy(photo_folder / "astronaut.png", copy)
+    with pytest.raises(StoreError, match="cropped with 64 as `stride`"):
+        feed(copy, stride=DENSE)
+    summary = feed(photo_folder, stride=DENSE, replace=True)
+    assert (summary.replaced, summary.photos) == (3, 3)
+    assert tree(tmp_path / "a.zarr") == dense_store
 
 
 def test_progress_counts_photos_and_notes_those_left_out(

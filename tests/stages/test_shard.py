@@ -21,12 +21,14 @@ from PIL import Image
 
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import StoreError, UsageError
-from degflow_pipe.levels import parse_scales, parse_t
+from degflow_pipe.levels import Grid, parse_scales, parse_t
 from degflow_pipe.metrics.fidelity import psnr
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.generate import generate
+from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.stages.shard import shard
-from degflow_pipe.store import PatchRecord, Store
+from degflow_pipe.store import UNIT, PatchRecord, Store
+from tests.stages.stores import grid_in, levels_of
 
 GRID = parse_scales("2,4", 4.0)
 NAMES = [level.name for level in GRID.levels]
@@ -47,12 +49,12 @@ class Patch:
         return f"{self.number:08d}-{self.record.sha256[:8]}"
 
 
-def patches_of(path: Path, grid: str = GRID.name) -> list[Patch]:
+def patches_of(path: Path, levels: Grid = GRID) -> list[Patch]:
     store, found = Store.open(path), []
-    for unit, record in store.records():
-        hr, lr = store.hr(unit), store.levels(grid, unit)
-        for i, patch in enumerate(record.patches):
-            found.append(Patch(unit * 16 + i, patch, hr[i], lr[i]))
+    lr = iter(levels_of(path, levels))
+    for unit in store.units:
+        for i, (patch, hr) in enumerate(zip(store.patches(unit), store.hr(unit), strict=True)):
+            found.append(Patch(unit * UNIT + i, patch, hr, next(lr)))
     return found
 
 
@@ -89,14 +91,14 @@ def grouped(ready_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_the_folder_holds_tars_index_sums_card_and_sheet(pairs: Path) -> None:
     names = sorted(path.name for path in pairs.iterdir() if not path.name.startswith("."))
     assert names == sorted(
-        [f"degflow-{n:06d}.tar" for n in range(8)]
-        + ["degflow.index.jsonl", "degflow.sha256", "degflow.json", "README.md"]
+        [f"degflow-{n:06d}{ending}" for n in range(8) for ending in (".tar", ".index.jsonl")]
+        + ["degflow.sha256", "degflow.json", "README.md"]
         + ["contact_sheet.png"]
     )
 
 
 def test_webdataset_reads_every_pair_of_the_store_in_order(
-    pairs: Path, patches: list[Patch], tiny_model: DegFlow
+    pairs: Path, patches: list[Patch], tiny_model: DegFlow, ready_store: Path
 ) -> None:
     samples = read_all(pairs)
     assert len(samples) == PATCHES * LEVELS
@@ -113,8 +115,9 @@ def test_webdataset_reads_every_pair_of_the_store_in_order(
             "x": patch.record.x,
             "patch": 64,
             "checkpoint": checkpoint,
-            "grid": GRID.name,
+            "grid": grid_in(ready_store, GRID).name,
             "noise": "none",
+            "precision": "float32",
             "level": NAMES[i],
             "t": GRID.t[i],
             "scale": [2.0, 4.0][i],
@@ -198,8 +201,12 @@ def test_the_index_points_at_the_bytes_of_every_member(
     pairs: Path, grouped: Path, layout: str
 ) -> None:
     folder = pairs if layout == "pairs" else grouped
-    (index,) = folder.glob("*.index.jsonl")
-    lines = [json.loads(line) for line in index.read_text().splitlines()]
+    lines = []
+    for index in sorted(folder.glob("*.index.jsonl")):
+        of_tar = [json.loads(line) for line in index.read_text().splitlines()]
+        tar_name = index.name.replace(".index.jsonl", ".tar")
+        assert {line["tar"] for line in of_tar} == {tar_name}
+        lines += of_tar
     found = {}
     for line in lines:
         content = (folder / line["tar"]).read_bytes()
@@ -243,6 +250,7 @@ def test_the_summary_says_what_is_there(ready_store: Path, tmp_path: Path, group
         "out": str(tmp_path / "out"),
         "name": "degflow",
         "tars": 3,
+        "made": 3,
         "samples": 27,
         "pairs": 54,
         "patches": 27,
@@ -285,8 +293,8 @@ def test_the_contact_sheet_shows_hr_and_every_level(pairs: Path, patches: list[P
     with Image.open(pairs / "contact_sheet.png") as image:
         sheet = np.asarray(image)
     side = 160
-    assert sheet.shape == (24 + 2 * side, (1 + LEVELS) * side, 3)
-    shown = patches[16 // 2]  # the middle one of unit 0
+    assert sheet.shape == (24 + 4 * side, (1 + LEVELS) * side, 3)
+    shown = patches[PATCHES // 8]  # the middle of the first quarter
     for column, picture in enumerate([shown.hr, *shown.lr]):
         assert np.array_equal(sheet[24 : 24 + 64, column * side : column * side + 64], picture)
 
@@ -344,7 +352,7 @@ def uneven(
 def test_scales_that_do_not_divide_are_refused_before_anything_is_written(
     uneven: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=r"64 at scale 1.5 would be 42.67 pixels.*--uneven crop"):
+    with pytest.raises(UsageError, match=r"64 at scale 1.5 would be 42.67 pixels.*`uneven` crop"):
         shard(uneven, tmp_path / "out", ShardSettings(lr_size="native"))
     assert not (tmp_path / "out").exists()
 
@@ -354,7 +362,7 @@ def test_uneven_crop_crops_both_and_says_the_scale_that_came_of_it(
 ) -> None:
     shard(uneven, tmp_path / "out", ShardSettings(lr_size="native", uneven="crop"))
     grid = parse_scales("1.5,2.3,3.7", 4.0)
-    whole = patches_of(uneven, grid.name)
+    whole = patches_of(uneven, grid)
     samples = read_all(tmp_path / "out")
     assert len(samples) == 18
     for n, sample in enumerate(samples):
@@ -374,41 +382,60 @@ def test_uneven_crop_crops_both_and_says_the_scale_that_came_of_it(
 def test_a_store_of_several_grids_wants_one_named(
     store: Path, tiny_model: DegFlow, tmp_path: Path
 ) -> None:
-    (store / "done" / GRID.name / "00000001.json").rename(tmp_path / "mark")
-    other = parse_t("1")
-    source = Store.open(store)
-    source.make_grid(other)
-    with pytest.raises(UsageError, match=f"holds 2 grids: name one with --grid: {GRID.name}, "):
+    name = grid_in(store, GRID).name
+    second = generate(store, tiny_model, parse_t("1")).grid
+    lost = store / "levels" / name / "c.1.0.0.0.0"
+    lost.rename(tmp_path / "block")
+    with pytest.raises(UsageError, match=f"holds 2 grids.*{name} by tiny-.*; {second} by tiny-"):
         shard(store, tmp_path / "out")
     with pytest.raises(StoreError, match="no grid t0500; it has"):
         shard(store, tmp_path / "out", grid="t0500")
     with pytest.raises(
         StoreError,
-        match=r"11 of 27 patches lack the levels.*generate --store .* "
-        r"--t 0.333333333,1 --noise none` again",
+        match=r"11 of 27 patches lack the levels.*`generate\(store='.*', "
+        r"t_grid='0.333333333,1', noise='none'\)` again, with the checkpoint tiny-",
     ):
-        shard(store, tmp_path / "out", grid=GRID.name)
+        shard(store, tmp_path / "out", grid=name)
     assert not (tmp_path / "out").exists()
-    (tmp_path / "mark").rename(store / "done" / GRID.name / "00000001.json")
-    assert shard(store, tmp_path / "out", grid=GRID.name).pairs == 54
+    (tmp_path / "block").rename(lost)
+    assert shard(store, tmp_path / "out", grid=name).pairs == 54
 
 
 def test_the_grid_that_was_named_is_the_one_that_is_packed(
-    make_store: Callable[..., Path],
-    photo_folder: Path,
-    tiny_model: DegFlow,
-    tmp_path: Path,
+    make_store: Callable[..., Path], photo_folder: Path, tiny_model: DegFlow, tmp_path: Path
 ) -> None:
     path = make_store(tmp_path / "a.zarr", [str(photo_folder / "chelsea.jpg")])
     other = parse_t("0.1")
-    generate(path, tiny_model, other)
-    shard(path, tmp_path / "one", grid=GRID.name)
-    shard(path, tmp_path / "two", grid=other.name)
-    assert {s["json"]["grid"] for s in read_all(tmp_path / "one")} == {GRID.name}
+    second, first = generate(path, tiny_model, other).grid, grid_in(path, GRID).name
+    shard(path, tmp_path / "one", grid=first)
+    shard(path, tmp_path / "two", grid=second)
+    assert {s["json"]["grid"] for s in read_all(tmp_path / "one")} == {first}
     samples = read_all(tmp_path / "two")
     assert [s["json"]["t"] for s in samples] == [0.1] * 6
-    for sample, patch in zip(samples, patches_of(path, other.name), strict=True):
+    for sample, patch in zip(samples, patches_of(path, other), strict=True):
         assert np.array_equal(sample["lr.png"], patch.lr[0])
+
+
+def test_shards_of_two_checkpoints_are_those_of_a_store_each(
+    make_store: Callable[..., Path],
+    photo_folder: Path,
+    tiny_model: DegFlow,
+    other_checkpoint: DegFlow,
+    tmp_path: Path,
+    tree: Callable[[Path], dict[str, bytes]],
+) -> None:
+    both = make_store(tmp_path / "both.zarr")
+    grids = {"tiny": grid_in(both, GRID).name}
+    ingest([str(photo_folder)], both, other_checkpoint, patch=64)
+    grids["other"] = generate(both, other_checkpoint, GRID).grid
+    for name, model in (("tiny", tiny_model), ("other", other_checkpoint)):
+        alone = tmp_path / f"{name}.zarr"
+        ingest([str(photo_folder)], alone, model, patch=64)
+        generate(alone, model, GRID)
+        shard(alone, tmp_path / f"{name}-alone")
+        shard(both, tmp_path / name, grid=grids[name])
+        assert tree(tmp_path / name) == tree(tmp_path / f"{name}-alone")
+        assert {s["json"]["checkpoint"] for s in read_all(tmp_path / name)} == {model.info.id}
 
 
 def test_no_store_and_no_levels_are_refused(
@@ -422,20 +449,20 @@ def test_no_store_and_no_levels_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["hr", f"levels/{GRID.name}"])
+@pytest.mark.parametrize("name", ["hr", "levels"])
 def test_data_that_is_gone_is_refused_and_nothing_is_finished(
     store: Path, tmp_path: Path, name: str
 ) -> None:
-    (path,) = (p for p in (store / name / "c" / "1").rglob("*") if p.is_file())
-    path.unlink()
-    with pytest.raises(StoreError, match=r"unit 1 of .* are not there|11 of 27 patches lack"):
+    levels = store / "levels" / grid_in(store, GRID).name / "c.1.0.0.0.0"
+    (levels if name == "levels" else store / "hr" / "c.0.0.0.0").unlink()
+    with pytest.raises(StoreError, match=r"unit 0 of .* not there|11 of 27 patches lack"):
         shard(store, tmp_path / "out")
     assert not (tmp_path / "out" / "degflow.json").exists()
 
 
 def test_samples_are_read_straight_from_their_place(pairs: Path, patches: list[Patch]) -> None:
     """A reader that seeks needs the index and one range of bytes, no tar library."""
-    line = json.loads((pairs / "degflow.index.jsonl").read_text().splitlines()[31])
+    line = json.loads((pairs / "degflow-000004.index.jsonl").read_text().splitlines()[3])
     with (pairs / line["tar"]).open("rb") as file:
         offset, size = line["members"]["lr.png"]
         file.seek(offset)

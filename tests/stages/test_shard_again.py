@@ -13,15 +13,16 @@ import pytest
 
 from degflow_pipe import folders
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.engines.processes import run_in_processes
 from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards import tars
 from degflow_pipe.shards.layout import ShardSettings
-from degflow_pipe.shards.tars import shard_unit
-from degflow_pipe.stages import shard as stage
+from degflow_pipe.shards.tars import TarJob
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.stages.shard import shard
+from tests.stages.stores import PowerCut, stopping
 
 SETTINGS = ShardSettings(shard_size=7)
 TARS = 8
@@ -45,17 +46,6 @@ def out(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "out"))
 
 
-def stop_after(count: int) -> Callable[..., Any]:
-    """A `shard_unit` that fails from the unit `count` on."""
-
-    def work(plan: Any, sources: Any, out: Path, *threads: Any) -> dict[str, Any]:
-        if plan.number >= count:
-            raise RuntimeError("power cut")
-        return shard_unit(plan, sources, out, *threads)
-
-    return work
-
-
 @pytest.mark.parametrize("workers", [2, 5])
 def test_bytes_do_not_depend_on_the_number_of_workers(
     ready_store: Path, whole: Path, tmp_path: Path, tree: Tree, workers: int
@@ -72,6 +62,24 @@ def test_bytes_are_the_same_from_photos_to_tars_whatever_the_workers_and_batch(
     generate(store, tiny_model, parse_scales("2,4", 4.0), workers=2, batch=3)
     shard(store, tmp_path / "out", SETTINGS, workers=2)
     assert tree(tmp_path / "out") == tree(whole)
+
+
+def test_the_engine_does_not_matter(
+    ready_store: Path, whole: Path, tmp_path: Path, tree: Tree
+) -> None:
+    shard(ready_store, tmp_path / "out", SETTINGS, workers=2, engine=run_in_processes)
+    assert tree(tmp_path / "out") == tree(whole)
+
+
+def test_a_finished_data_set_is_not_written_to(ready_store: Path, out: Path) -> None:
+    def written() -> dict[str, int]:
+        return {
+            path.name: path.stat().st_mtime_ns for path in out.rglob("*.*") if path.name != ".lock"
+        }
+
+    before = written()
+    assert shard(ready_store, out, SETTINGS).made == 0
+    assert written() == before
 
 
 def test_again_leaves_the_tars_untouched_and_all_bytes_equal(
@@ -92,33 +100,31 @@ def test_a_run_that_was_stopped_is_not_finished_and_goes_on_to_the_same_bytes(
     tmp_path: Path,
     tree: Tree,
     stamps: Stamps,
-    monkeypatch: pytest.MonkeyPatch,
     workers: int,
 ) -> None:
     out = tmp_path / "out"
-    with monkeypatch.context() as patched:
-        patched.setattr(stage, "shard_unit", stop_after(3))
-        with pytest.raises(RuntimeError, match="power cut"):
-            shard(ready_store, out, SETTINGS, workers=workers)
-    for name in ("degflow.json", "degflow.index.jsonl", "degflow.sha256", "README.md"):
+    with pytest.raises(PowerCut):
+        shard(ready_store, out, SETTINGS, workers=workers, engine=stopping(TarJob, 3))
+    for name in ("degflow.json", "degflow.sha256", "README.md"):
         assert not (out / name).exists()
-    done = stamps(out, "*.tar")
-    assert list(done) == [f"degflow-{n:06d}.tar" for n in range(3)]
-    shard(ready_store, out, SETTINGS, workers=workers)
-    assert {name: stamps(out, "*.tar")[name] for name in done} == done
+    done = [f"degflow-{n:06d}.tar" for n in range(3)]
+    before = stamps(out, "*.tar")
+    assert shard(ready_store, out, SETTINGS, workers=workers).made == TARS - 3
+    after = stamps(out, "*.tar")
+    assert {name: after[name] for name in done} == {name: before[name] for name in done}
     assert tree(out) == tree(whole)
 
 
-def test_a_stopped_run_over_a_finished_folder_takes_its_mark_back_and_keeps_the_index(
-    ready_store: Path, out: Path, whole: Path, tree: Tree, monkeypatch: pytest.MonkeyPatch
+def test_a_stopped_run_over_a_finished_folder_takes_its_mark_back(
+    ready_store: Path, out: Path, whole: Path, tree: Tree
 ) -> None:
     """Files are replaced when the new ones are whole; NAME.json alone says that all is finished."""
+    (out / "degflow-000004.tar").unlink()
     before = tree(out)
-    with monkeypatch.context() as patched:
-        patched.setattr(stage, "shard_unit", stop_after(4))
-        with pytest.raises(RuntimeError, match="power cut"):
-            shard(ready_store, out, SETTINGS)
-    after = tree(out)
+    with pytest.raises(PowerCut):
+        shard(ready_store, out, SETTINGS, engine=stopping(TarJob, 0))
+    made = "degflow-000004.tar"
+    after = {name: data for name, data in tree(out).items() if name != made}
     assert after == {name: data for name, data in before.items() if name != "degflow.json"}
     shard(ready_store, out, SETTINGS)
     assert tree(out) == tree(whole)
@@ -130,7 +136,7 @@ def test_a_tar_that_was_cut_off_while_it_was_written_never_has_its_name(
     made, calls = tars._samples, count()
 
     def cut_off(batch: Any) -> Any:
-        if next(calls) >= 3:
+        if next(calls) >= 5:  # within tar 4, which begins in block 0 and ends in block 1
             raise OSError(28, "No space left on device")
         return made(batch)
 
@@ -139,7 +145,10 @@ def test_a_tar_that_was_cut_off_while_it_was_written_never_has_its_name(
         patched.setattr(tars, "_samples", cut_off)
         with pytest.raises(FileError, match=r"cannot write: No space left on device"):
             shard(ready_store, out, SETTINGS, workers=1)
-    assert list(out.glob("*.tar")) == []
+    assert sorted(path.name for path in out.glob("*.tar")) == [
+        f"degflow-{n:06d}.tar" for n in range(4)
+    ]
+    assert not list(out.glob(".degflow-*.part"))
     shard(ready_store, out, SETTINGS, workers=1)
     assert tree(out) == tree(whole)
 
@@ -148,7 +157,7 @@ def test_tars_that_are_gone_are_made_again(
     ready_store: Path, out: Path, whole: Path, tree: Tree, stamps: Stamps
 ) -> None:
     (out / "degflow-000002.tar").unlink()
-    (out / ".degflow" / "000005.json").unlink()
+    (out / "degflow-000005.index.jsonl").write_bytes(b"half")
     kept = stamps(out, "*.tar")
     shard(ready_store, out, SETTINGS)
     assert tree(out) == tree(whole)
@@ -195,7 +204,7 @@ def test_other_settings_are_refused_unless_they_may_overwrite(
     ready_store: Path, out: Path, tmp_path: Path, tree: Tree, other: ShardSettings
 ) -> None:
     before = tree(out)
-    with pytest.raises(ShardError, match=r"made with other settings.*--out, or --overwrite"):
+    with pytest.raises(ShardError, match=r"made with other settings.*`out`, or `overwrite`"):
         shard(ready_store, out, other)
     assert tree(out) == before
     shard(ready_store, out, other, overwrite=True)
@@ -244,8 +253,9 @@ def test_files_of_others_in_the_folder_stay(ready_store: Path, tmp_path: Path) -
 def test_no_tar_of_a_larger_data_set_is_left_though_its_mark_was_never_written(
     ready_store: Path, out: Path, tmp_path: Path, tree: Tree
 ) -> None:
-    """A process killed between a tar and its mark leaves a tar without one."""
-    (out / ".degflow" / "000007.json").unlink()
+    """A process killed between a tar and its line in the ledger leaves a tar without one."""
+    ledger = out / ".degflow" / "00000000.jsonl"
+    ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:-1]))
     (out / "degflow.json").unlink()
     other = ShardSettings(shard_size=30)
     shard(ready_store, out, other, overwrite=True)

@@ -303,7 +303,7 @@ def test_black_patches_are_no_file_and_no_damage(filled: Path) -> None:
     store = Store.open(filled)
     assert (unit.bytes, store.has_hr(2)) == (0, True)
     assert not store.hr(2).any()
-    assert verify(filled)["damage"] == []
+    assert verify(filled).damage == []
 
 
 def test_encoders_and_grids_live_side_by_side(filled: Path, tree: Tree) -> None:
@@ -324,7 +324,7 @@ def test_encoders_and_grids_live_side_by_side(filled: Path, tree: Tree) -> None:
             assert np.array_equal(found, level_content(grid, block))
     after = tree(filled)
     assert {name: after[name] for name in before} == before
-    assert verify(filled)["damage"] == []
+    assert verify(filled).damage == []
 
 
 def test_making_a_grid_or_an_encoder_again_keeps_what_is_there(filled: Path, tree: Tree) -> None:
@@ -369,7 +369,7 @@ def test_a_dropped_unit_is_gone_with_all_that_was_made_of_it(filled: Path) -> No
         assert present(found.latents(ENCODER), found) == list(found.latents(ENCODER).made) == [0]
         assert list(found.levels(GRID).made) == list(range(BLOCKS))
     assert len([p for p in filled.rglob("c.*") if p.is_file()]) == 2 + BLOCKS
-    assert verify(filled)["damage"] == []
+    assert verify(filled).damage == []
 
 
 def test_what_was_made_counts_only_where_it_was_made_of_the_hr_that_are_there(
@@ -385,14 +385,14 @@ def test_what_was_made_counts_only_where_it_was_made_of_the_hr_that_are_there(
     for found in (store, Store.open(filled)):
         assert present(found.latents(ENCODER), found) == [1]
         assert present(found.levels(GRID), found) == [0, 2, 3, 4]
-    told = verify(filled)["damage"]
+    told = verify(filled).damage
     assert [line.partition(":")[0] for line in told] == ["block 1", "unit 0"]
     with store.writing():
         put_latents(store, ENCODER, 0)
         put_levels(store, GRID, 1)
     assert present(store.latents(ENCODER), store) == [0, 1]
     assert present(store.levels(GRID), store) == [0, 1, 2, 3, 4]
-    assert verify(filled)["damage"] == []
+    assert verify(filled).damage == []
 
 
 @pytest.mark.parametrize("name", ["latents", "levels"])
@@ -435,7 +435,7 @@ def test_strange_files_in_the_folders_are_nothing(filled: Path) -> None:
         [GRID.name],
         [ENCODER.id],
     )
-    assert verify(filled)["damage"] == []
+    assert verify(filled).damage == []
 
 
 # ---- stores that are none, or of another version
@@ -495,10 +495,10 @@ def test_a_damaged_description_is_refused(filled: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "change, reason",
     [
-        ({"patch": "large"}, r"damaged: store\.patch must be a whole number"),
-        ({"patch": 0}, r"damaged: store\.patch must be from 1 to"),
-        ({"patch": 10**6}, r"damaged: store\.patch must be"),
-        ({"colour": "red"}, "damaged: store has no key 'colour'"),
+        ({"patch": "large"}, r"damaged: `store\.patch` must be a whole number"),
+        ({"patch": 0}, r"damaged: `store\.patch` must be from 1 to"),
+        ({"patch": 10**6}, r"damaged: `store\.patch` must be"),
+        ({"colour": "red"}, "damaged: `?store`? has no key 'colour'"),
         ({"unit": 7}, r"damaged: units and blocks of \(7, 16\) patches"),
         ({"format": "a cake"}, r"store\.json is not of a degflow-pipe store"),
     ],
@@ -542,7 +542,8 @@ def test_a_whole_store_has_no_damage(made: Path) -> None:
     store = Store.open(made)
     assert [store.damage(unit) for unit in store.units] == [[], []]
     assert store.described_wrongly() == store.damaged_ledgers() == lacking(store) == []
-    assert verify(made) == {"kind": "store", "checked": 2, "damage": []}
+    found = verify(made)
+    assert (found.kind, found.checked, found.damage) == ("store", 2, [])
 
 
 @pytest.mark.parametrize("name", ["hr", "latents", "levels"])
@@ -564,7 +565,7 @@ def test_damage_of_a_unit_names_the_file_and_what_to_do(
     again = {"hr": "ingest its photos", "latents": "run `ingest`", "levels": "run `generate`"}
     assert told.startswith(f"{path} is damaged")
     assert told.endswith(f": delete it and {again[name]} again")
-    assert told in verify(filled)["damage"]
+    assert told in verify(filled).damage
 
 
 def test_a_bit_that_readers_of_zstd_ignore_is_told_too(small: Path) -> None:
@@ -585,7 +586,7 @@ def test_files_that_were_exchanged_are_found(filled: Path, name: str) -> None:
     kept = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(kept)
-    told = verify(filled)["damage"]
+    told = verify(filled).damage
     assert any(str(one) in line for line in told)
     assert any(str(other) in line for line in told)
 
@@ -646,7 +647,7 @@ def mend(path: Path) -> None:
 
 def told_of(path: Path) -> list[str]:
     try:
-        return list(verify(path, workers=1)["damage"])
+        return verify(path, workers=1).damage
     except DegflowError as error:
         return [str(error)]
 

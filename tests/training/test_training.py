@@ -223,7 +223,7 @@ def test_stage_2_writes_a_checkpoint_that_is_whole_and_loads(
     assert (info.name, info.s_max) == ("smallest", 4.0)
     assert info.levels == [{"name": n, "t": t} for n, t, _ in LEVELS]
     assert info.training["validation_scenes"] == ["coffee"]
-    assert verify(out)["damage"] == []
+    assert verify(out).damage == []
     model = DegFlow.load(str(out), "cpu")
     assert model.info.id == info.id
     assert model.info.to_dict() == files.read_summed(out / "config.json")
@@ -532,7 +532,7 @@ def test_two_processes_give_the_curve_of_one(
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"rae.batch must be a multiple of rae.accumulate"):
+    with pytest.raises(UsageError, match=r"`rae.batch` must be a multiple of `rae.accumulate`"):
         recipe_of(rae={"batch": 4, "accumulate": 3})
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from degflow_pipe.errors import DegflowError, UsageError
+# SciPy comes without types; with its stubs installed the mark is unused.
+from scipy.integrate import solve_ivp  # type: ignore[import-untyped, unused-ignore]
+
+from degflow_pipe.errors import DegflowError
 from degflow_pipe.model.networks import Networks
 from degflow_pipe.model.rae import Skips
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
@@ -28,16 +31,8 @@ def published_patch(model: Networks, hr: np.ndarray, levels: list[float], out: P
     """Write a patch's LR at rising levels as PNG; returns the evaluations of v.
 
     hr: (P, P, 3) uint8, P a multiple of the model's strides. out: a folder that nothing else is in,
-    as the files are written plainly. Raises UsageError where SciPy is not installed, DegflowError
-    where it cannot solve.
+    as the files are written plainly. Raises DegflowError where SciPy cannot solve.
     """
-    try:
-        # SciPy comes without types; with its stubs installed the mark is unused.
-        from scipy.integrate import solve_ivp  # type: ignore[import-untyped, unused-ignore]
-    except ImportError as error:
-        raise UsageError(
-            "the published procedure needs SciPy: pip install 'degflow-pipe[bench]'"
-        ) from error
     z0, skips = model.encode(to_tensor(hr))
     context = model.velocity.context(Skips(*skips.features))
 

@@ -10,7 +10,7 @@ import pytest
 from skimage import data
 
 from degflow_pipe.errors import DataError
-from degflow_pipe.metrics.noise import flat_places, noise_kl, noise_level, residual
+from degflow_pipe.metrics.noise_divergence import flat_places, noise_kl, noise_level, residual
 
 # Smoothed, so that all its noise is what the tests add; tones from 40 to 215.
 CLEAN = 40 + cv2.GaussianBlur(data.astronaut(), (0, 0), 2.0).astype(np.float64) * (175 / 255)

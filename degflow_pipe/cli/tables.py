@@ -1,0 +1,184 @@
+"""Tables of what `evaluate`, `calibrate` and `proxy` return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from degflow_pipe.cli.output import safe, show
+
+if TYPE_CHECKING:
+    from degflow_pipe.calibration.results import Calibrated
+    from degflow_pipe.evaluation.results import Evaluation, LevelFigures
+    from degflow_pipe.metrics.residual_figures import Residual
+    from degflow_pipe.proxy.results import LevelTable, ProxyComparison, ScalesComparison
+
+WIDTH = 160
+"""Columns that a wide table takes at least, also where the output is no terminal."""
+
+Numbers = Sequence[float | None]
+"""A row of a table; None is shown as a dash."""
+
+
+def show_evaluation(result: Evaluation, as_json: bool, title: str) -> None:
+    """A table for each level, mean and spread over scenes."""
+    if as_json:
+        show(result, True)
+        return
+    console = _wide()
+    for name, level in result.levels.items():
+        held_out = ", held out" if level.held_out else ""
+        heading = f"{title}: {name}, t = {level.t:.3f}{held_out}, {len(result.scenes)} scenes"
+        console.print(_candidates(heading, level))
+        console.print(_bands(name, level))
+        told = (f"{lr} {found.psnr_to_hr:.2f} dB to HR" for lr, found in level.against_hr.items())
+        print(", ".join(told))
+        if name in result.residual:
+            _show_residual(console, name, result.residual[name])
+    by_t = zip(result.curve.t, result.curve.psnr_to_hr, strict=True)
+    heading = "PSNR of generated pictures to HR, dB, by t"
+    show({f"{t:g}": value for t, value in by_t}, False, heading)
+    by_s = zip(result.blur.s, result.blur.sigma, strict=True)
+    heading = "equivalent blur of generated pictures, pixels, by scale s"
+    show({f"{s:.3g}": value for s, value in by_s}, False, heading)
+    for name, figures in result.sweep.items():
+        best = {figure: found.best for figure, found in figures.items()}
+        heading = f"sweep of {name}: best t by figure"
+        show({"t": result.levels[name].t, **best}, False, heading)
+    print(f"{result.evaluations} evaluations of v a picture")
+
+
+def _wide() -> Console:
+    return Console(width=max(Console().width, WIDTH))
+
+
+def _candidates(heading: str, level: LevelFigures) -> Table:
+    table = Table(title=safe(heading), title_justify="left", caption="mean (spread) over scenes")
+    table.add_column("LR", style="bold", no_wrap=True)
+    for figure in level.candidates["generated"]:
+        table.add_column(safe(figure), justify="right", no_wrap=True)
+    for candidate, figures in level.candidates.items():
+        cells = [f"{found.mean:.4g} ({found.std:.2g})" for found in figures.values()]
+        table.add_row(safe(candidate), *cells)
+    return table
+
+
+def _bands(name: str, level: LevelFigures) -> Table:
+    """Power and coherence with HR by spatial frequency, real beside generated."""
+    found = level.against_hr
+    return _number_table(
+        f"{name}: bands of frequency, cycles a pixel, green channel",
+        "power in grey levels squared; coherence with HR",
+        level.bands,
+        {
+            **{f"coherence {lr}": found[lr].coherence for lr in sorted(found)},
+            **{f"power {lr}": found[lr].power for lr in sorted(found)},
+        },
+        "LR",
+    )
+
+
+def _show_residual(console: Console, level: str, found: Residual) -> None:
+    """What is left between real and generated LR: by band, in parts, and the rest."""
+    noise, tone, grid = found.noise, found.tone, found.grid
+    rows: dict[str, Numbers] = {
+        **{f"transfer {lr}": found.bands[lr].transfer for lr in ("real", "generated")},
+        "transfer generated / real": found.ratio,
+        "coherent beyond real, share": found.leak,
+        **{f"rest {side}, power": rest.power for side, rest in noise.sides.items()},
+    }
+    if noise.ratio is not None:
+        rows["rest drawn / real"] = noise.ratio
+    heading = f"{level}: what is left, real minus generated"
+    caption = "transfer from HR; the rest is what no tone, contrast, shift or blur mends"
+    title = f"{heading}, by cycles a pixel, green"
+    console.print(_number_table(title, caption, found.centres, rows))
+    parts = {
+        f"tiles of {side}, {name}": [taken.left[0], *taken.shares.values()]
+        for side, by_name in ((64, found.parts), (16, found.fine_parts))
+        for name, taken in by_name.items()
+    }
+    caption = "mean square in grey levels squared; share of it that each part takes"
+    columns = ["all", *found.parts["real"].shares]
+    console.print(_number_table(heading, caption, columns, parts))
+    title = f"{level}: the rest, deviation by brightness in calm places"
+    deviations = {side: rest.std for side, rest in noise.sides.items()}
+    console.print(_number_table(title, "grey levels", noise.brightness, deviations))
+    figures: dict[str, Any] = {
+        "tone R, G, B, mean": tone.difference,
+        "tone R, G, B, rms over scenes": tone.scene_rms,
+        "tone of tiles R, G, B, deviation": tone.tile_std,
+        **{f"fit {side}": found.fit[side] for side in noise.sides},
+        **{f"calm {side}": rest.calm for side, rest in noise.sides.items()},
+        **{f"busy {side}": rest.busy for side, rest in noise.sides.items()},
+        **{f"along edges {side}": value for side, value in found.along_edges.items()},
+        **{f"blocks of 8, strongest, {lr}": v for lr, v in grid.strongest_block.items()},
+        **{f"enlarged blocks, {lr}": value for lr, value in grid.enlarged.items()},
+        **{f"mosaic of 2 x 2, deviation, {lr}": value for lr, value in grid.mosaic_std.items()},
+    }
+    show(figures, False, heading)
+
+
+def _number_table(
+    title: str,
+    caption: str,
+    columns: Sequence[float] | Sequence[str],
+    rows: Mapping[str, Numbers],
+    corner: str = "",
+) -> Table:
+    table = Table(title=safe(title), title_justify="left", caption=caption)
+    table.add_column(corner, style="bold", no_wrap=True)
+    for column in columns:
+        name = column if isinstance(column, str) else f"{column:g}"
+        table.add_column(safe(name), justify="right", no_wrap=True)
+    for name, values in rows.items():
+        table.add_row(safe(name), *("-" if v is None else f"{v:.3g}" for v in values))
+    return table
+
+
+def show_calibrated(result: Calibrated, as_json: bool) -> None:
+    """The level t of each scale s, and what else was found."""
+    if as_json:
+        show(result, True)
+        return
+    rows: dict[str, Any] = {"checkpoint": result.checkpoint, "id": result.id}
+    rows |= {"scenes": result.scenes, "noise": result.noise}
+    show({**rows, **{f"t of s = {s:g}": t for s, t in result.scales}}, False, "calibrate")
+
+
+def show_comparison(result: ProxyComparison | ScalesComparison, as_json: bool, title: str) -> None:
+    """A table for each level that was tested, a row for each source and added noise."""
+    if as_json:
+        show(result, True)
+        return
+    console = _wide()
+    for table in result.tables:
+        held_out = ", no knot" if table.held_out else ""
+        heading = (
+            f"{title}: SR of real {table.level}{held_out} by source of LR, {result.steps} steps, "
+            f"{len(result.scenes)} held-out scenes"
+        )
+        console.print(_sources(heading, table))
+
+
+def _sources(heading: str, found: LevelTable) -> Table:
+    caption = "mean (spread) over seeds; *: the best of its source by PSNR"
+    table = Table(title=safe(heading), title_justify="left", caption=caption)
+    table.add_column("source", style="bold", no_wrap=True)
+    table.add_column("added noise", justify="right")
+    figures = list(found.rows[0].mean)
+    for figure in figures:
+        table.add_column(figure, justify="right", no_wrap=True)
+    judged = [figure for figure in ("psnr", "perceptual") if figure in figures]
+    for figure in judged:
+        table.add_column(f"recovered, {figure}", justify="right")
+    for row in found.rows:
+        cells = [f"{row.mean[f]:.4g} ({row.std[f]:.2g})" for f in figures]
+        shares = [row.recovered.get(figure) for figure in judged]
+        cells += ["-" if share is None else f"{100 * share:.0f}%" for share in shares]
+        mark = " *" if found.best.get(row.source) == row.added_noise else ""
+        table.add_row(safe(row.source), f"{row.added_noise:g}{mark}", *cells)
+    return table
