@@ -76,9 +76,9 @@ def list_for_a_mapping(figures: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (without_layout, "degflow.json lacks lr_size"),
-        (text_for_a_count, "degflow.json.patches must be a whole number, got '27'"),
-        (list_for_a_mapping, "degflow.json.mean_squared_error must be a mapping"),
+        (without_layout, "`degflow.json` lacks lr_size"),
+        (text_for_a_count, "`degflow.json.patches` must be a whole number, got '27'"),
+        (list_for_a_mapping, "`degflow.json.mean_squared_error` must be a mapping"),
     ],
 )
 def test_shards_of_another_kind_of_figures_are_refused(
