@@ -147,6 +147,12 @@ class Ledger:
                 os.fsync(opened)
                 os.close(opened)
 
+    def sync(self) -> None:
+        """Let what was written outlast a power cut; the end of the context does too."""
+        if self._open is not None:
+            with files.named(self.folder, "write"):
+                os.fsync(self._open)
+
     def write(self, key: object, record: dict[str, Any]) -> None:
         """Say what is known of a key, in place of what was said before; within the context."""
         self._append(str(key), _text(record))

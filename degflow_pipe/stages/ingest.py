@@ -82,7 +82,9 @@ def ingest(
             finish_removal(target)
             changed = _cropped_otherwise(target, found, stride, min_detail)
             if changed and not replace:
-                raise StoreError(otherwise(target.path, changed[0], len(changed)))
+                raise StoreError(
+                    otherwise(target.path, changed[0], changed[0].source, len(changed))
+                )
             drop_photos(target, {photo.sha256 for photo in changed})
             outdated = _outdated(target, found) if replace else set()
             numbering = Numbering(target, stride, min_detail, outdated)

@@ -181,7 +181,7 @@ class Numbering:
             if photo.crops is None or photo.sha256 in self._known:
                 known = self.photos[photo_key(photo.sha256)]
                 if not self._as_asked(known):
-                    raise StoreError(otherwise(self.store.path, known))
+                    raise StoreError(otherwise(self.store.path, known, file.name))
                 self.summary.known += 1
                 task.advance()
                 continue
@@ -255,13 +255,18 @@ class Numbering:
             yield self._waiting.popleft()[1]
 
 
-def otherwise(path: Path, photo: PhotoRecord, count: int = 1) -> str:
-    """Why a photo that is in the store is not ingested with other settings."""
+def otherwise(path: Path, photo: PhotoRecord, name: str, count: int = 1) -> str:
+    """Why a photo that is in the store is not ingested with other settings.
+
+    name: what it is called now; count: of photos of which the same is to be said.
+    """
     more = f" and {count - 1} others" if count > 1 else ""
+    cure = "`replace` to crop anew"
+    if name != photo.source:  # by which alone a photo is replaced
+        more, cure = f", the same photo as {name}", f"`remove` {photo.source} first"
     return (
         f"{path} holds {photo.source}{more}, cropped with {photo.stride} as `stride` and "
-        f"{photo.min_detail:g} as `min_detail`: give the same, or `replace` to crop anew, or "
-        f"another `store`"
+        f"{photo.min_detail:g} as `min_detail`: give the same, or {cure}, or another `store`"
     )
 
 

@@ -74,11 +74,13 @@ def drop_photos(store: Store, photos: Collection[str], task: Task | None = None)
             _move(store, number, places, photos)
         if task is not None:
             task.advance()
+    store.sync()
     files.remove(store.removal_path)
 
 
 def _note(store: Store, photos: Collection[str], **move: Any) -> None:
     """Write down which photos are on their way out, and which unit is moving where."""
+    store.sync()  # what the note takes for done
     files.write_summed(store.removal_path, {"photos": sorted(photos), "move": move})
 
 

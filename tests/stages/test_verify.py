@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from degflow_pipe import files
-from degflow_pipe.errors import DegflowError, ShardError, UsageError
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.errors import DegflowError, ShardError, StoreError, UsageError
 from degflow_pipe.folders import MARK
+from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.stages.verify import info, kind_of, verify
+from degflow_pipe.store import Store
 
 GRID = parse_scales("2,4", 4.0)
 
@@ -45,8 +48,8 @@ def damage_of(path: Path) -> list[str]:
 
 
 def test_whole_things_have_no_damage(ready_store: Path, whole: Path, tiny: str) -> None:
-    assert verify(ready_store) == {"kind": "store", "checked": 2, "damage": []}
-    assert verify(whole) == {"kind": "shards", "checked": 6, "damage": []}
+    assert verify(ready_store) == {"kind": "store", "checked": 1, "damage": []}
+    assert verify(whole) == {"kind": "shards", "checked": 8, "damage": []}
     assert verify(Path(tiny)) == {"kind": "checkpoint", "checked": 1, "damage": []}
 
 
@@ -57,7 +60,7 @@ def test_grouped_and_native_shards_are_whole_too(ready_store: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "name", ["degflow-000001.tar", "README.md", "contact_sheet.png", "degflow.index.jsonl"]
+    "name", ["degflow-000001.tar", "README.md", "contact_sheet.png", "degflow-000001.index.jsonl"]
 )
 def test_a_flipped_bit_of_a_file_is_found(shards: Path, flip: Flip, name: str) -> None:
     flip(shards / name)
@@ -87,7 +90,7 @@ def test_a_truncated_tar_is_found(shards: Path) -> None:
     assert len(found) >= 2  # the index does not fit either
 
 
-@pytest.mark.parametrize("name", ["degflow-000001.tar", "degflow.index.jsonl", "README.md"])
+@pytest.mark.parametrize("name", ["degflow-000001.tar", "degflow-000001.index.jsonl", "README.md"])
 def test_a_missing_file_is_found(shards: Path, name: str) -> None:
     (shards / name).unlink()
     assert any(line.startswith(f"{shards / name} is missing") for line in damage_of(shards))
@@ -120,7 +123,7 @@ def resum(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("how", ["offset", "key", "drop", "repeat", "not json", "not a sample"])
 def test_an_edited_index_is_found_though_its_sum_fits(shards: Path, how: str) -> None:
-    path = shards / "degflow.index.jsonl"
+    path = shards / "degflow-000001.index.jsonl"
     lines = path.read_text().splitlines()
     if how in ("offset", "key"):
         line = json.loads(lines[5])
@@ -139,8 +142,12 @@ def test_an_edited_index_is_found_though_its_sum_fits(shards: Path, how: str) ->
     assert any(line.startswith(f"{path} differs from its SHA-256") for line in damage_of(shards))
     resum(shards, path.name)
     found = damage_of(shards)
+    # The ledger knows the index too, where it is there.
+    assert any("index.jsonl" in line or f"{shards}: " in line for line in found)
+    shutil.rmtree(shards / ".degflow")
+    found = damage_of(shards)
     assert len(found) == 1
-    assert "index.jsonl" in found[0] or str(shards) in found[0]
+    assert "index.jsonl" in found[0] or f"{shards}: " in found[0]
 
 
 def test_a_count_that_is_wrong_is_found(shards: Path) -> None:
@@ -150,11 +157,27 @@ def test_a_count_that_is_wrong_is_found(shards: Path) -> None:
     assert damage_of(shards) == [f"{shards}: 54 samples found, 53 expected"]
 
 
-def test_a_tar_without_a_sum_is_found(shards: Path) -> None:
+@pytest.mark.parametrize("ending", [".tar", ".index.jsonl"])
+def test_a_file_without_a_sum_is_found(shards: Path, ending: str) -> None:
     path = shards / "degflow.sha256"
-    lines = [line for line in path.read_text().splitlines() if "000002" not in line]
+    lines = [line for line in path.read_text().splitlines() if f"000002{ending}" not in line]
     path.write_text("".join(f"{line}\n" for line in lines))
-    assert "degflow-000002.tar has no sum in degflow.sha256" in damage_of(shards)
+    assert f"degflow-000002{ending} has no sum in degflow.sha256" in damage_of(shards)
+
+
+@pytest.mark.parametrize("how", ["other", "strange", "lost"])
+def test_a_ledger_of_other_tars_is_found(shards: Path, how: str) -> None:
+    """Its sums fit; a folder without it is whole, as a copy may lack it."""
+    with Ledger(shards / ".degflow") as ledger:
+        if how == "other":
+            ledger.write(1, ledger.record(0))
+        elif how == "strange":
+            ledger.write(1, {**ledger.record(1), "squared_error": {"t1000": [1]}})
+        else:
+            ledger.remove(1)
+    assert any(".degflow" in line and "--overwrite" in line for line in damage_of(shards))
+    shutil.rmtree(shards / ".degflow")
+    assert damage_of(shards) == []
 
 
 @pytest.mark.parametrize("line", ["abc", f"{'0' * 64}  ../outside", f"{'0' * 64}  /etc/passwd"])
@@ -192,30 +215,45 @@ def test_damaged_foreign_and_newer_figures_are_refused(
         verify(shards)
 
 
-def test_damage_of_a_store_is_named_by_unit_and_array(store: Path, flip: Flip) -> None:
-    flip(store / "hr" / "c" / "0" / "0" / "0" / "0")
-    (store / "levels" / GRID.name / "c" / "1" / "0" / "0" / "0" / "0").unlink()
-    found = verify(store)
+def test_damage_of_a_store_is_named_by_unit_and_array(two_units: Path, flip: Flip) -> None:
+    (grid,) = Store.open(two_units).grids()
+    flip(two_units / "hr" / "c.0.0.0.0")
+    flip(two_units / "levels" / grid / "c.4.0.0.0.0")
+    (two_units / "levels" / grid / "c.5.0.0.0.0").unlink()
+    found = verify(two_units)
     assert (found["kind"], found["checked"]) == ("store", 2)
-    first, second, *_ = found["damage"]
-    assert "unit 0 " in first
-    assert str(store / "hr") in first
-    assert "unit 1 " in second
-    assert str(store / "levels" / GRID.name) in second
+    first, second, third = found["damage"]
+    assert str(two_units / "hr" / "c.0.0.0.0") in first
+    assert str(two_units / "levels" / grid / "c.4.0.0.0.0") in second
+    assert "block 5 " in third and grid in third and "run `generate` again" in third
 
 
-def test_a_unit_of_a_store_that_lost_its_mark_is_found(store: Path) -> None:
-    (store / "done" / "ingest" / "00000000.json").unlink()
+def test_a_unit_of_a_store_that_lost_its_line_is_found(store: Path) -> None:
+    (store / "done" / "hr" / "00000000.jsonl").unlink()
     assert any("has lost 12 of its 12 patches" in line for line in damage_of(store))
 
 
-def test_levels_of_other_patches_are_found(store: Path) -> None:
-    path = store / "done" / GRID.name / "00000001.json"
-    mark = files.read_summed(path)
-    mark["sha256"]["hr"] = "0" * 64
-    files.write_summed(path, mark)
+def test_a_damaged_ledger_is_told_by_info_too(store: Path, flip: Flip) -> None:
+    """Counts of what is left of it would pass for those of the store."""
+    for ledger in sorted((store / "done").rglob("*.jsonl")):
+        whole = ledger.read_bytes()
+        flip(ledger)
+        with pytest.raises(StoreError, match=r"00000000\.jsonl is damaged at line .* again"):
+            info(store)
+        ledger.write_bytes(whole)
+    assert info(store)["patches"] == 27
+
+
+@pytest.mark.parametrize("layer", ["levels", "latents"])
+def test_what_was_made_of_other_patches_is_found(store: Path, layer: str) -> None:
+    source = Store.open(store)
+    (name,) = source.grids() if layer == "levels" else source.encoders()
+    with Ledger(store / "done" / layer / name) as ledger:
+        record = ledger.record(0)
+        ledger.write(0, {**record, "hr": ["0" * 16, *record["hr"][1:]]})
     (wrong,) = damage_of(store)
-    assert f"unit 1: levels of {GRID.name} are not there, or not of its patches" in wrong
+    what = f"block 0 of {store}: levels of {name}" if layer == "levels" else "latents of tiny-"
+    assert what in wrong and "are not there, or not of its patches" in wrong
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
@@ -235,14 +273,30 @@ def test_what_is_none_of_the_three_is_refused(tmp_path: Path) -> None:
             kind_of(path)
 
 
-def test_info_of_a_store(ready_store: Path) -> None:
+def test_info_of_a_store(ready_store: Path, tiny_model: DegFlow) -> None:
     found = info(ready_store)
-    assert (found["kind"], found["patch"], found["s_max"]) == ("store", 64, 4.0)
-    assert (found["photos"], found["patches"], found["units"]) == (3, 27, 2)
-    assert found["grids"] == {
-        GRID.name: {"t": GRID.t, "scale": [2.0, 4.0], "noise": "none", "units": 2}
+    assert (found["kind"], found["patch"], found["units"]) == ("store", 64, 1)
+    assert (found["photos"], found["patches"]) == (3, 27)
+    checkpoint = tiny_model.info.id
+    assert list(found["latents"].values()) == [{"checkpoint": checkpoint, "patches": 27}]
+    (grid,) = found["grids"].values()
+    assert grid == {
+        "t": GRID.t,
+        "scale": [2.0, 4.0],
+        "noise": "none",
+        "checkpoint": checkpoint,
+        "precision": "float32",
+        "patches": 27,
     }
     assert found["skipped"] == {}
+
+
+def test_info_counts_what_is_there(store: Path) -> None:
+    next((store / "levels").rglob("c.1.*")).unlink()
+    next((store / "latents").rglob("c.0.*")).unlink()
+    found = info(store)
+    assert [grid["patches"] for grid in found["grids"].values()] == [16]
+    assert [latents["patches"] for latents in found["latents"].values()] == [0]
 
 
 def test_info_of_shards_and_of_a_checkpoint(whole: Path, tiny: str) -> None:
