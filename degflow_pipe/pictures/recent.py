@@ -1,4 +1,5 @@
-"""Photos decoded lately: those that were measured a moment ago are not decoded again to be cropped.
+"""Pixels of photos that were decoded lately: what was measured a moment ago is not decoded again to
+be cropped.
 
 Each process has its own, within a budget of bytes; what is not in it is decoded again.
 """
@@ -7,57 +8,96 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from degflow_pipe.engines.threads import Room
-from degflow_pipe.pictures.photos import Photo, decode, decoded_bytes, read_file
+import numpy as np
 
-BUDGET = 512 * 1024**2
+from degflow_pipe.engines.threads import Room
+from degflow_pipe.errors import PhotoError
+from degflow_pipe.pictures.patches import crop_at
+from degflow_pipe.pictures.photos import decode, decoded_bytes, read_file
+
+BUDGET = 256 * 1024**2
 """Bytes of pixels that are held, and bytes that decoding takes at once beside them."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """A photo, (H, W, 3) uint8, or those of its crops that may be wanted, by (y, x)."""
+
+    photo: np.ndarray | None = None
+    crops: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, photo: np.ndarray, side: int, places: Sequence[tuple[int, int]]) -> Held:
+        """Photo or crops, whichever takes less: a photo may be flat, and crops may overlap."""
+        if len(places) * side * side * 3 >= photo.nbytes:
+            return cls(photo=photo)
+        return cls(crops={(y, x): crop_at(photo, side, y, x).copy() for y, x in places})
+
+    @property
+    def bytes(self) -> int:
+        photo = 0 if self.photo is None else self.photo.nbytes
+        return photo + sum(crop.nbytes for crop in self.crops.values())
+
+    def crop(self, side: int, y: int, x: int) -> np.ndarray | None:
+        """The crop whose top left corner is at (y, x), where it is held."""
+        if self.photo is not None:
+            return crop_at(self.photo, side, y, x)
+        return self.crops.get((y, x))
+
+
 class Recent:
-    """Decoded photos by the hash of their file, the last ones used."""
+    """What is held of photos, by the hash of their file, the last ones used."""
 
     def __init__(self, budget: int = BUDGET) -> None:
-        self._budget, self._held = budget, 0
-        self._photos: OrderedDict[str, Photo] = OrderedDict()
+        self._budget, self._size = budget, 0
+        self._photos: OrderedDict[str, Held] = OrderedDict()
         self._lock = threading.Lock()
         self._room = Room(budget)
 
-    def hold(self, photo: Photo) -> None:
-        """Keep a photo for those that come for it soon; the oldest ones make room."""
+    def hold(self, sha256: str, held: Held) -> None:
+        """Keep it for those that come for it soon; the oldest ones make room."""
         with self._lock:
-            if photo.sha256 in self._photos or photo.pixels.nbytes > self._budget:
-                return
-            self._photos[photo.sha256] = photo
-            self._held += photo.pixels.nbytes
-            while self._held > self._budget:
-                _, gone = self._photos.popitem(last=False)
-                self._held -= gone.pixels.nbytes
+            self._drop(sha256)
+            self._photos[sha256] = held
+            self._size += held.bytes
+            while self._size > self._budget and self._photos:
+                self._drop(next(iter(self._photos)))
 
     def drop(self, sha256: str) -> None:
         """Nobody will come for it any more."""
         with self._lock:
-            if (gone := self._photos.pop(sha256, None)) is not None:
-                self._held -= gone.pixels.nbytes
+            self._drop(sha256)
 
-    def get(self, path: Path, sha256: str, max_pixels: int) -> Photo:
-        """A photo by the hash of its file, decoded where it is not held.
+    def _drop(self, sha256: str) -> None:
+        if (gone := self._photos.pop(sha256, None)) is not None:
+            self._size -= gone.bytes
 
-        The hash of what was read is in the answer: the file may have been changed meanwhile. Raises
-        as `photos.read_photo`.
+    def crop(
+        self, path: Path, sha256: str, max_pixels: int, side: int, y: int, x: int
+    ) -> np.ndarray:
+        """A crop of a photo by the hash of its file, which is decoded where it is not held.
+
+        Raises PhotoError where the file is another one by now, and as `photos.read_photo`.
         """
-        with self._lock:
-            if (held := self._photos.get(sha256)) is not None:
-                self._photos.move_to_end(sha256)
-                return held
+        if (found := self._held(sha256, side, y, x)) is not None:
+            return found
         with self._room.of(decoded_bytes(path, max_pixels)):
-            with self._lock:
-                if (held := self._photos.get(sha256)) is not None:
-                    return held
-            data, found = read_file(path)
-            decoded = decode(data, str(path), max_pixels)
-            photo = Photo(decoded.pixels, found, decoded.colour, decoded.unchecked)
-            self.hold(photo)
-            return photo
+            if (found := self._held(sha256, side, y, x)) is not None:
+                return found
+            data, digest = read_file(path)
+            if digest != sha256:
+                raise PhotoError(f"{path} was changed while it was ingested: run `ingest` again")
+            photo = decode(data, str(path), max_pixels).pixels
+            self.hold(sha256, Held(photo))
+            return crop_at(photo, side, y, x)
+
+    def _held(self, sha256: str, side: int, y: int, x: int) -> np.ndarray | None:
+        with self._lock:
+            if (held := self._photos.get(sha256)) is None:
+                return None
+            self._photos.move_to_end(sha256)
+            return held.crop(side, y, x)

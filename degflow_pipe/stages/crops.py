@@ -17,14 +17,14 @@ from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.model.devices import one_thread_each
-from degflow_pipe.pictures.patches import check_size, crop_at, crop_patches
-from degflow_pipe.pictures.photos import Photo, PhotoFile, decode, decoded_bytes, read_file
-from degflow_pipe.pictures.recent import Recent
+from degflow_pipe.pictures.patches import check_size, crop_patches
+from degflow_pipe.pictures.photos import PhotoFile, decode, decoded_bytes, read_file
+from degflow_pipe.pictures.recent import Held, Recent
 from degflow_pipe.stages.batches import Batches, latents_of
 from degflow_pipe.store import Encoder, Made, PatchRecord, Store, Unit
 
 RECENT = Recent()
-"""This process's: photos go from being measured to being cropped without being decoded again."""
+"""This process's."""
 
 
 class Crop(NamedTuple):
@@ -52,12 +52,14 @@ class Measured:
 class MeasureJob:
     """Reads, hashes and measures photos: see `engines.engine.Job`. A unit is a `PhotoFile`.
 
-    known: hashes of the photos that are in the store, which are not decoded. strides: of photos
-    that were cropped otherwise, by their hashes; they are cropped again as they were.
+    min_detail: of patches that are likely to be kept. known: hashes of the photos that are in the
+    store, which are not decoded. strides: of photos that were cropped otherwise, by their hashes;
+    they are cropped again as they were.
     """
 
     patch: int
     stride: int
+    min_detail: float
     max_pixels: int
     known: frozenset[str]
     strides: dict[str, int]
@@ -80,14 +82,14 @@ class MeasureJob:
             check_size(decoded.pixels, self.patch, printable(str(file.path)))
         except PhotoError as error:
             return error
-        photo = Photo(decoded.pixels, sha256, decoded.colour, decoded.unchecked)
         stride = self.strides.get(sha256, self.stride)
         crops = tuple(
             Crop(patch.y, patch.x, round(patch.detail, 4), patch.digest)
-            for patch in crop_patches(photo.pixels, self.patch, stride)
+            for patch in crop_patches(decoded.pixels, self.patch, stride)
         )
-        RECENT.hold(photo)
-        return Measured(sha256, photo.colour, photo.unchecked, crops)
+        wanted = [(crop.y, crop.x) for crop in crops if crop.detail >= self.min_detail]
+        RECENT.hold(sha256, Held.of(decoded.pixels, self.patch, wanted))
+        return Measured(sha256, decoded.colour, decoded.unchecked, crops)
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ class CropJob:
         side = store.settings.patch
         hr = np.empty((len(work.patches), side, side, 3), np.uint8)
         for i, patch in enumerate(work.patches):
-            hr[i] = crop_at(self._photo(work, patch).pixels, side, patch.y, patch.x)
+            path = Path(work.paths[patch.sha256])
+            hr[i] = RECENT.crop(path, patch.sha256, self.max_pixels, side, patch.y, patch.x)
         for sha256 in work.last:
             RECENT.drop(sha256)
         unit, made = store.write_hr(work.number, hr), None
@@ -150,14 +153,6 @@ class CropJob:
             layer = store.latents(self.encoder)
             made = layer.write(work.number, latents.values, unit, latents.computed)
         return CropDone(work.number, unit, work.patches, made)
-
-    def _photo(self, work: CropWork, patch: PatchRecord) -> Photo:
-        """Raises PhotoError where the photo is another one by now."""
-        path = Path(work.paths[patch.sha256])
-        photo = RECENT.get(path, patch.sha256, self.max_pixels)
-        if photo.sha256 != patch.sha256:
-            raise PhotoError(f"{path} was changed while it was ingested: run `ingest` again")
-        return photo
 
 
 @dataclass(frozen=True)

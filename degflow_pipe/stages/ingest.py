@@ -94,7 +94,9 @@ def ingest(
             target.note_ingest(complete=False)
             encoder = _encoder(target, model) if encode else None
             site = Site.of(model) if encode else None
-            measure = MeasureJob(patch, stride, max_pixels, numbering.known, numbering.strides())
+            measure = MeasureJob(
+                patch, stride, min_detail, max_pixels, numbering.known, numbering.strides()
+            )
             crop = CropJob(str(store), max_pixels, site, encoder, batches.size)
             with (progress or Silent()).task("ingest", len(found)) as task:
                 measured = engine(measure, found, at_once, measure.bytes_of)
