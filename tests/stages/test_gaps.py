@@ -59,7 +59,7 @@ def another(tmp_path: Path) -> Path:
 def damage(path: Path) -> list[str]:
     """What `verify` finds, or why it cannot look."""
     try:
-        found: list[str] = verify(path, workers=1)["damage"]
+        found: list[str] = verify(path, workers=1).damage
     except DegflowError as error:
         return [str(error)]
     return found
@@ -525,7 +525,7 @@ def test_a_flipped_bit_of_a_data_set_that_was_stopped_is_told_and_cured(
     flip(folder / what)
     settings = ShardSettings(shard_size=20)
     shard(ready_store, folder, settings)
-    assert any(str(folder / what) in told and "--overwrite" in told for told in damage(folder))
+    assert any(str(folder / what) in told and "overwrite=True" in told for told in damage(folder))
     assert shard(ready_store, folder, settings, overwrite=True).made == 1
     assert tree(folder) == before
 
