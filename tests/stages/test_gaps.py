@@ -420,7 +420,7 @@ def test_every_changed_byte_of_a_stores_metadata_is_found(name: str, store: Path
     assert damage(store) == []
     path = at(store, name)
     whole = path.read_bytes()
-    for changed in flips(path, 48 if name.endswith("l") else 24):
+    for changed in flips(path, 32 if name.endswith("l") else 24):
         path.write_bytes(changed)
         assert damage(store), f"{changed!r} passes for {whole!r}"
 
