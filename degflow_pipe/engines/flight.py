@@ -12,6 +12,8 @@ Result = TypeVar("Result")
 
 BUDGET = 1024**3
 """Bytes that units may take that are in flight, whatever the number of workers."""
+PATIENCE = 0.5
+"""Seconds of a wait, after which it is begun again."""
 
 
 def in_flight(
@@ -35,25 +37,32 @@ def in_flight(
             size = 0 if cost is None else cost(unit)
             while running and held + size > budget:
                 future, taken = running.popleft()
-                yield future.result()
+                yield _result(future)
                 held -= taken
             running.append((submit(unit), size))
             held += size
             if len(running) > workers:
                 future, taken = running.popleft()
-                yield future.result()
+                yield _result(future)
                 held -= taken
         while running:
-            yield running.popleft()[0].result()
+            yield _result(running.popleft()[0])
         if failed:
             raise failed[0]
-    except (Exception, GeneratorExit):
+    except (Exception, GeneratorExit):  # also where who uses the results has failed
         wait([future for future, _ in running if not future.cancel()])
         raise
     except BaseException:
         for future, _ in running:
             future.cancel()
         raise
+
+
+def _result(future: Future[Result]) -> Result:
+    # Python acts on a signal that came just before a wait only after it.
+    while not wait([future], PATIENCE).done:
+        pass
+    return future.result()
 
 
 def _until_error(units: Iterable[Unit], failed: list[Exception]) -> Iterator[Unit]:

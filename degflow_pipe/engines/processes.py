@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.util import Finalize
 from typing import Any, TypeVar
 
 from degflow_pipe.engines.engine import Job
@@ -35,8 +38,15 @@ def run_in_processes(
 ) -> Iterator[Result]:
     """See `engine.Engine`. Raises DegflowError where a worker ends before its work is done."""
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (job,))
+    # A process is started where no signal's handler can break in: half a one would complain.
+    starter = ThreadPoolExecutor(1)
+    starter.submit(_deafen).result()
+
+    def submit(unit: Unit) -> Future[Result]:
+        return starter.submit(pool.submit, _work, unit).result()
+
     try:
-        yield from in_flight(lambda unit: pool.submit(_work, unit), units, workers, cost)
+        yield from in_flight(submit, units, workers, cost)
     except BrokenProcessPool as error:
         raise DegflowError(
             "a worker process was ended from outside, or had no memory left: what is complete is "
@@ -45,10 +55,19 @@ def run_in_processes(
     except (Exception, GeneratorExit):
         raise
     except BaseException:
+        starter.shutdown()
         _end(pool)
         raise
     finally:
+        starter.shutdown()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _deafen() -> None:
+    """Ctrl-C is for the parent, which ends its workers; what this thread starts inherits that."""
+    resource_tracker.ensure_running()  # which would let the signal in again where it is started
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
@@ -65,10 +84,10 @@ _stack = ExitStack()
 def _begin(job: Job[Any, Any]) -> None:
     """Open the job in a new process; an error is kept for the first unit, which can tell it."""
     global _opened
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _opened = _stack.enter_context(job.open())
+        Finalize(None, _stack.close, exitpriority=0)
     except Exception as error:
         _opened = error
 
@@ -82,7 +101,21 @@ def _end_with_parent() -> None:
 
 
 def _work(unit: Any) -> Any:
-    if isinstance(_opened, Exception):
-        raise _opened
-    assert _opened is not None
-    return _opened(unit)
+    try:
+        if isinstance(_opened, Exception):
+            raise _opened
+        assert _opened is not None
+        return _opened(unit)
+    except Exception as error:
+        _check_travels(error)
+        raise
+
+
+def _check_travels(error: Exception) -> None:
+    """Raises RuntimeError for an error that the parent could not read: it would take the worker
+    for one that was ended.
+    """
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception as reason:  # a library's error can do anything where it is pickled
+        raise RuntimeError(f"{type(error).__name__}: {error}") from reason

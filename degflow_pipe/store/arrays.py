@@ -206,8 +206,11 @@ class FileArray:
 
 
 def _unpacked_size(head: bytes) -> int | None:
-    """What a Zstandard frame says that it unpacks to; None where it says nothing."""
-    if head[:4] != ZSTD or len(head) < 6:
+    """What a Zstandard frame says that it unpacks to; None where it says nothing.
+
+    The two bits of its descriptor that mean nothing are 0 (3.1.1.1.1), though readers ignore one.
+    """
+    if head[:4] != ZSTD or len(head) < 6 or head[4] & 0x18:
         return None
     flags = head[4]
     single, kind = flags >> 5 & 1, flags >> 6

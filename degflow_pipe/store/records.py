@@ -274,6 +274,12 @@ def check_digest(value: Any, name: str) -> None:
         raise UsageError(f"{name} must be 12 hex digits, got {str(value)[:60]!r}")
 
 
+def check_number(key: str, end: int) -> None:
+    """Raises UsageError for what is no key of a unit or block below `end`."""
+    if not re.fullmatch("0|[1-9][0-9]{0,10}", key) or int(key) >= end:
+        raise UsageError(f"nothing has the number {key[:60]!r}")
+
+
 def _check_keys(data: Mapping[str, Any], keys: Sequence[str]) -> None:
     if data.keys() != set(keys):
         raise UsageError(f"it must have {', '.join(keys)}, and has {', '.join(data)[:200]}")

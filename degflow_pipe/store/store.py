@@ -31,6 +31,7 @@ from degflow_pipe.store.records import (
     Unit,
     blocks_of,
     check_digest,
+    check_number,
     check_room,
     grid_fields,
     grid_of_fields,
@@ -81,12 +82,7 @@ class Store:
         version.
         """
         if not files.exists(path / DESCRIPTION):
-            if files.exists(path / ZARR):
-                raise StoreError(
-                    f"{path} is a store of version 1, this degflow-pipe reads {VERSION}: ingest "
-                    f"the photos into another `store`"
-                )
-            raise StoreError(f"no store at {path}: make one with `degflow-pipe ingest PHOTOS`")
+            raise StoreError(_why_none(path))
         try:
             found = files.read_summed(path / DESCRIPTION)
         except FileError as error:
@@ -95,12 +91,7 @@ class Store:
             raise StoreError(f"{path / DESCRIPTION} is not of a {FORMAT}")
         version = found.pop("version", None)
         if version != VERSION:
-            known = type(version) is int and version < VERSION
-            what = "ingest the photos into another `store`" if known else "upgrade degflow-pipe"
-            raise StoreError(
-                f"{path} is a store of version {version!r}, this degflow-pipe reads {VERSION}: "
-                f"{what}"
-            )
+            raise StoreError(_of_version(path, version))
         sizes = found.pop("unit", None), found.pop("block", None)
         try:
             settings = read(StoreSettings, found, "store")
@@ -176,8 +167,7 @@ class Store:
         """What of the ledgers cannot be read, and what to do."""
         found = []
         for name in self._ledger_names():
-            again = "generate" if name.startswith("levels") else "ingest"
-            found += [f"{told}: run `{again}` again" for told in self._ledger(name).damage]
+            found += [f"{told}: {_again(name)}" for told in self._ledger(name).damage]
         return found
 
     # ---- HR
@@ -188,8 +178,6 @@ class Store:
         if self._units is None:
             read_units = self._records("hr", unit_of_record)
             self._units = dict(sorted((int(key), unit) for key, unit in read_units))
-            if any(not 0 <= number < MAX_UNITS for number in self._units):
-                raise StoreError(f"{self.path} is damaged: no unit has such a number")
         return self._units
 
     def _records(
@@ -198,20 +186,23 @@ class Store:
         ledger = self._ledger(name)
         for key, record in ledger.records():
             try:
-                if name != "photos" and not (key.isdecimal() and key.isascii() and len(key) < 12):
-                    raise UsageError(f"{key[:60]!r} is no number")
+                if name != "photos":
+                    check_number(key, MAX_UNITS * (BLOCKS if name.startswith("levels") else 1))
                 found = take(record)
             except UsageError as error:
-                raise StoreError(f"{ledger.folder} is damaged at {key[:60]}: {error}") from error
+                raise StoreError(self._damaged_at(name, key, error)) from error
             yield key, found
+
+    def _damaged_at(self, name: str, key: object, error: Exception) -> str:
+        where = f"{self._ledger(name).folder} is damaged at {str(key)[:60]}"
+        return f"{where}: {error}: delete the folder and {_again(name)}"
 
     def patches(self, number: int) -> list[PatchRecord]:
         """Where the patches of a unit came from. Raises StoreError where they are damaged."""
-        ledger = self._ledger("hr")
         try:
-            return patches_of_record(ledger.record(number))
-        except (UsageError, FileError) as error:
-            raise StoreError(f"{ledger.folder} is damaged at {number}: {error}") from error
+            return patches_of_record(self._ledger("hr").record(number))
+        except UsageError as error:
+            raise StoreError(self._damaged_at("hr", number, error)) from error
 
     def every_patch(self) -> Iterator[tuple[int, list[PatchRecord]]]:
         """The patches of each unit, in no fixed order of units, a segment of the ledger at once."""
@@ -467,6 +458,30 @@ class Store:
 
     def _check_levels(self, name: str) -> None:
         self.levels(self.grid(name)).room()
+
+
+def _again(ledger: str) -> str:
+    """What makes again what a ledger tells of."""
+    return f"run `{'generate' if ledger.startswith('levels') else 'ingest'}` again"
+
+
+def _why_none(path: Path) -> str:
+    """Why a folder that lacks the description is no store, and what to do."""
+    if not files.exists(path / ZARR):
+        return f"no store at {path}: make one with `degflow-pipe ingest PHOTOS`"
+    try:
+        version = files.read_json(path / ZARR)["attributes"]["degflow"]["version"]
+    except (FileError, LookupError, TypeError):
+        return f"{path} is a zarr of somebody else's: ingest the photos into another `store`"
+    if version == VERSION:
+        return f"{path} has lost its description, {DESCRIPTION}: put a copy of it back"
+    return _of_version(path, version)
+
+
+def _of_version(path: Path, version: Any) -> str:
+    old = type(version) is int and version < VERSION
+    what = "ingest the photos into another `store`" if old else "upgrade degflow-pipe"
+    return f"{path} is a store of version {version!r}, this degflow-pipe reads {VERSION}: {what}"
 
 
 def _told(checks: list[Callable[[], object]]) -> list[str]:

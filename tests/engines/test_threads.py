@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from degflow_pipe.engines.engine import check_workers, default_workers
-from degflow_pipe.engines.threads import Room, in_order
-from degflow_pipe.errors import UsageError
+from degflow_pipe.engines.threads import Room, in_order, run_in_threads
+from degflow_pipe.errors import CheckpointError, PhotoError, UsageError
+
+sys.path.insert(0, str(Path(__file__).parent))
+import engine_jobs
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
@@ -90,6 +96,38 @@ def test_no_worker_is_at_work_after_the_error_was_raised() -> None:
     with pytest.raises(ValueError, match="unit 0"):
         list(in_order(work, range(2), 2))
     assert ended == [1]
+
+
+def test_no_worker_is_at_work_after_who_uses_the_results_has_failed() -> None:
+    begun, ended = threading.Event(), []
+
+    def work(n: int) -> int:
+        if n:
+            begun.set()
+            time.sleep(0.3)
+            ended.append(n)
+        return n
+
+    results = in_order(work, range(100), 1)
+    assert next(results) == 0
+    begun.wait(30)
+    results.close()
+    assert ended == [1]
+
+
+def test_a_job_is_opened_once_for_all_threads(tmp_path: Path) -> None:
+    found = list(run_in_threads(engine_jobs.Noted(str(tmp_path)), range(30), 3))
+    assert set(found) == {os.getpid()}
+    assert (tmp_path / "opened").read_text() == (tmp_path / "closed").read_text()
+    assert (tmp_path / "opened").read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize(
+    "how, error", [("photo", PhotoError), ("bug", ZeroDivisionError), ("opening", CheckpointError)]
+)
+def test_errors_of_a_job_come_as_themselves(how: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        list(run_in_threads(engine_jobs.Fails(how), range(100), 2))
 
 
 def test_0_workers_is_one_a_core() -> None:

@@ -6,9 +6,11 @@ They know formats, not our names, so that a file that is new is attacked as soon
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
+import re
 import socket
 import struct
 import tarfile
@@ -191,6 +193,71 @@ JSON_WHOLE = {
     "an unknown key": unknown_key,
     "all nested": lambda path, rng: path.write_text("[" * 200_000),
     "no text": lambda path, rng: path.write_bytes(b"\xff\xfe\xfd"),
+}
+
+
+def of_ledger(change: Callable[[list[bytes], Random], list[bytes]]) -> Attack:
+    """Change the lines of a ledger, `SUM PLACE KEY RECORD`."""
+
+    def attack(path: Path, rng: Random) -> None:
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(change(lines, rng)))
+
+    return attack
+
+
+def sealed(path: Path, line: bytes, key: bytes | None = None, record: bytes | None = None) -> bytes:
+    """A line of a ledger with another key or record, and the sum that a stranger would compute."""
+    _, place, old_key, old_record = line.rstrip(b"\n").split(b" ", 3)
+    text = b"%b %b %b" % (place, key or old_key, old_record if record is None else record)
+    digest = hashlib.sha256(b"%d %b" % (int(path.stem), text)).hexdigest()[:16]
+    return b"%b %b\n" % (digest.encode(), text)
+
+
+def ledger_literal(literal: str) -> Attack:
+    """In place of a value of one record, which is sealed again."""
+
+    def attack(path: Path, rng: Random) -> None:
+        lines = path.read_bytes().splitlines(keepends=True)
+        number = rng.choice([i for i, line in enumerate(lines) if line.endswith(b"}\n")])
+        record = json.loads(lines[number].split(b" ", 3)[3])
+        text = put(record, rng.choice(places(record)), literal)
+        lines[number] = sealed(path, lines[number], record=text.encode())
+        path.write_bytes(b"".join(lines))
+
+    return attack
+
+
+def ledger_key(key: bytes) -> Attack:
+    def attack(path: Path, rng: Random) -> None:
+        lines = path.read_bytes().splitlines(keepends=True)
+        number = rng.randrange(len(lines))
+        lines[number] = sealed(path, lines[number], key=key)
+        path.write_bytes(b"".join(lines))
+
+    return attack
+
+
+def far_segment(path: Path, rng: Random) -> None:
+    """A number far from the others: a writer must not fill the gap."""
+    path.rename(path.with_name("99999999.jsonl"))
+
+
+SEALED = {
+    **{f"sealed {name}": ledger_literal(text) for name, text in LITERALS.items()},
+    **{f"key {key.decode()[:20]}": ledger_key(key) for key in (b"-1", b"9" * 30, b"../../up")},
+    **{"key of 10 MB": ledger_key(b"1" * 10**7), "key of control": ledger_key(b"\x1b[2J")},
+}
+"""What a stranger says in a ledger by its own rules; where it can be so, nobody can tell."""
+LEDGER = {
+    **SEALED,
+    "a line gone": of_ledger(lambda lines, rng: lines[1:]),
+    "a line twice": of_ledger(lambda lines, rng: [*lines, rng.choice(lines)]),
+    "lines turned round": of_ledger(lambda lines, rng: [b"0" * 16 + b" 0 0 -\n", *lines[::-1]]),
+    "a million lines": of_ledger(lambda lines, rng: [*lines, b"\n" * 10**6]),
+    "a long line": of_ledger(lambda lines, rng: [*lines, b"0" * (40 << 20), b"\n"]),
+    "an end of zeros": of_ledger(lambda lines, rng: [*lines, bytes(5000)]),
+    "a far number": far_segment,
 }
 
 YAML_VALUES = {
@@ -469,6 +536,7 @@ LMDB: dict[str, Attack] = {
 BY_FORMAT: dict[str, dict[str, Attack]] = {
     "json": JSON_WHOLE,
     "jsonl": JSON,
+    "ledger": LEDGER,
     "yaml": YAML,
     "zstd": CHUNK,
     "tar": TAR,
@@ -494,6 +562,8 @@ def format_of(path: Path) -> str:
         return "torch"
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return "zstd"
+    if re.match(rb"[0-9a-f]{16} [0-9]+ ", head) and path.suffix == ".jsonl":
+        return "ledger"
     if head[:1] in b"{[" and path.suffix in (".jsonl", ".ndjson"):
         return "jsonl"
     if head[:1] in (b"{", b"["):

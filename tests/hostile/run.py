@@ -5,7 +5,8 @@
 A case is a whole artefact, made by the commands, one file of which is attacked (`attacks`). It
 passes where the command ends by itself within a minute and two gigabytes, with exit code 0, 1 or 2,
 no traceback, and one `error:` line where it fails; `verify` must find what was attacked, else it is
-`missed`. A table of figures is printed, and every case that does not pass.
+`missed`, but for what could be so (`attacks.SEALED`). A table of figures is printed, and every case
+that does not pass.
 
 Attack and command are each a fork of this process, which reads no file that was attacked, so that
 it stays small; what a case takes is counted from there on, with what every command imports.
@@ -228,7 +229,8 @@ def judge(case: Case, whole: Path, scratch: Path) -> Verdict:
         if (at / "hacked").exists() or (at.parent / "up").exists():
             faults.append("code or path of the file was followed")
         said = (errors or [line for line in err.splitlines() if line.strip()] or [""])[-1]
-        missed = args[0] == "verify" and code == 0 and changed
+        could_be = case.attack in attacks.SEALED
+        missed = args[0] == "verify" and code == 0 and changed and not could_be
         return Verdict(case, code, round(seconds, 1), memory, faults, missed, said[:300])
     finally:
         shutil.rmtree(at, ignore_errors=True)
