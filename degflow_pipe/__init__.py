@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.exports.doctor import doctor
     from degflow_pipe.exports.export import export
-    from degflow_pipe.levels import Grid, Level, parse_scales, parse_t, parse_t_grid
+    from degflow_pipe.levels import Grid, Level, parse_grid, parse_scales, parse_t, parse_t_grid
     from degflow_pipe.reading import SRPairs, sr_pairs
     from degflow_pipe.reading.lazy import LazyPairs
     from degflow_pipe.shards.layout import ShardSettings
@@ -47,6 +47,7 @@ _HOMES = {
     "export": "exports.export",
     "generate": "stages.generate",
     "ingest": "stages.ingest",
+    "parse_grid": "levels",
     "parse_scales": "levels",
     "parse_t": "levels",
     "parse_t_grid": "levels",
@@ -76,6 +77,7 @@ __all__ = [
     "export",
     "generate",
     "ingest",
+    "parse_grid",
     "parse_scales",
     "parse_t",
     "parse_t_grid",

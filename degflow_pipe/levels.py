@@ -106,7 +106,7 @@ def _number(text: str, option: str) -> Decimal:
         value = Decimal("NaN")
     if not value.is_finite():
         raise UsageError(f"{option}: {text.strip()!r} is not a number")
-    if abs(value) > _LARGEST:
+    if not -_LARGEST <= value <= _LARGEST:
         raise UsageError(f"{option}: {text.strip()[:40]} is too large a number")
     return value
 
@@ -141,7 +141,7 @@ def _range(text: str, option: str, check: Callable[[Decimal], object]) -> list[D
         raise UsageError(f"{option}: stop {stop} is below start {start}")
     check(start), check(stop)
     if step * MAX_LEVELS <= stop - start:
-        raise UsageError(f"{option}: {text} is more than the {MAX_LEVELS} levels that are allowed")
+        raise UsageError(f"{option}: more than the {MAX_LEVELS} levels that are allowed")
     return [start + i * step for i in range(int((stop - start) / step) + 1)]
 
 

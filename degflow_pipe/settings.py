@@ -115,7 +115,7 @@ def _named(kind: type, where: str) -> Iterator[None]:
         def key(found: re.Match[str]) -> str:
             return f"`{_key(where, found[1])}{equals if found[2] == '=' else found[2]}"
 
-        said = re.sub(rf"`({names})([`=.])", key, str(error))
+        said = re.sub(rf"`({names})([`=.:])", key, str(error))
         raise UsageError(said) from error
 
 
@@ -124,7 +124,8 @@ def _key(where: str, name: str) -> str:
 
 
 def _section(where: str) -> str:
-    return f"`{where}`" if where else "the recipe"
+    """With a colon, as it is written: the command line has options of some of these names."""
+    return f"`{where}:`" if where else "the recipe"
 
 
 _short = reprlib.Repr()

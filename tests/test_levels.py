@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from decimal import Decimal
 from itertools import pairwise
 
@@ -16,9 +17,11 @@ from degflow_pipe.levels import (
     Grid,
     Level,
     grid_of,
+    parse_grid,
     parse_scales,
     parse_t,
     parse_t_grid,
+    read_levels,
 )
 
 T_TEXT = st.integers(0, 10**6).map(lambda n: str(Decimal(n) / 10**6))
@@ -181,3 +184,62 @@ def test_scales_end_at_t_0_and_1() -> None:
 def test_a_wrong_scale_is_refused_and_its_option_named(text: str) -> None:
     with pytest.raises(UsageError, match=r"^`scales`: "):
         parse_scales(text, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("0.1:1.0:0.3", parse_t_grid("0.1:1.0:0.3")),
+        ("0.55, 0.2,0.55", parse_t("0.2,0.55")),
+        ("0.5", parse_t("0.5")),
+        ("x2", parse_scales("2", 4.0)),
+        ("x2.9,x1.5, X2", parse_scales("1.5,2,2.9", 4.0)),
+        ("x1.5:x2.9:x0.2", parse_scales("1.5,1.7,1.9,2.1,2.3,2.5,2.7,2.9", 4.0)),
+        ("x1:x3:x1.5", parse_scales("1,2.5", 4.0)),
+    ],
+)
+def test_one_text_asks_for_levels_in_every_form(text: str, same: Grid) -> None:
+    assert parse_grid(text, 4.0) == same
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "wants 0.1:1.0:0.05"),
+        (" ", "wants 0.1:1.0:0.05"),
+        ("2,3", r"t must be in \[0, 1\], got 2; an SR scale is written x2"),
+        ("x2,0.5", "x before every number of 'x2,0.5', or before none"),
+        ("x1:x2:0.1", "x before every number"),
+        ("x1:x2", "start:stop:step such as x1.5:x3:x0.5"),
+        ("x1:x2:x0", "step must be above 0"),
+        ("x3:x2:x1", "stop 2 is below start 3"),
+        ("x1:x4:x0.001", "more than the 200 levels"),
+        ("x0.5,x2", "1 or more, got x0.5"),
+        ("x4.5", "4.5 is outside the scales of this checkpoint, 1 to 4"),
+        ("x2:x5:x1", "5 is outside the scales"),
+        ("x", "'' is not a number"),
+        ("xx2", "'x2' is not a number"),
+        ("xnan", "'nan' is not a number"),
+        ("x1:x2:x1e9999999", "too large a number"),
+        ("0:1:1e9999999", "too large a number"),
+        ("1e999999999999999999", "not a number|too large"),
+    ],
+)
+def test_a_text_in_no_form_is_refused_in_one_line(text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as caught:
+        parse_grid(text, 4.0)
+    assert str(caught.value).startswith("`t_grid`") and "\n" not in str(caught.value)
+
+
+@given(st.text("0123456789.,:x-eE+ nainf", max_size=20))
+def test_any_text_is_a_grid_or_a_usage_error(text: str) -> None:
+    with suppress(UsageError):
+        grid = parse_grid(text, 2.9, lambda s: ((s - 1) / 1.9) ** 2)
+        names = read_levels(text).names
+        assert list(grid.t) == sorted(set(grid.t)) and all(0 <= t <= 1 for t in grid.t)
+        assert names is None or all(re.fullmatch(r"x[\d.]+", name) for name in names)
+
+
+def test_names_of_scales_are_in_the_order_of_their_levels() -> None:
+    assert read_levels("x2.90,x1.5,x2").names == ["x1.5", "x2", "x2.9"]
+    assert read_levels("0.5").names is None

@@ -74,16 +74,12 @@ def bench(
     few = patches[: asked.compare]
     other, progress = against or model, progress or Silent()
     held = None if asked.folder is None else _patches_of_folder(asked.folder, asked.patch)
-    load = os.getloadavg()[0]
-    if load > QUIET:
-        with progress.task("bench", None) as task:
-            task.note(f"other work is running here (load {load:.1f}): the ratios tell little")
+    load = _load(progress)
     model.degrade(to_tensor(patches[0]), grid.t, "none")  # so that nothing is loaded within a time
     with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
         folder = Path(temporary)
         recipe = _run_recipe(patches, folder, grid, asked)
-        before = _peak_mb(model)
-        began = time.perf_counter()
+        before, began = _peak_mb(model), time.perf_counter()
         run(recipe, model, batch=batch, workers=workers, progress=progress)
         ours = (time.perf_counter() - began) / len(patches)
         peak = _peak_mb(model) - before
@@ -127,6 +123,15 @@ def bench(
         folder_seconds=None if held is None else ours * held,
         asked=asked,
     )
+
+
+def _load(progress: Progress) -> float:
+    """The machine's, over a minute; a note where it is too much."""
+    load = os.getloadavg()[0]
+    if load > QUIET:
+        with progress.task("bench", None) as task:
+            task.note(f"other work is running here (load {load:.1f}): the ratios tell little")
+    return load
 
 
 def _published(

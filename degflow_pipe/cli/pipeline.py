@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace as with_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +12,7 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli.asked import grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
 from degflow_pipe.cli.words import Command
+from degflow_pipe.errors import UsageError
 
 if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
@@ -228,17 +228,22 @@ def run(
     from degflow_pipe.recipes import load_recipe
     from degflow_pipe.stages.recipe import run_recipe
 
-    settings = run_recipe(load_recipe(recipe, "run"))
-    given: dict[str, Any] = {
+    values = load_recipe(recipe, "run")
+    given = {
         "photos": photos or None,
         "store": None if store is None else str(store),
         "out": None if out is None else str(out),
         "checkpoint": checkpoint,
-        "generate": None if t_grid is None else with_(settings.generate, t_grid=t_grid),
         "keep": keep,
         "engine": engine,
     }
-    settings = with_(settings, **{key: said for key, said in given.items() if said is not None})
+    values |= {key: said for key, said in given.items() if said is not None}
+    levels = values.get("generate") or {}
+    if t_grid is not None and isinstance(levels, dict):
+        values["generate"] = {**levels, "t_grid": t_grid}
+    settings = run_recipe(values)
+    if store is not None and settings.keep == "none":
+        raise UsageError("--store is for a run that keeps one: leave it out, or `keep` latents")
     from degflow_pipe.stages.run import run as stage
 
     summary = stage(
@@ -266,10 +271,11 @@ def demo(
     if json:
         show(summary, True)
         return
-    shown = {key: summary["shard"][key] for key in ("out", "pairs", "patches", "tars")}
-    show({**shown, "strip": summary["strip"]}, False, "demo")
+    made = summary.shard
+    shown = {"out": made.out, "pairs": made.pairs, "patches": made.patches, "tars": made.tars}
+    show({**shown, "strip": summary.strip}, False, "demo")
     print(
-        f"Look at {summary['strip']}. Next:\n"
+        f"Look at {summary.strip}. Next:\n"
         f"  degflow-pipe info {out / 'shards'}\n"
         f"  degflow-pipe preview YOUR_PHOTO -o strip.png\n"
         f"  degflow-pipe ingest YOUR_PHOTOS\n"

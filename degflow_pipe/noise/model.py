@@ -60,7 +60,7 @@ class KnotNoise:
     def __post_init__(self) -> None:
         nodes = len(NODES) ** 2
         if not 0 < self.t <= 1:
-            raise UsageError(f"noise.knots.t must be in (0, 1], got {self.t}")
+            raise UsageError(f"`t` must be in (0, 1], got {self.t}")
         for name, rows, wanted, least in (
             ("flat_axes", self.flat_axes, [3] * 3, -1.0),
             ("edge_axes", self.edge_axes, [3] * 3, -1.0),
@@ -73,7 +73,7 @@ class KnotNoise:
             # Not by min and max, which let nan through.
             if found != wanted or not all(least <= v <= MOST for row in rows for v in row):
                 raise UsageError(
-                    f"noise.knots.{name} must hold {len(wanted)} x {wanted[0]} numbers from "
+                    f"`{name}` must hold {len(wanted)} x {wanted[0]} numbers from "
                     f"{least:g}, got {shown(found)}"
                 )
 
@@ -100,14 +100,14 @@ class NoiseModel:
     def __post_init__(self) -> None:
         times = [knot.t for knot in self.knots]
         if not times or times != sorted(set(times)):
-            raise UsageError(f"noise.knots must be one or more, t rising, got t = {shown(times)}")
+            raise UsageError(f"`knots` must be one or more, t rising, got t = {shown(times)}")
         if not self.onset or any(len(pair) != 2 for pair in self.onset):
-            raise UsageError(f"noise.onset must be pairs [t, share], got {shown(self.onset)}")
+            raise UsageError(f"`onset` must be pairs [t, share], got {shown(self.onset)}")
         steps, shares = ([pair[i] for pair in self.onset] for i in (0, 1))
         if steps != sorted(set(steps)) or not all(0 <= v <= 1 for v in (*steps, *shares)):
-            raise UsageError(f"noise.onset must rise in t, all in [0, 1], got {shown(self.onset)}")
+            raise UsageError(f"`onset` must rise in t, all in [0, 1], got {shown(self.onset)}")
         if len(self.blurs) < 2 or any(len(pair) != 2 for pair in self.blurs):
-            raise UsageError(f"noise.blurs must be pairs [t, sigma], got {shown(self.blurs)}")
+            raise UsageError(f"`blurs` must be pairs [t, sigma], got {shown(self.blurs)}")
         levels, sigmas = ([pair[i] for pair in self.blurs] for i in (0, 1))
         if (
             (levels[0], levels[-1]) != (0, 1)
@@ -118,7 +118,7 @@ class NoiseModel:
             or self._sigma(times[0]) <= 0
         ):
             raise UsageError(
-                f"noise.blurs must go from t = 0 to 1, sigma from 0 up and above 0 at the knots, "
+                f"`blurs` must go from t = 0 to 1, sigma from 0 up and above 0 at the knots, "
                 f"got {shown(self.blurs)}"
             )
 
@@ -184,7 +184,7 @@ class NoiseModel:
         try:
             knots = data.get("knots", [])
             if not isinstance(knots, list) or len(knots) > MOST_KNOTS:
-                raise UsageError(f"noise.knots must be a list of {MOST_KNOTS} at most")
+                raise UsageError(f"`noise.knots` must be a list of {MOST_KNOTS} at most")
             knots = [read(KnotNoise, knot, "noise.knots") for knot in knots]
             return read(cls, {**data, "knots": knots}, "noise")
         except UsageError as error:

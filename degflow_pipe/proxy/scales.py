@@ -75,7 +75,7 @@ class ScalesSettings(ComparisonSettings):
         )
         if not self.scales or not all(1 <= s <= PATCH / SIDE for s in self.scales):
             raise UsageError(
-                f"`scales` must be from 1 to {PATCH // SIDE} here, got {list(self.scales)}"
+                f"`scales` must be SR scales from 1 to {PATCH // SIDE}, got {list(self.scales)}"
             )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,15 +14,22 @@ from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.progress import Progress
 from degflow_pipe.stages.preview import preview
 from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
-from degflow_pipe.stages.run import run
+from degflow_pipe.stages.run import RunSummary, run
 
 DEMO_PHOTOS = ("astronaut", "chelsea", "coffee")
 DEMO_GRID = "0.1:1.0:0.1"
 
 
+@dataclass(frozen=True)
+class DemoSummary(RunSummary):
+    """What a demo made; strip: the picture of a photo and its levels."""
+
+    strip: str
+
+
 def demo(
     out: Path, model: DegFlow, *, workers: int = 0, progress: Progress | None = None
-) -> dict[str, Any]:
+) -> DemoSummary:
     """The whole pipeline on photos that scikit-image ships: store, shards and a strip in `out`.
 
     Raises UsageError where scikit-image is not installed.
@@ -46,8 +53,8 @@ def demo(
         ingest=IngestSettings(),
         generate=LevelSettings(t_grid=DEMO_GRID),
     )
-    summary = run(recipe, model, workers=workers, progress=progress)
+    done = run(recipe, model, workers=workers, progress=progress)
     grid = LevelSettings(t_grid=defaults.PREVIEW_T_GRID).grid(model.info)
     strip = out / "strip.png"
     preview(photos / f"{DEMO_PHOTOS[0]}.png", strip, model, grid, overwrite=True)
-    return {**summary, "strip": str(strip)}
+    return DemoSummary(done.ingest, done.generate, done.shard, str(strip))

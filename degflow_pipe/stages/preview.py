@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,14 @@ from degflow_pipe.pictures.sheet import label_bar, row_of
 PREVIEW_SIDE = 256
 
 
+@dataclass(frozen=True)
+class Preview:
+    """The picture that was written, and the levels t that it shows beside HR."""
+
+    strip: str
+    t: list[float]
+
+
 def preview(
     photo: Path,
     out: Path,
@@ -30,7 +38,7 @@ def preview(
     seed: int = 0,
     *,
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> Preview:
     """One picture of the middle of a photo: HR and the grid's levels side by side.
 
     Raises PhotoError for a photo that cannot be read, UsageError for a side below 16, or where
@@ -46,4 +54,4 @@ def preview(
     labels = ["HR", *(f"t = {t:g}" for t in grid.t)]
     strip = np.concatenate([label_bar(labels, side), row_of([hr, *levels], side)])
     files.write_bytes(out, parse_format("png").encode(strip))
-    return {"strip": str(out), "t": grid.t}
+    return Preview(str(out), grid.t)

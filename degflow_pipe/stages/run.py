@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,29 @@ from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, engine_of
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.progress import Progress
-from degflow_pipe.stages.generate import generate
+from degflow_pipe.stages.generate import GenerateSummary, generate
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.stages.making import Making, encoder_of
+from degflow_pipe.stages.numbering import IngestSummary
 from degflow_pipe.stages.recipe import RunRecipe
 from degflow_pipe.stages.shard import KIND as SHARDS
-from degflow_pipe.stages.shard import check_folder, shard
+from degflow_pipe.stages.shard import ShardSummary, check_folder, shard
 from degflow_pipe.store import Store
 
 WORK = ".degflow.zarr"
 """The store in the output of a run that keeps none; WORK.json says what it was begun with."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What each stage of a run did; generate: None where `shard` made levels that are not kept."""
+
+    ingest: IngestSummary
+    generate: GenerateSummary | None
+    shard: ShardSummary
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def run(
@@ -32,10 +45,8 @@ def run(
     overwrite: bool = False,
     progress: Progress | None = None,
     engine: Engine | None = None,
-) -> dict[str, Any]:
-    """Ingest, generate and shard as a recipe says; returns the summaries by stage.
-
-    Where levels are not kept, `generate` has none: `shard` makes them. With `keep: none` the store
+) -> RunSummary:
+    """Ingest, generate and shard as a recipe says. With `keep: none` the store
     lies within the output until the shards are whole, and the recipe's own is not touched. engine:
     another than the recipe names.
     """
@@ -65,9 +76,8 @@ def run(
         progress=progress,
         engine=engine,
     )
-    summary = {"ingest": first.to_dict()}
     levels = recipe.generate
-    name = maker = None
+    second = name = maker = None
     if recipe.keep == "levels":
         second = generate(
             store,
@@ -80,7 +90,7 @@ def run(
             progress=progress,
             engine=engine,
         )
-        summary["generate"], name = second.to_dict(), second.grid
+        name = second.grid
     else:
         maker = Making.of(model, grid, levels.noise, levels.seed, batch)
     third = shard(
@@ -97,7 +107,7 @@ def run(
     )
     if recipe.keep == "none":
         _remove(store)
-    return {**summary, "shard": third.to_dict()}
+    return RunSummary(first, second, third)
 
 
 def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:

@@ -287,7 +287,7 @@ def test_a_store_keeps_clean_and_noisy_levels_apart(
 def test_a_checkpoint_without_calibration_has_no_calibrated_noise(tiny_model: DegFlow) -> None:
     hr = torch.zeros(1, 3, 64, 64)
     assert torch.equal(tiny_model.degrade(hr, [1.0]), tiny_model.degrade(hr, [1.0], "none"))
-    with pytest.raises(UsageError, match="degflow-pipe calibrate"):
+    with pytest.raises(UsageError, match=r"measure it with `calibrate\(\)`"):
         tiny_model.degrade(hr, [1.0], "calibrated")
     with pytest.raises(UsageError, match="`noise` must be auto, calibrated or none"):
         tiny_model.degrade(hr, [1.0], "some")

@@ -136,6 +136,21 @@ def test_run_with_everything_in_the_recipe(
     assert [sample["lr_t1000.webp"].shape for sample in samples] == [(32, 32, 3)] * 6
 
 
+def test_options_of_a_run_go_before_its_recipe(
+    degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(
+        f"kind: run\nphotos: [{photo_folder}/*.png]\ncheckpoint: nowhere\nstore: no.zarr\nout: no\n"
+        "ingest: {patch: 128}\ngenerate: {t_grid: '0.1', noise: none}\n"
+    )
+    ask = ["run", "recipe.yaml", "--checkpoint", tiny, "--out", "mine", "--t-grid", "x2,x4"]
+    done = degflow(*ask, "--store", "my.zarr", "--json", cwd=tmp_path).json
+    assert done["shard"]["out"] == "mine" and done["generate"]["t"] == pytest.approx([1 / 3, 1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "my.zarr", "recipe.yaml"]
+    refused = degflow(*ask, "--store", "my.zarr", "--keep", "none", cwd=tmp_path, code=2)
+    assert refused.error == "--store is for a run that keeps one: leave it out, or --keep latents"
+
+
 # info and verify
 
 
@@ -344,3 +359,23 @@ def test_memory_does_not_grow_with_the_photos(
         marks = (folder / "degflow.zarr" / "done" / "ingest").glob("*.json")
         assert sum(mark.read_text().count('"digest"') for mark in marks) == count
     assert peaks[40] < peaks[4] + 60, f"peaks in MB by the number of photos: {peaks}"
+
+
+def test_degrade_names_by_scale_what_is_asked_by_scale(
+    degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    ask = ["degrade", photo_folder / "astronaut.png", "--checkpoint", tiny, "--out", "lr"]
+    degflow(*ask, "--t-grid", "x2:x4:x1", cwd=tmp_path)
+    names = {f"astronaut_{level}.png" for level in ("x2", "x3", "x4")}
+    assert {path.name for path in (tmp_path / "lr").glob("*.png")} == names
+
+
+def test_levels_of_an_export_are_chosen_in_every_form(
+    job: Job, degflow: Run, tmp_path: Path
+) -> None:
+    ask = ["export", job.shards, "--to", "basicsr"]
+    for text, levels in (("0.5:0.6:0.05", 3), ("0.1,1", 2), ("x1.3,x4", 2), ("x1.3:x4:x2.7", 2)):
+        done = degflow(*ask, "-o", text, "--t-grid", text, "--json", cwd=tmp_path).json
+        assert done["pairs"] == PATCHES * levels
+    done = degflow(*ask, "-o", "none", "--t-grid", "0.33", cwd=tmp_path, code=2)
+    assert done.error.startswith("--t-grid: the shards have no level 0.33; they have t 0.1 (x1.3)")

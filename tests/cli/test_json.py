@@ -29,29 +29,31 @@ from degflow_pipe.evaluation.results import Evaluation
 from degflow_pipe.exports.export import ExportSummary
 from degflow_pipe.proxy.results import ProxyComparison, ScalesComparison
 from degflow_pipe.stages.degrade import DegradeSummary
+from degflow_pipe.stages.demo import DemoSummary
 from degflow_pipe.stages.generate import GenerateSummary
-from degflow_pipe.stages.ingest import IngestSummary
 from degflow_pipe.stages.inspection import (
     CheckpointContents,
     ShardsContents,
     StoreContents,
     Verified,
 )
+from degflow_pipe.stages.numbering import IngestSummary
+from degflow_pipe.stages.preview import Preview
 from degflow_pipe.stages.remove import RemoveSummary
+from degflow_pipe.stages.run import RunSummary
 from degflow_pipe.stages.shard import ShardSummary
 from degflow_pipe.training.results import TrainedAutoencoder, TrainedCheckpoint
 
 PICTURE = Path(__file__).parent / "json_keys.json"
-STAGES = {"ingest": IngestSummary, "generate": GenerateSummary | None, "shard": ShardSummary}
 
 RESULTS: dict[str, Any] = {
     "ingest": (IngestSummary, {"device": str}),
     "remove": RemoveSummary,
     "generate": (GenerateSummary, {"device": str}),
     "shard": ShardSummary,
-    "run": STAGES,
-    "demo": {**STAGES, "strip": str},
-    "preview": {"strip": str, "t": list[float]},
+    "run": RunSummary,
+    "demo": DemoSummary,
+    "preview": Preview,
     "degrade": DegradeSummary,
     "info": [StoreContents, ShardsContents, CheckpointContents],
     "verify": Verified,
@@ -62,7 +64,7 @@ RESULTS: dict[str, Any] = {
     "calibrate": Calibrated,
     "proxy": [ProxyComparison, ScalesComparison],
     "bench": Benchmark,
-    "checkpoint tune-solver": TunedSolver,
+    "tune-solver": TunedSolver,
     "checkpoint import": Imported,
     "checkpoint export": Exported,
     "simulate": {

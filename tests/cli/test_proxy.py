@@ -103,7 +103,7 @@ def test_small_pictures_are_data_that_fails(
 def test_implicit_has_a_table_for_each_level(
     degflow: Run, ask: tuple[object, ...], folder: Path
 ) -> None:
-    implicit = (*ask, "--network", "implicit", "--scales", "2,4", "--added-noise", "0")
+    implicit = (*ask, "--network", "implicit", "--t-grid", "x2,x4", "--added-noise", "0")
     table = degflow(*implicit, cwd=folder).out
     assert "SR of real LR2 by source" in table and "SR of real LR4 by source" in table
     found = degflow(*implicit, "--json", cwd=folder).json
@@ -115,10 +115,13 @@ def test_implicit_has_a_table_for_each_level(
     ("options", "why"),
     [
         (("--network", "implicit", "--level", "LR4"), "--level is for networks of the same size"),
-        (("--network", "implicit", "--more-hr", "pairs"), "--more-hr is not for --network implic"),
-        (("--test", "pairs"), "--test is the folder of the pairs that `test` in a proxy recipe"),
-        (("--scales", "2"), "--scales is for --network implicit"),
-        (("--network", "implicit", "--scales", "two"), "--scales wants numbers"),
+        (("--network", "implicit", "--more-hr", "pairs"), "--more-hr is not for the implicit net"),
+        (("--test", "pairs"), "--test is the folder of the pairs that a proxy recipe's"),
+        (("--scales", "2"), "--scales is gone: write --t-grid x2"),
+        (("--network", "implicit", "--t-grid", "0.5,1"), "--t-grid must be SR scales such as x1.5"),
+        (("--network", "implicit", "--t-grid", "xtwo"), "--t-grid: 'two' is not a number"),
+        (("--network", "implicit", "--t-grid", "x9"), "--t-grid must be SR scales from 1 to 8"),
+        (("--added-noise", "much"), "--added-noise wants numbers such as 0,4"),
     ],
 )
 def test_options_of_the_other_network_are_refused(
@@ -149,7 +152,7 @@ def test_a_recipe_says_what_options_do_not(degflow: Run, tiny: str, folder: Path
     assert (over["seeds"], over["steps"], len(over["rows"])) == (1, 1, 2)
     (folder / "broken.yaml").write_text("kind: proxy\nbudget: [2]")
     broken = ("proxy", tiny, "pairs", "--recipe", "broken.yaml", "--steps", 1)
-    assert "budget must be a mapping" in degflow(*broken, cwd=folder, code=2).error
+    assert "`budget:` must be a mapping" in degflow(*broken, cwd=folder, code=2).error
     (folder / "run.yaml").write_text("kind: run")
     wrong = degflow("proxy", tiny, "pairs", "--recipe", "run.yaml", cwd=folder, code=2)
     assert "is a recipe of kind 'run', not 'proxy' or 'train'" in wrong.error

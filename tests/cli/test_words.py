@@ -53,13 +53,34 @@ def test_no_flag_outside_the_command_line(name: str) -> None:
     assert bool(found) == (name in AWAITED), found
 
 
-def commands(group: Any) -> Iterator[Any]:
-    for command in group.commands.values():
-        yield from commands(command) if hasattr(command, "commands") else [command]
+def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        inner = hasattr(command, "commands")
+        yield from commands(command, f"{name}_") if inner else [(before + name, command)]
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
 def test_every_command_speaks_its_flags() -> None:
-    assert all(isinstance(found, Command) for found in commands(typer.main.get_command(app)))
+    assert all(isinstance(found, Command) for found in COMMANDS.values())
+
+
+def test_words_in_backticks_are_parameters_fields_or_commands() -> None:
+    said, known = set(), {*COMMANDS, *(p.name for c in COMMANDS.values() for p in c.params)}
+    calls = {name.replace("-", "_") for name in COMMANDS}
+    for name in SOURCES:
+        for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+            if isinstance(node, ast.arg):
+                known.add(node.arg)
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                known.add(node.target.id)
+            elif isinstance(node, ast.Raise):
+                texts = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
+                said |= {(name, w) for w in re.findall(r"`([a-z_]\w*(?:\(|=|`))", f"{texts}")}
+    assert len(said) > 50
+    wrong = [(n, w) for n, w in said if w[:-1] not in (calls if w[-1] == "(" else known)]
+    assert not wrong
 
 
 @pytest.fixture
@@ -94,6 +115,11 @@ def kitchen() -> None:
         ("measured by `salt=sea`", "measured by --salt sea"),
         ("run `weigh_out(salt='sea salt')`", "run `degflow-pipe weigh-out --salt 'sea salt'`"),
         ("`weigh_out(dough='rye', salt=2)`", "`degflow-pipe weigh-out rye --salt 2`"),
+        (
+            "`bake(dough=rye, rack=3, to='0.3,1', heat_up=True)`",
+            "`degflow-pipe bake rye --rack 3 --to 0.3,1 --heat-up`",
+        ),
+        ("`bake(to=0.3,1, rack=2)`", "`degflow-pipe bake --to 0.3,1 --rack 2`"),
         ("run `bake()` again", "run `degflow-pipe bake` again"),
         # What is no parameter of this command stays as it is.
         ("`salt` is for others", None),

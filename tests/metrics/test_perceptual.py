@@ -90,7 +90,7 @@ def test_pictures_of_two_shapes_are_refused() -> None:
 
 @pytest.mark.parametrize("kind", ["lpips", "stlpips-squeeze", "vgg", ""])
 def test_an_unknown_kind_is_refused(kind: str) -> None:
-    with pytest.raises(UsageError, match=f"perceptual must be one of none.*, got '{kind}'"):
+    with pytest.raises(UsageError, match=f"`perceptual` must be none, .*, got '{kind}'"):
         Perceptual(kind, CPU)
 
 
@@ -105,7 +105,7 @@ def test_lpips_without_its_weights_says_where_they_are_looked_for(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     monkeypatch.setattr(torch.hub, "urlopen", no_network, raising=False)
-    with pytest.raises(DataError, match=f"^perceptual: {kind} needs") as caught:
+    with pytest.raises(DataError, match=f"^`perceptual`: {kind} needs") as caught:
         Perceptual(kind, CPU)
     message = str(caught.value)
     assert str(tmp_path / "hub" / "checkpoints") in message

@@ -208,18 +208,18 @@ def test_a_model_survives_being_written() -> None:
 def test_a_damaged_model_is_refused_by_name() -> None:
     data = model_of([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
     del data["knots"][0]["gain"]
-    with pytest.raises(UsageError, match=r"`noise.knots` lacks gain"):
+    with pytest.raises(UsageError, match=r"`noise.knots:` lacks gain"):
         NoiseModel.from_dict(data)
 
 
 def test_a_model_of_an_older_version_is_to_be_measured_again() -> None:
     data = model_of([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
     data["knots"][0]["axes"] = data["knots"][0].pop("flat_axes")
-    with pytest.raises(UsageError, match=r"`noise.knots` has no key 'axes'.*calibrate\(\)` again"):
+    with pytest.raises(UsageError, match=r"`noise.knots:` has no key 'axes'.*calibrate\(\)` again"):
         NoiseModel.from_dict(data)
     data = model_of([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
     del data["blurs"]
-    with pytest.raises(UsageError, match=r"`noise` lacks blurs.*calibrate\(\)` again"):
+    with pytest.raises(UsageError, match=r"`noise:` lacks blurs.*calibrate\(\)` again"):
         NoiseModel.from_dict(data)
 
 
@@ -228,7 +228,7 @@ def test_a_model_of_another_size_is_refused_by_name(name: str) -> None:
     data = model_of([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
     rows = data["knots"][0][name]
     data["knots"][0][name] = rows[:-1] if name == "gain" else [row[:-1] for row in rows]
-    with pytest.raises(UsageError, match=rf"noise.knots.{name} must hold .*calibrate\(\)` again"):
+    with pytest.raises(UsageError, match=rf"`noise.knots.{name}` must hold .*calibrate\(\)` again"):
         NoiseModel.from_dict(data)
 
 
@@ -238,7 +238,7 @@ def test_numbers_that_no_noise_has_are_refused_by_name(name: str, wrong: float) 
     data = model_of([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
     rows = data["knots"][0][name]
     (rows if name == "gain" else rows[1])[2] = wrong
-    with pytest.raises(UsageError, match=rf"noise.knots.{name} must (hold|be a number)"):
+    with pytest.raises(UsageError, match=rf"`noise.knots.{name}` must (hold|be a number)"):
         NoiseModel.from_dict(data)
 
 
@@ -261,5 +261,5 @@ def test_numbers_that_no_noise_has_are_refused_by_name(name: str, wrong: float) 
 )
 def test_a_model_without_knots_or_with_a_wrong_onset_is_refused(key: str, value: list) -> None:
     data = model_of([knot()], [[0.0, 0.0], [1.0, 1.0]]).to_dict()
-    with pytest.raises(UsageError, match=f"noise.{key}"):
+    with pytest.raises(UsageError, match=f"`noise.{key}`"):
         NoiseModel.from_dict({**data, key: value})

@@ -201,13 +201,13 @@ def test_a_picture_of_another_shape_is_refused(tmp_path: Path) -> None:
     "name, changes, reason",
     [
         ("realsr", {}, "`set` must be generic or one of realsr-v2"),
-        ("realsr-v2", {"scales": []}, r"realsr-v2 needs `scales`"),
+        ("realsr-v2", {"scales": []}, r"realsr-v2` needs `scales`"),
         ("realsr-v2", {"scales": [5]}, r"`scales` must be in \(1, s_max\], got 5"),
         ("realsr-v2", {"held_out_scales": [2]}, "different names, got HR, x2, x2, x4"),
         ("realsr-v2", {"scales": [2, 2]}, "rise strictly"),
         ("realsr-v2", {"enlarge": "sinc"}, r"`enlarge` must be one of"),
-        ("city100", {"scales": [2]}, r"city100 takes no `scales`"),
-        ("generic", {"levels": [], "scales": [2]}, r"generic needs `levels`"),
+        ("city100", {"scales": [2]}, r"city100` takes no `scales`"),
+        ("generic", {"levels": [], "scales": [2]}, r"generic` needs `levels`"),
         ("realsr-v2", {"max_shift": 0.0}, r"`max_shift` must be above 0"),
     ],
 )

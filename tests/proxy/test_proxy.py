@@ -454,7 +454,7 @@ def test_wrong_held_out_pictures_are_refused_before_anything_is_trained(
 def test_noise_that_the_checkpoint_lacks_is_refused_before_anything_is_trained(
     tiny_model: DegFlow, pairs: Path, settings: ProxySettings, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="degflow-pipe calibrate"):
+    with pytest.raises(UsageError, match=r"measure it with `calibrate\(\)`"):
         proxy(tiny_model, SETTINGS, pairs, replace(settings, sources=("ours",), out=tmp_path))
     assert not list(tmp_path.iterdir())
 

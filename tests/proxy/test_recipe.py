@@ -42,10 +42,10 @@ def test_shipped_protocol_of_the_paper() -> None:
     [
         ({"sorces": ["ours"]}, "recipe has no key 'sorces'"),
         ({"seeds": "3"}, "`seeds` must be a whole number"),
-        ({"budget": {"step": 3}}, "`budget` has no key 'step'"),
+        ({"budget": {"step": 3}}, "`budget:` has no key 'step'"),
         ({"budget": {"steps": 0}}, "`budget.steps` must be 1 at least"),
         ({"budget": {"lr": 2.0}}, "`budget.lr` must be between 0 and 1"),
-        ({"data": {"set": "realsr-v2"}}, "`data` lacks s_max"),
+        ({"data": {"set": "realsr-v2"}}, "`data:` lacks s_max"),
         ({"test": DATA}, "`test` is for `network=implicit`"),
         ({"network": "implicit", "level": "LR4"}, "`level` is for networks of the same size"),
         ({"scales": [2.0, 4]}, '`scales` is gone: write `t_grid: "x2.0,x4"`'),

@@ -219,9 +219,9 @@ def test_training_learns_from_its_source() -> None:
     ("changes", "why"),
     [
         ({"sources": ("ours_grid",)}, "'ours_grid' is not one of bicubic, gaussian"),
-        ({"scales": ()}, "`scales` must be from 1 to 8"),
-        ({"scales": (0.5,)}, "`scales` must be from 1 to 8"),
-        ({"scales": (9.0,)}, "`scales` must be from 1 to 8"),
+        ({"scales": ()}, "`scales` must be SR scales from 1 to 8"),
+        ({"scales": (0.5,)}, "`scales` must be SR scales from 1 to 8"),
+        ({"scales": (9.0,)}, "`scales` must be SR scales from 1 to 8"),
         ({"added_noise": (float("nan"),)}, "`added_noise` must be"),
         ({"seeds": 0}, "`seeds` must be 1 at least"),
     ],

@@ -424,7 +424,6 @@ def test_command_writes_what_the_function_writes(
     [
         ("PHOTOS --out out --scales 2.5", 2, "error: --scales: the layout realsr-v2"),
         ("PHOTOS --out out --camera Nikon", 2, "error: --camera must be Simulated"),
-        ("PHOTOS --out out --workers -1", 2, "-1 is not in the range"),
         ("nothing --out out", 2, "error: no photo"),
         ("PHOTOS --out taken", 1, "error: taken is not empty and was not made by degflow-pipe"),
     ],
