@@ -8,6 +8,7 @@ its end by whoever writes to the store next.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from degflow_pipe import files, folders
 from degflow_pipe.errors import FileError, StoreError, UsageError
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.settings import AtLeast, read
-from degflow_pipe.store import Store
+from degflow_pipe.store import BLOCK, BLOCKS, Store
 from degflow_pipe.store.records import photo_key
 from degflow_pipe.store.store import KIND
 
@@ -63,7 +64,11 @@ def remove(names: Sequence[str], store: Path, *, progress: Progress | None = Non
 
 
 def drop_photos(store: Store, photos: Collection[str], task: Task | None = None) -> None:
-    """Take photos out of a store that is written to; photos: hashes of their files."""
+    """Take photos out of a store that is written to; photos: hashes of their files.
+
+    Where a block of HR is damaged, the patches in it of photos that stay cannot move, and go too;
+    from then on the store lacks them, and says so.
+    """
     _note(store, photos)
     for sha256 in photos:
         store.forget_photo(photo_key(sha256))
@@ -71,7 +76,10 @@ def drop_photos(store: Store, photos: Collection[str], task: Task | None = None)
         patches = store.patches(number)
         places = [i for i, patch in enumerate(patches) if patch.sha256 not in photos]
         if len(places) < len(patches):
-            _move(store, number, places, photos)
+            lost = _move(store, number, places, photos)
+            if lost and task is not None:
+                names = ", ".join(sorted({patches[i].source for i in lost})[:3])
+                task.note(f"{len(lost)} patches that were damaged go too: ingest {names} again")
         if task is not None:
             task.advance()
     store.sync()
@@ -84,23 +92,40 @@ def _note(store: Store, photos: Collection[str], **move: Any) -> None:
     files.write_summed(store.removal_path, {"photos": sorted(photos), "move": move})
 
 
-def _move(store: Store, old: int, places: list[int], photos: Collection[str]) -> None:
-    """Write what stays of a unit, the patches in `places`, as another one, and drop it."""
+def _move(store: Store, old: int, places: list[int], photos: Collection[str]) -> list[int]:
+    """Write what stays of a unit, the patches in `places`, as another one, and drop it.
+
+    Returns those of the places whose HR is damaged.
+    """
+    blocks = _whole_blocks(store, old, {place // BLOCK for place in places})
+    lost = [place for place in places if place // BLOCK not in blocks]
+    places = [place for place in places if place // BLOCK in blocks]
     if places:
         new = max(store.units) + 1
         move = {"old": old, "new": new}
         _note(store, photos, **move, whole=False)
-        _copy(store, old, new, places)
+        hr = np.stack([blocks[place // BLOCK][place % BLOCK] for place in places])
+        _copy(store, old, new, places, hr)
         _note(store, photos, **move, whole=True)
     store.drop(old)
     _note(store, photos)
+    return lost
 
 
-def _copy(store: Store, old: int, new: int, places: list[int]) -> None:
+def _whole_blocks(store: Store, number: int, places: set[int]) -> dict[int, np.ndarray]:
+    """HR of those of a unit's blocks that are whole, by their places in it."""
+    whole = {}
+    for place in places:
+        with suppress(StoreError):
+            whole[place] = store.block_hr(number * BLOCKS + place)
+    return whole
+
+
+def _copy(store: Store, old: int, new: int, places: list[int], hr: np.ndarray) -> None:
     """Some patches of a unit as another one, with their latents and with whole blocks of levels."""
     before, patches = store.units[old], store.patches(old)
     store.make_room(new)
-    unit = store.write_hr(new, store.hr(old)[places])
+    unit = store.write_hr(new, hr)
     store.note_unit(new, unit, [patches[i] for i in places])
     for layer in store.layers():
         layer.make_room(new + 1)

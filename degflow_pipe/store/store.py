@@ -293,9 +293,8 @@ class Store:
             if found.id != name:
                 raise UsageError(f"it is of {found.id}")
         except (UsageError, FileError) as error:
-            raise StoreError(
-                f"{path} is damaged: {error}: delete the file and run `ingest` again"
-            ) from error
+            said = str(error) if isinstance(error, FileError) else f"{path} is damaged: {error}"
+            raise StoreError(f"{said}: delete the file and run `ingest` again") from error
         return found
 
     def make_encoder(self, encoder: Encoder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,46 @@ def test_levels_that_were_not_made_yet_are_made_of_what_stays(
     remove(["chelsea.jpg"], store)
     assert generate(store, tiny_model, GRID).pairs == 2 * lost
     assert pictures(store) == {k: v for k, v in before.items() if k[0] != "chelsea.jpg"}
+
+
+@pytest.mark.parametrize("how", ["flipped", "gone"])
+def test_what_is_damaged_does_not_hold_a_removal_up(
+    how: str,
+    two_units: Path,
+    tiny_model: DegFlow,
+    photo_folder: Path,
+    flip: Callable[[Path], None],
+    recorder: Any,
+) -> None:
+    """What of the other photos was in the damaged part is told, and comes again with them."""
+    before = pictures(two_units)
+    file = two_units / "hr" / "c.0.0.0.0"
+    flip(file) if how == "flipped" else file.unlink()
+    remove(["chelsea.jpg"], two_units, progress=recorder)
+    (line,) = verify(two_units).damage
+    found = re.search(r"the photo astronaut.png has lost (\d+) of its 40 patches", line)
+    assert found and int(found[1]) in ((8, 16) if how == "flipped" else (40,))
+    assert any(f"{found[1]} patches that were damaged" in note for note in recorder.notes)
+    asked = {"patch": 64, "stride": OVERLAPPING}
+    ingest([str(photo_folder / "astronaut.png")], two_units, tiny_model, **asked)
+    generate(two_units, tiny_model, parse_scales("4", 4.0))
+    assert pictures(two_units) == {k: v for k, v in before.items() if k[0] != "chelsea.jpg"}
+    assert verify(two_units).damage == []
+
+
+@pytest.mark.parametrize("layer", ["latents", "levels"])
+def test_the_cure_for_what_holds_a_removal_up_is_one(
+    layer: str, two_units: Path, tiny_model: DegFlow, flip: Callable[[Path], None]
+) -> None:
+    before = pictures(two_units)
+    flip(next((two_units / layer).rglob("c.1.*")))
+    with pytest.raises(StoreError, match=r"(\S+) is damaged.*: delete it and run") as raised:
+        remove(["chelsea.jpg"], two_units)
+    Path(str(raised.value).split(" is damaged")[0]).unlink()
+    generate(two_units, tiny_model, parse_scales("4", 4.0))
+    if layer == "levels":
+        assert pictures(two_units) == {k: v for k, v in before.items() if k[0] != "chelsea.jpg"}
+    assert verify(two_units).damage == []
 
 
 def test_the_last_photo_leaves_an_empty_store(store: Path) -> None:
