@@ -1,1 +1,4 @@
-"""What is measured and then written into a checkpoint: scales, noise, and the cheapest solver."""
+"""What is measured and then written into a checkpoint: scales, noise, and the cheapest solver.
+
+It imports checkpoint, errors, folders, levels, metrics, model, noise, pairs, pictures and progress.
+"""

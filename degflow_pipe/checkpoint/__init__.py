@@ -1,1 +1,5 @@
-"""TODO."""
+"""Checkpoints: their folders, what depends on them, and `DegFlow`, the public face of a loaded one.
+
+It imports choices, errors, files, folders, formats, levels, model, noise, pictures, settings and
+shipped.
+"""

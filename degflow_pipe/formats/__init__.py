@@ -1,1 +1,4 @@
-"""TODO."""
+"""Kinds of text and files that may be a stranger's, read with care.
+
+It imports errors, files, model and settings.
+"""

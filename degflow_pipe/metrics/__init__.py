@@ -1,1 +1,4 @@
-"""Figures of pictures against pictures; nothing here knows a checkpoint or where pictures lie."""
+"""Figures of pictures against pictures; nothing here knows a checkpoint or where pictures lie.
+
+It imports choices, errors, noise and pictures.
+"""

@@ -1,1 +1,4 @@
-"""The DegFlow model as tensors in, tensors out: no files, no command line."""
+"""The networks and the ODE: tensors in, tensors out; no files, no pictures in bytes.
+
+It imports choices, errors and settings.
+"""

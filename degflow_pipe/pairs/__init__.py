@@ -1,1 +1,4 @@
-"""TODO."""
+"""Real pairs: where the known sets keep them, how they are read and checked, levels between knots.
+
+It imports errors, files, metrics, pictures and settings.
+"""

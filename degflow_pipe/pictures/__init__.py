@@ -1,1 +1,4 @@
-"""TODO."""
+"""Photos and pictures as arrays: finding, reading, cropping, tiling, coding and showing them.
+
+It imports decoding, engines, errors, files and formats.
+"""

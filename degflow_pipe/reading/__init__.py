@@ -1,6 +1,8 @@
 """Finished shards into training pairs: streamed tar by tar, or any pair by its number.
 
 Both ways read both layouts: a "grouped" sample (one HR, many LR) comes out as one pair a level.
+
+It imports checkpoint, errors, files, formats, model, pictures, shards, stages and store.
 """
 
 from degflow_pipe.reading.index import SRPairs

@@ -1,1 +1,4 @@
-"""Shards: WebDataset tars of LR/HR pairs, their index, sums and data set card."""
+"""Shards: which samples a tar holds, tars of LR/HR pairs, their indexes, sums and card.
+
+It imports engines, errors, files, formats, levels, pictures, settings and store.
+"""

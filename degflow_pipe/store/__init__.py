@@ -20,6 +20,8 @@ short keeps its empty places for ever, so that a unit never changes once it is d
 free again when it is lost or dropped. HR belong to no checkpoint; latents lie by the encoder that
 made them, levels by the grid, which names its checkpoint. All JSON but zarr's own holds its own
 sum, and zarr's follows from it. The store knows nothing of models: it is told shapes and ids.
+
+It imports errors, files, ledger, levels and settings.
 """
 
 from degflow_pipe.store.arrays import digest

@@ -1,1 +1,5 @@
-"""Training of both stages on paired pictures: knows the model and pairs, not the pipeline."""
+"""Training of the networks on real pairs: the three stages and the loop that they share.
+
+It imports checkpoint, choices, errors, files, folders, formats, metrics, model, pairs, pictures,
+progress and settings.
+"""

@@ -59,7 +59,7 @@ def another(tmp_path: Path) -> Path:
 def damage(path: Path) -> list[str]:
     """What `verify` finds, or why it cannot look."""
     try:
-        found: list[str] = verify(path, workers=1)["damage"]
+        found: list[str] = verify(path, workers=1).damage
     except DegflowError as error:
         return [str(error)]
     return found

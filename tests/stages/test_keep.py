@@ -81,7 +81,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_shards(
     pairs = SRPairs(out)
     assert len(pairs) == patches * 3 == sum(1 for _ in sr_pairs(out))
     assert pairs[0][0].shape == (3, 64, 64)
-    assert verify(out)["damage"] == []
+    assert verify(out).damage == []
 
 
 def test_an_unknown_keep_is_refused(recipe: RunRecipe) -> None:

@@ -59,13 +59,13 @@ def test_a_photo_leaves_with_all_that_is_of_it(
     assert (summary.photos, summary.patches) == (1, UNITS[name])
     assert summary.patches_in_store == 93 - UNITS[name]
     assert pictures(two_units) == {k: v for k, v in before.items() if k[0] != name}
-    assert verify(two_units)["damage"] == []
+    assert verify(two_units).damage == []
     assert generate(two_units, tiny_model, grid).pairs == 0  # levels of the others are kept
     assert shard(two_units, two_units.parent / "out").pairs == summary.patches_in_store
     ingest([str(photo_folder)], two_units, tiny_model, patch=64, stride=OVERLAPPING)
     generate(two_units, tiny_model, grid)
     assert pictures(two_units) == before
-    assert verify(two_units)["damage"] == []
+    assert verify(two_units).damage == []
 
 
 def test_nothing_of_a_photo_is_left_on_disk(two_units: Path) -> None:
@@ -89,7 +89,7 @@ def test_levels_and_latents_of_every_checkpoint_stay(
     for model in (tiny_model, other_checkpoint):
         assert generate(store, model, GRID).pairs == 0
         assert ingest([str(photo_folder / "sub")], store, model, patch=64).encoded == 0
-    assert verify(store)["damage"] == []
+    assert verify(store).damage == []
 
 
 @pytest.mark.parametrize("block, lost", [(0, 16), (1, 21)])
@@ -106,7 +106,7 @@ def test_levels_that_were_not_made_yet_are_made_of_what_stays(
 
 def test_the_last_photo_leaves_an_empty_store(store: Path) -> None:
     assert remove(list(WHOLE), store).patches_in_store == 0
-    assert (Store.open(store).units, verify(store)["damage"]) == ({}, [])
+    assert (Store.open(store).units, verify(store).damage) == ({}, [])
     assert not [path for path in store.rglob("c.*") if path.is_file()]
 
 
@@ -168,7 +168,7 @@ def test_a_removal_that_was_stopped_goes_on(
             break
         stops += 1
         begun = (store / "removal.json").exists()
-        assert begun == any("a removal was not run" in line for line in verify(store)["damage"])
+        assert begun == any("a removal was not run" in line for line in verify(store).damage)
         if begun:
             with pytest.raises(StoreError):
                 shard(store, tmp_path / "out")
@@ -180,7 +180,7 @@ def test_a_removal_that_was_stopped_goes_on(
         elif begun or pictures(store) != kept:
             remove(["chelsea.jpg"], store)
         assert pictures(store) == kept
-        assert verify(store)["damage"] == []
+        assert verify(store).damage == []
         shutil.rmtree(store)
     assert stops > 2
 
@@ -213,7 +213,7 @@ def test_replace_drops_the_older_one(
     ingest([str(newer)], fresh, tiny_model, patch=64)
     generate(fresh, tiny_model, GRID)
     assert pictures(store) == pictures(fresh)
-    assert verify(store)["damage"] == []
+    assert verify(store).damage == []
 
 
 @pytest.mark.parametrize("changed", [{"stride": 32}, {"min_detail": 5.0}])
@@ -235,7 +235,7 @@ def test_a_photo_cropped_otherwise_is_refused_and_with_replace_cropped_anew(
     ingest([str(photo_folder)], fresh, tiny_model, patch=64, **changed)
     generate(fresh, tiny_model, GRID)
     assert pictures(store) == pictures(fresh)
-    assert verify(store)["damage"] == []
+    assert verify(store).damage == []
 
 
 def test_a_renamed_photo_cropped_otherwise_is_refused_with_a_cure(

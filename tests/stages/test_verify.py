@@ -16,6 +16,14 @@ from degflow_pipe.folders import MARK
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards.layout import ShardSettings
+from degflow_pipe.stages.inspection import (
+    CheckpointContents,
+    GridContents,
+    LatentContents,
+    ShardsContents,
+    StoreContents,
+    Verified,
+)
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.stages.verify import info, kind_of, verify
 from degflow_pipe.store import Store
@@ -44,13 +52,13 @@ def checkpoint(tiny: str, tmp_path: Path) -> Path:
 
 
 def damage_of(path: Path) -> list[str]:
-    return list(verify(path, workers=1)["damage"])
+    return list(verify(path, workers=1).damage)
 
 
 def test_whole_things_have_no_damage(ready_store: Path, whole: Path, tiny: str) -> None:
-    assert verify(ready_store) == {"kind": "store", "checked": 1, "damage": []}
-    assert verify(whole) == {"kind": "shards", "checked": 8, "damage": []}
-    assert verify(Path(tiny)) == {"kind": "checkpoint", "checked": 1, "damage": []}
+    assert verify(ready_store) == Verified("store", 1, [], whole=True)
+    assert verify(whole) == Verified("shards", 8, [], whole=True)
+    assert verify(Path(tiny)) == Verified("checkpoint", 1, [], whole=True)
 
 
 def test_grouped_and_native_shards_are_whole_too(ready_store: Path, tmp_path: Path) -> None:
@@ -221,8 +229,8 @@ def test_damage_of_a_store_is_named_by_unit_and_array(two_units: Path, flip: Fli
     flip(two_units / "levels" / grid / "c.4.0.0.0.0")
     (two_units / "levels" / grid / "c.5.0.0.0.0").unlink()
     found = verify(two_units)
-    assert (found["kind"], found["checked"]) == ("store", 2)
-    first, second, third = found["damage"]
+    assert (found.kind, found.checked, found.whole) == ("store", 2, False)
+    first, second, third = found.damage
     assert str(two_units / "hr" / "c.0.0.0.0") in first
     assert str(two_units / "levels" / grid / "c.4.0.0.0.0") in second
     assert "block 5 " in third and grid in third and "run `generate` again" in third
@@ -241,7 +249,7 @@ def test_a_damaged_ledger_is_told_by_info_too(store: Path, flip: Flip) -> None:
         with pytest.raises(StoreError, match=r"00000000\.jsonl is damaged at line .* again"):
             info(store)
         ledger.write_bytes(whole)
-    assert info(store)["patches"] == 27
+    assert info(store).patches == 27
 
 
 @pytest.mark.parametrize("layer", ["levels", "latents"])
@@ -275,34 +283,32 @@ def test_what_is_none_of_the_three_is_refused(tmp_path: Path) -> None:
 
 def test_info_of_a_store(ready_store: Path, tiny_model: DegFlow) -> None:
     found = info(ready_store)
-    assert (found["kind"], found["patch"], found["units"]) == ("store", 64, 1)
-    assert (found["photos"], found["patches"]) == (3, 27)
+    assert isinstance(found, StoreContents)
+    assert (found.kind, found.patch, found.units) == ("store", 64, 1)
+    assert (found.photos, found.patches, found.colours) == (3, 27, {"sRGB": 3})
     checkpoint = tiny_model.info.id
-    assert list(found["latents"].values()) == [{"checkpoint": checkpoint, "patches": 27}]
-    (grid,) = found["grids"].values()
-    assert grid == {
-        "t": GRID.t,
-        "scale": [2.0, 4.0],
-        "noise": "none",
-        "checkpoint": checkpoint,
-        "precision": "float32",
-        "patches": 27,
-    }
-    assert found["skipped"] == {}
+    assert list(found.latents.values()) == [LatentContents(checkpoint, 27)]
+    (grid,) = found.grids.values()
+    assert grid == GridContents(GRID.t, [2.0, 4.0], "none", checkpoint, "float32", 27)
+    assert found.skipped == {}
 
 
 def test_info_counts_what_is_there(store: Path) -> None:
     next((store / "levels").rglob("c.1.*")).unlink()
     next((store / "latents").rglob("c.0.*")).unlink()
     found = info(store)
-    assert [grid["patches"] for grid in found["grids"].values()] == [16]
-    assert [latents["patches"] for latents in found["latents"].values()] == [0]
+    assert isinstance(found, StoreContents)
+    assert [grid.patches for grid in found.grids.values()] == [16]
+    assert [latents.patches for latents in found.latents.values()] == [0]
 
 
 def test_info_of_shards_and_of_a_checkpoint(whole: Path, tiny: str) -> None:
     found = info(whole)
-    assert (found["kind"], found["name"], found["pairs"]) == ("shards", "degflow", 54)
-    assert found["tars"] == [f"degflow-{n:06d}.tar" for n in range(3)]
+    assert isinstance(found, ShardsContents)
+    assert (found.kind, found.name, found.pairs) == ("shards", "degflow", 54)
+    assert found.tars == [f"degflow-{n:06d}.tar" for n in range(3)]
+    assert found.bytes == sum((whole / tar).stat().st_size for tar in found.tars)
     found = info(Path(tiny))
-    assert (found["kind"], found["name"]) == ("checkpoint", "tiny")
-    assert found["id"].startswith("tiny-")
+    assert isinstance(found, CheckpointContents)
+    assert (found.kind, found.name, found.scale.s_max) == ("checkpoint", "tiny", 4.0)
+    assert found.id.startswith("tiny-") and found.calibration is None
