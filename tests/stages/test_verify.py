@@ -249,11 +249,7 @@ def test_a_damaged_ledger_is_told_by_info_too(store: Path, flip: Flip) -> None:
         with pytest.raises(StoreError, match=r"00000000\.jsonl is damaged at line .* again"):
             info(store)
         ledger.write_bytes(whole)
-<<<<<<< HEAD
-    assert info(store).patches == 27
-=======
     info(store)
->>>>>>> h-gaps
 
 
 @pytest.mark.parametrize("layer", ["levels", "latents"])
@@ -286,16 +282,6 @@ def test_what_is_none_of_the_three_is_refused(tmp_path: Path) -> None:
 
 
 def test_info_of_a_store(ready_store: Path, tiny_model: DegFlow) -> None:
-<<<<<<< HEAD
-    found = info(ready_store)
-    assert isinstance(found, StoreContents)
-    assert (found.kind, found.patch, found.units) == ("store", 64, 1)
-    assert (found.photos, found.patches, found.colours) == (3, 27, {"sRGB": 3})
-    checkpoint = tiny_model.info.id
-    assert list(found.latents.values()) == [LatentContents(checkpoint, 27)]
-    (grid,) = found.grids.values()
-    assert grid == GridContents(GRID.t, [2.0, 4.0], "none", checkpoint, "float32", 27)
-=======
     checkpoint = tiny_model.info.id
     found = info(ready_store)
     assert isinstance(found, StoreContents)
@@ -305,7 +291,6 @@ def test_info_of_a_store(ready_store: Path, tiny_model: DegFlow) -> None:
     assert list(found.grids.values()) == [
         GridContents(GRID.t, [2.0, 4.0], "none", checkpoint, "float32", 27)
     ]
->>>>>>> h-gaps
     assert found.skipped == {}
 
 
@@ -319,17 +304,6 @@ def test_info_counts_what_is_there(store: Path) -> None:
 
 
 def test_info_of_shards_and_of_a_checkpoint(whole: Path, tiny: str) -> None:
-<<<<<<< HEAD
-    found = info(whole)
-    assert isinstance(found, ShardsContents)
-    assert (found.kind, found.name, found.pairs) == ("shards", "degflow", 54)
-    assert found.tars == [f"degflow-{n:06d}.tar" for n in range(3)]
-    assert found.bytes == sum((whole / tar).stat().st_size for tar in found.tars)
-    found = info(Path(tiny))
-    assert isinstance(found, CheckpointContents)
-    assert (found.kind, found.name, found.scale.s_max) == ("checkpoint", "tiny", 4.0)
-    assert found.id.startswith("tiny-") and found.calibration is None
-=======
     shards = info(whole)
     assert isinstance(shards, ShardsContents)
     assert (shards.kind, shards.name, shards.pairs) == ("shards", "degflow", 54)
@@ -338,4 +312,3 @@ def test_info_of_shards_and_of_a_checkpoint(whole: Path, tiny: str) -> None:
     assert isinstance(checkpoint, CheckpointContents)
     assert (checkpoint.kind, checkpoint.name) == ("checkpoint", "tiny")
     assert checkpoint.id.startswith("tiny-")
->>>>>>> h-gaps
