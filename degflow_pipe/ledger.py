@@ -36,6 +36,7 @@ LINE_LIMIT = 16 * 1024**2
 MOST_MISSING = 100
 """Segments in a row that may be missing; each is written anew."""
 _SUM = 16
+_KEY = re.compile("[!-~]{1,200}")
 _GONE = b"-"
 _CLOSED = "-"
 _BEGUN = re.compile(rb"[0-9a-f]{1,15}|[0-9a-f]{16}( [ -~]*)?")
@@ -163,7 +164,7 @@ class Ledger:
             self._append(str(key), _GONE)
 
     def _append(self, key: str, record: bytes) -> None:
-        if not re.fullmatch("[!-~]+", key) or key == _CLOSED:
+        if not _KEY.fullmatch(key) or key == _CLOSED:
             raise ValueError(f"{key!r} is no key of a ledger")
         if self._open is None or self._lines >= LINES:
             self._next_segment()
@@ -302,7 +303,7 @@ def _parsed_line(segment: int, data: bytes) -> _Line | None:
     parts = data.rstrip(b"\n").split(b" ", 3)
     if len(parts) != 4 or len(data) > LINE_LIMIT or not re.fullmatch(rb"[0-9]{1,9}", parts[1]):
         return None
-    if not re.fullmatch(rb"[!-~]+", parts[2]):
+    if not _KEY.fullmatch(parts[2].decode("latin-1")):
         return None
     found = _Line(int(parts[1]), parts[2].decode(), parts[3])
     return found if _line(segment, *found) == data else None

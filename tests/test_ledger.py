@@ -132,7 +132,7 @@ def test_a_line_is_json_for_who_looks_at_it(tmp_path: Path) -> None:
     assert json.loads(record) == {"a": "é", "b": [1, None]}
 
 
-@pytest.mark.parametrize("key", ["", "a b", "a\n", "é", "-", "a\0"])
+@pytest.mark.parametrize("key", ["", "a b", "a\n", "é", "-", "a\0", "9" * 5000])
 def test_a_key_that_no_line_can_hold_is_a_bug(tmp_path: Path, key: str) -> None:
     with Ledger(tmp_path / "l") as ledger, pytest.raises(ValueError, match="no key of a ledger"):
         ledger.write(key, {})

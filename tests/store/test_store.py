@@ -519,7 +519,7 @@ def test_a_damaged_description_is_refused(filled: Path, text: str) -> None:
         ({"patch": "large"}, r"damaged: `?store\.patch`? must be a whole number"),
         ({"patch": 0}, r"damaged: `?store\.patch`? must be from 1 to"),
         ({"patch": 10**6}, r"damaged: `?store\.patch`? must be"),
-        ({"colour": "red"}, "damaged: `store:` has no key 'colour'"),
+        ({"colour": "red"}, "damaged: .*has no key 'colour'"),
         ({"unit": 7}, r"damaged: units and blocks of \(7, 16\) patches"),
         ({"format": "a cake"}, r"store\.json is not of a degflow-pipe store"),
     ],
