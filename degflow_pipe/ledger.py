@@ -24,6 +24,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+from urllib.parse import quote
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError
@@ -40,6 +41,12 @@ _GONE = b"-"
 _CLOSED = "-"
 _BEGUN = re.compile(rb"[0-9a-f]{1,15}|[0-9a-f]{16}( [ -~]*)?")
 """What may be left of a line that was not written to its end."""
+
+
+def key_of(name: str) -> str:
+    """A name that is valid text, such as that of a photo, as a key."""
+    key = quote(name)
+    return "%2D" if key == _CLOSED else key
 
 
 class Ledger:

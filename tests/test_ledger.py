@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from degflow_pipe import ledger as module
 from degflow_pipe.errors import FileError
-from degflow_pipe.ledger import Ledger
+from degflow_pipe.ledger import Ledger, key_of
 
 LINES = 4
 """Lines of a segment here, so that a few records fill several."""
@@ -136,6 +136,13 @@ def test_a_line_is_json_for_who_looks_at_it(tmp_path: Path) -> None:
 def test_a_key_that_no_line_can_hold_is_a_bug(tmp_path: Path, key: str) -> None:
     with Ledger(tmp_path / "l") as ledger, pytest.raises(ValueError, match="no key of a ledger"):
         ledger.write(key, {})
+
+
+@given(st.lists(st.text(min_size=1, max_size=9) | st.sampled_from(["-", "%2D", "--", "%-"])))
+def test_any_name_has_a_key_of_its_own(scratch: Callable[[], Path], names: list[str]) -> None:
+    records = {key_of(name): {"name": name} for name in names}
+    assert content(Ledger(written(scratch(), records, numbers=False))) == records
+    assert len(records) == len(set(names))
 
 
 def test_the_same_words_give_the_same_bytes(
