@@ -106,7 +106,7 @@ def degrade(
     key = {
         "checkpoint": model.info.id,
         "levels": dict(zip(names, grid.t, strict=True)),
-        "noise": None if noise_model is None else [noise_model.digest, seed],
+        "noise": None if noise_model is None else [noise_model.digest, str(seed)],
         "precision": model.precision,
         "ending": encoding.ending,
         "format": picture_format,

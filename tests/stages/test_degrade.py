@@ -216,6 +216,15 @@ def test_what_is_done_stands_in_one_ledger(tiny_model: DegFlow, degraded: Path) 
     assert segment.read_bytes() == before
 
 
+def test_a_seed_of_any_length_is_known_again(model: DegFlow, tmp_path: Path) -> None:
+    """A whole number in a JSON file has its limit."""
+    photo = tmp_path / "a.png"
+    Image.fromarray(data.astronaut()[:64, :64]).save(photo)
+    for known in (0, 1):
+        found = degrade([str(photo)], tmp_path / "lr", model, parse_t("1"), seed=10**30)
+        assert found.known == known
+
+
 def test_a_ledger_that_was_damaged_costs_what_it_lost(tiny_model: DegFlow, degraded: Path) -> None:
     (segment,) = (degraded / ".degflow").iterdir()
     whole = segment.read_bytes()
