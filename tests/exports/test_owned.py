@@ -187,7 +187,7 @@ Line = dict[str, Any]
 def damaged(shards: Path, tmp_path: Path, change: Callable[[list[Line]], list[Line | str]]) -> Path:
     """A copy of the shards whose index was changed."""
     broken = Path(shutil.copytree(shards, tmp_path / "broken"))
-    index = broken / "degflow.index.jsonl"
+    index = broken / "degflow-000000.index.jsonl"
     rows = change([json.loads(line) for line in index.read_text().splitlines()])
     lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
     index.write_text("".join(f"{line}\n" for line in lines))
@@ -247,7 +247,7 @@ def test_an_index_that_says_what_it_may_not_is_refused(
 ) -> None:
     broken = damaged(shards, tmp_path, change)
     outside = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(ShardError, match=r"degflow.index.jsonl") as refusal:
+    with pytest.raises(ShardError, match=r"degflow-000000\.index\.jsonl") as refusal:
         export(broken, "basicsr", tmp_path / "deep" / "out")
     assert len(str(refusal.value).splitlines()) == 1 and len(str(refusal.value)) < 600
     assert sorted(path.name for path in tmp_path.iterdir()) == outside
