@@ -170,7 +170,7 @@ class Ledger:
             self._append(str(key), _GONE)
 
     def _append(self, key: str, record: bytes) -> None:
-        if not re.fullmatch("[!-~]+", key) or key == _CLOSED:
+        if not re.fullmatch("[!-~]+", key) or key == _CLOSED or self._is_too_long(key):
             raise ValueError(f"{key!r} is no key of a ledger")
         if self._open is None or self._lines >= LINES:
             self._next_segment()
@@ -182,6 +182,10 @@ class Ledger:
                 left = left[os.write(self._open, left) :]
         self._note(self._last, key, record, self._end, self._end + len(line))
         self._lines, self._end = self._lines + 1, self._end + len(line)
+
+    def _is_too_long(self, key: str) -> bool:
+        """Whether a key is no number that can be: Python makes none of some thousand digits."""
+        return self._numbers and key.isdecimal() and len(key) > files.DIGITS
 
     def _next_segment(self) -> None:
         """Go on in the last segment where it has room, else in a new one."""
@@ -222,6 +226,8 @@ class Ledger:
         """Lines, counted from 1, that are damaged or not where they should be."""
         closed = False
         for i, (start, end, line) in enumerate(_lines_of(number, data), 1):
+            if line is not None and self._is_too_long(line.key):
+                line = None
             if line is None or line.place != self._lines:
                 wrong.append(i)
             if line is not None:
