@@ -37,6 +37,9 @@ LINE_LIMIT = 16 * 1024**2
 MOST_MISSING = 100
 """Segments in a row that may be missing; each is written anew."""
 _SUM = 16
+_LONGEST = 200
+"""Characters of a key."""
+_KEY = re.compile(f"[!-~]{{1,{_LONGEST}}}")
 _GONE = b"-"
 _CLOSED = "-"
 _BEGUN = re.compile(rb"[0-9a-f]{1,15}|[0-9a-f]{16}( [ -~]*)?")
@@ -44,8 +47,11 @@ _BEGUN = re.compile(rb"[0-9a-f]{1,15}|[0-9a-f]{16}( [ -~]*)?")
 
 
 def key_of(name: str) -> str:
-    """A name that is valid text, such as that of a photo, as a key."""
+    """A name that is valid text, such as that of a photo, as a key; of a long one its beginning."""
     key = quote(name)
+    if len(key) > _LONGEST:
+        # Of no other name: after a quoted `%` come two digits.
+        return f"{key[: _LONGEST // 2]}%-{hashlib.sha256(name.encode()).hexdigest()}"
     return "%2D" if key == _CLOSED else key
 
 
@@ -170,7 +176,7 @@ class Ledger:
             self._append(str(key), _GONE)
 
     def _append(self, key: str, record: bytes) -> None:
-        if not re.fullmatch("[!-~]+", key) or key == _CLOSED or self._is_too_long(key):
+        if not _KEY.fullmatch(key) or key == _CLOSED:
             raise ValueError(f"{key!r} is no key of a ledger")
         if self._open is None or self._lines >= LINES:
             self._next_segment()
@@ -182,10 +188,6 @@ class Ledger:
                 left = left[os.write(self._open, left) :]
         self._note(self._last, key, record, self._end, self._end + len(line))
         self._lines, self._end = self._lines + 1, self._end + len(line)
-
-    def _is_too_long(self, key: str) -> bool:
-        """Whether a key is no number that can be: Python makes none of some thousand digits."""
-        return self._numbers and key.isdecimal() and len(key) > files.DIGITS
 
     def _next_segment(self) -> None:
         """Go on in the last segment where it has room, else in a new one."""
@@ -226,8 +228,6 @@ class Ledger:
         """Lines, counted from 1, that are damaged or not where they should be."""
         closed = False
         for i, (start, end, line) in enumerate(_lines_of(number, data), 1):
-            if line is not None and self._is_too_long(line.key):
-                line = None
             if line is None or line.place != self._lines:
                 wrong.append(i)
             if line is not None:
@@ -315,7 +315,7 @@ def _parsed_line(segment: int, data: bytes) -> _Line | None:
     parts = data.rstrip(b"\n").split(b" ", 3)
     if len(parts) != 4 or len(data) > LINE_LIMIT or not re.fullmatch(rb"[0-9]{1,9}", parts[1]):
         return None
-    if not re.fullmatch(rb"[!-~]+", parts[2]):
+    if not _KEY.fullmatch(parts[2].decode("latin-1")):
         return None
     found = _Line(int(parts[1]), parts[2].decode(), parts[3])
     return found if _line(segment, *found) == data else None

@@ -24,6 +24,8 @@ HEIF = find_spec("pillow_heif") is not None
 """Whether HEIC is read: the extra `heif` brings its decoder."""
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", *(("HEIF",) if HEIF else ()))
 MAX_PIXELS = defaults.MAX_PIXELS
+STRIP = 256
+"""Rows of a picture that are taken out of Pillow at once."""
 BYTES_A_PIXEL = 26
 """Memory that decoding and the checks take: 26 were measured with an AVIF of 12 megapixels, 24 with
 a WebP, 19 with a JPEG."""
@@ -151,14 +153,27 @@ def _decoded(image: Image.Image, slim: png.Png) -> Decoded:
     checked = plain if plain.mode in ("RGB", "L") else plain.convert("RGB")
     if said in _TURNS and orientation != said:  # of a TIFF Pillow turns it, and takes the tag away
         checked = checked.transpose(_TURNS[_BACK.get(said, said)])
-    stored = np.asarray(checked)
+    stored = _array(checked)
     unchecked = _check_pixels(kind, data, stored, found, layout, rows)
     del stored, checked
     turn = _TURNS.get(orientation)
     converted, told = colour.to_srgb(plain, slim.profile, points)
     return Decoded(
-        np.array(converted if turn is None else converted.transpose(turn)), told, unchecked
+        _array(converted if turn is None else converted.transpose(turn)), told, unchecked
     )
+
+
+def _array(image: Image.Image) -> np.ndarray:
+    """The pixels of a picture of mode L, (H, W), or RGB, (H, W, 3), uint8.
+
+    In strips: to hand out all of them at once, Pillow holds them twice beside the picture.
+    """
+    width, height = image.size
+    made = np.empty((height, width, *([3] if image.mode == "RGB" else [])), np.uint8)
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        made[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return made
 
 
 def _check_pixels(
@@ -173,12 +188,16 @@ def _check_pixels(
 
     The kind of photo where that is not all that damage may do, else nothing.
     """
-    pixels = stored if stored.ndim == 3 else np.repeat(stored[:, :, None], 3, axis=2)
+
+    def in_colour() -> np.ndarray:
+        return stored if stored.ndim == 3 else np.repeat(stored[:, :, None], 3, axis=2)
+
     if found is not None:
+        pixels = in_colour()
         jpeg.check_zeros(data, found, pixels)
         seams.check(pixels, found.unit, jpeg.halved(found), found.tables(), found.restarts)
     elif layout is not None and layout.compression == 7:
-        tiff.check_seams(data, layout, pixels)
+        tiff.check_seams(data, layout, in_colour())
     elif kind == "BMP" or (layout is not None and layout.compression == 1):
         rows = rows if layout is None else tiff.rows(layout)
         raw.check(stored if stored.ndim == 3 else stored[:, :, None], rows)
@@ -186,10 +205,10 @@ def _check_pixels(
         return "TIFF in LZW with a predictor"
     elif kind == "WEBP":
         if webp.is_lossless(data):
-            webp.check_pixels(pixels)
+            webp.check_pixels(in_colour())
             return "lossless WebP"
     elif kind == "AVIF":
-        if not avif.check(data, pixels):
+        if not avif.check(data, in_colour()):
             return "AVIF of several pictures or frames"
     elif kind == "HEIF":
         return "HEIC"

@@ -103,7 +103,8 @@ class Layer:
         made = self.made.get(number)
         if made is None:
             return False
-        return made.is_of(unit, self._place(number)) and self._array.length(number) == made.bytes
+        of_all = made.is_of(unit, self._place(number), self._blocks)
+        return of_all and self._array.length(number) == made.bytes
 
     def read(self, number: int, unit: Unit, made: Made | None = None) -> np.ndarray:
         """The n items of a file. Raises StoreError for damaged ones.

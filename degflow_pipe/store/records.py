@@ -160,9 +160,11 @@ class Made(NamedTuple):
             raise UsageError("hr must name the HR of each block")
         return cls(sums, data["bytes"], tuple(map(str, heads)), computed)
 
-    def is_of(self, unit: Unit, first: int = 0) -> bool:
-        """Whether it was made of that HR; first: the place of its first block in the unit."""
-        now = tuple(map(head, unit.sha256[first : first + len(self.hr)]))
+    def is_of(self, unit: Unit, first: int, blocks: int) -> bool:
+        """Whether it was made of all the HR of the unit that its file is for, `blocks` blocks from
+        the place `first` on.
+        """
+        now = tuple(map(head, unit.sha256[first : first + blocks]))
         return self.hr == now and len(self.sha256) == len(now)
 
 

@@ -173,7 +173,7 @@ def test_a_store_records_what_was_done_to_colours(tiny_model: DegFlow, tmp_path:
     assert found.colours == {}
     assert info(store).colours == {"sRGB": 1}
     found = ingest([str(tmp_path)], store, tiny_model, patch=64)
-    finished = [photo for _, unit in Store.open(store).records() for photo in unit.finished]
+    finished = Store.open(store).photos().values()
     colours = {photo.source: photo.colour for photo in finished}
     assert colours["plain.png"] == "sRGB"
     assert colours["p3.png"].startswith("converted from ")

@@ -229,11 +229,19 @@ def judge(case: Case, whole: Path, scratch: Path) -> Verdict:
         if (at / "hacked").exists() or (at.parent / "up").exists():
             faults.append("code or path of the file was followed")
         said = (errors or [line for line in err.splitlines() if line.strip()] or [""])[-1]
-        could_be = case.attack in attacks.SEALED
+        could_be = case.attack in attacks.SEALED or _is_undone(case)
         missed = args[0] == "verify" and code == 0 and changed and not could_be
         return Verdict(case, code, round(seconds, 1), memory, faults, missed, said[:300])
     finally:
         shutil.rmtree(at, ignore_errors=True)
+
+
+def _is_undone(case: Case) -> bool:
+    """Whether it is as if work were not done yet, which is no damage: it is done again. What is
+    there of HR and photos is told by each other.
+    """
+    again = not case.file.startswith(("done/hr/", "done/photos/"))
+    return case.format == "ledger" and again and case.attack in ("gone", "empty", "cut")
 
 
 def _differs(path: Path, before: bytes) -> bool:

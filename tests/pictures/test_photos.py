@@ -308,7 +308,7 @@ def test_odd_metadata_is_no_warning(tmp_path: Path) -> None:
 
 READ = """
 import sys
-from degflow_pipe.photos import read_photo
+from degflow_pipe.pictures.photos import read_photo
 read_photo(sys.argv[1])
 """
 
