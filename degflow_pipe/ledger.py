@@ -24,6 +24,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+from urllib.parse import quote
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError
@@ -36,11 +37,22 @@ LINE_LIMIT = 16 * 1024**2
 MOST_MISSING = 100
 """Segments in a row that may be missing; each is written anew."""
 _SUM = 16
-_KEY = re.compile("[!-~]{1,200}")
+_LONGEST = 200
+"""Characters of a key."""
+_KEY = re.compile(f"[!-~]{{1,{_LONGEST}}}")
 _GONE = b"-"
 _CLOSED = "-"
 _BEGUN = re.compile(rb"[0-9a-f]{1,15}|[0-9a-f]{16}( [ -~]*)?")
 """What may be left of a line that was not written to its end."""
+
+
+def key_of(name: str) -> str:
+    """A name that is valid text, such as that of a photo, as a key; of a long one its beginning."""
+    key = quote(name)
+    if len(key) > _LONGEST:
+        # Of no other name: after a quoted `%` come two digits.
+        return f"{key[: _LONGEST // 2]}%-{hashlib.sha256(name.encode()).hexdigest()}"
+    return "%2D" if key == _CLOSED else key
 
 
 class Ledger:

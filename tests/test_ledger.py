@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from degflow_pipe import ledger as module
 from degflow_pipe.errors import FileError
-from degflow_pipe.ledger import Ledger
+from degflow_pipe.ledger import Ledger, key_of
 
 LINES = 4
 """Lines of a segment here, so that a few records fill several."""
@@ -136,6 +136,17 @@ def test_a_line_is_json_for_who_looks_at_it(tmp_path: Path) -> None:
 def test_a_key_that_no_line_can_hold_is_a_bug(tmp_path: Path, key: str) -> None:
     with Ledger(tmp_path / "l") as ledger, pytest.raises(ValueError, match="no key of a ledger"):
         ledger.write(key, {})
+
+
+NAMES = st.text(min_size=1, max_size=9) | st.sampled_from(["-", "%2D", "--", "%-", "a" * 300])
+
+
+@given(st.lists(NAMES))
+def test_any_name_has_a_key_of_its_own(scratch: Callable[[], Path], names: list[str]) -> None:
+    names += [name * 200 for name in names]
+    records = {key_of(name): {"n": n} for n, name in enumerate(set(names))}
+    assert content(Ledger(written(scratch(), records, numbers=False))) == records
+    assert len(records) == len(set(names))
 
 
 def test_the_same_words_give_the_same_bytes(
@@ -390,6 +401,17 @@ def test_any_bytes_for_a_segment_are_read_told_and_mended(
     ledger = Ledger(folder)
     assert content(ledger) == left
     assert mended(folder) == left
+
+
+def test_a_key_of_thousands_of_digits_is_damage(tmp_path: Path) -> None:
+    """Python refuses to make a number of it."""
+    folder = written(tmp_path / "l", {"7": {}})
+    text = b"1 %b {}" % (b"1" * 5000)
+    digest = hashlib.sha256(b"0 " + text).hexdigest()[:16]
+    with segments(folder)[0].open("ab") as file:
+        file.write(b"%b %b\n" % (digest.encode(), text))
+    assert Ledger(folder).damage and Ledger(folder).every_key() == ["7"]
+    assert mended(folder) == {"7": {}}
 
 
 def test_what_a_stranger_sealed_and_is_no_mapping_is_told_with_the_way_out(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_no_arrow_runs_back_up() -> None:
     [
         ("model", {"files", "folders", "checkpoint", "store", "pictures"}),
         ("noise", {"files", "checkpoint", "store"}),
+        ("formats", {"model", "checkpoint", "settings", "pictures"}),
         ("store", {"model", "noise", "checkpoint", "pictures", "engines"}),
         ("shards", {"model", "noise", "checkpoint", "stages"}),
         ("engines", {"stages", "store", "shards", "checkpoint", "model"}),

@@ -1,5 +1,4 @@
 """Checkpoints: their folders, what depends on them, and `DegFlow`, the public face of a loaded one.
 
-It imports choices, errors, files, folders, formats, levels, model, noise, pictures, settings and
-shipped.
+It imports choices, errors, files, folders, levels, model, noise, pictures, settings and shipped.
 """

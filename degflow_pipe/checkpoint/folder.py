@@ -222,7 +222,7 @@ def read_weights(folder: Path, info: CheckpointInfo) -> dict[str, Tensor]:
     Raises CheckpointError where it is missing, damaged or not the file that config.json describes,
     before memory is taken for a network; also where a weight is no finite number.
     """
-    from degflow_pipe.formats.weights import read_tensors
+    from degflow_pipe.checkpoint.weights import read_tensors
     from degflow_pipe.model.limits import check_size
     from degflow_pipe.model.published import our_shapes
 
@@ -278,7 +278,7 @@ def write_checkpoint(
     description: the fields of CheckpointInfo but for the sums. Raises FileError where README.md is
     somebody else's.
     """
-    from degflow_pipe.formats.weights import weights_bytes
+    from degflow_pipe.checkpoint.weights import weights_bytes
 
     data = weights_bytes(weights)
     info = CheckpointInfo(

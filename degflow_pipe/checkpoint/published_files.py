@@ -25,10 +25,10 @@ from degflow_pipe.checkpoint.folder import (
     read_weights,
     write_checkpoint,
 )
+from degflow_pipe.checkpoint.torch_files import load_tensors, refusal
+from degflow_pipe.checkpoint.weights import first_few
 from degflow_pipe.errors import CheckpointError, UsageError
 from degflow_pipe.folders import check_ours, one_writer
-from degflow_pipe.formats.torch_files import load_tensors, refusal
-from degflow_pipe.formats.weights import first_few
 from degflow_pipe.model import published
 from degflow_pipe.model.config import PRESETS, ModelConfig
 from degflow_pipe.model.published import StateDict

@@ -90,18 +90,16 @@ def doctor(
     found = stage(
         folder, to, sample=sample, options=options, workers=workers, progress=TerminalProgress()
     )
-    findings = found["findings"]
-    fine = not findings
     if json:
-        show({**found, "fine": fine}, True)
+        show(found, True)
     else:
-        counts = {kind: finding["count"] for kind, finding in findings.items()}
-        show({**found, "findings": counts, "fine": fine}, False, f"doctor {to}")
-        for kind, finding in findings.items():
-            for text in finding["examples"]:
+        counts = {kind: finding.count for kind, finding in found.findings.items()}
+        show({**found.to_dict(), "findings": counts}, False, f"doctor {to}")
+        for kind, finding in found.findings.items():
+            for text in finding.examples:
                 print(f"{kind}: {text}")
-            if (more := finding["count"] - len(finding["examples"])) > 0:
+            if (more := finding.count - len(finding.examples)) > 0:
                 print(f"{kind}: {more} more")
-    if not fine:
-        complain(f"{folder} is not fit for {to}: {', '.join(findings)}")
+    if not found.fine:
+        complain(f"{folder} is not fit for {to}: {', '.join(found.findings)}")
         raise typer.Exit(1)

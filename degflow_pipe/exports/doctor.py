@@ -18,6 +18,7 @@ from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DataError, PhotoError, UsageError
 from degflow_pipe.exports.findings import Found, Report
 from degflow_pipe.exports.likeness import Look, judge, likeness, look_at
+from degflow_pipe.exports.results import Diagnosis
 from degflow_pipe.exports.settings import Facts, Settings, read_settings
 from degflow_pipe.exports.trainer import Trainer
 from degflow_pipe.exports.trainers import find_trainer
@@ -45,7 +46,7 @@ def doctor(
     options: Path | None = None,
     workers: int = 0,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> Diagnosis:
     """Pair up a folder as the trainer `to` does, and say what is wrong with that.
 
     Names, lists, numbers and sizes are looked at in all pairs; the pixels of `sample` of them (0:
@@ -54,8 +55,6 @@ def doctor(
     trainer's reader has them, turned by EXIF or not. The option file, `options` or the one of the
     folder, is held against the data. The folder need not be an export of ours.
 
-    Returns trainer, folder, options (the file that was read, or None), pairs, compared, ratios (HR
-    over LR, and how many pairs have it) and findings: for each kind their count and the first few.
     Raises DataError where there is no folder or no such option file, UsageError for a wrong
     argument.
     """
@@ -87,15 +86,16 @@ def doctor(
             task.advance(min(len(seen), RUN))
     for kind, text in judge(looks):
         report.add(kind, text)
-    return {
-        "trainer": to,
-        "folder": str(folder),
-        "options": None if path is None else str(path),
-        "pairs": len(found),
-        "compared": compared,
-        "ratios": {f"{ratio:g}": count for ratio, count in sorted(sizes.ratios.items())},
-        "findings": report.to_dict(),
-    }
+    return Diagnosis(
+        trainer=to,
+        folder=str(folder),
+        options=None if path is None else str(path),
+        pairs=len(found),
+        compared=compared,
+        ratios={f"{ratio:g}": count for ratio, count in sorted(sizes.ratios.items())},
+        findings=report.findings,
+        fine=not report.findings,
+    )
 
 
 def _settings(

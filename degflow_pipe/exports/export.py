@@ -19,6 +19,7 @@ from degflow_pipe.exports.findings import png_size
 from degflow_pipe.exports.source import ShardPair, Source, chosen_levels
 from degflow_pipe.exports.trainer import Plan, Roots, Row, Sink, Trainer
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
+from degflow_pipe.ledger import Ledger
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.reading.samples import picture
@@ -188,7 +189,7 @@ def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: boo
     """Take back the mark of a finished export, and remove the files of one of other settings.
 
     Returns the sum of the option file that an earlier run of these settings wrote. Nothing is
-    removed that the export's journal and list do not name. Raises FileError, and removes nothing,
+    removed that the export's ledger and list do not name. Raises FileError, and removes nothing,
     where files of others would be among those of the new export.
     """
     found = _mark(out)
@@ -204,8 +205,9 @@ def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: boo
             f"{out} holds an export to {other.name} of other settings or shards: give another "
             f"folder as `out`, or `overwrite`"
         )
-    ours = {part for path in owned.written(out, PAIRS) for part in other.wrote(path)}
-    ours.update((*other.lists, PAIRS, owned.WRITTEN))
+    parts = {part for path in owned.written(out, PAIRS) for part in other.wrote(path)}
+    ours = {part for part in parts if owned.inside(out, part)}
+    ours.update((*other.lists, PAIRS))
     if files.is_there(out / other.options):
         if _sum_of(out / other.options) != options_sum:
             raise FileError(
@@ -222,6 +224,7 @@ def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: boo
                         f"{file} is of no export: move it, or give another folder as `out`"
                     )
     owned.remove_files(out, [DONE, *sorted(ours)])
+    files.remove(out / owned.WRITTEN)
     return None
 
 
@@ -241,12 +244,19 @@ def _run(
             ),
         ]
 
-        journal = owned.Journal(out)
+        ledger = stack.enter_context(Ledger(out / owned.WRITTEN))
+
+        def noted() -> Iterator[list[ShardPair]]:
+            """The units, once it is known whose their pictures will be."""
+            for number, pairs in enumerate(units):
+                pictures = (trainer.where(p, chosen[p.level]) for p in pairs if p.level in chosen)
+                owned.note(ledger, number, sorted({path for both in pictures for path in both}))
+                yield pairs
 
         def work(unit: list[ShardPair]) -> _Unit:
-            return _pictures(trainer, chosen, sink, journal, unit)
+            return _pictures(trainer, chosen, sink, unit)
 
-        for unit in in_order(work, units, workers):
+        for unit in in_order(work, noted(), workers):
             for path, data, side in unit.pictures:
                 sink.put(path, data, side)
             for row in unit.rows:
@@ -275,7 +285,6 @@ def _pictures(
     trainer: Trainer,
     chosen: dict[str, Plan],
     sink: Sink,
-    journal: owned.Journal,
     unit: list[ShardPair],
 ) -> _Unit:
     made = _Unit()
@@ -296,7 +305,6 @@ def _pictures(
                 made.known += 1
             else:
                 missing.append((path, pair, plan, is_hr, data))
-    journal.add(path for path, *_ in missing)
     for path, pair, plan, is_hr, data in missing:
         picture, side = data or _smaller(pair, plan, is_hr), _side(plan, is_hr)
         made.written += 1

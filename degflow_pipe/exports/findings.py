@@ -18,6 +18,7 @@ from degflow_pipe import files
 from degflow_pipe.decoding.decode import opened
 from degflow_pipe.errors import DegflowError, PhotoError
 from degflow_pipe.exports import owned
+from degflow_pipe.exports.results import Finding
 from degflow_pipe.pictures.arrays import decoded
 from degflow_pipe.pictures.photos import MAX_PIXELS, read_file
 
@@ -145,21 +146,14 @@ def file_pair(folder: Path, hr: str, lr: str, wanted: float | None = None, least
 class Report:
     """Findings by kind, with their number and the first few."""
 
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    findings: dict[str, Finding] = field(default_factory=dict)
 
     def add(self, kind: str, *texts: str) -> None:
         for text in texts:
-            self.counts[kind] = self.counts.get(kind, 0) + 1
-            told = self.examples.setdefault(kind, [])
-            if len(told) < EXAMPLES:
-                told.append(text)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            kind: {"count": count, "examples": self.examples[kind]}
-            for kind, count in self.counts.items()
-        }
+            found = self.findings.setdefault(kind, Finding(0, []))
+            found.count += 1
+            if len(found.examples) < EXAMPLES:
+                found.examples.append(text)
 
 
 def visible_files(folder: Path, root: Path, report: Report) -> list[Path] | None:

@@ -47,7 +47,8 @@ class LmdbTrainer(Trainer):
 
     def wrote(self, path: str) -> list[str]:
         place = path.partition("/")[0]
-        return [f"{place}/{name}" for name in FILES]
+        folders = place, f"{place}{files.PART}"
+        return [f"{folder}/{name}" for folder in folders for name in FILES]
 
     def pair_up(self, folder: Path, report: Report, settings: Settings | None) -> Iterator[Found]:
         hr, lr = (_keys(self.name, folder / place, folder, report) for place in self.places)

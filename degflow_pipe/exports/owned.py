@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from threading import Lock
 
 from degflow_pipe import files
 from degflow_pipe.errors import UsageError
+from degflow_pipe.ledger import Ledger
 
-WRITTEN = ".degflow/written.jsonl"
-"""The paths of the pictures that an export wrote, a list a line: written before they are."""
+WRITTEN = ".degflow/written"
+"""Folder of the ledger of the pictures that an export writes, by the number of their unit."""
 MAX_LINE = 1024**2
-"""Bytes of a line of the journal, and of pairs.jsonl."""
+"""Bytes of a line of pairs.jsonl."""
 MAX_NAME = 1024
 """Characters of a path in a list."""
 MAX_LIST_BYTES = 128 * 1024**2
@@ -35,40 +34,40 @@ def below(folder: Path, name: str) -> Path | None:
     return folder / name
 
 
-class Journal:
-    """The pictures that an export writes: what is in it is ours, and may be replaced."""
-
-    def __init__(self, out: Path) -> None:
-        self._path, self._lock = out / WRITTEN, Lock()
-
-    def add(self, paths: Iterable[str]) -> None:
-        if line := list(paths):
-            with self._lock:
-                files.append_line(self._path, json.dumps(line))
+def note(ledger: Ledger, unit: int, paths: Sequence[str]) -> None:
+    """Say that the pictures of a unit are ours and may be replaced, before they are written."""
+    record = {"paths": list(paths)}
+    if unit not in ledger or ledger.record(unit) != record:
+        ledger.write(unit, record)
 
 
 def written(out: Path, pairs: str) -> set[str]:
-    """Paths of the pictures that exports wrote below a folder, by their journal and `pairs`.
+    """Paths of the pictures that exports wrote below a folder, by their ledger and `pairs`.
 
-    Both are files of the folder, and so not trusted: what leads out of it is left out.
+    Both are files of the folder, and so not trusted: what leads out of it is left out. Raises
+    FileError where the ledger cannot be read.
     """
     found: set[str] = set()
-    for name in (WRITTEN, pairs):
-        if not files.is_file(out / name):
-            continue
-        with files.reading(out / name) as file:
+
+    def add(named: object) -> None:
+        if isinstance(named, list):
+            found.update(path for path in named if isinstance(path, str))
+
+    for _, record in Ledger(out / WRITTEN).records():
+        add(record.get("paths"))
+    if files.is_file(out / pairs):
+        with files.reading(out / pairs) as file:
             while line := file.readline(MAX_LINE):
                 try:
                     value = files.parse_json(line)
                 except ValueError:
-                    continue  # the line that a stop cut short
-                named = [value.get("hr"), value.get("lr")] if isinstance(value, dict) else value
-                if isinstance(named, list):
-                    found.update(path for path in named if isinstance(path, str))
-    return {path for path in found if below(out, path) is not None and _inside(out, path)}
+                    continue
+                if isinstance(value, dict):
+                    add([value.get("hr"), value.get("lr")])
+    return {path for path in found if below(out, path) is not None and inside(out, path)}
 
 
-def _inside(out: Path, path: str) -> bool:
+def inside(out: Path, path: str) -> bool:
     """Whether a path stays in the folder where links are followed."""
     parent = os.path.realpath((out / path).parent)
     root = os.path.realpath(out)

@@ -90,25 +90,16 @@ class Source:
         """The levels in rising order, and the number of patches; every patch has all levels."""
         found: dict[str, ShardLevel] = {}
         counts: dict[str, int] = {}
-        for _, _, pairs in read_index(self.shards):
+        for tar, _, pairs in read_index(self.shards):
             for key, _, info in pairs:
-                level = self._level(key, info)
+                where = f"{self.shards.index_of(tar)}: {key}"
+                level = _level(where, info)
                 if found.setdefault(level.name, level) != level:
-                    raise ShardError(f"{self.shards.index}: {key} differs from its level; {AGAIN}")
+                    raise ShardError(f"{where} differs from its level; {AGAIN}")
                 counts[level.name] = counts.get(level.name, 0) + 1
         if len(set(counts.values())) != 1:
             raise ShardError(f"{self.shards.index}: some patches lack some levels; {AGAIN}")
         return sorted(found.values(), key=lambda level: level.t), next(iter(counts.values()))
-
-    def _level(self, key: str, info: Info) -> ShardLevel:
-        try:
-            (hr, hr_width), (lr, lr_width) = info["hr_size"], info["lr_size"]
-            whole = all(type(side) is int for side in (hr, lr))
-            if not whole or hr != hr_width or lr != lr_width or not 0 < lr <= hr <= MAX_SIDE:
-                raise ValueError("hr_size and lr_size must be the sides of squares, HR the larger")
-            return ShardLevel(info["level"], float(info["t"]), float(info["scale"]), hr, lr)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ShardError(f"{self.shards.index}: {key}: damaged: {error!r}; {AGAIN}") from error
 
     def units(self, at_once: int) -> Iterator[list[ShardPair]]:
         """All pairs in the order of keys, those of `at_once` patches at a time."""
@@ -131,6 +122,18 @@ class Source:
     def _span(self, tar: Path, members: dict[str, Any], stem: str, key: str) -> Span:
         where = f"{tar}: {key}"
         return Span(tar, member(members, stem, where), f"{stem}.png" in members, where)
+
+
+def _level(where: str, info: Info) -> ShardLevel:
+    """The level that a pair's JSON describes. Raises ShardError."""
+    try:
+        (hr, hr_width), (lr, lr_width) = info["hr_size"], info["lr_size"]
+        whole = all(type(side) is int for side in (hr, lr))
+        if not whole or hr != hr_width or lr != lr_width or not 0 < lr <= hr <= MAX_SIDE:
+            raise ValueError("hr_size and lr_size must be the sides of squares, HR the larger")
+        return ShardLevel(info["level"], float(info["t"]), float(info["scale"]), hr, lr)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ShardError(f"{where}: damaged: {error!r}; {AGAIN}") from error
 
 
 def _text(value: Any) -> str:

@@ -16,10 +16,10 @@ from torch import nn
 
 from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.weights import read_into, weights_bytes
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation import plots
 from degflow_pipe.folders import check_ours
-from degflow_pipe.formats.weights import read_into, weights_bytes
 from degflow_pipe.metrics.fidelity import WINDOW, fidelity
 from degflow_pipe.metrics.perceptual import Perceptual
 from degflow_pipe.pairs.pairs import Pairs, Scene

@@ -42,9 +42,12 @@ class Summary:
     @property
     def indexes(self) -> list[Path]:
         """The index of each tar, a line a sample; of version 1 the one index of all."""
-        if self.figures["version"] == WHOLE:
-            return [self.folder / f"{self.name}{INDEX}"]
-        return [self.folder / f"{tar.removesuffix('.tar')}{INDEX}" for tar in self.tars]
+        return list(dict.fromkeys(map(self.index_of, self.tars)))
+
+    def index_of(self, tar: str) -> Path:
+        """The index that has the samples of a tar."""
+        stem = self.name if self.figures["version"] == WHOLE else tar.removesuffix(".tar")
+        return self.folder / f"{stem}{INDEX}"
 
 
 def tar_of(index: Path) -> str:

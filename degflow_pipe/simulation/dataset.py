@@ -1,6 +1,6 @@
 """simulate: photos -> HR and LR pictures of a simulated zoom camera, in the folders of a real set.
 
-A unit of work is one photo, with a mark of its own. The settings and the photos are written down
+A unit of work is one photo, and a line of the ledger. The settings and the photos are written down
 first, the README last; the bytes of a picture depend on the settings and its photo alone.
 """
 
@@ -10,7 +10,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from degflow_pipe import defaults, files, folders
 from degflow_pipe.choices import SimulatedLayout, check_choice
-from degflow_pipe.engines.engine import check_workers
-from degflow_pipe.engines.threads import Room, in_order
+from degflow_pipe.engines.engine import Engine, check_workers
+from degflow_pipe.engines.threads import in_order, run_in_threads
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.formats.text import printable
+from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import parse_numbers
 from degflow_pipe.pictures.photos import (
     Photo,
@@ -35,14 +37,15 @@ from degflow_pipe.pictures.photos import (
     find_photos,
     read_photo,
 )
-from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.simulation.camera import MIN_SENSOR, VERSION, ZoomCamera, check_scale
+from degflow_pipe.simulation.results import SimulateSummary
 
 SOFTWARE = "degflow-pipe simulate"
 SETTINGS = "simulation.json"
 README = "README.md"
-MARKS = ".degflow"
-"""Folder in the output with a mark for each photo."""
+DONE = ".degflow"
+"""Folder in the output with the ledger: the pictures of each photo, by its number."""
 COPIES = 8
 """Times the memory of decoding a photo that simulating takes: its light is computed in floats."""
 KIND = "simulation"
@@ -85,6 +88,10 @@ class SimulationSettings:
                 f"`camera` must be Simulated, with letters, digits or '-' after it, so that nobody "
                 f"takes the pictures for real ones; got {self.camera!r}"
             )
+        if not 0 <= self.seed < 10**files.DIGITS:
+            raise UsageError(
+                f"`seed` must be 0 or more, of {files.DIGITS} digits at most, got {self.seed}"
+            )
         if self.test_every < 0:
             raise UsageError(f"`test_every` must be 0 (none) or more, got {self.test_every}")
 
@@ -125,10 +132,19 @@ class _Source:
 
 
 @dataclass(frozen=True)
+class _Work:
+    """A photo, and what is known of its pictures: see `folders.sums_of`."""
+
+    source: _Source
+    sums: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class _Made:
     """What became of a photo: pictures written and kept, or why it was skipped.
 
-    photo: what was read of it, without its pixels; None where nothing was.
+    photo: what was read of it, without its pixels; sums: of its pictures. Both None where nothing
+    was written.
     """
 
     source: _Source
@@ -136,6 +152,57 @@ class _Made:
     kept: int = 0
     problem: str = ""
     photo: Photo | None = None
+    sums: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class SimulateJob:
+    """Writes those of a photo's pictures that are not there: see `engines.engine.Job`.
+
+    photos: how many there are, which says how their numbers are written.
+    """
+
+    out: str
+    settings: SimulationSettings
+    photos: int
+    max_pixels: int
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[_Work], _Made]]:
+        yield self._made
+
+    def bytes_of(self, work: _Work) -> int:
+        """Memory that a photo takes."""
+        return COPIES * decoded_bytes(work.source.file.path, self.max_pixels)
+
+    def _made(self, work: _Work) -> _Made:
+        source, settings, out = work.source, self.settings, Path(self.out)
+        if source.problem:
+            return _Made(source, problem=source.problem)
+        name = f"{settings.camera}_{source.number:0{max(3, len(str(self.photos)))}d}"
+        hr_paths = [out / path for path in settings.hr_paths(name, source.number)]
+        lr_paths = {s: out / settings.lr_path(name, source.number, s) for s in settings.scales}
+        everything = [*hr_paths, *lr_paths.values()]
+        missing = [path for path in everything if not folders.are_whole(work.sums, [path], out)]
+        if not missing:
+            return _Made(source, kept=len(everything))
+        try:
+            photo = read_photo(source.file.path, self.max_pixels)
+            _check_size(photo.pixels, max(settings.scales), source.file.path)
+        except PhotoError as error:
+            return _Made(source, problem=str(error))
+        for path in hr_paths:
+            if path in missing:
+                _write_png(path, photo.pixels, "HR photo as it was; its LR are SIMULATED")
+        for s, path in lr_paths.items():
+            if path not in missing:
+                continue
+            rng = noise_source(settings.seed, photo.sha256, s)
+            lr = settings.parameters.shoot(photo.pixels, s, rng)
+            _write_png(path, lr, f"SIMULATED LR at scale {s:g}, not a real photo")
+        told = replace(photo, pixels=np.empty((0, 0, 3), np.uint8))
+        sums = folders.sums_of(everything, out)
+        return _Made(source, len(missing), len(everything) - len(missing), photo=told, sums=sums)
 
 
 def parse_scales(text: str, option: str = "`scales`") -> tuple[float, ...]:
@@ -151,8 +218,9 @@ def simulate(
     max_pixels: int = defaults.SIMULATED_PIXELS,
     workers: int = 0,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Write every photo as HR and, through a simulated camera, as LR of every scale; summary.
+    engine: Engine = run_in_threads,
+) -> SimulateSummary:
+    """Write every photo as HR and, through a simulated camera, as LR of every scale.
 
     photos: files, folders and globs; those below `out` are left out. out: a new or empty folder, or
     one of the same settings and photos, which is completed. A photo that cannot be used, or that
@@ -175,20 +243,9 @@ def simulate(
     with folders.one_writer(out, KIND):
         sources = list(_sources(found, workers))
         _claim(out, settings, sources)
-
-        room = Room()
-
-        def work(source: _Source) -> _Made:
-            with room.of(COPIES * decoded_bytes(source.file.path, max_pixels)):
-                return _simulate_photo(source, out, settings, len(sources), max_pixels)
-
-        made = []
+        job = SimulateJob(str(out), settings, len(sources), max_pixels)
         with (progress or Silent()).task("simulate", len(sources)) as task:
-            for done in in_order(work, sources, workers):
-                made.append(done)
-                if done.problem:
-                    task.note(f"skipped {done.problem}")
-                task.advance()
+            made = list(_made_of(sources, job, engine, workers, task))
         used = [done for done in made if not done.problem]
         skipped = {done.source.file.name: done.problem for done in made if done.problem}
         if not used:
@@ -202,22 +259,22 @@ def simulate(
                 done.photo.count(colours, unchecked)
         test = sum(settings.split(done.source.number) == "Test" for done in used)
         files.write_text(out / README, _readme(settings, len(used) - test, test))
-    return {
-        "out": printable(str(out)),
-        "software": SOFTWARE,
-        "simulated": True,
-        "camera": settings.camera,
-        "layout": settings.layout,
-        "scales": list(settings.scales),
-        "train": len(used) - test,
-        "test": test,
-        "written": sum(done.written for done in used),
-        "kept": sum(done.kept for done in used),
-        "skipped": skipped,
-        "left_out": left_out,
-        "colours": colours,
-        "unchecked": unchecked,
-    }
+    return SimulateSummary(
+        out=printable(str(out)),
+        software=SOFTWARE,
+        simulated=True,
+        camera=settings.camera,
+        layout=settings.layout,
+        scales=list(settings.scales),
+        train=len(used) - test,
+        test=test,
+        written=sum(done.written for done in used),
+        kept=sum(done.kept for done in used),
+        skipped=skipped,
+        left_out=left_out,
+        colours=colours,
+        unchecked=unchecked,
+    )
 
 
 def _sources(found: list[PhotoFile], workers: int) -> Iterator[_Source]:
@@ -260,46 +317,28 @@ def _claim(out: Path, settings: SimulationSettings, sources: list[_Source]) -> N
         )
 
 
-def _simulate_photo(
-    source: _Source, out: Path, settings: SimulationSettings, count: int, max_pixels: int
-) -> _Made:
-    """Write those of a photo's pictures that are not there as its mark says."""
-    if source.problem:
-        return _Made(source, problem=source.problem)
-    name = f"{settings.camera}_{source.number:0{max(3, len(str(count)))}d}"
-    hr_paths = [out / path for path in settings.hr_paths(name, source.number)]
-    lr_paths = {s: out / settings.lr_path(name, source.number, s) for s in settings.scales}
-    everything = [*hr_paths, *lr_paths.values()]
-    mark = out / MARKS / f"{name}.json"
-    sums = _marked_sums(mark)
-    missing = [path for path in everything if not folders.are_whole(sums, [path], out)]
-    if not missing:
-        return _Made(source, kept=len(everything))
-    try:
-        photo = read_photo(source.file.path, max_pixels)
-        _check_size(photo.pixels, max(settings.scales), source.file.path)
-    except PhotoError as error:
-        return _Made(source, problem=str(error))
-    for path in hr_paths:
-        if path in missing:
-            _write_png(path, photo.pixels, "HR photo as it was; its LR are SIMULATED")
-    for s, path in lr_paths.items():
-        if path not in missing:
-            continue
-        rng = noise_source(settings.seed, photo.sha256, s)
-        lr = settings.parameters.shoot(photo.pixels, s, rng)
-        _write_png(path, lr, f"SIMULATED LR at scale {s:g}, not a real photo")
-    files.write_summed(mark, {"files": folders.sums_of(everything, out)})
-    told = replace(photo, pixels=np.empty((0, 0, 3), np.uint8))
-    return _Made(source, len(missing), len(everything) - len(missing), photo=told)
+def _made_of(
+    sources: list[_Source], job: SimulateJob, engine: Engine, workers: int, task: Task
+) -> Iterator[_Made]:
+    """What became of each photo, noted in the ledger."""
+    ledger = Ledger(Path(job.out) / DONE)
+    for damage in ledger.damage:
+        task.note(f"{damage}: the pictures that it no longer tells of are made again")
+    with ledger:
+        works = (_Work(source, _known(ledger, source.number)) for source in sources)
+        for done in engine(job, works, workers, job.bytes_of):
+            if done.sums is not None:
+                ledger.write(done.source.number, {"files": done.sums})
+            if done.problem:
+                task.note(f"skipped {done.problem}")
+            task.advance()
+            yield done
 
 
-def _marked_sums(mark: Path) -> dict[str, Any]:
-    """What a photo's mark says of its pictures; nothing where it is damaged, so they are made."""
-    if not files.exists(mark):
-        return {}
+def _known(ledger: Ledger, number: int) -> dict[str, Any]:
+    """What the ledger says of a photo's pictures; nothing where that is none, so they are made."""
     try:
-        return dict(files.read_summed(mark)["files"])
+        return dict(ledger.record(number)["files"])
     except (FileError, KeyError, TypeError, ValueError):
         return {}
 

@@ -19,6 +19,7 @@ from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.formats.text import printable
+from degflow_pipe.ledger import Ledger, key_of
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.noise.model import NoiseModel, noise_rng
@@ -30,10 +31,12 @@ from degflow_pipe.progress import Progress, Silent, Task
 
 KIND = "set of LR"
 """Of the folder, for `folders.one_writer`."""
+AGAIN = "say `overwrite`, and LR that it no longer tells of is made again"
+"""What to do about a ledger that is damaged."""
 AT_ONCE = 4
 """Levels of one photo that are held in memory at once."""
-MARKS = ".degflow"
-"""Folder in the output with a mark for each photo."""
+DONE = ".degflow"
+"""Folder in the output with the ledger: what is known of the LR of each photo, by `_stem`."""
 
 
 @dataclass
@@ -103,21 +106,26 @@ def degrade(
     key = {
         "checkpoint": model.info.id,
         "levels": dict(zip(names, grid.t, strict=True)),
-        "noise": None if noise_model is None else [noise_model.digest, seed],
+        "noise": None if noise_model is None else [noise_model.digest, str(seed)],
         "precision": model.precision,
         "ending": encoding.ending,
         "format": picture_format,
     }
-    with folders.one_writer(out, KIND), one_thread_each(model.device):
+    with (
+        folders.one_writer(out, KIND),
+        _ledger(out, overwrite) as ledger,
+        one_thread_each(model.device),
+    ):
         for file in found:
             try:
-                check_room(_Outputs(out, _stem(file), key).every(), file, out)
+                check_room(_paths(out, _stem(file), key), file, out)
                 photo = read_photo(file.path, max_pixels)
             except PhotoError as error:
                 summary.skipped[file.name] = str(error)
                 continue
-            outputs = _Outputs(out, _stem(file), {**key, "sha256": photo.sha256})
-            if outputs.are_there(overwrite):
+            made = {**key, "sha256": photo.sha256}
+            outputs = _Outputs(out, _stem(file), made, ledger, overwrite)
+            if outputs.are_there():
                 summary.known += 1
                 continue
             outputs.begin()
@@ -176,37 +184,49 @@ def _stem(file: PhotoFile) -> str:
     return PurePosixPath(file.name).with_suffix("").as_posix()
 
 
-class _Outputs:
-    """The files of one photo's LR, and the mark that says what they are and whether all are there.
+def _paths(out: Path, stem: str, made: dict[str, Any]) -> list[Path]:
+    """Where a photo's LR of these settings is written, level by level."""
+    return [out / f"{stem}_{name}.{made['ending']}" for name in made["levels"]]
 
-    The mark is written before the first file, so that a run that was cut off knows its own.
+
+def _ledger(out: Path, overwrite: bool) -> Ledger:
+    """The ledger of the folder. Raises FileError where it is damaged, but to overwrite."""
+    ledger = Ledger(out / DONE, numbers=False)
+    if ledger.damage and not overwrite:
+        raise FileError(f"{ledger.damage[0]}: {AGAIN}")
+    return ledger
+
+
+class _Outputs:
+    """The files of one photo's LR, and the record that says what they are and if all are there.
+
+    It is written before the first file too, without sums, so that a run that was cut off knows its
+    own.
     """
 
-    def __init__(self, out: Path, stem: str, made: dict[str, Any]) -> None:
+    def __init__(
+        self, out: Path, stem: str, made: dict[str, Any], ledger: Ledger, overwrite: bool
+    ) -> None:
         self.out, self.stem, self.made = out, stem, made
-        self.mark = out / MARKS / f"{stem}.json"
+        self._ledger, self._key, self._overwrite = ledger, key_of(stem), overwrite
+        self._before = self._record()
 
-    def every(self) -> list[Path]:
-        return [*self.paths(), self.mark]
+    def paths(self) -> list[Path]:
+        return _paths(self.out, self.stem, self.made)
 
-    def paths(self, made: dict[str, Any] | None = None) -> list[Path]:
-        """Where the levels are written, of these settings or of those of another mark."""
-        made = made or self.made
-        return [self.out / f"{self.stem}_{name}.{made['ending']}" for name in made["levels"]]
-
-    def are_there(self, overwrite: bool) -> bool:
+    def are_there(self) -> bool:
         """Whether all is done. Raises FileError where other files are in the way."""
-        marked = self._marked()
-        if marked is None:
+        before = self._before
+        if before is None:
             in_way = [path for path in self.paths() if files.exists(path)]
         else:
-            same = marked["made"] == self.made
-            if same and folders.are_whole(marked["files"], self.paths(), self.out):
+            same = before["made"] == self.made
+            if same and folders.are_whole(before["files"], self.paths(), self.out):
                 return True
             in_way = [] if same else [self.out / self.stem]
-        if in_way and not overwrite:
-            made = {} if marked is None else marked["made"]
-            other = [key for key in self.made if marked and made.get(key) != self.made[key]]
+        if in_way and not self._overwrite:
+            made = {} if before is None else before["made"]
+            other = [key for key in self.made if before and made.get(key) != self.made[key]]
             differs = f" of other {', '.join(other)}" if other else ""
             raise FileError(
                 f"{in_way[0]}: LR{differs} is there already: give another folder as `out`, or "
@@ -215,34 +235,33 @@ class _Outputs:
         return False
 
     def begin(self) -> None:
-        """Take away what an earlier run of other settings left, and set the mark."""
-        marked = self._marked()
-        if marked is not None and marked["made"] != self.made:
-            for path in self.paths(marked["made"]):
+        """Take away what an earlier run of other settings left, and say whose the files will be."""
+        if self._before is not None and self._before["made"] != self.made:
+            for path in _paths(self.out, self.stem, self._before["made"]):
                 files.remove(path)
-        files.write_summed(self.mark, {"made": self.made, "files": {}})
+        self._note({})
 
     def finish(self) -> None:
-        sums = folders.sums_of(self.paths(), self.out)
-        files.write_summed(self.mark, {"made": self.made, "files": sums})
+        self._note(folders.sums_of(self.paths(), self.out))
 
-    def _marked(self) -> dict[str, Any] | None:
-        """What the mark says; nothing of it is followed that could not be a level's name."""
-        if not files.exists(self.mark):
+    def _note(self, sums: dict[str, Any]) -> None:
+        self._ledger.write(self._key, {"made": self.made, "files": sums})
+        self._ledger.sync()
+
+    def _record(self) -> dict[str, Any] | None:
+        """What is known; nothing of it is followed that could not be a level's name."""
+        if self._key not in self._ledger:
             return None
         try:
-            found = files.read_summed(self.mark)
-            made = found["made"]
-            names = [*made["levels"], made["ending"]]
-            whole = all(re.fullmatch(r"[a-z0-9.]+", name) for name in names)
+            found = self._ledger.record(self._key)
+            levels, ending = found["made"]["levels"], found["made"]["ending"]
+            whole = isinstance(levels, dict) and isinstance(found["files"], dict)
+            whole = whole and all(re.fullmatch(r"[a-z0-9.]+", name) for name in (*levels, ending))
         except (FileError, TypeError, KeyError):
             whole = False
-        if not whole or not isinstance(found.get("files"), dict):
-            raise FileError(
-                f"{self.mark} is damaged: delete it, and say `overwrite` to make this photo's LR "
-                f"again"
-            )
-        return found
+        if not whole and not self._overwrite:
+            raise FileError(f"{self._ledger.folder} is damaged at {self._key[:60]}: {AGAIN}")
+        return found if whole else None
 
 
 class _Tiled:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from degflow_pipe import files
+from degflow_pipe.checkpoint.torch_files import check_keys, check_state, load_tensors
 from degflow_pipe.errors import CheckpointError, DataError, Stopped, UsageError
-from degflow_pipe.formats.torch_files import check_keys, check_state, load_tensors
 from degflow_pipe.model.velocity import Dropout
 from degflow_pipe.progress import Progress, Task
 from degflow_pipe.settings import shown

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from degflow_pipe.checkpoint.torch_files import check_keys
 from degflow_pipe.errors import CheckpointError, UsageError
-from degflow_pipe.formats.torch_files import check_keys
 from degflow_pipe.model.devices import choose_device
 from degflow_pipe.settings import shown
 

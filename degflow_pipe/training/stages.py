@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import CheckpointInfo, check_card, read_info, write_checkpoint
+from degflow_pipe.checkpoint.weights import read_into, weights_bytes
 from degflow_pipe.errors import CheckpointError, UsageError
 from degflow_pipe.folders import check_ours, one_writer
-from degflow_pipe.formats.weights import read_into, weights_bytes
 from degflow_pipe.model.config import FIXED_METHODS
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet

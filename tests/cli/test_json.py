@@ -27,7 +27,9 @@ from degflow_pipe.checkpoint.results import Exported, Imported
 from degflow_pipe.cli.app import app
 from degflow_pipe.evaluation.results import Evaluation
 from degflow_pipe.exports.export import ExportSummary
+from degflow_pipe.exports.results import Diagnosis
 from degflow_pipe.proxy.results import ProxyComparison, ScalesComparison
+from degflow_pipe.simulation.results import SimulateSummary
 from degflow_pipe.stages.degrade import DegradeSummary
 from degflow_pipe.stages.demo import DemoSummary
 from degflow_pipe.stages.generate import GenerateSummary
@@ -67,23 +69,9 @@ RESULTS: dict[str, Any] = {
     "tune-solver": TunedSolver,
     "checkpoint import": Imported,
     "checkpoint export": Exported,
-    "simulate": {
-        **{key: str for key in ("out", "software", "camera", "layout")},
-        **{key: int for key in ("train", "test", "written", "kept")},
-        **{key: dict[str, int] for key in ("left_out", "colours", "unchecked")},
-        "simulated": bool,
-        "scales": list[float],
-        "skipped": dict[str, str],
-    },
+    "simulate": SimulateSummary,
     "export": ExportSummary,
-    "doctor": {
-        **{key: str for key in ("trainer", "folder")},
-        **{key: int for key in ("pairs", "compared")},
-        "options": str | None,
-        "ratios": dict[str, int],
-        "findings": {"*": {"count": int, "examples": list[str]}},
-        "fine": bool,
-    },
+    "doctor": Diagnosis,
 }
 """What each command returns; a tuple is one mapping made of several, a list one of several."""
 

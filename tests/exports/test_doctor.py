@@ -76,15 +76,15 @@ def lr_files(folder: Path, to: str) -> list[Path]:
 @pytest.mark.parametrize("to", sorted(TRAINERS))
 def test_an_export_is_fine(exported: Callable[[str], Path], to: str) -> None:
     found = doctor(exported(to), to)
-    assert found["findings"] == {}
-    assert found["trainer"] == to and found["pairs"] == found["compared"] > 0
+    assert found.findings == {}
+    assert found.trainer == to and found.pairs == found.compared > 0
 
 
 @pytest.mark.parametrize("to", sorted(LR))
 def test_a_missing_lr_is_found(copied: Callable[[str], Path], to: str) -> None:
     folder = copied(to)
     lr_files(folder, to)[2].unlink()
-    assert doctor(folder, to)["findings"]
+    assert doctor(folder, to).findings
 
 
 @pytest.mark.parametrize("to", sorted(LR))
@@ -99,8 +99,8 @@ def test_lr_of_other_patches_are_found(copied: Callable[[str], Path], to: str) -
         half = len(paths) // 2
         for path, content in zip(paths, contents[half:] + contents[:half], strict=True):
             path.write_bytes(content)
-    found = doctor(folder, to)["findings"]
-    assert sum(finding["count"] for finding in found.values()) >= 3
+    found = doctor(folder, to).findings
+    assert sum(finding.count for finding in found.values()) >= 3
 
 
 @pytest.mark.parametrize("to", sorted(LR))
@@ -109,14 +109,14 @@ def test_a_wrong_ratio_is_found(copied: Callable[[str], Path], to: str) -> None:
     path = lr_files(folder, to)[1]
     small = cv2.resize(cv2.imread(str(path)), (13, 13))
     cv2.imwrite(str(path), small)
-    assert doctor(folder, to)["findings"]
+    assert doctor(folder, to).findings
 
 
 @pytest.mark.parametrize("to", sorted(LR))
 def test_a_picture_that_cannot_be_read_is_found(copied: Callable[[str], Path], to: str) -> None:
     folder = copied(to)
     lr_files(folder, to)[1].write_bytes(b"no picture")
-    assert doctor(folder, to)["findings"]
+    assert doctor(folder, to).findings
 
 
 def rewritten(folder: Path, change: Callable[[dict[bytes, bytes]], dict[bytes, bytes]]) -> None:
@@ -147,15 +147,15 @@ def smaller(held: dict[bytes, bytes]) -> dict[bytes, bytes]:
 def test_a_broken_database_is_found(copied: Callable[[str], Path], change: Any) -> None:
     folder = copied("basicsr-lmdb")
     rewritten(folder, change)
-    assert doctor(folder, "basicsr-lmdb")["findings"]
+    assert doctor(folder, "basicsr-lmdb").findings
 
 
 def test_names_that_the_list_has_and_the_folder_has_not(copied: Callable[[str], Path]) -> None:
     folder = copied("basicsr")
     with (folder / "meta_info.txt").open("a") as file:
         file.write("nobody.png (64,64,3)\n")
-    found = doctor(folder, "basicsr")["findings"]
-    assert any("nobody" in text for finding in found.values() for text in finding["examples"])
+    found = doctor(folder, "basicsr").findings
+    assert any("nobody" in text for finding in found.values() for text in finding.examples)
 
 
 def test_wrong_requests(tmp_path: Path) -> None:

@@ -296,7 +296,7 @@ def test_a_picture_that_is_not_what_the_index_says_is_an_error(
     shards: Path, tmp_path: Path
 ) -> None:
     broken = Path(shutil.copytree(shards, tmp_path / "broken"))
-    index = broken / "degflow.index.jsonl"
+    index = broken / "degflow-000000.index.jsonl"
     rows = [json.loads(line) for line in index.read_text().splitlines()]
     rows[4]["members"]["lr.png"][0] += 8
     index.write_text("".join(f"{json.dumps(row)}\n" for row in rows))

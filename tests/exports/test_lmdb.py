@@ -65,7 +65,7 @@ def test_the_map_grows_with_the_data(
             other.begin() as theirs,
         ):
             assert list(ours.cursor()) == list(theirs.cursor())
-    assert doctor(tmp_path, "basicsr-lmdb")["findings"] == {}
+    assert doctor(tmp_path, "basicsr-lmdb").findings == {}
 
 
 def test_it_is_written_where_address_space_is_short(shards: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_it_is_written_where_address_space_is_short(shards: Path, tmp_path: Path
     command = [sys.executable, "-c", code, str(shards), str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, preexec_fn=limited, env=environment)
-    assert doctor(tmp_path / "out", "basicsr-lmdb")["findings"] == {}
+    assert doctor(tmp_path / "out", "basicsr-lmdb").findings == {}
 
 
 def test_neosr_has_the_same_pictures_and_its_own_options(
@@ -93,7 +93,7 @@ def test_neosr_has_the_same_pictures_and_its_own_options(
     text = (tmp_path / "train_neosr.toml").read_text()
     assert 'io_backend = { type = "lmdb" }' in text
     assert f'dataroot_gt = "{tmp_path.as_posix()}/gt.lmdb"' in text
-    assert doctor(tmp_path, "neosr-lmdb")["findings"] == {}
+    assert doctor(tmp_path, "neosr-lmdb").findings == {}
 
 
 def cut(part: float) -> Callable[[bytes], bytes]:
@@ -145,8 +145,9 @@ folder, place = Path(sys.argv[1]), Path(sys.argv[2])
 for damaged in sorted(Path(sys.argv[3]).iterdir()):
     place.unlink()
     damaged.rename(place)
-    found = doctor(folder, "basicsr-lmdb", workers=1)["findings"]
-    print(json.dumps([damaged.name, found.get("structure", {}).get("examples")]), flush=True)
+    found = doctor(folder, "basicsr-lmdb", workers=1).findings
+    told = found["structure"].examples if "structure" in found else None
+    print(json.dumps([damaged.name, told]), flush=True)
 """
 
 
@@ -206,8 +207,8 @@ def test_any_bytes_are_refused(tmp_path: Path, data: bytes) -> None:
 def test_a_list_that_is_no_file_is_not_waited_for(copied: Path) -> None:
     (copied / "lq.lmdb" / "meta_info.txt").unlink()
     os.mkfifo(copied / "lq.lmdb" / "meta_info.txt")
-    found = doctor(copied, "basicsr-lmdb")["findings"]
-    assert "cannot be read" in found["structure"]["examples"][0]
+    found = doctor(copied, "basicsr-lmdb").findings
+    assert "cannot be read" in found["structure"].examples[0]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_a_list_that_says_more_than_there_is_is_a_finding(
     for place in ("gt.lmdb", "lq.lmdb"):
         path = copied / place / "meta_info.txt"
         path.write_text(change(path.read_text()))
-    assert doctor(copied, "basicsr-lmdb")["findings"].keys() == {"list"}
+    assert doctor(copied, "basicsr-lmdb").findings.keys() == {"list"}
 
 
 def test_large_and_small_values_and_many_pages_are_walked(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import yaml
 from degflow_pipe import DegflowError, UsageError, export
 from degflow_pipe.exports.doctor import doctor
 from degflow_pipe.exports.networks import BASICSR, KAIR
+from degflow_pipe.exports.results import Diagnosis
 from degflow_pipe.exports.source import ShardLevel, Source, chosen_levels
 from degflow_pipe.exports.trainer import Roots
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
@@ -41,8 +41,8 @@ def settings(path: Path) -> Any:
     return yaml.safe_load(text)
 
 
-def said(found: Mapping[str, Any], kind: str = "options") -> str:
-    return "\n".join(found["findings"].get(kind, {"examples": []})["examples"])
+def said(found: Diagnosis, kind: str = "options") -> str:
+    return "\n".join(found.findings[kind].examples if kind in found.findings else [])
 
 
 @pytest.mark.parametrize("scale", range(1, 9))
@@ -62,7 +62,7 @@ def test_a_factor_that_no_network_has_is_refused_with_one_that_goes(
     # Once for each trainer: every scale that is advised is exported, and whole.
     for other in advised[1].split(" or ") if scale == 5 else ():
         assert export(shards, to, tmp_path / other, scale=int(other)).scales == [int(other)] * 6
-        assert doctor(tmp_path / other, to)["findings"] == {}
+        assert doctor(tmp_path / other, to).findings == {}
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
@@ -170,7 +170,7 @@ def test_roots_are_absolute_or_relative(shards: Path, wide: Path, tmp_path: Path
     assert str(tmp_path / "there") in absolute and "Paths are absolute" in absolute
     assert str(tmp_path) not in relative and "Paths are relative" in relative
     (tmp_path / "moving").rename(tmp_path / "moved")
-    assert doctor(tmp_path / "moved", to)["findings"] == {}
+    assert doctor(tmp_path / "moved", to).findings == {}
     (tmp_path / "there").rename(tmp_path / "elsewhere")
     assert "export again where the folder was moved" in said(
         doctor(tmp_path / "elsewhere", to)
@@ -179,7 +179,7 @@ def test_roots_are_absolute_or_relative(shards: Path, wide: Path, tmp_path: Path
         and "is no folder of this tree" in said(doctor(tmp_path / "elsewhere", to))
     )
     again = export(source, to, tmp_path / "elsewhere", **chosen)
-    assert doctor(tmp_path / "elsewhere", to)["findings"] == {}
+    assert doctor(tmp_path / "elsewhere", to).findings == {}
     assert again.written == 0 or to.endswith("lmdb")
 
 
@@ -203,7 +203,7 @@ def test_a_path_of_odd_characters_stands_in_each_kind_of_option_file(
         train = settings(odd / to / find_trainer(to).options)["datasets"]["train"]
         root = train["dataroot_H" if to == "kair" else "dataroot_gt"]
         assert Path(root).is_dir()
-        assert doctor(odd / to, to)["findings"] == {}
+        assert doctor(odd / to, to).findings == {}
     with pytest.raises(UsageError, match="is not UTF-8"):
         export(shards, "neosr", tmp_path / "bad\udcff")
     assert not list(tmp_path.glob("bad*"))
@@ -277,11 +277,11 @@ def test_hostile_option_files_are_findings(shards: Path, tmp_path: Path, text: s
     data = text.encode("utf-8", "surrogatepass")
     (tmp_path / "train_basicsr.yml").write_bytes(data)
     found = doctor(tmp_path, "basicsr")
-    assert set(found["findings"]) == {"options"} and found["pairs"] == 36
+    assert set(found.findings) == {"options"} and found.pairs == 36
     (tmp_path / "train_neosr.toml").write_bytes(data)
     (tmp_path / "train_kair.json").write_bytes(data)
     for to, name in (("neosr", "train_neosr.toml"), ("kair", "train_kair.json")):
-        assert doctor(tmp_path, to, options=tmp_path / name)["findings"]["options"]
+        assert doctor(tmp_path, to, options=tmp_path / name).findings["options"]
 
 
 def test_an_option_file_of_ones_own_is_read(shards: Path, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_an_option_file_of_ones_own_is_read(shards: Path, tmp_path: Path) -> Non
     own = tmp_path / "mine.yml"
     own.write_text((tmp_path / "out/train_basicsr.yml").read_text().replace("scale: 1", "scale: 2"))
     found = doctor(tmp_path / "out", "basicsr", options=own)
-    assert "mine.yml: scale is 2" in said(found) and found["options"] == str(own)
+    assert "mine.yml: scale is 2" in said(found) and found.options == str(own)
     with pytest.raises(DegflowError, match="no such option file"):
         doctor(tmp_path / "out", "basicsr", options=tmp_path / "none.yml")
 

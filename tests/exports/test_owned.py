@@ -7,7 +7,8 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from degflow_pipe import DegflowError, FileError, ShardError, export, folders
 from degflow_pipe.exports.findings import whole_png
 from degflow_pipe.exports.owned import below
+from degflow_pipe.ledger import Ledger
 from degflow_pipe.reading.samples import pairs_of, picture
 
 Tree = Callable[[Path], dict[str, bytes]]
@@ -76,6 +78,41 @@ def test_overwrite_removes_what_export_wrote_alone(
     )
 
 
+class Stopping:
+    """A progress at which the user stops after the first unit."""
+
+    @contextmanager
+    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Stopping]:
+        yield self
+
+    def advance(self, count: float = 1) -> None:
+        raise KeyboardInterrupt
+
+    def note(self, text: str) -> None: ...
+
+
+@pytest.mark.parametrize("to", ["basicsr", "basicsr-lmdb"])
+def test_what_an_export_that_was_stopped_wrote_is_known_as_its_own(
+    shards: Path, tmp_path: Path, tree: Tree, to: str
+) -> None:
+    out = tmp_path / "out"
+
+    with pytest.raises(KeyboardInterrupt):
+        export(shards, to, out, workers=1, progress=Stopping())
+    assert not (out / "pairs.jsonl").exists() and Ledger(out / ".degflow/written").every_key()
+    export(shards, "kair", out, overwrite=True, relative=True)
+    export(shards, "kair", tmp_path / "fresh", relative=True)
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
+def test_the_same_again_changes_no_byte_of_the_ledger(shards: Path, tmp_path: Path) -> None:
+    export(shards, "basicsr", tmp_path, workers=1)
+    before = everything(tmp_path)
+    assert ".degflow/written/00000000.jsonl" in before
+    assert export(shards, "basicsr", tmp_path, workers=3).written == 0
+    assert everything(tmp_path) == before
+
+
 def test_a_file_of_others_among_those_to_come_is_refused_and_nothing_removed(
     shards: Path, tmp_path: Path
 ) -> None:
@@ -106,13 +143,27 @@ def test_a_journal_that_leads_out_removes_nothing(shards: Path, tmp_path: Path, 
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "a.png").write_bytes(b"mine")
     (out / "link").symlink_to(tmp_path / "there")
-    with (out / ".degflow/written.jsonl").open("a") as file:
-        file.write(f"{json.dumps([path])}\n[1]\n{{\n" + "[" * 100_000)
+    strange: list[dict[str, Any]] = [{"paths": [path]}, {"paths": [1]}, {"paths": path}, {}]
+    with Ledger(out / ".degflow/written") as ledger:
+        for number, record in enumerate(strange, 10**6):
+            ledger.write(number, record)
+    with (out / ".degflow/written/00000000.jsonl").open("a") as file:
+        file.write("[" * 100_000)
     with (out / "pairs.jsonl").open("a") as file:
         file.write(json.dumps({"hr": path, "lr": None}))
     export(shards, "kair", out, overwrite=True)
     assert (tmp_path / "mine.png").read_bytes() == b"mine"
     assert (tmp_path / "there" / "a.png").read_bytes() == b"mine"
+
+
+def test_half_a_data_base_that_lies_elsewhere_is_not_removed(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(shards, "basicsr-lmdb", out)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "data.mdb").write_bytes(b"mine")
+    (out / "gt.lmdb.part").symlink_to(tmp_path / "there")
+    export(shards, "kair", out, overwrite=True)
+    assert (tmp_path / "there" / "data.mdb").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +238,7 @@ Line = dict[str, Any]
 def damaged(shards: Path, tmp_path: Path, change: Callable[[list[Line]], list[Line | str]]) -> Path:
     """A copy of the shards whose index was changed."""
     broken = Path(shutil.copytree(shards, tmp_path / "broken"))
-    index = broken / "degflow.index.jsonl"
+    index = broken / "degflow-000000.index.jsonl"
     rows = change([json.loads(line) for line in index.read_text().splitlines()])
     lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
     index.write_text("".join(f"{line}\n" for line in lines))
@@ -247,7 +298,7 @@ def test_an_index_that_says_what_it_may_not_is_refused(
 ) -> None:
     broken = damaged(shards, tmp_path, change)
     outside = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(ShardError, match=r"degflow.index.jsonl") as refusal:
+    with pytest.raises(ShardError, match=r"degflow-000000\.index\.jsonl") as refusal:
         export(broken, "basicsr", tmp_path / "deep" / "out")
     assert len(str(refusal.value).splitlines()) == 1 and len(str(refusal.value)) < 600
     assert sorted(path.name for path in tmp_path.iterdir()) == outside

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from degflow_pipe.engines.processes import run_in_processes
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.folders import one_writer
+from degflow_pipe.ledger import Ledger
 from degflow_pipe.metrics.fidelity import psnr
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.simulation.camera import ZoomCamera
@@ -92,7 +94,7 @@ def test_realsr_layout(photo_folder: Path, tmp_path: Path) -> None:
         for s in (2, 4)
         for kind in ("HR", f"LR{s}")
     )
-    assert (summary["train"], summary["test"], summary["written"], summary["kept"]) == (2, 1, 12, 0)
+    assert (summary.train, summary.test, summary.written, summary.kept) == (2, 1, 12, 0)
     for number, name in enumerate(NAMES, 1):
         hr = read_photo(photo_folder / name).pixels
         figures = []
@@ -130,7 +132,7 @@ def test_every_so_many_photos_one_is_for_tests(
     summary = simulate([str(photo_folder)], tmp_path, settings)
     found = sorted((tmp_path / "Simulated" / "Test" / "2").glob("*_HR.png"))
     assert [int(path.name[10:13]) for path in found] == test
-    assert (summary["train"], summary["test"]) == (3 - len(test), len(test))
+    assert (summary.train, summary.test) == (3 - len(test), len(test))
 
 
 # It never passes for real data
@@ -215,8 +217,9 @@ def test_noise_of_two_scales_and_of_two_photos_differs(tmp_path: Path) -> None:
 def test_a_stopped_run_is_completed(made: Path, photo_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
-    def stopping(function: Callable[[Any], Any], units: Any, workers: int) -> Iterator[Any]:
-        yield function(next(iter(units)))
+    def stopping(job: Any, units: Any, workers: int, cost: Any) -> Iterator[Any]:
+        with job.open() as work:
+            yield work(next(iter(units)))
         raise InterruptedError("stopped from outside")
 
     with pytest.raises(InterruptedError):
@@ -225,9 +228,55 @@ def test_a_stopped_run_is_completed(made: Path, photo_folder: Path, tmp_path: Pa
     assert 0 < len(there) < 12 and not (out / "README.md").exists()
     stamps = {name: (out / name).stat().st_mtime_ns for name in there}
     summary = simulate([str(photo_folder)], out, INTERFLOW, workers=1)
-    assert (summary["kept"], summary["written"]) == (len(there), 12 - len(there))
+    assert (summary.kept, summary.written) == (len(there), 12 - len(there))
     assert {name: (out / name).stat().st_mtime_ns for name in there} == stamps
     assert tree(out) == tree(made)
+
+
+def test_work_that_travels_gives_the_same_bytes(
+    made: Path, photo_folder: Path, tmp_path: Path
+) -> None:
+    """Each photo by a process that knows the paths and the settings alone."""
+    out = tmp_path / "out"
+    summary = simulate([str(photo_folder)], out, INTERFLOW, workers=1, engine=run_in_processes)
+    assert summary.written == 12 and tree(out) == tree(made)
+    assert simulate([str(photo_folder)], out, INTERFLOW).kept == 12
+
+
+def test_what_is_done_stands_in_one_ledger(out: Path, photo_folder: Path) -> None:
+    (segment,) = (out / ".degflow").iterdir()
+    assert Ledger(segment.parent).every_key() == ["1", "2", "3"]
+    whole = segment.read_bytes()
+    gone = out / "Train/scale_1.5/Simulated_001_HR.png"
+    gone.unlink()
+    assert simulate([str(photo_folder)], out, INTERFLOW).written == 1
+    assert segment.read_bytes() == whole
+
+
+def test_a_ledger_that_was_damaged_is_told_and_written_again(
+    made: Path, out: Path, photo_folder: Path
+) -> None:
+    (segment,) = (out / ".degflow").iterdir()
+    whole = segment.read_bytes()
+    first, *others = whole.splitlines(keepends=True)
+    for damaged in (first[:90] + first[91:] + b"".join(others), b"".join(others)):
+        segment.write_bytes(damaged)
+        progress = Recorder()
+        summary = simulate([str(photo_folder)], out, INTERFLOW, progress=progress)
+        assert (summary.written, summary.kept) == (4, 8)
+        (note,) = progress.notes
+        assert "00000000.jsonl is damaged at line" in note and "are made again" in note
+        assert segment.read_bytes() == whole and tree(out) == tree(made)
+
+
+@pytest.mark.parametrize("record", [{}, {"files": 1}, {"files": [1]}, {"files": {"x": [1, 2]}}])
+def test_what_a_stranger_wrote_into_the_ledger_is_not_followed(
+    record: dict[str, Any], made: Path, out: Path, photo_folder: Path
+) -> None:
+    with Ledger(out / ".degflow") as ledger:
+        ledger.write(2, record)
+    summary = simulate([str(photo_folder)], out, INTERFLOW)
+    assert (summary.written, summary.kept) == (4, 8) and tree(out) == tree(made)
 
 
 def test_missing_pictures_are_made_again_and_others_left(
@@ -239,7 +288,7 @@ def test_missing_pictures_are_made_again_and_others_left(
     damaged = "Train/scale_3.0/Simulated_001_HR.png"
     (out / damaged).write_bytes(b"not a picture")
     summary = simulate([str(photo_folder)], out, INTERFLOW)
-    assert (summary["kept"], summary["written"]) == (9, 3)
+    assert (summary.kept, summary.written) == (9, 3)
     for name in (*gone, damaged):
         assert (out / name).read_bytes() == (made / name).read_bytes()
 
@@ -304,12 +353,12 @@ def test_photos_that_cannot_be_used_are_named(mixed: Path, tmp_path: Path) -> No
     settings = SimulationSettings(scales=(3.0,), test_every=0)
     for _ in ("first", "again"):
         summary = simulate([str(mixed)], tmp_path / "out", settings, progress=progress)
-        assert list(summary["skipped"]) == ["2.png", "3.png", "4.png"]
-        assert "2.png: not a PNG" in summary["skipped"]["2.png"]
-        assert "300 x 47 pixels, scale 3 needs 48" in summary["skipped"]["3.png"]
-        assert "4.png: the same file as" in summary["skipped"]["4.png"]
-        assert summary["train"] == 2
-    assert summary["kept"] == 4
+        assert list(summary.skipped) == ["2.png", "3.png", "4.png"]
+        assert "2.png: not a PNG" in summary.skipped["2.png"]
+        assert "300 x 47 pixels, scale 3 needs 48" in summary.skipped["3.png"]
+        assert "4.png: the same file as" in summary.skipped["4.png"]
+        assert summary.train == 2
+    assert summary.kept == 4
     assert (progress.total, progress.advanced, len(progress.notes)) == (5, 10, 6)
     assert sorted({path[-10:-7] for path in pictures(tmp_path / "out") if "HR" in path}) == [
         "001",
@@ -322,7 +371,7 @@ def test_a_photo_beyond_the_limit_of_pixels_is_not_read(mixed: Path, tmp_path: P
     Image.new("1", (8001, 8000)).save(mixed / "6.png")
     (mixed / "7.png").symlink_to("7.png")
     settings = SimulationSettings(scales=(3.0,), test_every=0)
-    skipped = simulate([str(mixed)], tmp_path / "out", settings)["skipped"]
+    skipped = simulate([str(mixed)], tmp_path / "out", settings).skipped
     assert "7.png" in skipped
     assert "8001 x 8000 pixels, more than the limit of 64000000" in skipped["6.png"]
     with pytest.raises(PhotoError, match="more than the limit of 1000"):
@@ -334,7 +383,7 @@ def test_no_photo_that_can_be_used(mixed: Path, tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match=r"no picture came of 2 photos: .*2\.png: not a PNG"):
         simulate(bad, out, INTERFLOW)
     assert tree(out) == {}
-    assert simulate([str(mixed / "1.png")], out, INTERFLOW)["train"] == 1
+    assert simulate([str(mixed / "1.png")], out, INTERFLOW).train == 1
 
 
 def test_the_folder_itself_is_not_taken_for_photos(photo_folder: Path, tmp_path: Path) -> None:
@@ -342,7 +391,7 @@ def test_the_folder_itself_is_not_taken_for_photos(photo_folder: Path, tmp_path:
     out = tmp_path / "out"
     first = simulate([str(tmp_path)], out, INTERFLOW)
     again = simulate([str(tmp_path)], out, INTERFLOW)
-    assert (first["written"], again["kept"], again["written"]) == (4, 4, 0)
+    assert (first.written, again.kept, again.written) == (4, 4, 0)
     with pytest.raises(UsageError, match="no photo but those below"):
         simulate([str(out)], out, INTERFLOW)
 
@@ -368,6 +417,8 @@ def test_scales_from_text() -> None:
         ({"scales": (float("nan"),)}, "`scales` must be 1 to 16"),
         ({"layout": "realsr"}, "`layout` must be realsr-v2 or interflow, got 'realsr'"),
         ({"test_every": -1}, "`test_every` must be 0"),
+        ({"seed": -1}, "`seed` must be 0 or more"),
+        ({"seed": 10**18}, "of 18 digits at most"),
     ],
 )
 def test_settings_that_cannot_be(values: dict[str, Any], says: str) -> None:
@@ -453,6 +504,6 @@ def test_names_of_photos_are_no_names_of_pictures(photo_folder: Path, tmp_path: 
     Image.open(photo_folder / "chelsea.jpg").save(photos / "caf\u00e9.webp", lossless=True)
     Image.open(photo_folder / "sub/coffee.webp").save(photos / "cafe\u0301.png")
     found = simulate([str(photos)], tmp_path / "out", INTERFLOW, workers=1)
-    assert found["skipped"] == {} and found["train"] + found["test"] == 3
-    assert found["unchecked"] == {"lossless WebP": 1} and found["colours"] == {}
+    assert found.skipped == {} and found.train + found.test == 3
+    assert found.unchecked == {"lossless WebP": 1} and found.colours == {}
     assert len(pictures(tmp_path / "out")) == 3 * 4

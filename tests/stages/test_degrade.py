@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from skimage import data
 from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import FileError, PhotoError, UsageError
+from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import parse_scales, parse_t
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.pictures.formats import parse_format
@@ -178,21 +180,87 @@ def test_no_file_of_another_is_overwritten_and_no_output_is_an_input(
     assert mine.read_bytes() == b"mine"
 
 
-def test_damaged_marks_and_impossible_wishes_are_told(
+def test_impossible_wishes_are_told(
     tiny_model: DegFlow, photo_folder: Path, tmp_path: Path
 ) -> None:
     photo = sorted(photo_folder.iterdir())[0]
-    grid = parse_t("1")
     with pytest.raises(UsageError, match="same level"):
-        degrade([str(photo)], tmp_path, tiny_model, grid, names=["x2", "x2.0000000001"])
+        degrade([str(photo)], tmp_path, tiny_model, parse_t("1"), names=["x2", "x2.0000000001"])
     with pytest.raises(UsageError, match="`seed` must be 0 or more"):
         DegFlow.load("city100-compact", "cpu").degrade(torch.zeros(1, 3, 64, 64), [1.0], seed=-1)
-    degrade([str(photo), str(photo)], tmp_path, tiny_model, grid)
-    (mark,) = (tmp_path / ".degflow").glob("*.json")
-    for damage in ("[]", '{"made": {"levels": {"../x": 1}, "ending": "png"}, "complete": true}'):
-        mark.write_text(damage)
-        with pytest.raises(FileError, match="damaged: delete it"):
-            degrade([str(photo)], tmp_path, tiny_model, grid)
+
+
+@pytest.fixture
+def degraded(tiny_model: DegFlow, tmp_path: Path) -> Path:
+    """LR of three photos, one of them in a folder and one called `-`."""
+    for i, name in enumerate(("-.png", "a b.png", "sub/c.png")):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        crop = data.astronaut()[64 * i : 64 * i + 64, :64]
+        Image.fromarray(np.ascontiguousarray(crop)).save(tmp_path / "photos" / name)
+    degrade([str(tmp_path / "photos")], tmp_path / "lr", tiny_model, parse_t("1"))
+    return tmp_path / "lr"
+
+
+def again(out: Path, model: DegFlow, overwrite: bool = False) -> tuple[int, int]:
+    """Photos whose LR was made, and was there, when the same is asked once more."""
+    photos = [str(out.parent / "photos")]
+    found = degrade(photos, out, model, parse_t("1"), overwrite=overwrite)
+    return found.photos, found.known
+
+
+def test_what_is_done_stands_in_one_ledger(tiny_model: DegFlow, degraded: Path) -> None:
+    (segment,) = (degraded / ".degflow").iterdir()
+    assert sorted(Ledger(segment.parent).every_key()) == ["%2D", "a%20b", "sub/c"]
+    before = segment.read_bytes()
+    assert again(degraded, tiny_model) == (0, 3)
+    assert segment.read_bytes() == before
+
+
+def test_a_seed_of_any_length_is_known_again(model: DegFlow, tmp_path: Path) -> None:
+    """A whole number in a JSON file has its limit."""
+    photo = tmp_path / "a.png"
+    Image.fromarray(data.astronaut()[:64, :64]).save(photo)
+    for known in (0, 1):
+        found = degrade([str(photo)], tmp_path / "lr", model, parse_t("1"), seed=10**30)
+        assert found.known == known
+
+
+def test_a_ledger_that_was_damaged_costs_what_it_lost(tiny_model: DegFlow, degraded: Path) -> None:
+    (segment,) = (degraded / ".degflow").iterdir()
+    whole = segment.read_bytes()
+    for damaged in (whole.replace(b"a%20b", b"a%20c"), whole[:40] + whole[41:], b"[]\n" + whole):
+        segment.write_bytes(damaged)
+        with pytest.raises(FileError, match=r"00000000.jsonl is damaged at .*: say `overwrite`"):
+            again(degraded, tiny_model)
+        assert segment.read_bytes() == damaged
+        made, known = again(degraded, tiny_model, overwrite=True)
+        assert made <= 1 and made + known == 3
+        assert again(degraded, tiny_model) == (0, 3)
+
+
+STRANGE: list[Any] = [
+    {},
+    {"made": 1, "files": {}},
+    {"made": {"levels": {"../x": 1}, "ending": "png"}, "files": {}},
+    {"made": {"levels": ["t1000"], "ending": "png"}, "files": {}},
+    {"made": {"levels": {"t1000": 1}, "ending": "../x"}, "files": {}},
+    {"made": {"levels": {"t1000": 1}, "ending": "png"}, "files": []},
+    {"made": {"levels": {"t1000": 1}, "ending": 1}, "files": {}},
+]
+
+
+@pytest.mark.parametrize("record", STRANGE)
+def test_what_a_stranger_wrote_into_the_ledger_is_not_followed(
+    tiny_model: DegFlow, degraded: Path, record: dict[str, Any]
+) -> None:
+    with Ledger(degraded / ".degflow", numbers=False) as ledger:
+        ledger.write("sub/c", record)
+    (degraded / "x").write_text("mine")
+    with pytest.raises(FileError, match="is damaged at sub/c: say `overwrite`"):
+        again(degraded, tiny_model)
+    assert again(degraded, tiny_model, overwrite=True) == (1, 2)
+    assert again(degraded, tiny_model) == (0, 3)
+    assert (degraded / "x").read_text() == "mine"
 
 
 def test_a_format_that_cannot_hold_the_picture_says_so() -> None:

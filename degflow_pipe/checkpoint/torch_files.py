@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from degflow_pipe import files
+from degflow_pipe.checkpoint.weights import first_few
 from degflow_pipe.errors import CheckpointError
-from degflow_pipe.formats.weights import first_few
 from degflow_pipe.settings import shown
 
 LARGEST_PICKLE = 8 << 20
