@@ -38,8 +38,8 @@ def commands(tiny: str, photo_folder: Path) -> dict[str, list[str]]:
     crop = ["--patch", "64", "--stride", "14", "--min-detail", "0"]
     return {
         "ingest": ["ingest", str(photo_folder), *crop, *model],
-        "generate": ["generate", "--t-grid", "0.5,1", *model],
-        "shard": ["shard", "--shard-size", "30", *workers],
+        "generate": ["generate", "--t-grid", "1", *model],
+        "shard": ["shard", "--shard-size", "15", *workers],
     }
 
 
@@ -224,7 +224,7 @@ def test_killed_before_the_unit_that_others_followed(
 def test_processes_are_killed_in_the_middle(
     stage: str,
     start: Run,
-    degflow: Run,
+    fresh: Run,
     contents: Run,
     commands: dict[str, list[str]],
     uninterrupted: dict[str, Path],
@@ -243,5 +243,5 @@ def test_processes_are_killed_in_the_middle(
     process.kill()
     process.communicate()
     assert 0 < done_of(stage, folder) < done_of(stage, uninterrupted[stage])
-    degflow(*commands[stage], "--engine", "processes", cwd=folder)
+    fresh(*commands[stage], "--engine", "processes", cwd=folder)
     assert contents(folder) == contents(uninterrupted[stage])
