@@ -82,7 +82,7 @@ def test_main_job(shards: Path, folder: Path) -> None:
         "PHOTO_x2.9.png",
         "PHOTO_x2.png",
     ]
-    lines = (shards / "degflow.index.jsonl").read_text().splitlines()
+    lines = (shards / "degflow-000000.index.jsonl").read_text().splitlines()
     assert len(lines) == 19  # one patch at 19 levels
 
 

@@ -79,11 +79,14 @@ def write_shards(
     native: float | None = None,
     ending: str = "png",
     side: int = SIDE,
+    version: int = 2,
 ) -> Path:
-    """A finished shard folder, as the writer makes it."""
+    """A finished shard folder, as the writer makes it, or made it when there was one index."""
     folder.mkdir(exist_ok=True)
     samples = samples_of(layout, patches, native, ending, side)
-    tars, lines = [], []
+    tars: list[str] = []
+    lines: list[str] = []
+    firsts: list[str] = []
     for start in range(0, len(samples), per_tar):
         tar, group = f"degflow-{start // per_tar:06d}.tar", samples[start : start + per_tar]
         tars.append(tar)
@@ -97,8 +100,13 @@ def write_shards(
             members = {ext: spans[f"{key}.{ext}"] for ext in sample if ext != "__key__"}
             line = {"key": key, "tar": tar, "members": members, "json": sample["json"]}
             lines.append(json.dumps(line) + "\n")
-    (folder / "degflow.index.jsonl").write_text("".join(lines))
-    about = {"format": "degflow-pipe shards", "version": 1, "name": "degflow", "tars": tars}
+        if version == 2:
+            (folder / tar).with_suffix(".index.jsonl").write_text("".join(lines))
+            firsts, lines = [*firsts, group[0]["__key__"]], []
+    if version == 1:
+        (folder / "degflow.index.jsonl").write_text("".join(lines))
+    about = {"format": "degflow-pipe shards", "version": version, "name": "degflow", "tars": tars}
+    about |= {"first_keys": firsts} if version == 2 else {}
     about |= {"samples": len(samples), "pairs": patches * len(LEVELS), "layout": layout}
     (folder / "degflow.json").write_text(json.dumps(about))
     return folder
@@ -141,8 +149,8 @@ def edit(path: Path, **changes: Any) -> None:
 
 
 def edit_line(folder: Path, **changes: Any) -> None:
-    """Change the first line of the index."""
-    index = folder / "degflow.index.jsonl"
+    """Change the first line of the first index."""
+    index = folder / "degflow-000000.index.jsonl"
     first, *rest = index.read_text().splitlines()
     index.write_text("\n".join([json.dumps(json.loads(first) | changes), *rest]) + "\n")
 

@@ -197,7 +197,7 @@ def test_a_tar_that_is_not_the_one_of_the_index(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
-    names = ["degflow-000000.tar", "degflow.index.jsonl", "degflow.json"]
+    names = ["degflow-000000.tar", "degflow-000000.index.jsonl", "degflow.json"]
     folders = []
     for name in names:
         for kind in ("pipe", "device"):
@@ -282,7 +282,8 @@ def test_pairs_that_wait_take_bounded_memory(
 def damaged(folder: Path, keys: list[str], member: str = "lr.png", **layout: Any) -> Path:
     """Shards some of whose samples have a picture of zeros."""
     stored = write_shards(folder, **layout)
-    for line in (stored / "degflow.index.jsonl").read_text().splitlines():
+    indexes = sorted(stored.glob("*.index.jsonl"))
+    for line in "".join(index.read_text() for index in indexes).splitlines():
         entry = json.loads(line)
         if entry["key"] in keys:
             start, size = entry["members"][member]

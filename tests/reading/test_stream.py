@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.files import FileError
 from degflow_pipe.reading import PairStream, SRPairs, sr_pairs
+from degflow_pipe.reading.index import find, whole_shards
 from degflow_pipe.reading.samples import Queries
 from tests.reading.conftest import (
     EVERY,
@@ -33,6 +34,7 @@ from tests.reading.conftest import (
     lr_of,
     name_of,
     pixels,
+    taken,
     write_shards,
 )
 
@@ -131,13 +133,16 @@ def test_queries_are_pixels_of_the_hr(native: Path, batch: int | None) -> None:
 def test_balance_makes_scales_alike_and_draws_anew_each_epoch(tmp_path: Path) -> None:
     """All pairs but those of 6 of 40 patches lack the level 1.0."""
     stored = write_shards(tmp_path, patches=40)
-    kept = []
-    for line in (stored / "degflow.index.jsonl").read_text().splitlines():
-        info = json.loads(line)["json"]
-        if info["t"] < 1 or info["x"] < 6 * 16:
-            kept.append(line)
-    (stored / "degflow.index.jsonl").write_text("\n".join(kept) + "\n")
-    edit(stored / "degflow.json", samples=len(kept), pairs=len(kept))
+    count = 0
+    for index in stored.glob("*.index.jsonl"):
+        kept = []
+        for line in index.read_text().splitlines():
+            info = json.loads(line)["json"]
+            if info["t"] < 1 or info["x"] < 6 * 16:
+                kept.append(line + "\n")
+        index.write_text("".join(kept))
+        count += len(kept)
+    edit(stored / "degflow.json", samples=count, pairs=count)
     stream = sr_pairs(stored, balance=True)
     epochs = [Counter(info["t"] for _, _, info in stream) for _ in range(30)]
     means = {t: sum(epoch[t] for epoch in epochs) / 30 for t in LEVELS[:2]}
@@ -414,7 +419,7 @@ def test_index_bytes_outside_the_tar(tmp_path: Path, span: Any) -> None:
 
 def test_damaged_index(tmp_path: Path) -> None:
     stored = write_shards(tmp_path, "grouped", patches=2)
-    index = stored / "degflow.index.jsonl"
+    index = stored / "degflow-000000.index.jsonl"
     lines = index.read_bytes().splitlines(keepends=True)
     index.write_bytes(lines[0])
     with pytest.raises(ShardError, match="1 lines for 2 samples"):
@@ -445,7 +450,7 @@ def test_damaged_index(tmp_path: Path) -> None:
 
 def test_damaged_pictures(tmp_path: Path) -> None:
     stored = write_shards(tmp_path, patches=1)
-    first = json.loads((stored / "degflow.index.jsonl").read_text().splitlines()[0])
+    first = json.loads((stored / "degflow-000000.index.jsonl").read_text().splitlines()[0])
     offset, size = first["members"]["lr.png"]
     tar = stored / "degflow-000000.tar"
     data = bytearray(tar.read_bytes())
@@ -511,3 +516,33 @@ def test_no_file_is_left_open(folder: Path) -> None:
     SRPairs(folder)[0]
     list(sr_pairs(sorted(str(path) for path in folder.glob("*.tar"))))
     gc.collect()
+
+
+@pytest.mark.parametrize("layout", ["pairs", "grouped"])
+def test_shards_with_one_index_are_read_as_those_with_one_a_tar(
+    tmp_path: Path, layout: str
+) -> None:
+    old = write_shards(tmp_path / "old", layout, version=1)
+    new = write_shards(tmp_path / "new", layout)
+    assert taken(sr_pairs(old, seed=2)) == taken(sr_pairs(new, seed=2))
+    assert list(SRPairs(old).keys()) == list(SRPairs(new).keys())
+    for i in (0, 7, -1):
+        for one, other in zip(SRPairs(old)[i][:2], SRPairs(new)[i][:2], strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("layout", ["pairs", "grouped"])
+def test_a_sample_is_found_by_its_key(tmp_path: Path, layout: str, version: int) -> None:
+    """Of the indexes only that of its own tar is read."""
+    stored = write_shards(tmp_path, layout, version=version)
+    shards, suffix = whole_shards(stored), "-t0100" if layout == "grouped" else ""
+    for i, key in enumerate(SRPairs(stored).keys()):
+        tar, members, pairs = find(shards, key)
+        assert key in [known for known, _, _ in pairs] and "hr.png" in members
+        assert tar == shards.tars[i // len(LEVELS) // 3 if layout == "grouped" else i // 3]
+    with pytest.raises(KeyError):
+        find(shards, "00000099-9f86d081-t0100")
+    if version == 2:
+        (stored / "degflow-000001.index.jsonl").write_text("no index")
+        assert find(shards, shards.figures["first_keys"][2] + suffix)[0] == shards.tars[2]
