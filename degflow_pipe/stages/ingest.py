@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from degflow_pipe import defaults, files, folders
@@ -92,29 +93,16 @@ def ingest(
             summary.left_out, summary.batch = left_out, batches.size
             summary.replaced = len(changed)
             target.note_ingest(complete=False)
+            writer = _Writer(target, summary, engine, at_once, progress or Silent())
             encoder = _encoder(target, model) if encode else None
             site = Site.of(model) if encode else None
             measure = MeasureJob(
                 patch, stride, min_detail, max_pixels, numbering.known, numbering.strides()
             )
             crop = CropJob(str(store), max_pixels, site, encoder, batches.size)
-            with (progress or Silent()).task("ingest", len(found)) as task:
-                measured = engine(measure, found, at_once, measure.bytes_of)
-                works = numbering.works(zip(found, measured, strict=True), task, strict)
-                for units, done in enumerate(engine(crop, works, at_once), 1):
-                    target.note_unit(done.number, done.unit, list(done.patches))
-                    _note_latents(target, encoder, done, summary)
-                    _note_photos(target, numbering.finished(units))
-                _note_photos(target, numbering.finished(len(target.units)))
-                _replace(target, numbering, task)
-            if encoder is not None and (bare := _without_latents(target, encoder)):
-                job = EncodeJob(str(store), Site.of(model), encoder, batches.size)
-                patches = sum(work.unit.count for work in bare)
-                with (progress or Silent()).task("encode", patches) as task:
-                    for done in engine(job, bare, at_once):
-                        _note_latents(target, encoder, done, summary)
-                        summary.encoded += done.unit.count
-                        task.advance(done.unit.count)
+            writer.crop(found, measure, crop, numbering, strict)
+            if encoder is not None:
+                writer.encode(EncodeJob(str(store), Site.of(model), encoder, batches.size))
             target.note_ingest(complete=True)
             target.note_skipped(summary.skipped, numbering.ingested)
             summary.lacking = len(lacking(target))
@@ -123,17 +111,56 @@ def ingest(
     return summary
 
 
-def _note_latents(
-    store: Store, encoder: Encoder | None, done: CropDone, summary: IngestSummary
-) -> None:
-    if encoder is not None and done.latents is not None:
-        store.latents(encoder).note(done.number, done.latents)
-        summary.batch = min(summary.batch, done.latents.computed.get("batch", summary.batch))
+@dataclass(frozen=True)
+class _Writer:
+    """Runs the work of an ingest, and notes in the store what it hands back."""
 
+    store: Store
+    summary: IngestSummary
+    engine: Engine
+    workers: int
+    progress: Progress
 
-def _note_photos(store: Store, photos: Iterator[PhotoRecord]) -> None:
-    for photo in photos:
-        store.note_photo(photo)
+    def crop(
+        self,
+        found: list[PhotoFile],
+        measure: MeasureJob,
+        crop: CropJob,
+        numbering: Numbering,
+        strict: bool,
+    ) -> None:
+        """All three passes: photos are measured, their patches numbered, units written."""
+        with self.progress.task("ingest", len(found)) as task:
+            measured = self.engine(measure, found, self.workers, measure.bytes_of)
+            works = numbering.works(zip(found, measured, strict=True), task, strict)
+            for units, done in enumerate(self.engine(crop, works, self.workers), 1):
+                self.store.note_unit(done.number, done.unit, list(done.patches))
+                self._note_latents(crop.encoder, done)
+                self._note_photos(numbering.finished(units))
+            self._note_photos(numbering.finished(len(self.store.units)))
+            _replace(self.store, numbering, task)
+
+    def encode(self, job: EncodeJob) -> None:
+        """Write the latents of units that have none of the job's encoder."""
+        bare = _without_latents(self.store, job.encoder)
+        if not bare:
+            return
+        patches = sum(work.unit.count for work in bare)
+        with self.progress.task("encode", patches) as task:
+            for done in self.engine(job, bare, self.workers):
+                self._note_latents(job.encoder, done)
+                self.summary.encoded += done.unit.count
+                task.advance(done.unit.count)
+
+    def _note_latents(self, encoder: Encoder | None, done: CropDone) -> None:
+        if encoder is not None and done.latents is not None:
+            self.store.latents(encoder).note(done.number, done.latents)
+            batch = done.latents.computed.get("batch", self.summary.batch)
+            self.summary.batch = min(self.summary.batch, batch)
+
+    def _note_photos(self, photos: Iterator[PhotoRecord]) -> None:
+        for photo in photos:
+            self.store.note_photo(photo)
 
 
 def _require_some(summary: IngestSummary, found: int) -> None:
