@@ -12,7 +12,8 @@ again by its place alone.
 
 A writer that comes to its end leaves no line that does not count, and numbers in their order within
 a segment, so that a ledger's bytes do not tell how often its writers were interrupted. There is one
-writer at a time (see `folders.one_writer`); who only reads sees what was written when it looked.
+writer at a time (see `folders.one_writer`); who only reads sees what was written when it looked,
+and is told where a writer has changed it since.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from degflow_pipe.errors import FileError
 
 LINES = 4096
 """Lines of a segment."""
+SEGMENT_BYTES = 32 * 1024**2
+"""Bytes of a segment, at most, unless one line has more."""
 SEGMENT_LIMIT = 256 * 1024**2
 LINE_LIMIT = 16 * 1024**2
 """Bytes, at most, of a segment and of a line that are read."""
@@ -83,6 +86,8 @@ class Ledger:
         self._untidy: set[int] = set()
         """Segments with lines that no longer count, or out of their order."""
         self._open: int | None = None
+        self._stamps: dict[int, tuple[int, ...]] = {}
+        """What tells that a segment was written to since it was read."""
         segments = self._segments()
         for number in segments:
             self._read(number, is_last=number == segments[-1])
@@ -118,6 +123,11 @@ class Ledger:
         try:
             line = _parsed_line(segment, data)
             if line is None or line.key != key:
+                if self._stamps.get(segment) != _stamp(self._path(segment)):
+                    raise FileError(
+                        f"{self._path(segment)} was written to while it was read: run the same "
+                        f"command again"
+                    )
                 raise ValueError("it was changed since it was first read")
             value = files.parse_json(line.record)
             if not isinstance(value, dict):
@@ -178,8 +188,18 @@ class Ledger:
     def _append(self, key: str, record: bytes) -> None:
         if not _KEY.fullmatch(key) or key == _CLOSED:
             raise ValueError(f"{key!r} is no key of a ledger")
+        if len(record) > LINE_LIMIT - 1000:
+            raise FileError(f"{self.folder}: what is to be noted of {key} has {len(record)} bytes")
         if self._open is None or self._lines >= LINES:
             self._next_segment()
+        if self._end and self._end + len(record) > SEGMENT_BYTES:
+            self._put(_CLOSED, _GONE)
+            self._lines = LINES
+            self._next_segment()
+        self._put(key, record)
+
+    def _put(self, key: str, record: bytes) -> None:
+        """One line at the end of the segment that is open."""
         assert self._open is not None
         line = _line(self._last, self._lines, key, record)
         with files.named(self._path(self._last), "write"):
@@ -223,6 +243,7 @@ class Ledger:
         for missing in range(self._last + 1, number):
             self._spoil(missing, "missing")
         self._last, self._lines, self._end = number, 0, 0
+        self._stamps[number] = _stamp(path)
         data = self._bytes(number)
         wrong: list[int] = []
         """Lines, counted from 1, that are damaged or not where they should be."""
@@ -243,6 +264,8 @@ class Ledger:
             self._spoil(number, f"damaged{at}{more}")
         elif not is_last and self._lines < LINES and not closed:
             self._spoil(number, f"damaged: it has {self._lines} lines of {LINES}")
+        if closed:
+            self._lines = LINES
 
     def _note(self, number: int, key: str, record: bytes, start: int, end: int) -> None:
         """Where the line of a key lies, in place of an earlier one."""
@@ -286,8 +309,15 @@ class Ledger:
             if record != _GONE:
                 self._places[key] = (number, start, end)
             start = end
+        self._stamps[number] = _stamp(self._path(number))
         if number == self._last:
             self._lines, self._end = len(kept), start
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    with files.named(path, "read"):
+        found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class _Line(NamedTuple):

@@ -110,7 +110,7 @@ def find_checkpoint(path_or_name: str) -> Path:
 def own_checkpoint(path_or_name: str) -> Path:
     """A checkpoint folder that may be changed. Raises UsageError for a shipped one by name.
 
-    It belongs to the installation, and stores that were made with it would be locked out.
+    It belongs to the installation, and whoever names it next would get another one.
     """
     folder = find_checkpoint(path_or_name)
     if folder != Path(path_or_name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
@@ -32,8 +32,8 @@ class Engine(Protocol):
         units: Iterable[AnyUnit],
         workers: int,
         cost: Callable[[AnyUnit], int] | None = None,
-    ) -> Iterator[AnyRecord]:
-        """Records in the units' order.
+    ) -> Generator[AnyRecord, None, None]:
+        """Records in the units' order; close it where they are not drawn to the end.
 
         Units are drawn only as workers come free, so memory does not grow with their number; where
         `cost` tells how many bytes a unit takes, those in flight stay within a budget. The first

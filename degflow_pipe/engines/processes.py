@@ -10,7 +10,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -35,7 +35,7 @@ def run_in_processes(
     units: Iterable[Unit],
     workers: int,
     cost: Callable[[Unit], int] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """See `engine.Engine`. Raises DegflowError where a worker ends before its work is done."""
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (job,))
     # A process is started where no signal's handler can break in: half a one would complain.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
@@ -20,7 +20,7 @@ def run_in_threads(
     units: Iterable[Unit],
     workers: int,
     cost: Callable[[Unit], int] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """See `engine.Engine`. The job is opened once, here, and all threads share what it loads."""
     with job.open() as work:
         yield from in_order(work, units, workers, cost=cost)

@@ -20,7 +20,8 @@ from degflow_pipe.pictures.patches import crop_at
 from degflow_pipe.pictures.photos import decode, decoded_bytes, read_file
 
 BUDGET = 256 * 1024**2
-"""Bytes of pixels that are held, and bytes that decoding takes at once beside them."""
+"""Bytes of pixels that are held, but for a photo that has more alone, and bytes that decoding takes
+at once beside them."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ class Recent:
         self._room = Room(budget)
 
     def hold(self, sha256: str, held: Held) -> None:
-        """Keep it for those that come for it soon; the oldest ones make room."""
+        """Keep it for those that come for it soon; the oldest others make room."""
         with self._lock:
             self._drop(sha256)
             self._photos[sha256] = held
             self._size += held.bytes
-            while self._size > self._budget and self._photos:
+            while self._size > self._budget and len(self._photos) > 1:
                 self._drop(next(iter(self._photos)))
 
     def drop(self, sha256: str) -> None:
@@ -76,28 +77,32 @@ class Recent:
         if (gone := self._photos.pop(sha256, None)) is not None:
             self._size -= gone.bytes
 
-    def crop(
-        self, path: Path, sha256: str, max_pixels: int, side: int, y: int, x: int
-    ) -> np.ndarray:
-        """A crop of a photo by the hash of its file, which is decoded where it is not held.
+    def crops(
+        self, path: Path, sha256: str, max_pixels: int, side: int, places: Sequence[tuple[int, int]]
+    ) -> list[np.ndarray]:
+        """Crops of a photo by the hash of its file, which is decoded once where it is not held.
 
-        Raises PhotoError where the file is another one by now, and as `photos.read_photo`.
+        places: (y, x) of their top left corners. Raises PhotoError where the file is another one by
+        now, and as `photos.read_photo`.
         """
-        if (found := self._held(sha256, side, y, x)) is not None:
+        if (found := self._held(sha256, side, places)) is not None:
             return found
         with self._room.of(decoded_bytes(path, max_pixels)):
-            if (found := self._held(sha256, side, y, x)) is not None:
+            if (found := self._held(sha256, side, places)) is not None:
                 return found
             data, digest = read_file(path)
             if digest != sha256:
                 raise PhotoError(f"{path} was changed while it was ingested: run `ingest` again")
             photo = decode(data, str(path), max_pixels).pixels
             self.hold(sha256, Held(photo))
-            return crop_at(photo, side, y, x)
+            return [crop_at(photo, side, y, x) for y, x in places]
 
-    def _held(self, sha256: str, side: int, y: int, x: int) -> np.ndarray | None:
+    def _held(
+        self, sha256: str, side: int, places: Sequence[tuple[int, int]]
+    ) -> list[np.ndarray] | None:
         with self._lock:
             if (held := self._photos.get(sha256)) is None:
                 return None
             self._photos.move_to_end(sha256)
-            return held.crop(side, y, x)
+        found = [crop for y, x in places if (crop := held.crop(side, y, x)) is not None]
+        return found if len(found) == len(places) else None

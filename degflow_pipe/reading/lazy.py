@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.reading.samples import Sample
@@ -88,7 +88,10 @@ class LazyPairs(Dataset[Sample]):
 
     @cached_property
     def _store(self) -> Store:
-        return Store.open(self._path)
+        store = Store.open(self._path)
+        if list(store.units) != self._units:
+            raise StoreError(f"{self._path} was changed since it was opened: open it again")
+        return store
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the levels of this epoch, counted from 0, from now on."""

@@ -6,13 +6,13 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from degflow_pipe import choices
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid, Level
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.shards.packing import Packing, pack
 from degflow_pipe.store import PatchRecord
 
-LAYOUTS, LR_SIZES, UNEVEN = ("pairs", "grouped"), ("same", "native"), ("refuse", "crop")
 INDEX = ".index.jsonl"
 """Ending of a tar's index."""
 
@@ -22,31 +22,28 @@ class ShardSettings:
     """Everything that decides the bytes of the shards beside the store's content.
 
     name: of the data set; shard_size: samples a tar; layout: `pairs` (a sample is one HR/LR pair)
-    or `grouped` (a patch with all its levels); lr_size, uneven: see `pictures.pack`;
-    picture_format: see `pictures.parse_format`.
+    or `grouped` (a patch with all its levels); lr_size, uneven: see `packing.pack`;
+    picture_format: see `pictures.formats.parse_format`.
     """
 
     name: str = "degflow"
     shard_size: int = 1000
-    layout: str = "pairs"
-    lr_size: str = "same"
-    uneven: str = "refuse"
+    layout: choices.Layout = "pairs"
+    lr_size: choices.LRSize = "same"
+    uneven: choices.Uneven = "refuse"
     picture_format: str = "png"
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name):
+        # .lock is the folder's own.
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.name) or self.name == "lock":
             raise UsageError(
-                f"`name` must be lower-case letters, digits, - and _, got {self.name!r}"
+                f"`name` must be lower-case letters, digits, - and _, not lock, got {self.name!r}"
             )
         if self.shard_size < 1:
             raise UsageError(f"`shard_size` must be 1 sample at least, got {self.shard_size}")
-        for option, value, choices in (
-            ("layout", self.layout, LAYOUTS),
-            ("lr_size", self.lr_size, LR_SIZES),
-            ("uneven", self.uneven, UNEVEN),
-        ):
-            if value not in choices:
-                raise UsageError(f"`{option}` must be {' or '.join(choices)}, got {value!r}")
+        choices.check_choice("layout", self.layout, choices.Layout)
+        choices.check_choice("lr_size", self.lr_size, choices.LRSize)
+        choices.check_choice("uneven", self.uneven, choices.Uneven)
         if self.layout == "grouped" and self.lr_size == "native" and self.uneven == "crop":
             raise UsageError(
                 "`uneven` crop crops HR for each level, and `layout` grouped stores HR once: use "

@@ -138,6 +138,7 @@ class Sources:
         # A block is cut into several batches on the CPU, which follow each other.
         self._block_hr = lru_cache(HELD)(store.block_hr)
         self.patch = store.settings.patch
+        store.read_ahead()  # else each thread would read the ledger for itself
 
     @cached_property
     def levels(self) -> list[PackedLevel]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,9 +143,12 @@ class CropJob:
     def _written(self, work: CropWork, store: Store, batches: Batches | None) -> CropDone:
         side = store.settings.patch
         hr = np.empty((len(work.patches), side, side, 3), np.uint8)
-        for i, patch in enumerate(work.patches):
-            path = Path(work.paths[patch.sha256])
-            hr[i] = RECENT.crop(path, patch.sha256, self.max_pixels, side, patch.y, patch.x)
+        at = 0
+        for sha256, patches in groupby(work.patches, lambda patch: patch.sha256):
+            places = [(patch.y, patch.x) for patch in patches]
+            path = Path(work.paths[sha256])
+            hr[at : at + len(places)] = RECENT.crops(path, sha256, self.max_pixels, side, places)
+            at += len(places)
         for sha256 in work.last:
             RECENT.drop(sha256)
         unit, made = store.write_hr(work.number, hr), None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,7 @@ def generate(
     least, encoded = making.size, 0
     with folders.one_writer(store, KIND):
         source = Store.open(store)  # as the writer before left it
+        source.require_ledgers()
         with source.writing():
             finish_removal(source)
             source.make_grid(grid)
@@ -146,8 +147,11 @@ def generate(
                     yield LevelWork(block, unit, latents)
 
             job = LevelJob(str(store), encoder, making)
-            with (progress or Silent()).task("generate", total, done=total - pairs) as task:
-                for done in engine(job, works(), at_once):
+            with (
+                (progress or Silent()).task("generate", total, done=total - pairs) as task,
+                closing(engine(job, works(), at_once)) as records,
+            ):
+                for done in records:
                     levels.note(done.block, done.made)
                     evaluations = max(evaluations or 0, done.evaluations)
                     least = min(least, done.made.computed.get("batch", least))

@@ -8,7 +8,7 @@ there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from degflow_pipe.pictures.patches import check_grid
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, file_digest, find_photos
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.stages.batches import Batches
-from degflow_pipe.stages.crops import CropDone, CropJob, EncodeJob, EncodeWork, MeasureJob
+from degflow_pipe.stages.crops import CropDone, CropJob, CropWork, EncodeJob, EncodeWork, MeasureJob
 from degflow_pipe.stages.numbering import IngestSummary, Numbering, otherwise
 from degflow_pipe.stages.remove import drop_photos, finish_removal
 from degflow_pipe.store import Encoder, PhotoRecord, Store, StoreSettings
@@ -81,18 +81,20 @@ def ingest(
         target = _open(store, patch)
         with target.writing():
             finish_removal(target)
+            again = MeasureJob(patch, stride, min_detail, max_pixels, frozenset(), {})
             changed = _cropped_otherwise(target, found, stride, min_detail)
             if changed and not replace:
-                raise StoreError(
-                    otherwise(target.path, changed[0], changed[0].source, len(changed))
-                )
-            drop_photos(target, {photo.sha256 for photo in changed})
+                _, first = changed[0]
+                raise StoreError(otherwise(target.path, first, first.source, len(changed)))
+            gone = _readable(changed, again, engine, at_once)
+            if gone:
+                target.note_ingest(complete=False)
+                drop_photos(target, gone)
             outdated = _outdated(target, found) if replace else set()
             numbering = Numbering(target, stride, min_detail, outdated)
             summary = numbering.summary
             summary.left_out, summary.batch = left_out, batches.size
-            summary.replaced = len(changed)
-            target.note_ingest(complete=False)
+            summary.replaced = len(gone)
             writer = _Writer(target, summary, engine, at_once, progress or Silent())
             encoder = _encoder(target, model) if encode else None
             site = Site.of(model) if encode else None
@@ -130,15 +132,25 @@ class _Writer:
         strict: bool,
     ) -> None:
         """All three passes: photos are measured, their patches numbered, units written."""
-        with self.progress.task("ingest", len(found)) as task:
-            measured = self.engine(measure, found, self.workers, measure.bytes_of)
-            works = numbering.works(zip(found, measured, strict=True), task, strict)
-            for units, done in enumerate(self.engine(crop, works, self.workers), 1):
-                self.store.note_unit(done.number, done.unit, list(done.patches))
-                self._note_latents(crop.encoder, done)
-                self._note_photos(numbering.finished(units))
+        with (
+            self.progress.task("ingest", len(found)) as task,
+            closing(self.engine(measure, found, self.workers, measure.bytes_of)) as measured,
+        ):
+            works = self._begun(numbering.works(zip(found, measured, strict=True), task, strict))
+            with closing(self.engine(crop, works, self.workers)) as records:
+                for units, done in enumerate(records, 1):
+                    self.store.note_unit(done.number, done.unit, list(done.patches))
+                    self._note_latents(crop.encoder, done)
+                    self._note_photos(numbering.finished(units))
             self._note_photos(numbering.finished(len(self.store.units)))
             _replace(self.store, numbering, task)
+
+    def _begun(self, works: Iterator[CropWork]) -> Iterator[CropWork]:
+        """The units; the store is not whole from the first one on."""
+        for work in works:
+            if self.store.complete:
+                self.store.note_ingest(complete=False)
+            yield work
 
     def encode(self, job: EncodeJob) -> None:
         """Write the latents of units that have none of the job's encoder."""
@@ -146,8 +158,11 @@ class _Writer:
         if not bare:
             return
         patches = sum(work.unit.count for work in bare)
-        with self.progress.task("encode", patches) as task:
-            for done in self.engine(job, bare, self.workers):
+        with (
+            self.progress.task("encode", patches) as task,
+            closing(self.engine(job, bare, self.workers)) as records,
+        ):
+            for done in records:
                 self._note_latents(job.encoder, done)
                 self.summary.encoded += done.unit.count
                 task.advance(done.unit.count)
@@ -211,7 +226,7 @@ def _without_latents(store: Store, encoder: Encoder) -> list[EncodeWork]:
 
 def _cropped_otherwise(
     store: Store, found: list[PhotoFile], stride: int, min_detail: float
-) -> list[PhotoRecord]:
+) -> list[tuple[PhotoFile, PhotoRecord]]:
     """Photos in the store that come again, and were cropped with other settings."""
     others: dict[str, list[PhotoRecord]] = {}
     for photo in store.photos().values():
@@ -222,8 +237,21 @@ def _cropped_otherwise(
         if candidates := others.get(file.name):
             with suppress(PhotoError):  # it will be skipped by name
                 sha256 = file_digest(file.path)
-                changed += [photo for photo in candidates if photo.sha256 == sha256]
+                changed += [(file, photo) for photo in candidates if photo.sha256 == sha256]
     return changed
+
+
+def _readable(
+    changed: list[tuple[PhotoFile, PhotoRecord]], job: MeasureJob, engine: Engine, workers: int
+) -> set[str]:
+    """Hashes of those photos that can be cropped anew: the others are not to go."""
+    photos = [file for file, _ in changed]
+    with closing(engine(job, photos, workers, job.bytes_of)) as measured:
+        return {
+            photo.sha256
+            for (_, photo), found in zip(changed, measured, strict=True)
+            if not isinstance(found, PhotoError)
+        }
 
 
 def _outdated(store: Store, found: list[PhotoFile]) -> set[str]:

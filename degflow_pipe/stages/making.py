@@ -79,9 +79,14 @@ def checkpoint_of(store: Path) -> str:
     if not files.exists(store / DESCRIPTION):
         return defaults.CHECKPOINT
     source = Store.open(store)
+    every = {name: read_info(find_checkpoint(name)) for name in shipped.names("checkpoints")}
+    of_encoder = {encoder_id(info): name for name, info in every.items()}
+    of_id = {info.id: name for name, info in every.items()}
     encoders = [source.encoder(name) for name in source.encoders()]
     made = [source.grid(name).checkpoint for name in source.grids()]
-    known = list(dict.fromkeys([*(encoder.checkpoint for encoder in encoders), *made]))
+    # Latents decide where there are some: a solver that was tuned makes other grids of them.
+    known = [of_encoder.get(encoder.id, encoder.checkpoint) for encoder in encoders]
+    known = list(dict.fromkeys(known or [of_id.get(one, one) for one in made]))
     if not known:
         return defaults.CHECKPOINT
     if len(known) > 1:
@@ -89,8 +94,6 @@ def checkpoint_of(store: Path) -> str:
             f"{store} holds what several checkpoints made, {', '.join(known)}: name one as "
             f"`checkpoint`"
         )
-    for name in shipped.names("checkpoints"):
-        info = read_info(find_checkpoint(name))
-        if info.id == known[0] or encoder_id(info) in [encoder.id for encoder in encoders]:
-            return name
+    if known[0] in every:
+        return known[0]
     raise StoreError(f"{store} was made with {known[0]}: name its folder as `checkpoint`")

@@ -23,6 +23,9 @@ from degflow_pipe.store import BLOCK, BLOCKS, Store
 from degflow_pipe.store.records import photo_key
 from degflow_pipe.store.store import KIND
 
+NOTE_LIMIT = 2**28
+"""Bytes of what is written down of a removal; some seventy for a photo."""
+
 
 @dataclass(frozen=True)
 class RemoveSummary:
@@ -108,7 +111,6 @@ def _move(store: Store, old: int, places: list[int], photos: Collection[str]) ->
         _copy(store, old, new, places, hr)
         _note(store, photos, **move, whole=True)
     store.drop(old)
-    _note(store, photos)
     return lost
 
 
@@ -135,7 +137,10 @@ def _copy(store: Store, old: int, new: int, places: list[int], hr: np.ndarray) -
             sources = {layer.numbers(old)[place // per_file] for place in wanted}
             if not wanted or not all(layer.has(source, before) for source in sources):
                 continue
-            held = {source: layer.read(source, before) for source in sources}
+            try:
+                held = {source: layer.read(source, before) for source in sources}
+            except StoreError:  # what is damaged is made again
+                continue
             computed = layer.made[min(sources)].computed
             values = np.stack(
                 [held[layer.numbers(old)[p // per_file]][p % per_file] for p in wanted]
@@ -149,7 +154,7 @@ def finish_removal(store: Store) -> bool:
     if not files.exists(path):
         return False
     try:
-        noted = read(_Noted, files.read_summed(path), "removal")
+        noted = read(_Noted, files.read_summed(path, NOTE_LIMIT), "removal")
         move = read(_Move, noted.move, "move") if noted.move else None
     except (FileError, UsageError) as error:
         raise StoreError(f"{path} is damaged: {error}; delete it and `remove` again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from degflow_pipe import defaults, files, folders
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, engine_of
 from degflow_pipe.errors import ShardError, UsageError
+from degflow_pipe.pictures.photos import find_photos
 from degflow_pipe.progress import Progress
 from degflow_pipe.stages.generate import GenerateSummary, generate
 from degflow_pipe.stages.ingest import ingest
@@ -118,7 +120,11 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
     out = Path(recipe.out)
     store, mark = out / WORK, out / f"{WORK}.json"
     files.remove(_leaving(store))
-    begun = {"photos": recipe.photos, "ingest": asdict(recipe.ingest)}
+    begun = {
+        "photos": recipe.photos,
+        "files": _digest_of(recipe.photos),
+        "ingest": asdict(recipe.ingest),
+    }
     if files.exists(mark) and files.read_json(mark) == begun:
         return store
     if files.exists(out / f"{recipe.shard.name}.json") and not overwrite:
@@ -129,6 +135,16 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
     _remove(store)
     files.write_json(mark, begun)
     return store
+
+
+def _digest_of(photos: list[str]) -> str:
+    """Which files the photos are: another one of the same name is another run."""
+    digest = hashlib.sha256()
+    for file in find_photos(photos):
+        with files.named(file.path, "look for it"):
+            found = file.path.stat()
+        digest.update(f"{file.name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
 
 
 def _remove(store: Path) -> None:

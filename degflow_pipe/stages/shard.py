@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,19 +103,20 @@ def shard(
         tars = _Tars(plan, settings, out, ledger, by_sum=overwrite)
         missing = tars.missing()
         if missing or not finished:
+            tars.take_back(missing)
             files.remove(out / f"{settings.name}.json")
             done = plan.tars - len(missing)
             with (progress or Silent()).task("shard", plan.tars, done) as task:
                 tars_at_once = min(at_once, TARS_AT_ONCE) if job.at_once > 1 else at_once
-                records = engine(job, map(plan.work, missing), tars_at_once)
-                try:
-                    for number, made_now in zip(missing, records, strict=True):
-                        tars.note(number, made_now.record)
-                        shown.known |= made_now.shown
-                        task.advance()
-                except DegflowError:
-                    _require_unchanged(source)  # else what was changed looks damaged
-                    raise
+                with closing(engine(job, map(plan.work, missing), tars_at_once)) as records:
+                    try:
+                        for number, made_now in zip(missing, records, strict=True):
+                            tars.note(number, made_now.record)
+                            shown.known |= made_now.shown
+                            task.advance()
+                    except DegflowError:
+                        _require_unchanged(source)  # else what was changed looks damaged
+                        raise
             _require_unchanged(source)
             _finish(out, settings, tars, wanted, shown, packed)
     return ShardSummary(
@@ -157,6 +158,14 @@ class _Tars:
     def missing(self) -> list[int]:
         """The tars that are to be made."""
         return [number for number in range(self.plan.tars) if number not in self.sums]
+
+    def take_back(self, numbers: list[int]) -> None:
+        """What the ledger says of tars that are to be made is true no longer: they are replaced
+        before they are noted.
+        """
+        for number in numbers:
+            self._ledger.remove(number)
+        self._ledger.sync()
 
     def note(self, number: int, record: TarRecord) -> None:
         """A tar is there now."""
@@ -324,6 +333,10 @@ def _finish(
 ) -> None:
     """Everything beside the tars; NAME.json last, the mark of a finished data set."""
     count = tars.plan.tars
+    files.remove(out / f"{settings.name}{INDEX}")  # of a version that had one for all tars
+    for name in files.names(out / settings.ledger):
+        if re.fullmatch(r"\d{6}\.jsonl?", name):
+            files.remove(out / settings.ledger / name)
     for name in files.names(out):  # of an earlier, larger data set
         found = re.fullmatch(rf"{re.escape(settings.name)}-(\d{{6,}})(\.tar|{INDEX})", name)
         if found and int(found[1]) >= count:

@@ -74,6 +74,8 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
     elif kind == STORE:
         store = Store.open(path)
         units, check = list(store.units), store.damage
+        for layer in store.layers():
+            _ = layer.made  # else each thread would read the ledger for itself
     else:
         shards = read_summary(path)
         sums = _read_sums(path / f"{shards.name}.sha256")

@@ -68,6 +68,10 @@ class Store:
         self._units: dict[int, Unit] | None = None
         self._layers: dict[str, Layer] = {}
         self._writing: ExitStack | None = None
+        self._entered: set[str] = set()
+        """Ledgers that are open for writing."""
+        self._in_order = True
+        """Whether the units are; one that takes a free number is not where it belongs."""
 
     @classmethod
     def create(cls, path: Path, settings: StoreSettings) -> Store:
@@ -114,12 +118,12 @@ class Store:
         what damaged lines said is to be made again.
         """
         with ExitStack() as stack:
-            self._writing = stack
+            self._writing, self._entered = stack, set()
             try:
                 for path, text in self._wrong_groups().items():
                     files.write_text(path, text)
                 for name in self._ledger_names():
-                    stack.enter_context(self._ledger(name))
+                    self._to_write(name)
                 self._hr.make_room(self._room())
                 yield
             finally:
@@ -154,14 +158,28 @@ class Store:
     def _to_write(self, name: str) -> Ledger:
         """A ledger within `writing`."""
         assert self._writing is not None, "a store is written to within `writing`"
-        if name not in self._ledgers:
-            self._writing.enter_context(self._ledger(name))
-        return self._ledgers[name]
+        ledger = self._ledger(name)
+        if name not in self._entered:
+            self._entered.add(name)
+            self._writing.enter_context(ledger)
+        return ledger
 
     def sync(self) -> None:
         """Let what the ledgers say so far outlast a power cut."""
         for ledger in self._ledgers.values():
             ledger.sync()
+
+    def read_ahead(self) -> None:
+        """Find the place of every unit's patches, for threads that ask for them."""
+        self._ledger("hr")
+
+    def require_ledgers(self) -> None:
+        """Raises StoreError where it cannot be told which photos and patches there are: only
+        `ingest` may forget what damaged lines said, as it tells of what is lacking.
+        """
+        for name in ("photos", "hr"):
+            for told in self._ledger(name).damage:
+                raise StoreError(f"{told}: {_again(name)}")
 
     def damaged_ledgers(self) -> list[str]:
         """What of the ledgers cannot be read, and what to do."""
@@ -178,6 +196,8 @@ class Store:
         if self._units is None:
             read_units = self._records("hr", unit_of_record)
             self._units = dict(sorted((int(key), unit) for key, unit in read_units))
+        if not self._in_order:
+            self._units, self._in_order = dict(sorted(self._units.items())), True
         return self._units
 
     def _records(
@@ -220,10 +240,9 @@ class Store:
     def note_unit(self, number: int, unit: Unit, patches: list[PatchRecord]) -> None:
         """Say that a unit's HR is there."""
         self._to_write("hr").write(number, unit_record(unit, patches))
-        last = next(reversed(self.units), -1)
-        self.units[number] = unit
-        if number < last:
-            self._units = dict(sorted(self.units.items()))
+        if self._units is not None:
+            self._in_order = self._in_order and number >= next(reversed(self._units), -1)
+            self._units[number] = unit
 
     def make_room(self, number: int) -> None:
         """Let HR and latents hold the unit of that number; called by one writer, ahead."""
