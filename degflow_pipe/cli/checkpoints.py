@@ -80,7 +80,7 @@ def import_(
     flow: FlowFile,
     out: o.Out,
     name: Annotated[str, typer.Option(help="Name of the checkpoint.")] = "published",
-    s_max: Annotated[float, typer.Option(min=1, help="SR scale that t = 1 stands for.")] = 4.0,
+    s_max: Annotated[float, typer.Option(help="SR scale that t = 1 stands for.")] = 4.0,
     json: o.Json = False,
 ) -> None:
     """Make a checkpoint folder from the authors' two files; no code in them is run."""

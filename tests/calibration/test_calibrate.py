@@ -279,7 +279,8 @@ def test_a_store_keeps_clean_and_noisy_levels_apart(
     assert (clean.noise, noisy.noise.split("-")[:2]) == ("none", ["calibrated", "0"])
     found = Store.open(store)
     assert found.grid(noisy.grid).scales == pytest.approx((2.0, 4.0), abs=1e-5)
-    hr, lr = found.hr(0)[0], found.levels(noisy.grid, 0)[0]
+    hr = found.hr(0)[0]
+    lr = found.levels(found.grid(noisy.grid)).read(0, found.units[0])[0]
     alone = to_picture(model.degrade(to_tensor(hr), found.grid(noisy.grid).t)[0])
     assert np.array_equal(lr, alone)
 

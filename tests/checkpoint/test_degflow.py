@@ -143,14 +143,14 @@ def test_levels_between_decoded_ones_are_on_straight_lines(tiny_model: DegFlow, 
     """Whatever else is asked for, in whatever order."""
     z, skips = tiny_model.encode(hr)
     solver = replace(tiny_model.config.solver, decode_at=DECODED)
-    ends = dict(zip(DECODED, tiny_model.levels(z, DECODED, skips), strict=True))
+    ends = dict(zip(DECODED, tiny_model.levels(z, DECODED, skips).pictures, strict=True))
     assert torch.equal(
         ends[0.5], tiny_model.decode(tiny_model.trajectory(z, [0.5], skips), skips)[:, 0]
     )
     t = [0.8, 0.3, 0.2, 1.0, 0.3, 0.05]
-    made = list(tiny_model.levels(z, t, skips, solver))
+    made = list(tiny_model.levels(z, t, skips, solver).pictures)
     for level, lr in zip(t, made, strict=True):
-        assert torch.equal(next(tiny_model.levels(z, [level], skips, solver)), lr)
+        assert torch.equal(next(tiny_model.levels(z, [level], skips, solver).pictures), lr)
         right = next(end for end in DECODED if level <= end)
         left = max(end for end in DECODED if end < right)
         line = (ends[left] * (right - level) + ends[right] * (level - left)) / (right - left)
@@ -158,7 +158,7 @@ def test_levels_between_decoded_ones_are_on_straight_lines(tiny_model: DegFlow, 
     assert torch.equal(made[2], ends[0.2]) and torch.equal(made[3], ends[1.0])
     for wrong in ([], [1.5], [-0.1]):
         with pytest.raises(ValueError, match="levels must"):
-            list(tiny_model.levels(z, wrong, skips, solver))
+            tiny_model.levels(z, wrong, skips, solver)
 
 
 @pytest.mark.parametrize("wrong", [[0.0], [0.0, 0.5], [0.1, 1.0], [0, 0.5, 0.5, 1], [0, 2, 1]])
