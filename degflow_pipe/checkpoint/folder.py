@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -89,7 +90,10 @@ class CheckpointInfo:
 
 
 def find_checkpoint(path_or_name: str) -> Path:
-    """A checkpoint folder by path, or a shipped one by name. Raises CheckpointError for neither."""
+    """A checkpoint folder by path, or a shipped one by its name or id.
+
+    Raises CheckpointError for neither.
+    """
     path = Path(path_or_name)
     if files.exists(path / CONFIG):
         return path
@@ -97,7 +101,7 @@ def find_checkpoint(path_or_name: str) -> Path:
         raise CheckpointError(
             f"{path} is a training that holds no checkpoint yet: run `train_lfm()` to its end"
         )
-    found = shipped.find("checkpoints", path_or_name)
+    found = shipped.find("checkpoints", path_or_name) or _of_id(path_or_name)
     if found is None:
         known = ", ".join(shipped.names("checkpoints"))
         raise CheckpointError(
@@ -105,6 +109,14 @@ def find_checkpoint(path_or_name: str) -> Path:
             f"ones ({known})"
         )
     return found
+
+
+def _of_id(wanted: str) -> Path | None:
+    """The shipped checkpoint of that id, as stores and messages name it."""
+    if not re.fullmatch(r".+-[0-9a-f]{12}", wanted):
+        return None
+    every = (shipped.find("checkpoints", name) for name in shipped.names("checkpoints"))
+    return next((folder for folder in every if folder and read_info(folder).id == wanted), None)
 
 
 def own_checkpoint(path_or_name: str) -> Path:

@@ -164,12 +164,12 @@ class _Writer:
         ):
             for done in records:
                 self._note_latents(job.encoder, done)
-                self.summary.encoded += done.unit.count
                 task.advance(done.unit.count)
 
     def _note_latents(self, encoder: Encoder | None, done: CropDone) -> None:
         if encoder is not None and done.latents is not None:
             self.store.latents(encoder).note(done.number, done.latents)
+            self.summary.encoded += done.unit.count
             batch = done.latents.computed.get("batch", self.summary.batch)
             self.summary.batch = min(self.summary.batch, batch)
 

@@ -270,11 +270,12 @@ def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
             "store": str(store.path),
             "t_grid": ",".join(str(level.exact) for level in grid.levels),
             **_noise_options(grid),
+            "checkpoint": grid.checkpoint,
         }
         call = ", ".join(f"{name}={value!r}" for name, value in asked.items())
         raise StoreError(
             f"{store.path}: {sum(missing)} of {sum(counts.values())} patches lack the levels of "
-            f"{grid.name}: run `generate({call})` again, with the checkpoint {grid.checkpoint}"
+            f"{grid.name}: run `generate({call})` again"
         )
     return levels.made
 

@@ -81,7 +81,7 @@ def test_every_patch_is_there_with_where_it_came_from_and_its_latent(
         "flat": 0,
         "duplicate": 0,
         "replaced": 0,
-        "encoded": 0,
+        "encoded": 27,
         "lacking": 0,
         "skipped": {},
         "left_out": {},

@@ -22,6 +22,7 @@ from degflow_pipe.shards.tars import TarJob
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.stages.shard import shard
+from degflow_pipe.store import Store
 from tests.stages.stores import PowerCut, stopping
 
 SETTINGS = ShardSettings(shard_size=7)
@@ -123,9 +124,11 @@ def test_a_stopped_run_over_a_finished_folder_takes_its_mark_back(
     before = tree(out)
     with pytest.raises(PowerCut):
         shard(ready_store, out, SETTINGS, engine=stopping(TarJob, 0))
-    made = "degflow-000004.tar"
-    after = {name: data for name, data in tree(out).items() if name != made}
-    assert after == {name: data for name, data in before.items() if name != "degflow.json"}
+    # The ledger takes back what it said of the tar before that is replaced.
+    others = {"degflow-000004.tar", ".degflow/00000000.jsonl"}
+    after = {name: data for name, data in tree(out).items() if name not in others}
+    wanted = {name: data for name, data in before.items() if name not in others}
+    assert after == {name: data for name, data in wanted.items() if name != "degflow.json"}
     shard(ready_store, out, SETTINGS)
     assert tree(out) == tree(whole)
 
@@ -278,3 +281,17 @@ def test_progress_counts_tars(ready_store: Path, tmp_path: Path, recorder: Any) 
     shard(ready_store, tmp_path / "out", SETTINGS, progress=recorder)
     assert recorder.tasks == [("shard", TARS, 0)]
     assert recorder.advanced == TARS
+
+
+def test_a_tar_that_was_replaced_and_not_noted_is_made_again(
+    ready_store: Path, out: Path, tiny_model: DegFlow, tmp_path: Path, tree: Tree
+) -> None:
+    """A run with other settings that is cut off leaves tars of theirs, maybe of the same length."""
+    store = Path(shutil.copytree(ready_store, tmp_path / "a.zarr"))
+    (first,) = Store.open(store).grids()
+    other = generate(store, tiny_model, parse_scales("2.1,3.9", 4.0)).grid
+    before = tree(out)
+    with pytest.raises(PowerCut):
+        shard(store, out, SETTINGS, grid=other, overwrite=True, engine=stopping(TarJob, 0))
+    assert shard(store, out, SETTINGS, grid=first, overwrite=False).made == TARS
+    assert tree(out) == before
