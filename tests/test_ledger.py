@@ -190,7 +190,7 @@ def test_a_record_is_read_by_its_place_alone(tmp_path: Path) -> None:
     assert ledger.record(2) == rows(3)["2"]
     with pytest.raises(FileError, match=r"00000000\.jsonl was written to while it was read"):
         ledger.record(1)
-    with pytest.raises(FileError, match=r"00000000\.jsonl is damaged at 0"):
+    with pytest.raises(FileError, match=r"00000000\.jsonl was written to while it was read"):
         dict(ledger.records())
     with pytest.raises(KeyError):
         ledger.record("9")
@@ -440,3 +440,20 @@ def test_bytes_do_not_tell_how_often_writers_were_stopped(tmp_path: Path) -> Non
                 ledger.write(key, record)
     found, whole = ([path.read_bytes() for path in segments(each)] for each in (folder, wanted))
     assert found == whole
+
+
+def test_a_segment_is_closed_before_it_is_too_long_to_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 200)
+    every = {str(n): {"text": "x" * 150} for n in range(6)}
+    folder = written(tmp_path / "l", every)
+    assert len(segments(folder)) == 6
+    assert content(Ledger(folder)) == every and Ledger(folder).damage == []
+    with Ledger(folder) as ledger:
+        ledger.write("6", {"n": 6})
+    assert content(Ledger(folder)) == {**every, "6": {"n": 6}}
+    monkeypatch.setattr(module, "LINE_LIMIT", 1100)
+    with Ledger(folder) as ledger, pytest.raises(FileError, match=r"of 7 has \d+ bytes"):
+        ledger.write("7", every["0"])
+    assert "7" not in Ledger(folder)

@@ -86,12 +86,12 @@ def ingest(
             if changed and not replace:
                 _, first = changed[0]
                 raise StoreError(otherwise(target.path, first, first.source, len(changed)))
-            gone = _readable(changed, again, engine, at_once)
+            gone, unreadable = _readable(changed, again, engine, at_once)
             if gone:
                 target.note_ingest(complete=False)
                 drop_photos(target, gone)
             outdated = _outdated(target, found) if replace else set()
-            numbering = Numbering(target, stride, min_detail, outdated)
+            numbering = Numbering(target, stride, min_detail, outdated, unreadable)
             summary = numbering.summary
             summary.left_out, summary.batch = left_out, batches.size
             summary.replaced = len(gone)
@@ -243,15 +243,18 @@ def _cropped_otherwise(
 
 def _readable(
     changed: list[tuple[PhotoFile, PhotoRecord]], job: MeasureJob, engine: Engine, workers: int
-) -> set[str]:
-    """Hashes of those photos that can be cropped anew: the others are not to go."""
+) -> tuple[set[str], dict[str, PhotoError]]:
+    """Hashes of those photos that can be cropped anew, and why the others cannot and stay."""
     photos = [file for file, _ in changed]
+    gone: set[str] = set()
+    unreadable: dict[str, PhotoError] = {}
     with closing(engine(job, photos, workers, job.bytes_of)) as measured:
-        return {
-            photo.sha256
-            for (_, photo), found in zip(changed, measured, strict=True)
-            if not isinstance(found, PhotoError)
-        }
+        for (_, photo), found in zip(changed, measured, strict=True):
+            if isinstance(found, PhotoError):
+                unreadable[photo.sha256] = found
+            else:
+                gone.add(photo.sha256)
+    return gone, unreadable
 
 
 def _outdated(store: Store, found: list[PhotoFile]) -> set[str]:

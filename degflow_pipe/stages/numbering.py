@@ -8,7 +8,7 @@ the same store as one that was not, and units that were lost are filled again by
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -107,15 +107,20 @@ class Numbering:
     photos: what the store says of the photos that were ever finished, by `photo_key`, and what it
     is to say of those that come now. known: hashes of those that are whole. given: hashes of the
     photos that came now, by name. outdated: hashes of photos that are to go, whose patches may come
-    again.
+    again. unreadable: why photos, by their hashes, cannot be cropped anew, and stay as they are.
     """
 
     def __init__(
-        self, store: Store, stride: int, min_detail: float, outdated: Collection[str] = ()
+        self,
+        store: Store,
+        stride: int,
+        min_detail: float,
+        outdated: Collection[str] = (),
+        unreadable: Mapping[str, PhotoError] | None = None,
     ) -> None:
         self.store, self.stride, self.min_detail = store, stride, min_detail
         self.summary = IngestSummary(store=printable(str(store.path)))
-        self.outdated = outdated
+        self.outdated, self._unreadable = outdated, unreadable or {}
         self.photos = store.photos()
         self.ingested: set[str] = set()
         self.given: dict[str, set[str]] = {}
@@ -171,6 +176,8 @@ class Numbering:
         patches: list[PatchRecord] = []
         paths: dict[str, str] = {}
         for file, photo in found:
+            if isinstance(photo, Measured):
+                photo = self._unreadable.get(photo.sha256, photo)
             if isinstance(photo, PhotoError):
                 if strict:
                     raise photo

@@ -383,7 +383,7 @@ def test_folders_that_are_not_finished_shards(tmp_path: Path, read: Any) -> None
         ("[", "is damaged"),
         ("[]", "is damaged"),
         (whole.replace("pipe shards", "pipe store"), "is not of degflow-pipe shards"),
-        (whole.replace('"version": 1', '"version": 2'), "version 2, .* reads 1: upgrade"),
+        (whole.replace('"version": 2', '"version": 3'), "version 3, .* reads 2: upgrade"),
         (whole.replace('"samples": 3', '"samples": 2'), "damaged.*3 pairs in 2 samples"),
         (whole.replace('"samples": 3', '"samples": null'), "damaged"),
         (whole.replace('"layout": "pairs"', '"layout": "rows"'), "damaged.*rows"),

@@ -16,12 +16,15 @@ from degflow_pipe import folders
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.processes import run_in_processes
 from degflow_pipe.errors import FileError, PhotoError, StoreError, UsageError
+from degflow_pipe.levels import parse_t
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.pictures.patches import crop_patches
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.stages.crops import CropJob
+from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.store import PatchRecord, Store
+from degflow_pipe.store.lacking import lacking
 from tests.stages.stores import PowerCut, stopping
 
 PATCH = 64
@@ -512,3 +515,35 @@ def test_progress_counts_photos_and_notes_those_left_out(
     assert recorder.advanced == 5
     assert len(recorder.notes) == 4
     assert all(note.startswith("skipped ") for note in recorder.notes)
+
+
+def test_replace_keeps_what_cannot_be_cropped_anew(
+    photo_folder: Path, feed: Callable[..., Any], tmp_path: Path, tree: Tree
+) -> None:
+    feed(photo_folder / "chelsea.jpg")
+    before = tree(tmp_path / "a.zarr")
+    with pytest.raises(PhotoError, match="none of 1 photos could be used"):
+        feed(photo_folder / "chelsea.jpg", stride=DENSE, replace=True, max_pixels=1000)
+    after = tree(tmp_path / "a.zarr")
+    assert {name: data for name, data in after.items() if name != "skipped.json"} == before
+
+
+def test_a_refused_ingest_leaves_the_store_whole(
+    photo_folder: Path, feed: Callable[..., Any], tmp_path: Path
+) -> None:
+    feed(photo_folder / "chelsea.jpg")
+    copy = tmp_path / "renamed.jpg"
+    shutil.copy(photo_folder / "chelsea.jpg", copy)
+    with pytest.raises(StoreError, match="cropped with"):
+        feed(copy, stride=DENSE)
+    assert lacking(Store.open(tmp_path / "a.zarr")) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files here")
+def test_no_ledger_is_left_open(
+    photo_folder: Path, feed: Callable[..., Any], tmp_path: Path, tiny_model: DegFlow
+) -> None:
+    feed(photo_folder / "chelsea.jpg")
+    generate(tmp_path / "a.zarr", tiny_model, parse_t("1"))
+    opened = [path.resolve() for path in Path("/proc/self/fd").glob("*")]
+    assert not [path for path in opened if path.suffix == ".jsonl"]
