@@ -238,7 +238,8 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
         raise StoreError(f"{store.path} holds no levels: run `degflow-pipe generate` first")
     if name is None and len(grids) > 1:
         told = "; ".join(
-            f"{grid.name} by {grid.checkpoint}, noise {grid.noise}, {grid.precision}"
+            f"{grid.name} by {grid.checkpoint}, noise {grid.noise}, {grid.precision}, scales "
+            f"{grid.scales[0]:g} to {grid.scales[-1]:g}"
             for grid in map(store.grid, grids)
         )
         raise UsageError(f"{store.path} holds {len(grids)} grids: name one as `grid`: {told}")
