@@ -25,6 +25,7 @@ PRECISION = {"--precision": "auto|float32|bfloat16 = auto"}
 COMPUTE = {"--device": "str = auto", "--batch": "int = 8", "--workers": "int = 0"}
 NOISE = {"--noise": "auto|calibrated|none = auto", "--seed": "int = 0"}
 CHECKPOINT = {"--checkpoint": "str = city100-compact"}
+ENGINE = {"--engine": "threads|processes = threads"}
 STORE = {"--store": "Path = degflow.zarr"}
 JSON = {"--json": "flag"}
 DISTANCES = "none|lpips-vgg|lpips-alex|lpips-squeeze|stlpips-vgg|stlpips-alex"
@@ -42,7 +43,8 @@ SURFACE: dict[str, dict[str, str]] = {
         "--min-detail": "float = 1.0",
         "--strict": "flag",
         **STORE,
-        **CHECKPOINT,
+        "--checkpoint": "str",
+        **ENGINE,
         **COMPUTE,
         **JSON,
     },
@@ -55,7 +57,8 @@ SURFACE: dict[str, dict[str, str]] = {
         **LEVELS,
         **NOISE,
         **STORE,
-        **CHECKPOINT,
+        "--checkpoint": "str",
+        **ENGINE,
         **PRECISION,
         **COMPUTE,
         **JSON,
@@ -71,6 +74,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--format": "str = png",
         "--overwrite": "flag",
         "--workers": "int = 0",
+        **ENGINE,
         **STORE,
         **JSON,
     },
@@ -82,6 +86,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--store": "Path",
         "--out -o": "Path",
         "--checkpoint": "str",
+        "--engine": "threads|processes",
         **LEVELS,
         "--overwrite": "flag",
         **COMPUTE,
