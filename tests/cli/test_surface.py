@@ -276,7 +276,7 @@ def test_commands_options_and_defaults() -> None:
 def test_recipe_has_the_defaults_of_the_commands() -> None:
     recipe = RunRecipe()
     ingest, shard = SURFACE["ingest"], SURFACE["shard"]
-    assert ingest["--checkpoint"] == f"str = {recipe.checkpoint}"
+    assert SURFACE["demo"]["--checkpoint"] == f"str = {recipe.checkpoint}"
     assert ingest["--store"] == f"Path = {recipe.store}"
     assert shard["--out -o"] == f"Path = {recipe.out}"
     assert ingest["--patch"] == f"int = {recipe.ingest.patch}"
