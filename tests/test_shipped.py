@@ -62,7 +62,7 @@ def test_default_solver_is_near_the_converged_one(model: DegFlow) -> None:
     t = parse_t_grid("0.05:1.0:0.05").t
     converged = model.trajectory(z, t, skips, SolverConfig("dopri5", rtol=1e-6, atol=1e-6))
     wanted = to_picture(model.decode(converged, skips))[0].astype(int)
-    for level, lr, y in zip(t, model.levels(z, t, skips), wanted, strict=True):
+    for level, lr, y in zip(t, model.levels(z, t, skips).pictures, wanted, strict=True):
         assert (np.abs(to_picture(lr)[0] - y).max(-1) <= 1).mean() >= 0.999, f"t = {level}"
 
 

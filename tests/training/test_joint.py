@@ -130,7 +130,7 @@ def test_it_starts_from_a_checkpoint_that_is_named(
 
 
 def test_without_the_stages_before_it_says_which_to_run(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="train rae` first"):
+    with pytest.raises(CheckpointError, match=r"train_rae\(\)` first"):
         train_joint(recipe_of(), scenes, tmp_path, "cpu")
 
 
