@@ -252,7 +252,7 @@ def test_the_figures_of_stage_1_are_those_of_the_rebuilt_pictures(
 
 
 def test_stage_2_without_stage_1_is_refused_with_the_way_on(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds no rae.safetensors: run `degflow-pipe train"):
+    with pytest.raises(CheckpointError, match=r"holds no rae.safetensors: run `train_rae"):
         train_lfm(recipe_of(), scenes, tmp_path / "out", device="cpu")
 
 
@@ -303,7 +303,7 @@ def test_a_damaged_state_is_named(
 def test_a_damaged_autoencoder_is_named(scenes: Path, trained_rae: Path, tmp_path: Path) -> None:
     rae = Path(shutil.copytree(trained_rae, tmp_path / "rae"))
     (rae / "rae.safetensors").write_bytes(b"not weights")
-    with pytest.raises(CheckpointError, match=r"rae\.safetensors is damaged.*train rae` again"):
+    with pytest.raises(CheckpointError, match=r"rae\.safetensors is damaged.*train_rae\(\)` again"):
         train_lfm(recipe_of(), scenes, tmp_path / "out", rae, "cpu")
 
 
@@ -374,7 +374,7 @@ def test_lpips_without_its_weights_says_where_they_are_looked_for(
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     monkeypatch.setattr(torch.hub, "urlopen", no_network, raising=False)
     recipe = recipe_of(lfm={"perceptual": perceptual})
-    with pytest.raises(DataError, match=f"lfm.perceptual: {perceptual} needs") as caught:
+    with pytest.raises(DataError, match=f"`lfm.perceptual`: {perceptual} needs") as caught:
         train_lfm(recipe, scenes, tmp_path / "out", trained_rae, "cpu")
     assert str(tmp_path / "torch" / "hub" / "checkpoints") in str(caught.value)
     assert "perceptual: none" in str(caught.value)
@@ -563,7 +563,7 @@ def test_start_of_another_architecture_is_refused(scenes: Path, tiny: str, tmp_p
 def test_level_names_are_plain(name: str) -> None:
     levels = [{"name": n, "t": t, "files": files} for n, t, files in LEVELS]
     levels[1]["name"] = name
-    with pytest.raises(UsageError, match="a name is 1 to 32"):
+    with pytest.raises(UsageError, match="of a level must be 1 to 32"):
         recipe_of(data={"levels": levels})
 
 
@@ -615,5 +615,5 @@ def test_training_between_the_knots_resumes_and_tells_the_runs_apart(
 
 
 def test_a_share_between_is_checked() -> None:
-    with pytest.raises(UsageError, match=r"rae\.between must be in \[0, 1\]"):
+    with pytest.raises(UsageError, match=r"rae\.between` must be in \[0, 1\]"):
         recipe_of(rae={"between": 1.5})
