@@ -155,7 +155,9 @@ def generate(
                     levels.note(done.block, done.made)
                     evaluations = max(evaluations or 0, done.evaluations)
                     least = min(least, done.made.computed.get("batch", least))
-                    task.advance(_count(source, done.block) * len(grid))
+                    task.advance(
+                        _patches([(done.block, source.units[done.block // BLOCKS])]) * len(grid)
+                    )
     return GenerateSummary(
         store=str(store),
         grid=grid.name,
@@ -180,7 +182,3 @@ def require_patches(store: Store) -> None:
 
 def _patches(blocks: list[tuple[int, Unit]]) -> int:
     return sum(unit.in_block(block % BLOCKS) for block, unit in blocks)
-
-
-def _count(store: Store, block: int) -> int:
-    return store.units[block // BLOCKS].in_block(block % BLOCKS)

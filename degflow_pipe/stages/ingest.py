@@ -147,8 +147,8 @@ class _Writer:
 
     def _begun(self, works: Iterator[CropWork]) -> Iterator[CropWork]:
         """The units; the store is not whole from the first one on."""
-        for work in works:
-            if self.store.complete:
+        for i, work in enumerate(works):
+            if i == 0:
                 self.store.note_ingest(complete=False)
             yield work
 

@@ -31,11 +31,10 @@ class IngestSummary:
 
     replaced: photos that went because others of their names, or with other settings, came. encoded:
     patches whose latents were written, of earlier ingests too where they had none of this
-    checkpoint. lacking: photos and units of
-    earlier ingests that are not whole. left_out: files that are no photos, by ending. colours: new
-    photos whose colours were not plain sRGB, by what was done. unchecked: those in which damage may
-    go unseen, by kind. batch: patches encoded at once, the least where a GPU's memory did not do
-    for what was asked.
+    checkpoint. lacking: photos and units of earlier ingests that are not whole. left_out: files
+    that are no photos, by ending. colours: new photos whose colours were not plain sRGB, by what
+    was done. unchecked: those in which damage may go unseen, by kind. batch: patches encoded at
+    once, the least where a GPU's memory did not do for what was asked.
     """
 
     store: str
