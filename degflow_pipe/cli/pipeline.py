@@ -120,13 +120,15 @@ def generate(
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
-    """Make the LR of every patch at every level (by default --t-grid 0.1:1.0:0.05)."""
+    """Make the LR of every patch at every level (by default those that the store has of earlier
+    patches, else --t-grid 0.1:1.0:0.05).
+    """
     from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.stages.generate import generate as stage
-    from degflow_pipe.stages.making import checkpoint_of
+    from degflow_pipe.stages.making import checkpoint_of, levels_of
 
     chosen = checkpoint or checkpoint_of(store)
-    grid = grid_of(chosen, t_grid)
+    grid = grid_of(chosen, levels_of(store) if t_grid is None else t_grid)
     model = _load(chosen, device, precision)
     summary = stage(
         store,

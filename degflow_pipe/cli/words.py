@@ -107,7 +107,7 @@ def _named(command: Any, name: str) -> Any:
 def _words(parameter: Any, value: str | None) -> list[str]:
     """A parameter and its value as they are typed, or as an argument is called in the help."""
     if parameter.param_type_name == "argument":
-        return [parameter.name.upper() if value is None else shlex.quote(value)]
+        return [parameter.name.upper() if value in (None, "...") else shlex.quote(str(value))]
     flag = parameter.opts[0]
     return [flag] if value in (None, "True") else [flag, shlex.quote(str(value))]
 

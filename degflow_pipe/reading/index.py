@@ -64,7 +64,17 @@ class SRPairs(Dataset[Sample]):
         with files.reading(path) as file:
             file.seek(start - (int(self._files[number - 1]) if number else 0))
             entry = file.read(int(self._ends[line]) - start)
-        name, members, pairs = read_line(self._shards, path, entry)
+        return self._pair(read_line(self._shards, path, entry), level)
+
+    def of_key(self, key: str) -> Sample:
+        """The pair of a key, such as `00000012-t0500`; the index of one tar is read.
+
+        Raises KeyError where there is none, ShardError as `pairs[i]`.
+        """
+        return self._pair(*_find(self._shards, key))
+
+    def _pair(self, entry: Entry, level: int) -> Sample:
+        name, members, pairs = entry
         key, lr_name, info = pairs[level]
         tar = self._shards.folder / name
         where = f"{tar}: {key}"
@@ -119,20 +129,21 @@ def _every_line(shards: Summary) -> Iterator[tuple[Path, bytes]]:
                 yield path, line
 
 
-def find(shards: Summary, key: str) -> Entry:
-    """The sample of a pair's key: only the index of its own tar is read.
+def _find(shards: Summary, key: str) -> tuple[Entry, int]:
+    """The sample that has the pair of that key, and the pair's place in it: only the index of its
+    own tar is read.
 
     Raises KeyError where there is none, ShardError where the index is damaged.
     """
-    first = shards.figures.get("first_keys", [])
-    place = bisect_right(first, _order(key), key=_order) - 1
-    paths = shards.indexes[max(place, 0) :][:1] if first else shards.indexes
+    place = bisect_right(shards.first_keys, _order(key), key=_order) - 1
+    paths = shards.indexes[max(place, 0) :][:1] if shards.first_keys else shards.indexes
     for path in paths:
         with files.reading(path) as file:
             for line in _lines(path, file):
                 entry = read_line(shards, path, line)
-                if any(key == known for known, _, _ in entry[2]):
-                    return entry
+                for level, (known, _, _) in enumerate(entry[2]):
+                    if key == known:
+                        return entry, level
     raise KeyError(key)
 
 

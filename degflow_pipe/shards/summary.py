@@ -20,13 +20,16 @@ AGAIN = "copy the shards again, or make them again with `shard(overwrite=True)`"
 
 @dataclass(frozen=True)
 class Summary:
-    """A finished data set; levels: pairs in each sample; figures: all that NAME.json says."""
+    """A finished data set; levels: pairs in each sample; first_keys: of each tar, none of them in
+    version 1; figures: all that NAME.json says.
+    """
 
     folder: Path
     name: str
     tars: tuple[str, ...]
     samples: int
     levels: int
+    first_keys: tuple[str, ...]
     figures: dict[str, Any]
 
     def tars_of(self, index: Path) -> tuple[str, ...]:
@@ -65,14 +68,14 @@ def read_summary(folder: Path) -> Summary:
         raise ShardError(f"{folder}: no such folder of shards")
     if any(files.exists(folder / name) for name in ("store.json", "zarr.json")):
         raise ShardError(
-            f"{folder} is a store, not shards: read it with LazyPairs, or run `degflow-pipe shard`"
+            f"{folder} is a store, not shards: read it with LazyPairs, or run `shard()`"
         )
     # What begins with a dot is a run's own.
     found = [name for name in files.names(folder, ".json") if not name.startswith(".")]
     if len(found) != 1:
         raise ShardError(
             f"{folder}: no finished shards: NAME.json is written when all tars are, and "
-            f"{len(found)} are there: run `degflow-pipe shard` to its end"
+            f"{len(found)} are there: run `shard()` to its end"
         )
     path = folder / found[0]
     try:
@@ -90,7 +93,9 @@ def read_summary(folder: Path) -> Summary:
     for tar in tars:
         if not isinstance(tar, str) or not re.fullmatch(r"[^/\\]+\.tar", tar):
             raise ShardError(f"{path}: tar {tar!r} is not a file of this folder; {AGAIN}")
-    return Summary(folder, found[0].removesuffix(".json"), tuple(tars), samples, levels, figures)
+    first_keys = figures["first_keys"] if figures["version"] == VERSION else []
+    name = found[0].removesuffix(".json")
+    return Summary(folder, name, tuple(tars), samples, levels, tuple(first_keys), figures)
 
 
 def _counts(path: Path, figures: dict[str, Any]) -> tuple[list[Any], int, int]:
@@ -101,6 +106,12 @@ def _counts(path: Path, figures: dict[str, Any]) -> tuple[list[Any], int, int]:
         levels = {"pairs": 1, "grouped": pairs // max(samples, 1)}[figures["layout"]]
         if not tars or samples < 1 or samples * levels != pairs:
             raise ValueError(f"{pairs} pairs in {samples} samples in {len(tars)} tars")
+        if figures["version"] == VERSION:
+            keys = figures["first_keys"]
+            if not (isinstance(keys, list) and len(keys) == len(tars)) or not all(
+                isinstance(key, str) for key in keys
+            ):
+                raise ValueError("first_keys must be the first key of each tar")
     except (TypeError, ValueError, KeyError) as error:
         raise ShardError(f"{path}: damaged: {error!r}; {AGAIN}") from error
     return tars, samples, levels

@@ -19,7 +19,13 @@ from degflow_pipe.errors import PhotoError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.patches import check_size, crop_patches
-from degflow_pipe.pictures.photos import PhotoFile, decode, decoded_bytes, read_file
+from degflow_pipe.pictures.photos import (
+    PhotoFile,
+    decode,
+    decoded_bytes,
+    file_digest,
+    read_file,
+)
 from degflow_pipe.pictures.recent import Held, Recent
 from degflow_pipe.stages.batches import Batches, latents_of
 from degflow_pipe.store import Encoder, Made, PatchRecord, Store, Unit
@@ -91,6 +97,22 @@ class MeasureJob:
         wanted = [(crop.y, crop.x) for crop in crops if crop.detail >= self.min_detail]
         RECENT.hold(sha256, Held.of(decoded.pixels, self.patch, wanted))
         return Measured(sha256, decoded.colour, decoded.unchecked, crops)
+
+
+@dataclass(frozen=True)
+class HashJob:
+    """Hashes photos' files: see `engines.engine.Job`. A unit is a `PhotoFile`."""
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[PhotoFile], str | PhotoError]]:
+        yield _hashed
+
+
+def _hashed(file: PhotoFile) -> str | PhotoError:
+    try:
+        return file_digest(file.path)
+    except PhotoError as error:
+        return error
 
 
 @dataclass(frozen=True)

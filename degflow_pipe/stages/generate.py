@@ -119,65 +119,64 @@ def generate(
     source = Store.open(store)
     require_patches(source)
     making = Making.of(model, grid, noise, seed, batch)
-    grid = making.grid
-    evaluations: int | None = None
-    least, encoded = making.size, 0
     with folders.one_writer(store, KIND):
         source = Store.open(store)  # as the writer before left it
         source.require_ledgers()
         with source.writing():
             finish_removal(source)
-            source.make_grid(grid)
-            grid = source.grid(grid.name)  # a checkpoint that was renamed makes the same
-            making = replace(making, grid=grid)
-            encoder, levels = encoder_of(source, model), source.levels(grid)
+            source.make_grid(making.grid)
+            # A checkpoint that was renamed makes the same.
+            making = replace(making, grid=source.grid(making.grid.name))
+            grid, levels = making.grid, source.levels(making.grid)
+            summary = GenerateSummary(
+                store=str(store),
+                grid=grid.name,
+                t=grid.t,
+                noise=grid.noise,
+                checkpoint=grid.checkpoint,
+                precision=model.precision,
+                evaluations=None,
+                batch=making.size,
+            )
             every = list(source.blocks())
             missing = [(block, unit) for block, unit in every if not levels.has(block, unit)]
-            total, pairs = (_patches(blocks) * len(grid) for blocks in (every, missing))
-
-            def works() -> Iterator[LevelWork]:
-                nonlocal encoded
-                for block, unit in missing:
-                    number = block // BLOCKS
-                    latents = None
-                    if encoder is not None and source.latents(encoder).has(number, unit):
-                        latents = source.latents(encoder).made[number]
-                    else:
-                        encoded += unit.in_block(block % BLOCKS)
-                    yield LevelWork(block, unit, latents)
-
-            job = LevelJob(str(store), encoder, making)
+            summary.patches, summary.pairs = _patches(every), _patches(missing) * len(grid)
+            total = summary.patches * len(grid)
+            summary.known = total - summary.pairs
+            encoder = encoder_of(source, model)
+            works = _works(source, encoder, missing, summary)
             with (
-                (progress or Silent()).task("generate", total, done=total - pairs) as task,
-                closing(engine(job, works(), at_once)) as records,
+                (progress or Silent()).task("generate", total, done=summary.known) as task,
+                closing(engine(LevelJob(str(store), encoder, making), works, at_once)) as records,
             ):
                 for done in records:
                     levels.note(done.block, done.made)
-                    evaluations = max(evaluations or 0, done.evaluations)
-                    least = min(least, done.made.computed.get("batch", least))
-                    task.advance(
-                        _patches([(done.block, source.units[done.block // BLOCKS])]) * len(grid)
+                    summary.evaluations = max(summary.evaluations or 0, done.evaluations)
+                    summary.batch = min(
+                        summary.batch, done.made.computed.get("batch", summary.batch)
                     )
-    return GenerateSummary(
-        store=str(store),
-        grid=grid.name,
-        t=grid.t,
-        noise=grid.noise,
-        checkpoint=grid.checkpoint,
-        precision=model.precision,
-        evaluations=evaluations,
-        batch=least,
-        patches=total // len(grid),
-        pairs=pairs,
-        known=total - pairs,
-        encoded=encoded,
-    )
+                    unit = source.units[done.block // BLOCKS]
+                    task.advance(unit.in_block(done.block % BLOCKS) * len(grid))
+    return summary
+
+
+def _works(
+    store: Store, encoder: Encoder | None, blocks: list[tuple[int, Unit]], summary: GenerateSummary
+) -> Iterator[LevelWork]:
+    """The blocks with their latents, where the store has them; else they are counted as encoded."""
+    for block, unit in blocks:
+        number = block // BLOCKS
+        if encoder is not None and store.latents(encoder).has(number, unit):
+            yield LevelWork(block, unit, store.latents(encoder).made[number])
+        else:
+            summary.encoded += unit.in_block(block % BLOCKS)
+            yield LevelWork(block, unit, None)
 
 
 def require_patches(store: Store) -> None:
     """Raises StoreError for a store that holds no patches."""
     if not store.units:
-        raise StoreError(f"{store.path} holds no patches: run `degflow-pipe ingest PHOTOS` first")
+        raise StoreError(f"{store.path} holds no patches: run `ingest(photos=...)` first")
 
 
 def _patches(blocks: list[tuple[int, Unit]]) -> int:

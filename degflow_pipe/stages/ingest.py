@@ -8,8 +8,9 @@ there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
+from dataclasses import replace as dc_replace
 from pathlib import Path
 
 from degflow_pipe import defaults, files, folders
@@ -21,17 +22,26 @@ from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import PhotoError, StoreError, UsageError
 from degflow_pipe.model.config import COMPRESSION
 from degflow_pipe.pictures.patches import check_grid
-from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, file_digest, find_photos
+from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.stages.batches import Batches
-from degflow_pipe.stages.crops import CropDone, CropJob, CropWork, EncodeJob, EncodeWork, MeasureJob
+from degflow_pipe.stages.crops import (
+    CropDone,
+    CropJob,
+    CropWork,
+    EncodeJob,
+    EncodeWork,
+    HashJob,
+    MeasureJob,
+)
 from degflow_pipe.stages.numbering import IngestSummary, Numbering, otherwise
 from degflow_pipe.stages.remove import drop_photos, finish_removal
 from degflow_pipe.store import Encoder, PhotoRecord, Store, StoreSettings
 from degflow_pipe.store.arrays import ZARR
+from degflow_pipe.store.description import DESCRIPTION
 from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.records import photo_key
-from degflow_pipe.store.store import DESCRIPTION, KIND
+from degflow_pipe.store.store import KIND
 
 
 def ingest(
@@ -81,30 +91,19 @@ def ingest(
         target = _open(store, patch)
         with target.writing():
             finish_removal(target)
-            again = MeasureJob(patch, stride, min_detail, max_pixels, frozenset(), {})
-            changed = _cropped_otherwise(target, found, stride, min_detail)
-            if changed and not replace:
-                _, first = changed[0]
-                raise StoreError(otherwise(target.path, first, first.source, len(changed)))
-            gone, unreadable = _readable(changed, again, engine, at_once)
-            if gone:
-                target.note_ingest(complete=False)
-                drop_photos(target, gone)
-            outdated = _outdated(target, found) if replace else set()
-            numbering = Numbering(target, stride, min_detail, outdated, unreadable)
+            measure = MeasureJob(patch, stride, min_detail, max_pixels, frozenset(), {})
+            again = _take_out(target, found, measure, replace, engine, at_once)
+            numbering = Numbering(target, stride, min_detail, again.outdated, again.unreadable)
             summary = numbering.summary
             summary.left_out, summary.batch = left_out, batches.size
-            summary.replaced = len(gone)
+            summary.replaced = again.gone
             writer = _Writer(target, summary, engine, at_once, progress or Silent())
-            encoder = _encoder(target, model) if encode else None
-            site = Site.of(model) if encode else None
-            measure = MeasureJob(
-                patch, stride, min_detail, max_pixels, numbering.known, numbering.strides()
-            )
+            site, encoder = (Site.of(model), _encoder(target, model)) if encode else (None, None)
+            measure = dc_replace(measure, known=numbering.known, strides=numbering.strides())
             crop = CropJob(str(store), max_pixels, site, encoder, batches.size)
             writer.crop(found, measure, crop, numbering, strict)
-            if encoder is not None:
-                writer.encode(EncodeJob(str(store), Site.of(model), encoder, batches.size))
+            if site is not None and encoder is not None:
+                writer.encode(EncodeJob(str(store), site, encoder, batches.size))
             target.note_ingest(complete=True)
             target.note_skipped(summary.skipped, numbering.ingested)
             summary.lacking = len(lacking(target))
@@ -224,21 +223,64 @@ def _without_latents(store: Store, encoder: Encoder) -> list[EncodeWork]:
     ]
 
 
-def _cropped_otherwise(
-    store: Store, found: list[PhotoFile], stride: int, min_detail: float
-) -> list[tuple[PhotoFile, PhotoRecord]]:
-    """Photos in the store that come again, and were cropped with other settings."""
-    others: dict[str, list[PhotoRecord]] = {}
+@dataclass(frozen=True)
+class _Again:
+    """What becomes of photos of the store that come again.
+
+    gone: how many were taken out, to be cropped anew. unreadable: why others, by their hashes,
+    cannot be, and stay. outdated: hashes of photos that are to go when what bears their name is in.
+    """
+
+    gone: int
+    unreadable: dict[str, PhotoError]
+    outdated: set[str]
+
+
+def _take_out(
+    store: Store,
+    found: list[PhotoFile],
+    measure: MeasureJob,
+    replace: bool,
+    engine: Engine,
+    workers: int,
+) -> _Again:
+    """Take out photos that are to be cropped anew. Raises StoreError where they may not be."""
+    held: dict[str, list[PhotoRecord]] = {}
     for photo in store.photos().values():
-        if photo.kept and (photo.stride, photo.min_detail) != (stride, min_detail):
-            others.setdefault(photo.source, []).append(photo)
-    changed = []
-    for file in found:
-        if candidates := others.get(file.name):
-            with suppress(PhotoError):  # it will be skipped by name
-                sha256 = file_digest(file.path)
-                changed += [(file, photo) for photo in candidates if photo.sha256 == sha256]
-    return changed
+        held.setdefault(photo.source, []).append(photo)
+
+    def differs(photo: PhotoRecord) -> bool:
+        asked = measure.stride, measure.min_detail
+        return bool(photo.kept) and (photo.stride, photo.min_detail) != asked
+
+    looked_at = [
+        file
+        for file in found
+        if file.name in held and (replace or any(map(differs, held[file.name])))
+    ]
+    hashes = _hashes(looked_at, engine, workers)
+    changed = [
+        (file, photo)
+        for file, sha256 in hashes.items()
+        for photo in held[file.name]
+        if differs(photo) and photo.sha256 == sha256
+    ]
+    if changed and not replace:
+        _, first = changed[0]
+        raise StoreError(otherwise(store.path, first, first.source, len(changed)))
+    gone, unreadable = _readable(changed, measure, engine, workers)
+    if gone:
+        store.note_ingest(complete=False)
+        drop_photos(store, gone)
+    stay = {name: {photo.sha256 for photo in photos} - gone for name, photos in held.items()}
+    return _Again(len(gone), unreadable, _outdated(stay, hashes) if replace else set())
+
+
+def _hashes(found: list[PhotoFile], engine: Engine, workers: int) -> dict[PhotoFile, str]:
+    """The hash of each file; those that cannot be read are skipped by name later."""
+    with closing(engine(HashJob(), found, workers)) as hashed:
+        every = zip(found, hashed, strict=True)
+        return {file: sha256 for file, sha256 in every if not isinstance(sha256, PhotoError)}
 
 
 def _readable(
@@ -257,19 +299,15 @@ def _readable(
     return gone, unreadable
 
 
-def _outdated(store: Store, found: list[PhotoFile]) -> set[str]:
+def _outdated(held: dict[str, set[str]], hashes: dict[PhotoFile, str]) -> set[str]:
     """Hashes of photos in the store whose name one file, and one alone, bears now that differs.
 
-    Two files of one name, given together, are no versions of each other.
+    held: hashes in the store, by name. Two files of one name, given together, are no versions of
+    each other.
     """
-    held: dict[str, set[str]] = {}
-    for photo in store.photos().values():
-        held.setdefault(photo.source, set()).add(photo.sha256)
     given: dict[str, set[str]] = {}
-    for file in found:
-        if file.name in held:
-            with suppress(PhotoError):  # it will be skipped by name
-                given.setdefault(file.name, set()).add(file_digest(file.path))
+    for file, sha256 in hashes.items():
+        given.setdefault(file.name, set()).add(sha256)
     return {old for name, new in given.items() if len(new) == 1 for old in held[name] - new}
 
 

@@ -19,7 +19,7 @@ from degflow_pipe.levels import NO_NOISE, Grid
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.stages.batches import LR, Batches, lr_of
 from degflow_pipe.store import Encoder, Store
-from degflow_pipe.store.store import DESCRIPTION
+from degflow_pipe.store.description import DESCRIPTION
 
 Make = Callable[[np.ndarray, np.ndarray | None], LR]
 """HR (n, P, P, 3) uint8, and latents (n, C, h, w) float32 where the store has them, to LR."""
@@ -68,6 +68,23 @@ def encoder_of(store: Store, model: DegFlow) -> Encoder | None:
     """The model's encoder, where the store may have latents of it; else None."""
     name = encoder_id(model.info)
     return store.encoder(name) if name in store.encoders() else None
+
+
+def levels_of(store: Path) -> str | None:
+    """The levels that are meant where none are asked for: the store's, as `t_grid`; None for a
+    store that has none. Raises StoreError where it has several.
+    """
+    if not files.exists(store / DESCRIPTION):
+        return None
+    source = Store.open(store)
+    every = {
+        ",".join(str(level.exact) for level in source.grid(name).levels) for name in source.grids()
+    }
+    if len(every) > 1:
+        raise StoreError(
+            f"{store} holds grids of {len(every)} kinds of levels: name one as `t_grid`"
+        )
+    return next(iter(every), None)
 
 
 def checkpoint_of(store: Path) -> str:

@@ -44,11 +44,11 @@ def preview(
     Raises PhotoError for a photo that cannot be read, UsageError for a side below 16, or where
     there is a file of that name that is not to be overwritten.
     """
-    if files.exists(out) and not overwrite:
-        raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")
     if side < 16:
         raise UsageError(f"`side` must be 16 pixels at least, got {side}")
     hr = middle(read_photo(photo).pixels, side)
+    if files.exists(out) and not overwrite:
+        raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")
     with one_thread_each(model.device):
         levels = to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0])
     labels = ["HR", *(f"t = {t:g}" for t in grid.t)]

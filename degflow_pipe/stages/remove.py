@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from degflow_pipe.settings import AtLeast, read
 from degflow_pipe.store import BLOCK, BLOCKS, Store
 from degflow_pipe.store.records import photo_key
 from degflow_pipe.store.store import KIND
+
+Noted = TypeVar("Noted")
 
 NOTE_LIMIT = 2**28
 """Bytes of what is written down of a removal; some seventy for a photo."""
@@ -72,30 +74,32 @@ def drop_photos(store: Store, photos: Collection[str], task: Task | None = None)
     Where a block of HR is damaged, the patches in it of photos that stay cannot move, and go too;
     from then on the store lacks them, and says so.
     """
-    _note(store, photos)
+    store.sync()  # what the note takes for done
+    files.write_summed(store.removal_path, {"photos": sorted(photos)})
     for sha256 in photos:
         store.forget_photo(photo_key(sha256))
     for number in list(store.units):
         patches = store.patches(number)
         places = [i for i, patch in enumerate(patches) if patch.sha256 not in photos]
         if len(places) < len(patches):
-            lost = _move(store, number, places, photos)
+            lost = _move(store, number, places)
             if lost and task is not None:
                 names = ", ".join(sorted({patches[i].source for i in lost})[:3])
                 task.note(f"{len(lost)} patches that were damaged go too: ingest {names} again")
         if task is not None:
             task.advance()
     store.sync()
+    files.remove(store.move_path)
     files.remove(store.removal_path)
 
 
-def _note(store: Store, photos: Collection[str], **move: Any) -> None:
-    """Write down which photos are on their way out, and which unit is moving where."""
+def _note_move(store: Store, old: int, new: int, whole: bool) -> None:
+    """Write down which unit is moving where; whole: whether all of it is there."""
     store.sync()  # what the note takes for done
-    files.write_summed(store.removal_path, {"photos": sorted(photos), "move": move})
+    files.write_summed(store.move_path, {"old": old, "new": new, "whole": whole})
 
 
-def _move(store: Store, old: int, places: list[int], photos: Collection[str]) -> list[int]:
+def _move(store: Store, old: int, places: list[int]) -> list[int]:
     """Write what stays of a unit, the patches in `places`, as another one, and drop it.
 
     Returns those of the places whose HR is damaged.
@@ -105,11 +109,10 @@ def _move(store: Store, old: int, places: list[int], photos: Collection[str]) ->
     places = [place for place in places if place // BLOCK in blocks]
     if places:
         new = max(store.units) + 1
-        move = {"old": old, "new": new}
-        _note(store, photos, **move, whole=False)
+        _note_move(store, old, new, whole=False)
         hr = np.stack([blocks[place // BLOCK][place % BLOCK] for place in places])
         _copy(store, old, new, places, hr)
-        _note(store, photos, **move, whole=True)
+        _note_move(store, old, new, whole=True)
     store.drop(old)
     return lost
 
@@ -150,24 +153,28 @@ def _copy(store: Store, old: int, new: int, places: list[int], hr: np.ndarray) -
 
 def finish_removal(store: Store) -> bool:
     """Bring a removal that was stopped to its end; returns whether there was one."""
-    path = store.removal_path
-    if not files.exists(path):
+    noted = _noted(store.removal_path, _Removal)
+    if noted is None:
         return False
-    try:
-        noted = read(_Noted, files.read_summed(path, NOTE_LIMIT), "removal")
-        move = read(_Move, noted.move, "move") if noted.move else None
-    except (FileError, UsageError) as error:
-        raise StoreError(f"{path} is damaged: {error}; delete it and `remove` again") from error
-    if move is not None:
+    if move := _noted(store.move_path, _Move):
         store.drop(move.old if move.whole else move.new)
     drop_photos(store, set(noted.photos))
     return True
 
 
+def _noted(path: Path, kind: type[Noted]) -> Noted | None:
+    """What was written down; None where nothing was. Raises StoreError where it is damaged."""
+    if not files.exists(path):
+        return None
+    try:
+        return read(kind, files.read_summed(path, NOTE_LIMIT), path.stem)
+    except (FileError, UsageError) as error:
+        raise StoreError(f"{path} is damaged: {error}; delete it and `remove` again") from error
+
+
 @dataclass(frozen=True)
-class _Noted:
+class _Removal:
     photos: list[str]
-    move: dict[str, Any]
 
 
 @dataclass(frozen=True)

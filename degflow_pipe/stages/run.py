@@ -19,7 +19,7 @@ from degflow_pipe.stages.making import Making, encoder_of
 from degflow_pipe.stages.numbering import IngestSummary
 from degflow_pipe.stages.recipe import RunRecipe
 from degflow_pipe.stages.shard import KIND as SHARDS
-from degflow_pipe.stages.shard import ShardSummary, check_folder, shard
+from degflow_pipe.stages.shard import ShardSummary, check_data_set, shard
 from degflow_pipe.store import Store
 
 WORK = ".degflow.zarr"
@@ -54,62 +54,45 @@ def run(
     """
     if not recipe.photos:
         raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
-    engine = engine or engine_of(recipe.engine)
-    grid = recipe.generate.grid(model.info)
-    out = Path(recipe.out)
+    levels, out = recipe.generate, Path(recipe.out)
+    making = Making.of(model, levels.grid(model.info), levels.noise, levels.seed, batch)
     folders.check_ours(out, SHARDS)
-    check_folder(out, recipe.shard)
+    check_data_set(out, recipe.shard, recipe.ingest.patch, making.grid, overwrite)
     if recipe.keep == "none":
         folders.claim(out, SHARDS)  # the store lies in it
     store = _work_store(recipe, overwrite) if recipe.keep == "none" else Path(recipe.store)
+    how: dict[str, Any] = {
+        "workers": workers,
+        "progress": progress,
+        "engine": engine or engine_of(recipe.engine),
+    }
     first = ingest(
         recipe.photos,
         store,
         model,
-        patch=recipe.ingest.patch,
-        stride=recipe.ingest.stride,
-        min_detail=recipe.ingest.min_detail,
-        strict=recipe.ingest.strict,
-        max_pixels=recipe.ingest.max_pixels,
+        **asdict(recipe.ingest),
         # Else the pass that gives the skips gives the latents too.
         encode=recipe.keep == "latents",
         batch=batch,
-        workers=workers,
-        progress=progress,
-        engine=engine,
+        **how,
     )
-    levels = recipe.generate
-    second = name = maker = None
     if recipe.keep == "levels":
         second = generate(
-            store,
-            model,
-            grid,
+            *(store, model, making.grid),
             noise=levels.noise,
             seed=levels.seed,
             batch=batch,
-            workers=workers,
-            progress=progress,
-            engine=engine,
+            **how,
         )
-        name = second.grid
-    else:
-        maker = Making.of(model, grid, levels.noise, levels.seed, batch)
+        third = shard(store, out, recipe.shard, grid=second.grid, overwrite=overwrite, **how)
+        return RunSummary(first, second, third)
+    encoder = encoder_of(Store.open(store), model)
     third = shard(
-        store,
-        out,
-        recipe.shard,
-        grid=name,
-        maker=maker,
-        encoder=None if maker is None else encoder_of(Store.open(store), model),
-        workers=workers,
-        overwrite=overwrite,
-        progress=progress,
-        engine=engine,
+        store, out, recipe.shard, maker=making, encoder=encoder, overwrite=overwrite, **how
     )
     if recipe.keep == "none":
         _remove(store)
-    return RunSummary(first, second, third)
+    return RunSummary(first, None, third)
 
 
 def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:

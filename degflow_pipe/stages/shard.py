@@ -106,17 +106,19 @@ def shard(
             tars.take_back(missing)
             files.remove(out / f"{settings.name}.json")
             done = plan.tars - len(missing)
-            with (progress or Silent()).task("shard", plan.tars, done) as task:
-                tars_at_once = min(at_once, TARS_AT_ONCE) if job.at_once > 1 else at_once
-                with closing(engine(job, map(plan.work, missing), tars_at_once)) as records:
-                    try:
-                        for number, made_now in zip(missing, records, strict=True):
-                            tars.note(number, made_now.record)
-                            shown.known |= made_now.shown
-                            task.advance()
-                    except DegflowError:
-                        _require_unchanged(source)  # else what was changed looks damaged
-                        raise
+            tars_at_once = min(at_once, TARS_AT_ONCE) if job.at_once > 1 else at_once
+            with (
+                (progress or Silent()).task("shard", plan.tars, done) as task,
+                closing(engine(job, map(plan.work, missing), tars_at_once)) as records,
+            ):
+                try:
+                    for number, made_now in zip(missing, records, strict=True):
+                        tars.note(number, made_now.record)
+                        shown.known |= made_now.shown
+                        task.advance()
+                except DegflowError:
+                    _require_unchanged(source)  # else what was changed looks damaged
+                    raise
             _require_unchanged(source)
             _finish(out, settings, tars, wanted, shown, packed)
     return ShardSummary(
@@ -235,7 +237,7 @@ class _Shown:
 def _choose_grid(store: Store, name: str | None) -> Grid:
     grids = store.grids()
     if not grids:
-        raise StoreError(f"{store.path} holds no levels: run `degflow-pipe generate` first")
+        raise StoreError(f"{store.path} holds no levels: run `generate()` first")
     if name is None and len(grids) > 1:
         told = "; ".join(
             f"{grid.name} by {grid.checkpoint}, noise {grid.noise}, {grid.precision}, scales "
@@ -249,10 +251,10 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
 def _require_whole(store: Store) -> None:
     """Raises StoreError where the store does not hold all that was put into it."""
     if missing := lacking(store):
-        more = f" ({len(missing) - 1} more: see `degflow-pipe verify`)" if missing[1:] else ""
+        more = f" ({len(missing) - 1} more: see `verify`)" if missing[1:] else ""
         raise StoreError(f"{missing[0]}{more}")
     if not store.units:
-        raise StoreError(f"{store.path} holds no patches: run `degflow-pipe ingest PHOTOS` first")
+        raise StoreError(f"{store.path} holds no patches: run `ingest(photos=...)` first")
 
 
 def _require_unchanged(store: Store) -> None:
@@ -286,7 +288,17 @@ def _noise_options(grid: Grid) -> dict[str, str]:
     return {"noise": kind, **({"seed": rest.partition("-")[0]} if rest else {})}
 
 
-def check_folder(out: Path, settings: ShardSettings) -> None:
+def check_data_set(
+    out: Path, settings: ShardSettings, patch: int, grid: Grid, overwrite: bool
+) -> None:
+    """Raises what `shard` would before it writes: for sizes that cannot be had, another data set
+    in the folder.
+    """
+    packed_levels(grid, patch, settings)
+    _look(out, settings, settings_json(settings, patch, grid), overwrite)
+
+
+def _check_name(out: Path, settings: ShardSettings) -> None:
     """Raises ShardError where the folder holds a data set of another name."""
     for name in folders.held(out) if files.exists(out) else []:
         other = re.fullmatch(
@@ -300,7 +312,7 @@ def check_folder(out: Path, settings: ShardSettings) -> None:
 
 def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> bool:
     """Refuse another data set. Returns whether there is this one, with all that belongs to it."""
-    check_folder(out, settings)
+    _check_name(out, settings)
     path = out / f"{settings.name}.json"
     if not files.exists(path):
         return False
@@ -311,7 +323,7 @@ def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite:
         if not overwrite:
             raise ShardError(f"{error}: `overwrite` writes it anew; whole tars stay") from error
         found, card = {}, None
-    if found.get("settings") != wanted and not overwrite:
+    if not _same(found.get("settings"), wanted) and not overwrite:
         raise ShardError(
             f"{out} holds {settings.name} made with other settings (see {path}): give another "
             f"folder as `out`, or `overwrite`"
@@ -323,6 +335,11 @@ def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite:
         )
     beside = (out / SHEET, out / f"{settings.name}.sha256")
     return not overwrite and card_stays and all(map(files.exists, beside))
+
+
+def _same(found: Any, wanted: dict[str, Any]) -> bool:
+    """A checkpoint that was renamed makes the same: the grid's name says what it depends on."""
+    return isinstance(found, dict) and {**found, "checkpoint": wanted["checkpoint"]} == wanted
 
 
 def _finish(

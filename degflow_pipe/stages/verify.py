@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ from degflow_pipe.stages.inspection import (
 from degflow_pipe.stages.shard import KIND as SHARD_FOLDER
 from degflow_pipe.store import Store
 from degflow_pipe.store.arrays import ZARR
+from degflow_pipe.store.damage import damage as unit_damage
+from degflow_pipe.store.damage import described_wrongly
+from degflow_pipe.store.description import DESCRIPTION
 from degflow_pipe.store.lacking import lacking
-from degflow_pipe.store.store import DESCRIPTION
 from degflow_pipe.store.store import KIND as STORE_FOLDER
 
 STORE, SHARDS, CHECKPOINT = "store", "shards", "checkpoint"
@@ -73,7 +76,7 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
         check = checkpoint.damage
     elif kind == STORE:
         store = Store.open(path)
-        units, check = list(store.units), store.damage
+        units, check = list(store.units), partial(unit_damage, store)
         for layer in store.layers():
             _ = layer.made  # else each thread would read the ledger for itself
     else:
@@ -98,7 +101,7 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
 
 def _store_damage(store: Store) -> list[str]:
     """What is wrong with a store beside its units: descriptions, what is lacking, old levels."""
-    wrong = store.described_wrongly()
+    wrong = described_wrongly(store)
     try:
         wrong += lacking(store)
         for grid in store.grids():
@@ -136,7 +139,7 @@ def _read_sums(path: Path) -> dict[str, str]:
 def _file_damage(file: tuple[Path, str]) -> list[str]:
     path, digest = file
     if not files.exists(path):
-        return [f"{path} is missing: run `degflow-pipe shard` again"]
+        return [f"{path} is missing: run `shard()` again"]
     if files.sha256(path) == digest:
         return []
     return [f"{path} differs from its SHA-256: run `shard(overwrite=True)`"]

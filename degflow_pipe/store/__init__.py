@@ -12,7 +12,7 @@
       done/latents/ENCODER/      a ledger: units whose latents are there; encoder.json says whose
       done/levels/GRID/          a ledger: blocks whose levels are there; grid.json says which
       skipped.json               photos left out, with the reason
-      removal.json               what is on its way out
+      removal.json, move.json    what is on its way out, and which unit is moving where
 
 A unit is UNIT patches: a file of HR, and one of latents. A block is BLOCK of them: a file of
 levels. Each is written whole by one writer, and the ledger after it. A unit that an ingest closed

@@ -121,13 +121,25 @@ class FileArray:
         )
 
     def make_room(self, count: int) -> None:
-        """Write zarr.json where it is not there, damaged, or has no room for so many files."""
-        try:
-            there = self.room()
-        except StoreError:
-            there = -1
-        if there < count:
+        """Write zarr.json where it is not there, damaged, or has no room for so many files.
+
+        It has room for more then, up to twice as many, else each new file would write it; `fit`
+        takes the rest back.
+        """
+        if self._room_or_none() < count:
+            room = 1 << max(count - 1, 0).bit_length() if count else 0
+            files.write_text(self.path / ZARR, self.describe(room))
+
+    def fit(self, count: int) -> None:
+        """Write zarr.json where it is not there, damaged, or has room for more or fewer files."""
+        if self._room_or_none() != count:
             files.write_text(self.path / ZARR, self.describe(count))
+
+    def _room_or_none(self) -> int:
+        try:
+            return self.room()
+        except StoreError:
+            return -1
 
     def file(self, number: int) -> Path:
         """Where the items from `number * rows` on lie."""

@@ -77,6 +77,10 @@ class Layer:
         """Let the array hold so many units; called by one writer, ahead."""
         self._array.make_room(units * BLOCKS // self._blocks)
 
+    def fit(self, units: int) -> None:
+        """Let the array hold so many units and no more; called when all are written."""
+        self._array.fit(units * BLOCKS // self._blocks)
+
     def write(
         self, number: int, values: np.ndarray, unit: Unit, computed: Mapping[str, Any]
     ) -> Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,15 +151,12 @@ class Made(NamedTuple):
     def from_dict(cls, data: Mapping[str, Any]) -> Made:
         """Raises UsageError where the record is none."""
         _check_keys(data, cls._fields)
-        computed = data["computed"]
-        if not isinstance(computed, dict) or len(computed) > 10:
-            raise UsageError("computed must be a short mapping")
         _check_size(data["bytes"])
         sums = _sums(data["sha256"])
         heads = data["hr"]
         if not isinstance(heads, list) or len(heads) != len(sums):
             raise UsageError("hr must name the HR of each block")
-        return cls(sums, data["bytes"], tuple(map(str, heads)), computed)
+        return cls(sums, data["bytes"], tuple(map(str, heads)), _computed(data["computed"]))
 
     def is_of(self, unit: Unit, first: int, blocks: int) -> bool:
         """Whether it was made of all the HR of the unit that its file is for, `blocks` blocks from
@@ -166,6 +164,18 @@ class Made(NamedTuple):
         """
         now = tuple(map(head, unit.sha256[first : first + blocks]))
         return self.hr == now and len(self.sha256) == len(now)
+
+
+_COMPUTED: dict[str, Mapping[str, Any]] = {}
+"""Each that was read once: they are few, and what says them are millions."""
+
+
+def _computed(data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, dict) or len(data) > 10:
+        raise UsageError("computed must be a short mapping")
+    if len(_COMPUTED) > 1000:  # a stranger's
+        return data
+    return _COMPUTED.setdefault(json.dumps(data, sort_keys=True), data)
 
 
 def head(sha256: str) -> str:

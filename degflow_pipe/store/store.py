@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from degflow_pipe import files
-from degflow_pipe.errors import DegflowError, FileError, StoreError, UsageError
+from degflow_pipe.errors import FileError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import Grid
 from degflow_pipe.settings import read
 from degflow_pipe.store.arrays import ZARR, FileArray, group_text
+from degflow_pipe.store.description import DESCRIPTION, described, read_description
 from degflow_pipe.store.layers import Layer, checked, sums_of
 from degflow_pipe.store.records import (
     BLOCK,
@@ -44,9 +44,8 @@ from degflow_pipe.store.records import (
 AGAIN = "ingest its photos again"
 KIND = "store"
 """Of the folder, for `folders.one_writer`."""
-FORMAT = "degflow-pipe store"
-VERSION = 3
-DESCRIPTION, SKIPPED, REMOVAL = "store.json", "skipped.json", "removal.json"
+SKIPPED = "skipped.json"
+REMOVAL, MOVE = "removal.json", "move.json"
 ENCODER, GRID = "encoder.json", "grid.json"
 INGEST = "ingest.json"
 """How the last ingest ended."""
@@ -77,7 +76,7 @@ class Store:
     def create(cls, path: Path, settings: StoreSettings) -> Store:
         """A new empty store. Raises FileError where the folder cannot be written."""
         # First, so that a making that is cut off is known for what it is, and mended.
-        files.write_summed(path / DESCRIPTION, cls._description(settings))
+        files.write_summed(path / DESCRIPTION, described(settings))
         return cls.open(path)
 
     @classmethod
@@ -85,30 +84,7 @@ class Store:
         """Open a store. Raises StoreError where there is none, or it is damaged or of another
         version.
         """
-        if not files.exists(path / DESCRIPTION):
-            raise StoreError(_why_none(path))
-        try:
-            found = files.read_summed(path / DESCRIPTION)
-        except FileError as error:
-            raise StoreError(f"{error}: put a copy of it back") from error
-        if found.pop("format", None) != FORMAT:
-            raise StoreError(f"{path / DESCRIPTION} is not of a {FORMAT}")
-        version = found.pop("version", None)
-        if version != VERSION:
-            raise StoreError(_of_version(path, version))
-        sizes = found.pop("unit", None), found.pop("block", None)
-        try:
-            settings = read(StoreSettings, found, "store")
-        except DegflowError as error:
-            raise StoreError(f"{path / DESCRIPTION} is damaged: {error}") from error
-        if sizes != (UNIT, BLOCK):
-            raise StoreError(f"{path} is damaged: units and blocks of {sizes} patches")
-        return cls(path, settings)
-
-    @staticmethod
-    def _description(settings: StoreSettings) -> dict[str, Any]:
-        sizes = {"unit": UNIT, "block": BLOCK}
-        return {"format": FORMAT, "version": VERSION, **sizes, **asdict(settings)}
+        return cls(path, read_description(path))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -120,18 +96,19 @@ class Store:
         with ExitStack() as stack:
             self._writing, self._entered = stack, set()
             try:
-                for path, text in self._wrong_groups().items():
+                for path, text in self.wrong_groups().items():
                     files.write_text(path, text)
                 for name in self._ledger_names():
                     self._to_write(name)
                 self._hr.make_room(self._room())
                 yield
+                self._fit()
             finally:
                 self._writing = None
 
-    def _wrong_groups(self) -> dict[Path, str]:
+    def wrong_groups(self) -> dict[Path, str]:
         """What zarr.json of the groups should say, of those that do not."""
-        wanted = {self.path / ZARR: group_text({"degflow": self._description(self.settings)})}
+        wanted = {self.path / ZARR: group_text({"degflow": described(self.settings)})}
         wanted |= {self.path / name / ZARR: group_text() for name in ("latents", "levels")}
         return {
             path: text
@@ -250,6 +227,17 @@ class Store:
         for name in self.encoders():
             self.latents(self.encoder(name)).make_room(number + 1)
 
+    def _fit(self) -> None:
+        """Let zarr's readers see the units that there are, and no more."""
+        self._hr.fit(self._room())
+        for layer in self.described_layers():
+            layer.fit(self._room())
+
+    def check_room(self) -> None:
+        """Raises StoreError where zarr's description of the HR is damaged."""
+        if self.units:
+            self._hr.room()
+
     def _room(self) -> int:
         """Files that arrays of units have room for."""
         return max(self.units, default=-1) + 1
@@ -284,6 +272,15 @@ class Store:
         """All that was made of the HR."""
         yield from (self.latents(self.encoder(name)) for name in self.encoders())
         yield from (self.levels(self.grid(name)) for name in self.grids())
+
+    def described_layers(self) -> Iterator[Layer]:
+        """Those of `layers` whose descriptions are not damaged."""
+        for name in self.encoders():
+            with suppress(StoreError):
+                yield self.latents(self.encoder(name))
+        for name in self.grids():
+            with suppress(StoreError):
+                yield self.levels(self.grid(name))
 
     def _layer(self, name: str, array: FileArray, again: str) -> Layer:
         if name not in self._layers:
@@ -431,84 +428,12 @@ class Store:
         """Where a removal that is under way writes down what is to go."""
         return self.path / REMOVAL
 
-    # ---- what is wrong
-
-    def damage(self, number: int) -> list[str]:
-        """What is wrong with a unit: files that cannot be read or differ from their digests.
-
-        What is not there, or was made of other HR, is not looked at, nor what is described wrongly.
-        """
-        unit = self.units[number]
-        reads: list[Callable[[], object]] = [
-            *(partial(self.hr, number), partial(self.patches, number)),
-            *(
-                partial(layer.read, n, unit)
-                for layer in self._described_layers()
-                for n in layer.numbers(number)
-                if layer.has(n, unit)
-            ),
-        ]
-        return _told(reads)
-
-    def _described_layers(self) -> Iterator[Layer]:
-        """Those of `layers` whose descriptions are not damaged."""
-        for name in self.encoders():
-            with suppress(StoreError):
-                yield self.latents(self.encoder(name))
-        for name in self.grids():
-            with suppress(StoreError):
-                yield self.levels(self.grid(name))
-
-    def described_wrongly(self) -> list[str]:
-        """Which of zarr's descriptions, and of the store's own beside the units, are damaged."""
-        wrong = [
-            f"{path} is damaged or missing: run `ingest` again, it writes it anew"
-            for path in self._wrong_groups()
-        ]
-        checks: list[Callable[[], object]] = [self.skipped, self.photos, lambda: self.complete]
-        if self.units:
-            checks.append(self._hr.room)
-        checks += [partial(self._check_latents, name) for name in self.encoders()]
-        checks += [partial(self._check_levels, name) for name in self.grids()]
-        return wrong + _told(checks)
-
-    def _check_latents(self, name: str) -> None:
-        self.latents(self.encoder(name)).room()
-
-    def _check_levels(self, name: str) -> None:
-        self.levels(self.grid(name)).room()
+    @property
+    def move_path(self) -> Path:
+        """Where it writes down which unit is moving where."""
+        return self.path / MOVE
 
 
 def _again(ledger: str) -> str:
     """What makes again what a ledger tells of."""
     return f"run `{'generate' if ledger.startswith('levels') else 'ingest'}` again"
-
-
-def _why_none(path: Path) -> str:
-    """Why a folder that lacks the description is no store, and what to do."""
-    if not files.exists(path / ZARR):
-        return f"no store at {path}: make one with `degflow-pipe ingest PHOTOS`"
-    try:
-        version = files.read_json(path / ZARR)["attributes"]["degflow"]["version"]
-    except (FileError, LookupError, TypeError):
-        return f"{path} is a zarr of somebody else's: ingest the photos into another `store`"
-    if version == VERSION:
-        return f"{path} has lost its description, {DESCRIPTION}: put a copy of it back"
-    return _of_version(path, version)
-
-
-def _of_version(path: Path, version: Any) -> str:
-    old = type(version) is int and version < VERSION
-    what = "ingest the photos into another `store`" if old else "upgrade degflow-pipe"
-    return f"{path} is a store of version {version!r}, this degflow-pipe reads {VERSION}: {what}"
-
-
-def _told(checks: list[Callable[[], object]]) -> list[str]:
-    """What the checks raise, each thing once."""
-    wrong: dict[str, None] = {}
-    for check in checks:
-        try:
-            check()
-        except DegflowError as error:
-            wrong[str(error)] = None
-    return list(wrong)

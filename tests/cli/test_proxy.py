@@ -74,7 +74,7 @@ def test_table_marks_the_best_row_of_each_source(
         (["--seeds", "0"], 2, "--seeds"),
         (["--steps", "0"], 2, "--steps"),
         (["--level", "LR3"], 2, "--level: the pairs have no level 'LR3', only LR2, LR4"),
-        (["--t-grid", "0.5"], 2, "--t-grid wants start:stop:step"),
+        (["--t-grid", "0.5:"], 2, "--t-grid wants start:stop:step"),
         (["--perceptual", "nice"], 2, "--perceptual"),
     ],
 )

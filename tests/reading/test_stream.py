@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.files import FileError
 from degflow_pipe.reading import PairStream, SRPairs, sr_pairs
-from degflow_pipe.reading.index import find, whole_shards
 from degflow_pipe.reading.samples import Queries
 from tests.reading.conftest import (
     EVERY,
@@ -377,7 +376,7 @@ def test_folders_that_are_not_finished_shards(tmp_path: Path, read: Any) -> None
     about = write_shards(tmp_path, patches=1) / "degflow.json"
     whole = about.read_text()
     about.unlink()
-    with pytest.raises(ShardError, match="run `degflow-pipe shard` to its end"):
+    with pytest.raises(ShardError, match="run `shard\\(\\)` to its end"):
         read(tmp_path)
     for text, why in (
         ("[", "is damaged"),
@@ -536,13 +535,22 @@ def test_shards_with_one_index_are_read_as_those_with_one_a_tar(
 def test_a_sample_is_found_by_its_key(tmp_path: Path, layout: str, version: int) -> None:
     """Of the indexes only that of its own tar is read."""
     stored = write_shards(tmp_path, layout, version=version)
-    shards, suffix = whole_shards(stored), "-t0100" if layout == "grouped" else ""
-    for i, key in enumerate(SRPairs(stored).keys()):
-        tar, members, pairs = find(shards, key)
-        assert key in [known for known, _, _ in pairs] and "hr.png" in members
-        assert tar == shards.tars[i // len(LEVELS) // 3 if layout == "grouped" else i // 3]
+    pairs = SRPairs(stored)
+    keys = list(pairs.keys())
+    for i, key in enumerate(keys):
+        (lr, hr, info), (lr_there, hr_there, info_there) = pairs[i], pairs.of_key(key)
+        assert torch.equal(lr, lr_there) and torch.equal(hr, hr_there) and info == info_there
     with pytest.raises(KeyError):
-        find(shards, "00000099-9f86d081-t0100")
+        pairs.of_key("00000099-9f86d081-t0100")
     if version == 2:
         (stored / "degflow-000001.index.jsonl").write_text("no index")
-        assert find(shards, shards.figures["first_keys"][2] + suffix)[0] == shards.tars[2]
+        assert pairs.of_key(keys[-1])[2] == pairs[-1][2]
+
+
+@pytest.mark.parametrize("firsts", [None, [1, 2], ["00000000-9f86d081-t0100"], "keys"])
+def test_first_keys_that_are_none_are_damage(tmp_path: Path, firsts: Any) -> None:
+    stored = write_shards(tmp_path)
+    about = json.loads((stored / "degflow.json").read_text())
+    (stored / "degflow.json").write_text(json.dumps(about | {"first_keys": firsts}))
+    with pytest.raises(ShardError, match=r"degflow\.json: damaged"):
+        SRPairs(stored)

@@ -250,7 +250,7 @@ def test_no_store_and_an_empty_one_are_refused(
     with pytest.raises(StoreError, match="no store at"):
         generate(tmp_path / "nowhere", tiny_model, GRID)
     empty = Store.create(tmp_path / "empty.zarr", Store.open(few).settings)
-    with pytest.raises(StoreError, match=r"holds no patches: run `degflow-pipe ingest PHOTOS`"):
+    with pytest.raises(StoreError, match=r"holds no patches: run `ingest\(photos=...\)`"):
         generate(empty.path, tiny_model, GRID)
 
 

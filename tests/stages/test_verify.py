@@ -198,9 +198,7 @@ def test_sums_of_files_outside_the_folder_are_refused(shards: Path, line: str) -
 
 def test_an_unfinished_folder_is_refused_with_the_way_on(shards: Path) -> None:
     (shards / "degflow.json").unlink()
-    with pytest.raises(
-        ShardError, match=r"no finished shards.*run `degflow-pipe shard` to its end"
-    ):
+    with pytest.raises(ShardError, match=r"no finished shards.*run `shard\(\)` to its end"):
         verify(shards)
     with pytest.raises(ShardError, match="no finished shards"):
         info(shards)
