@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from degflow_pipe import choices
+from degflow_pipe.engines.job import Job
 from degflow_pipe.errors import UsageError
 
-Unit = TypeVar("Unit", contravariant=True)
-Record = TypeVar("Record", covariant=True)
 AnyUnit = TypeVar("AnyUnit")
 AnyRecord = TypeVar("AnyRecord")
-
-
-class Job(Protocol[Unit, Record]):
-    """Work of one kind, as data that can be pickled."""
-
-    def open(self) -> AbstractContextManager[Callable[[Unit], Record]]:
-        """Load what the work needs, here; within, the function does it, unit by unit."""
 
 
 class Engine(Protocol):

@@ -19,8 +19,8 @@ from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
 from typing import Any, TypeVar
 
-from degflow_pipe.engines.engine import Job
 from degflow_pipe.engines.flight import in_flight
+from degflow_pipe.engines.job import Job
 from degflow_pipe.errors import DegflowError
 
 Unit = TypeVar("Unit")

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
-from degflow_pipe.engines.engine import Job
 from degflow_pipe.engines.flight import BUDGET, in_flight
+from degflow_pipe.engines.job import Job
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")

@@ -105,7 +105,7 @@ class TarDone:
 
 @dataclass(frozen=True)
 class TarJob:
-    """Makes tars: see `engines.engine.Job`.
+    """Makes tars: see `engines.job.Job`.
 
     encoder: whose latents the store holds; None for none. maker: makes the levels as they are
     wanted, in place of reading them from the store. at_once: threads that code pictures. shown:

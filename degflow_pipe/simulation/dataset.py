@@ -157,7 +157,7 @@ class _Made:
 
 @dataclass(frozen=True)
 class SimulateJob:
-    """Writes those of a photo's pictures that are not there: see `engines.engine.Job`.
+    """Writes those of a photo's pictures that are not there: see `engines.job.Job`.
 
     photos: how many there are, which says how their numbers are written.
     """

@@ -57,7 +57,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """Reads, hashes and measures photos: see `engines.engine.Job`. A unit is a `PhotoFile`.
+    """Reads, hashes and measures photos: see `engines.job.Job`. A unit is a `PhotoFile`.
 
     min_detail: of patches that are likely to be kept. known: hashes of the photos that are in the
     store, which are not decoded. strides: of photos that were cropped otherwise, by their hashes;
@@ -101,7 +101,7 @@ class MeasureJob:
 
 @dataclass(frozen=True)
 class HashJob:
-    """Hashes photos' files: see `engines.engine.Job`. A unit is a `PhotoFile`."""
+    """Hashes photos' files: see `engines.job.Job`. A unit is a `PhotoFile`."""
 
     @contextmanager
     def open(self) -> Iterator[Callable[[PhotoFile], str | PhotoError]]:
@@ -141,7 +141,7 @@ class CropDone:
 
 @dataclass(frozen=True)
 class CropJob:
-    """Writes units of HR and, where there is an encoder, their latents: see `engines.engine.Job`.
+    """Writes units of HR and, where there is an encoder, their latents: see `engines.job.Job`.
 
     site, encoder: whose latents are written; None for none. size: patches encoded at once.
     """
@@ -191,7 +191,7 @@ class EncodeWork:
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """Writes latents of units that have none of an encoder: see `engines.engine.Job`."""
+    """Writes latents of units that have none of an encoder: see `engines.job.Job`."""
 
     store: str
     site: Site

@@ -68,7 +68,7 @@ class LevelDone:
 
 @dataclass(frozen=True)
 class LevelJob:
-    """Makes the levels of blocks: see `engines.engine.Job`."""
+    """Makes the levels of blocks: see `engines.job.Job`."""
 
     store: str
     encoder: Encoder | None
