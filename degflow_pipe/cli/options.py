@@ -20,7 +20,8 @@ StoreCheckpoint = Annotated[
     typer.Option(
         "--checkpoint",
         help="Checkpoint folder, or name of a shipped one; by default the store's, "
-        f"{defaults.CHECKPOINT} for a new store.",
+        f"{defaults.CHECKPOINT} for a new store. Several with shares, and simulated cameras: "
+        "a:3,b:1,simulated:20.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -58,8 +59,19 @@ TGrid = Annotated[
     typer.Option(
         "--t-grid",
         help="Levels t as start:stop:step, stop included (0.1:1.0:0.05), or as a list (0.2,0.55); "
-        "or SR scales, each with an x: x1.5,x2,x2.9 or x1.5:x3:x0.5.",
+        "or SR scales, each with an x: x1.5,x2,x2.9 or x1.5:x3:x0.5. A level that each patch draws "
+        "for itself is 0.2..0.8 or x1.5..x2.9.",
     ),
+]
+SR_SCALE_HELP = (
+    "Make LR of HR / this, for SR networks of that scale: HR is reduced so that the camera's level "
+    "gives the rest (by default its largest that does)."
+)
+SRScale = Annotated[
+    float, typer.Option("--sr-scale", help=SR_SCALE_HELP, show_default="LR of HR's size")
+]
+Draws = Annotated[
+    int, typer.Option("--draws", min=1, help="Realisations of each level, of noise of their own.")
 ]
 Noise = Annotated[
     choices.Noise,

@@ -15,6 +15,7 @@ from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 
 if TYPE_CHECKING:
+    from degflow_pipe.cameras.bank import Bank
     from degflow_pipe.checkpoint.degflow import DegFlow
 
 
@@ -27,6 +28,12 @@ def _load(checkpoint: str, device: str, precision: str = "auto") -> DegFlow:
     from degflow_pipe.checkpoint.degflow import DegFlow
 
     return DegFlow.load(checkpoint, device, precision)
+
+
+def _load_bank(checkpoint: str, device: str, precision: str = "auto") -> Bank:
+    from degflow_pipe.cameras.bank import Bank
+
+    return Bank.load(checkpoint, device, precision)
 
 
 def ingest(
@@ -73,13 +80,13 @@ def ingest(
     """Crop photos into HR patches, encode their latents, and append both to the store."""
     from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.stages.ingest import ingest as stage
-    from degflow_pipe.stages.making import checkpoint_of
+    from degflow_pipe.stages.meant import checkpoint_of
 
-    model = _load(checkpoint or checkpoint_of(store), device)
+    bank = _load_bank(checkpoint or checkpoint_of(store), device)
     summary = stage(
         photos,
         store,
-        model,
+        bank,
         patch=patch,
         stride=stride,
         min_detail=min_detail,
@@ -91,7 +98,7 @@ def ingest(
         progress=TerminalProgress(),
         engine=engine_of(engine),
     )
-    show({**summary.to_dict(), "device": str(model.device)}, json, "ingest")
+    show({**summary.to_dict(), "device": str(bank.first.device)}, json, "ingest")
 
 
 def remove(
@@ -109,6 +116,8 @@ def remove(
 
 def generate(
     t_grid: o.TGrid = None,
+    sr_scale: o.SRScale = 0,
+    draws: o.Draws = 1,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
     store: o.StorePath = o.STORE,
@@ -125,23 +134,28 @@ def generate(
     """
     from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.stages.generate import generate as stage
-    from degflow_pipe.stages.making import checkpoint_of, levels_of
+    from degflow_pipe.stages.meant import checkpoint_of, levels_of
 
     chosen = checkpoint or checkpoint_of(store)
-    grid = grid_of(chosen, levels_of(store) if t_grid is None else t_grid)
-    model = _load(chosen, device, precision)
+    meant = levels_of(store) if t_grid is None and not sr_scale and draws == 1 else None
+    if meant is not None:
+        t_grid, sr_scale, draws = meant.t_grid, meant.sr_scale, meant.draws
+    grid = grid_of(chosen, t_grid, sr_scale)
+    bank = _load_bank(chosen, device, precision)
     summary = stage(
         store,
-        model,
+        bank,
         grid,
         noise=noise,
         seed=seed,
+        sr_scale=sr_scale,
+        draws=draws,
         batch=batch,
         workers=workers,
         progress=TerminalProgress(),
         engine=engine_of(engine),
     )
-    show({**summary.to_dict(), "device": str(model.device)}, json, "generate")
+    show({**summary.to_dict(), "device": str(bank.first.device)}, json, "generate")
 
 
 def shard(
@@ -208,6 +222,10 @@ def run(
         typer.Option(help="Checkpoint folder or shipped name, in place of the recipe's."),
     ] = None,
     t_grid: o.TGrid = None,
+    sr_scale: Annotated[
+        float | None,
+        typer.Option("--sr-scale", help=f"{o.SR_SCALE_HELP} In place of the recipe's."),
+    ] = None,
     keep: Annotated[
         choices.Keep | None,
         typer.Option(
@@ -241,8 +259,9 @@ def run(
     }
     values |= {key: said for key, said in given.items() if said is not None}
     levels = values.get("generate") or {}
-    if t_grid is not None and isinstance(levels, dict):
-        values["generate"] = {**levels, "t_grid": t_grid}
+    for key, said in (("t_grid", t_grid), ("sr_scale", sr_scale)):
+        if said is not None and isinstance(levels, dict):
+            levels = values["generate"] = {**levels, key: said}
     settings = run_recipe(values)
     if store is not None and settings.keep == "none":
         raise UsageError("--store is for a run that keeps one: leave it out, or `keep` latents")
@@ -250,7 +269,7 @@ def run(
 
     summary = stage(
         settings,
-        _load(settings.checkpoint, device, precision),
+        _load_bank(settings.checkpoint, device, precision),
         batch=batch,
         workers=workers,
         overwrite=overwrite,
@@ -330,7 +349,6 @@ def degrade(
     json: o.Json = False,
 ) -> None:
     """LR of whole photos, of their size: PHOTO_t0500.png, or PHOTO_x2.png for --t-grid x2."""
-    from degflow_pipe.levels import read_levels
     from degflow_pipe.stages.degrade import degrade as stage
 
     summary = stage(
@@ -338,7 +356,6 @@ def degrade(
         out,
         _load(checkpoint, device, precision),
         grid_of(checkpoint, t_grid),
-        names=None if t_grid is None else read_levels(t_grid).names,
         noise=noise,
         seed=seed,
         picture_format=picture_format,

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from degflow_pipe.cameras.batches import Batches, shown_at
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.reading.samples import Sample
-from degflow_pipe.stages.batches import Batches, lr_of
 from degflow_pipe.stages.generate import require_patches
-from degflow_pipe.stages.making import checkpoint_of, encoder_of
+from degflow_pipe.stages.meant import checkpoint_of
 from degflow_pipe.store import PatchRecord, Store
 
 _Held = tuple[list[PatchRecord], np.ndarray, np.ndarray | None]
@@ -119,7 +120,7 @@ class LazyPairs(Dataset[Sample]):
         model = self._model
         noise = model.noise_model(self._noise)
         with one_thread_each(model.device):
-            lr = lr_of(Batches(model, 1), hr, latents, [t], noise, self._seed).values[:, 0]
+            lr = shown_at(Batches(model, 1), hr, latents, [(t, self._seed)], noise).values[:, 0]
         record = records[i - first]
         info = {
             "source": record.source,
@@ -134,9 +135,11 @@ class LazyPairs(Dataset[Sample]):
         """A unit's records, HR and latents; the last one is kept, for those who read in order."""
         if self._last is None or self._last[0] != number:
             store = self._store
-            encoder, latents = encoder_of(store, self._model), None
-            if encoder is not None and store.latents(encoder).has(number, store.units[number]):
-                latents = store.latents(encoder).read(number, store.units[number])
+            name, latents = encoder_id(self._model.info), None
+            if name in store.encoders():
+                layer = store.latents(store.encoder(name))
+                if layer.has(number, store.units[number]):
+                    latents = layer.read(number, store.units[number])
             self._last = number, (store.patches(number), store.hr(number), latents)
         return self._last[1]
 

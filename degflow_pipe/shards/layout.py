@@ -10,7 +10,7 @@ from degflow_pipe import choices
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid, Level
 from degflow_pipe.pictures.formats import parse_format
-from degflow_pipe.shards.packing import Packing, pack
+from degflow_pipe.shards.packing import Packing, own_size, pack
 from degflow_pipe.store import PatchRecord
 
 INDEX = ".index.jsonl"
@@ -87,6 +87,14 @@ def packed_levels(grid: Grid, patch: int, settings: ShardSettings) -> list[Packe
     """The grid's levels with their sizes. Raises UsageError for a level that cannot be packed."""
     found = []
     for level, scale in zip(grid.levels, grid.scales, strict=True):
+        if grid.sr_scale:
+            found.append(PackedLevel(level, scale, own_size(patch, grid.sr_scale)))
+            continue
+        if grid.told and settings.lr_size == "native":
+            raise UsageError(
+                "`lr_size` native: patches differ in their scales here: make LR of one size with "
+                "`sr_scale`"
+            )
         packing = pack(patch, scale, settings.lr_size, settings.uneven)
         found.append(PackedLevel(level, scale, packing))
     return found

@@ -19,14 +19,15 @@ from degflow_pipe.store.records import blocks_of
 class Piece:
     """The patches of a block that are in a tar: places `start` to `end` of it.
 
-    latents, levels: what is known of them, where they are read from the store.
+    latents, levels: what is known of them, where they are read from the store; latents by the
+    number of the camera.
     """
 
     block: int
     unit: Unit
     start: int
     end: int
-    latents: Made | None
+    latents: dict[int, Made]
     levels: Made | None
 
 
@@ -78,13 +79,13 @@ class Plan:
         patch: int,
         grid: Grid,
         settings: ShardSettings,
-        latents: Mapping[int, Made] | None,
+        latents: Mapping[int, Mapping[int, Made]],
         levels: Mapping[int, Made] | None,
     ) -> None:
-        """units: of the store; patch: side in pixels. latents: of each unit, levels: of each
-        block, as the store says, where it has them.
+        """units: of the store; patch: side in pixels. latents: of each unit, by the number of the
+        camera, levels: of each block, as the store says, where it has them.
         """
-        self._units, self._latents, self._levels = units, latents or {}, levels or {}
+        self._units, self._latents, self._levels = units, latents, levels or {}
         self._size, self._t = settings.shard_size, len(grid)
         self._grouped = settings.layout == "grouped"
         self._per_patch = 1 if self._grouped else len(grid)
@@ -131,8 +132,8 @@ class Plan:
             number, place = divmod(block, BLOCKS)
             unit = self._units[number]
             taken = min(unit.in_block(place) - start, end - first)
-            latents, levels = self._latents.get(number), self._levels.get(block)
-            yield Piece(block, unit, start, start + taken, latents, levels)
+            latents = {i: made[number] for i, made in self._latents.items() if number in made}
+            yield Piece(block, unit, start, start + taken, latents, self._levels.get(block))
             first, at, start = first + taken, at + 1, 0
 
     def _digest(self, pieces: tuple[Piece, ...], first: int, end: int) -> str:

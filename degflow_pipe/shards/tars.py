@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ from degflow_pipe import files
 from degflow_pipe.engines.threads import in_order, threads
 from degflow_pipe.errors import UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
-from degflow_pipe.levels import Grid
+from degflow_pipe.levels import Grid, Place
 from degflow_pipe.pictures.formats import PictureFormat, parse_format
 from degflow_pipe.settings import Apart, AtMost, read
 from degflow_pipe.shards.layout import (
@@ -33,6 +33,8 @@ from degflow_pipe.shards.layout import (
 )
 from degflow_pipe.shards.plan import Piece, Row, TarWork
 from degflow_pipe.store import BLOCK, BLOCKS, Encoder, PatchRecord, Store
+from degflow_pipe.store.reading import block_latents, block_places
+from degflow_pipe.store.records import Told
 
 HELD = 8
 """Blocks of HR that are held, so that none is read twice."""
@@ -41,9 +43,20 @@ TAR_LIMIT = 2**50
 BLOCK_OF_TAR = 512
 """Bytes that headers and contents of a tar are filled up to (POSIX ustar)."""
 
-Levels = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-"""HR (B, P, P, 3) uint8 and latents (B, C, h, w) float32, where the store has them, to LR
-(B, T, P, P, 3) uint8."""
+
+class LR(Protocol):
+    """values: (B, T, p, p, 3) uint8. told: see `store.records.Told`."""
+
+    @property
+    def values(self) -> np.ndarray: ...
+
+    @property
+    def told(self) -> Told: ...
+
+
+Levels = Callable[[np.ndarray, Mapping[int, np.ndarray], Sequence[Place]], LR]
+"""HR (B, P, P, 3) uint8, latents (B, C, h, w) float32 that the store has, by the number of the
+camera, and where the patches were, to LR."""
 
 
 class Maker(Protocol):
@@ -107,16 +120,16 @@ class TarDone:
 class TarJob:
     """Makes tars: see `engines.job.Job`.
 
-    encoder: whose latents the store holds; None for none. maker: makes the levels as they are
-    wanted, in place of reading them from the store. at_once: threads that code pictures. shown:
-    numbers of the patches that the contact sheet shows.
+    encoders: whose latents the store holds, by the number of the camera. maker: makes the levels as
+    they are wanted, in place of reading them from the store. at_once: threads that code pictures.
+    shown: numbers of the patches that the contact sheet shows.
     """
 
     store: str
     out: str
     settings: ShardSettings
     grid: Grid
-    encoder: Encoder | None
+    encoders: dict[int, Encoder]
     maker: Maker | None
     at_once: int
     shown: tuple[int, ...]
@@ -153,21 +166,23 @@ class Sources:
     def format(self) -> PictureFormat:
         return parse_format(self.job.settings.picture_format)
 
-    def batch(self, piece: Piece, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """HR (B, P, P, 3) and LR (B, T, P, P, 3) of a batch of a block, both uint8.
+    def batch(self, piece: Piece, number: int) -> tuple[np.ndarray, np.ndarray, Told]:
+        """HR (B, P, P, 3) and LR (B, T, p, p, 3) of a batch of a block, both uint8, and what is
+        told of them.
 
         It is whole whatever of it the tar holds, as on a GPU a part may have other bytes.
         """
+        block, unit = piece.block, piece.unit
         part = slice(number * self.size, (number + 1) * self.size)
-        hr = self._block_hr(piece.block, piece.unit)[part]
+        hr = self._block_hr(block, unit)[part]
         if self._make is None:
             levels = self.store.levels(self.grid)
-            return hr, levels.read(piece.block, piece.unit, piece.levels)[part]
-        latents = None
-        if piece.latents is not None and self.job.encoder is not None:
-            layer = self.store.latents(self.job.encoder)
-            latents = layer.block(piece.block, piece.unit, piece.latents)[part]
-        return hr, self._make(hr, latents)
+            told = levels.told(block)[part] if self.grid.told else ()
+            return hr, levels.read(block, unit, piece.levels)[part], told
+        latents = block_latents(self.store, self.job.encoders, block, unit, piece.latents)
+        places = block_places(self.store, block)[part]
+        lr = self._make(hr, {i: values[part] for i, values in latents.items()}, places)
+        return hr, lr.values, lr.told
 
 
 def _write(work: TarWork, sources: Sources, pool: ThreadPoolExecutor) -> TarDone:
@@ -311,20 +326,22 @@ def _samples(batch: _Batch) -> _Made:
     sources, settings = batch.sources, batch.sources.job.settings
     unit, in_unit = divmod(batch.piece.block, BLOCKS)
     records = sources.store.patches(unit)[in_unit * BLOCK :]
-    hr_batch, lr_batch = sources.batch(batch.piece, batch.number)
+    hr_batch, lr_batch, told_batch = sources.batch(batch.piece, batch.number)
     for row in batch.rows:
         record, place = records[row.place], row.place % sources.size
         hr, lr = hr_batch[place], lr_batch[place]
+        levels = [level.to_dict() for level in sources.levels]
+        for level, told in zip(levels, told_batch[place] if told_batch else (), strict=False):
+            level |= told
         squares = {
-            i: float(np.mean((hr.astype(np.float64) - lr[i]) ** 2))
-            for i in range(row.first, row.end)
+            i: sources.levels[i].packing.squared_error(hr, lr[i]) for i in range(row.first, row.end)
         }
         number = batch.piece.block * BLOCK + row.place
         if number in sources.job.shown:
             shown[number] = lr
         key = patch_key(number, record)
         if settings.layout == "grouped":
-            made.append(_Sample(*_grouped(key, hr, lr, record, sources), squares))
+            made.append(_Sample(*_grouped(key, hr, lr, record, levels, sources), squares))
             continue
         hr_files: dict[int, bytes] = {}
         for i, error in squares.items():
@@ -334,32 +351,34 @@ def _samples(batch: _Batch) -> _Made:
                 hr_files[len(packed_hr)] = sources.format.encode(packed_hr)
             hr_file = hr_files[len(packed_hr)]
             lr_file = sources.format.encode(packed_lr)
-            made.append(_Sample(*_pair(key, hr_file, lr_file, i, record, sources), {i: error}))
+            note = {**patch_json(record, sources.patch, sources.grid), **levels[i]}
+            made.append(_Sample(_pair(key, hr_file, lr_file, note, sources), note, {i: error}))
     return _Made(made, shown)
 
 
 def _pair(
-    key: str, hr_file: bytes, lr_file: bytes, i: int, record: PatchRecord, sources: Sources
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    ending, level = sources.format.ending, sources.levels[i]
-    note = {**patch_json(record, sources.patch, sources.grid), **level.to_dict()}
-    sample = {
-        "__key__": f"{key}-{level.level.name}",
+    key: str, hr_file: bytes, lr_file: bytes, note: dict[str, Any], sources: Sources
+) -> dict[str, Any]:
+    ending = sources.format.ending
+    return {
+        "__key__": f"{key}-{note['level']}",
         f"hr.{ending}": hr_file,
         "json": _json_bytes(note),
         f"lr.{ending}": lr_file,
     }
-    return sample, note
 
 
 def _grouped(
-    key: str, hr: np.ndarray, lr_levels: np.ndarray, record: PatchRecord, sources: Sources
+    key: str,
+    hr: np.ndarray,
+    lr_levels: np.ndarray,
+    record: PatchRecord,
+    levels: list[dict[str, Any]],
+    sources: Sources,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     picture_format = sources.format
-    note = {
-        **patch_json(record, sources.patch, sources.grid),
-        "levels": [level.to_dict() for level in sources.levels],
-    }
+    note = {**patch_json(record, sources.patch, sources.grid), "levels": levels}
+    hr = hr[: sources.levels[0].packing.hr, : sources.levels[0].packing.hr]
     sample = {
         "__key__": key,
         f"hr.{picture_format.ending}": picture_format.encode(hr),

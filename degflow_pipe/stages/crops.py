@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from degflow_pipe.cameras.batches import Batches, latents_of
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.formats.text import printable
@@ -27,7 +28,6 @@ from degflow_pipe.pictures.photos import (
     read_file,
 )
 from degflow_pipe.pictures.recent import Held, Recent
-from degflow_pipe.stages.batches import Batches, latents_of
 from degflow_pipe.store import Encoder, Made, PatchRecord, Store, Unit
 
 RECENT = Recent()

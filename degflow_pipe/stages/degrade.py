@@ -69,7 +69,6 @@ def degrade(
     model: DegFlow,
     grid: Grid,
     *,
-    names: list[str] | None = None,
     noise: str = "auto",
     seed: int = 0,
     picture_format: str = "png",
@@ -80,11 +79,11 @@ def degrade(
 ) -> DegradeSummary:
     """Write the LR of whole photos at every level of the grid, as large as the photo.
 
-    photos: files, folders and globs. names: of the levels in the files' names, `t0500` and so on by
-    default: PHOTO_t0500.png. noise, seed: see `DegFlow.degrade`. workers: tiles at once, 0 for one
-    a core; a GPU computes one of them. max_pixels: a photo of more is not read. A photo whose LR is
-    complete is left as it is; memory grows with the largest photo, not with the number of levels or
-    photos.
+    photos: files, folders and globs. Files are called by their levels: PHOTO_t0500.png, or
+    PHOTO_x1.5.png where SR scales were asked for. noise, seed: see `DegFlow.degrade`. workers:
+    tiles at once, 0 for one a core; a GPU computes one of them. max_pixels: a photo of more is not
+    read. A photo whose LR is complete is left as it is; memory grows with the largest photo, not
+    with the number of levels or photos.
 
     Photos below `out` are left out: they may be LR of an earlier run. A photo that cannot be read,
     or whose name leaves no room for what is added to it, is skipped and named. Raises UsageError
@@ -94,9 +93,7 @@ def degrade(
     at_once = check_workers(workers)
     noise_model = model.noise_model(noise)
     encoding = parse_format(picture_format)
-    names = names or [level.name for level in grid.levels]
-    if len(names) != len(grid):
-        raise UsageError(f"two of the scales stand for the same level: {', '.join(names)}")
+    names = [level.asked or level.name for level in grid.levels]
     check_max_pixels(max_pixels)
     left_out: dict[str, int] = {}
     found = _photos(photos, out, left_out)

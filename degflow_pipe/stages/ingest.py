@@ -14,6 +14,8 @@ from dataclasses import replace as dc_replace
 from pathlib import Path
 
 from degflow_pipe import defaults, files, folders
+from degflow_pipe.cameras.bank import Bank
+from degflow_pipe.cameras.batches import Batches
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.checkpoint.site import Site
@@ -24,7 +26,6 @@ from degflow_pipe.model.config import COMPRESSION
 from degflow_pipe.pictures.patches import check_grid
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos
 from degflow_pipe.progress import Progress, Silent, Task
-from degflow_pipe.stages.batches import Batches
 from degflow_pipe.stages.crops import (
     CropDone,
     CropJob,
@@ -47,7 +48,7 @@ from degflow_pipe.store.store import KIND
 def ingest(
     photos: Sequence[str],
     store: Path,
-    model: DegFlow,
+    model: DegFlow | Bank,
     *,
     patch: int = defaults.PATCH,
     stride: int | None = None,
@@ -77,10 +78,12 @@ def ingest(
     cannot be written.
     """
     stride = patch if stride is None else stride
-    check_grid(patch, stride, model.config.side_multiple)
+    first, *others = Bank.of(model).models
+    for each in (first, *others):
+        check_grid(patch, stride, each.config.side_multiple)
     if not 0 <= min_detail < float("inf"):
         raise UsageError(f"`min_detail` must be 0 or more, got {min_detail}")
-    batches = Batches.of(model, batch)
+    batches = Batches.of(first, batch)
     at_once = check_workers(workers)
     check_max_pixels(max_pixels)
     left_out: dict[str, int] = {}
@@ -98,12 +101,13 @@ def ingest(
             summary.left_out, summary.batch = left_out, batches.size
             summary.replaced = again.gone
             writer = _Writer(target, summary, engine, at_once, progress or Silent())
-            site, encoder = (Site.of(model), _encoder(target, model)) if encode else (None, None)
+            site, encoder = (Site.of(first), _encoder(target, first)) if encode else (None, None)
             measure = dc_replace(measure, known=numbering.known, strides=numbering.strides())
             crop = CropJob(str(store), max_pixels, site, encoder, batches.size)
             writer.crop(found, measure, crop, numbering, strict)
-            if site is not None and encoder is not None:
-                writer.encode(EncodeJob(str(store), site, encoder, batches.size))
+            for each in (first, *others) if encode else ():
+                job = EncodeJob(str(store), Site.of(each), _encoder(target, each), batches.size)
+                writer.encode(job)
             target.note_ingest(complete=True)
             target.note_skipped(summary.skipped, numbering.ingested)
             summary.lacking = len(lacking(target))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,8 +29,10 @@ from degflow_pipe.shards.layout import (
 from degflow_pipe.shards.plan import Plan
 from degflow_pipe.shards.summary import FORMAT, VERSION
 from degflow_pipe.shards.tars import Maker, TarJob, TarRecord
+from degflow_pipe.stages.meant import MeantLevels
 from degflow_pipe.store import BLOCK, BLOCKS, Encoder, Made, Store
 from degflow_pipe.store.lacking import lacking
+from degflow_pipe.store.reading import block_places
 
 KIND = "set of shards"
 """Of the folder, for `folders.one_writer`."""
@@ -65,7 +67,7 @@ def shard(
     *,
     grid: str | None = None,
     maker: Maker | None = None,
-    encoder: Encoder | None = None,
+    encoders: Mapping[int, Encoder] | None = None,
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -74,9 +76,9 @@ def shard(
     """Write the pairs of one grid as tars; complete tars that still fit are left as they are.
 
     grid: its name in the store, needed where the store holds several. maker: makes the levels of
-    its own grid as they are wanted, of the store's latents of `encoder` where it has them; the
-    store needs none. The shards are the same. overwrite: replace a data set of other settings in
-    the same folder, and look at every tar that is left by its sum.
+    its own grid as they are wanted, of the store's latents of `encoders`, by the number of the
+    camera, where it has them; the store needs none. The shards are the same. overwrite: replace a
+    data set of other settings in the same folder, and look at every tar that is left by its sum.
 
     Raises StoreError where patches or levels are missing, ShardError where `out` holds another data
     set, FileError where it is not a folder of shards, UsageError where a size cannot be had.
@@ -89,11 +91,12 @@ def shard(
     made = None if maker is not None else _complete_levels(source, chosen)
     # Sizes that cannot be had are refused before anything is written.
     packed = packed_levels(chosen, source.settings.patch, settings)
-    latents = None if encoder is None else source.latents(encoder).made
+    encoders = dict(encoders or {})
+    latents = {i: source.latents(encoder).made for i, encoder in encoders.items()}
     plan = Plan(source.units, source.settings.patch, chosen, settings, latents, made)
     shown = _Shown(source, plan, chosen, maker)
     job = TarJob(
-        *(str(store), str(out), settings, chosen, encoder, maker),
+        *(str(store), str(out), settings, chosen, encoders, maker),
         at_once=at_once if engine is run_in_threads else 1,
         shown=tuple(shown.numbers),
     )
@@ -230,8 +233,9 @@ class _Shown:
                 else:
                     assert make is not None
                     first = place // self._maker.size * self._maker.size
-                    lr = make(hr[first : first + self._maker.size], None)
-                    yield hr[place], lr[place - first]
+                    batch = slice(first, first + self._maker.size)
+                    lr = make(hr[batch], {}, block_places(self._store, piece.block)[batch])
+                    yield hr[place], lr.values[place - first]
 
 
 def _choose_grid(store: Store, name: str | None) -> Grid:
@@ -269,9 +273,12 @@ def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
     counts = {block: unit.in_block(block % BLOCKS) for block, unit in store.blocks()}
     missing = [counts[block] for block, unit in store.blocks() if not levels.has(block, unit)]
     if missing:
+        meant = MeantLevels.of(grid)
         asked = {
             "store": str(store.path),
-            "t_grid": ",".join(str(level.exact) for level in grid.levels),
+            "t_grid": meant.t_grid,
+            **({"sr_scale": f"{meant.sr_scale:g}"} if meant.sr_scale else {}),
+            **({"draws": meant.draws} if meant.draws > 1 else {}),
             **_noise_options(grid),
             "checkpoint": grid.checkpoint,
         }

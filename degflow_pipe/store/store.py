@@ -28,6 +28,7 @@ from degflow_pipe.store.records import (
     PatchRecord,
     PhotoRecord,
     StoreSettings,
+    Told,
     Unit,
     blocks_of,
     check_digest,
@@ -35,8 +36,10 @@ from degflow_pipe.store.records import (
     check_room,
     grid_fields,
     grid_of_fields,
+    lr_side,
     patches_of_record,
     photo_key,
+    told_of_record,
     unit_of_record,
     unit_record,
 )
@@ -147,8 +150,9 @@ class Store:
             ledger.sync()
 
     def read_ahead(self) -> None:
-        """Find the place of every unit's patches, for threads that ask for them."""
-        self._ledger("hr")
+        """Find the place of what is told of every unit, for threads that ask for it."""
+        for name in self._ledger_names():
+            self._ledger(name)
 
     def require_ledgers(self) -> None:
         """Raises StoreError where it cannot be told which photos and patches there are: only
@@ -288,13 +292,20 @@ class Store:
             def records() -> Iterator[tuple[int, Made]]:
                 return ((int(key), made) for key, made in self._records(name, Made.from_dict))
 
-            def write(number: int, made: Made | None) -> None:
+            def write(number: int, made: Made | None, told: Told) -> None:
                 if made is None:
                     self._to_write(name).remove(number)
                 else:
-                    self._to_write(name).write(number, made.to_dict())
+                    more = {"told": told} if told else {}
+                    self._to_write(name).write(number, {**made.to_dict(), **more})
 
-            self._layers[name] = Layer(array, again, records, write)
+            def told(number: int) -> Told:
+                try:
+                    return told_of_record(self._ledger(name).record(number), array.item[0])
+                except UsageError as error:
+                    raise StoreError(self._damaged_at(name, number, error)) from error
+
+            self._layers[name] = Layer(array, again, records, write, told)
         return self._layers[name]
 
     def encoders(self) -> list[str]:
@@ -358,7 +369,8 @@ class Store:
 
         Raises UsageError for more levels than fit in memory.
         """
-        check_room("levels", BLOCK, (len(grid), self.settings.patch, self.settings.patch, 3), 1)
+        side = lr_side(self.settings.patch, grid.sr_scale)
+        check_room("levels", BLOCK, (len(grid), side, side, 3), 1)
         if grid.name not in self.grids():
             path = self.path / "done" / "levels" / grid.name / GRID
             files.write_summed(path, grid_fields(grid))
@@ -367,8 +379,8 @@ class Store:
         self.levels(grid).make_room(self._room())
 
     def levels(self, grid: Grid) -> Layer:
-        """The LR of a grid: (n, T, P, P, 3) uint8 a block."""
-        p = self.settings.patch
+        """The LR of a grid: (n, T, p, p, 3) uint8 a block; p: see `records.lr_side`."""
+        p = lr_side(self.settings.patch, grid.sr_scale)
         path = self.path / "levels" / grid.name
         array = FileArray(path, BLOCK, (len(grid), p, p, 3), "uint8", 2, grid_fields(grid))
         return self._layer(f"levels/{grid.name}", array, "generate")
