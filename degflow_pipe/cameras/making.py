@@ -16,6 +16,7 @@ from degflow_pipe.cameras.camera import Asked, Camera, LearnedCamera, Show, Simu
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.identity import digest_of, noise_id
 from degflow_pipe.checkpoint.site import Site
+from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import NO_NOISE, Grid, Level, Place, with_draws
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_at
@@ -74,7 +75,7 @@ class Making:
         Raises UsageError for noise that a checkpoint does not have, and levels that a camera does
         not have or an LR at `sr_scale` cannot be had of.
         """
-        bank = Bank.of(cameras)
+        bank, sr_scale = Bank.of(cameras), float(sr_scale)
         size = Batches.of(bank.first, batch).size
         members: list[Camera] = [
             LearnedCamera(Site.of(model), noise_id(model.noise_model(noise), seed), size)
@@ -136,8 +137,10 @@ class Making:
 def _check_level(camera: Camera, level: Level, sr_scale: float) -> None:
     """Raises UsageError where the camera does not have a level, or not within the SR scale."""
     for end in level.ends:
-        if level.by_scale:
-            camera.t_of_scale(end)
+        if level.by_scale and not 1 <= end <= camera.s_max:
+            raise UsageError(
+                f"`t_grid`: x{end:g} is outside the scales of {camera.name}, 1 to {camera.s_max:g}"
+            )
         scale = end if level.by_scale else camera.scale_of_t(end)
         if sr_scale:
             sizes_at(2**20, sr_scale, scale, camera.s_max)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DegflowError, UsageError
-from degflow_pipe.stages.batches import Batches
+from degflow_pipe.cameras.batches import Batches
 
 
 @pytest.fixture
