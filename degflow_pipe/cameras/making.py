@@ -219,7 +219,8 @@ class _Opened:
         for number, levels, rows, columns in _groups(plans):
             seen, known = hr[rows], None
             if making.grid.sr_scale:
-                seen = np.stack([seen_by_camera(one, levels[0].sizes) for one in seen])
+                sizes = levels[0].sizes
+                seen = np.stack([seen_by_camera(one, sizes, sizes) for one in seen])
             elif number in latents:
                 known = latents[number][rows]
             shown = self._shows[number](seen, known, [level.asked for level in levels])

@@ -2,4 +2,5 @@
 
 It imports bench, calibration, cameras, checkpoint, choices, defaults, engines, errors, evaluation,
 exports, files, formats, levels, metrics, pairs, progress, proxy, recipes, settings, shards,
-shipped, simulation, stages, training and version."""
+shipped, simulation, stages, training and version.
+"""

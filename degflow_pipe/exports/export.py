@@ -16,7 +16,7 @@ from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import png_size
-from degflow_pipe.exports.source import ShardPair, Source, chosen_levels
+from degflow_pipe.exports.source import NEAR, ShardPair, Source, chosen_levels
 from degflow_pipe.exports.trainer import Plan, Roots, Row, Sink, Trainer
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
 from degflow_pipe.ledger import Ledger
@@ -36,7 +36,8 @@ MAX_MARK = 64 * 1024**2
 @dataclass
 class ExportSummary:
     """What an export left in its folder. written: pictures made now; known: those there already;
-    scales: what the trainer is told, one value for each level.
+    scales: what the trainer is told, one value for each level. warnings: levels whose LR lose what
+    the camera did.
     """
 
     out: str
@@ -48,6 +49,7 @@ class ExportSummary:
     options: str
     written: int = 0
     known: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,12 +98,15 @@ def export(
         t=[plan.level.t for plan in plans],
         scales=[plan.told for plan in plans],
         options=str(out / trainer.options),
+        warnings=[found for found in map(_below_its_grid, plans) if found],
     )
     made = _made(trainer, source, plans)
     with folders.one_writer(out, "export"):
         options_sum = _clear_way(out, trainer, made, overwrite)
         files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
         with (progress or Silent()).task(f"export {to}", summary.pairs) as task:
+            for warning in summary.warnings:
+                task.note(warning)
             for unit in _run(trainer, source, plans, out, at_once):
                 summary.written += unit.written
                 summary.known += unit.known
@@ -111,6 +116,17 @@ def export(
         files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
         files.write_json(out / DONE, _figures(made, summary, plans))
     return summary
+
+
+def _below_its_grid(plan: Plan) -> str:
+    """What is lost where an LR as large as HR is shrunk further than the camera's own pixels."""
+    shrunk = plan.level.lr / plan.packing.lr
+    if shrunk <= plan.level.scale * (1 + NEAR):
+        return ""
+    return (
+        f"level {plan.level} is shrunk {shrunk:g} times: most of what the camera did falls below "
+        f"the pixel. Make pairs of that scale with `generate(sr_scale={shrunk:g})`, and shard those"
+    )
 
 
 def _write_options(path: Path, text: str, last: str | None, task: Task) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,9 @@ class Source:
             for key, _, info in pairs:
                 where = f"{self.shards.index_of(tar)}: {key}"
                 level = _level(where, info)
+                if "draw" in info:  # each patch has drawn its own; the first one's stands for all
+                    first = found.get(level.name, level)
+                    level = replace(level, t=first.t, scale=first.scale)
                 if found.setdefault(level.name, level) != level:
                     raise ShardError(f"{where} differs from its level; {AGAIN}")
                 counts[level.name] = counts.get(level.name, 0) + 1

@@ -64,10 +64,11 @@ def check_sr_scale(sr_scale: float) -> None:
         raise UsageError(f"`sr_scale` must be above 1 and up to {MAX_SR_SCALE:g}, got {sr_scale:g}")
 
 
-def seen_by_camera(hr: np.ndarray, sizes: Sizes) -> np.ndarray:
+def seen_by_camera(hr: np.ndarray, rows: Sizes, columns: Sizes) -> np.ndarray:
     """(H, W, 3) uint8 as it is shown to the camera: cropped and reduced, antialiased."""
-    hr = hr[: sizes.hr, : sizes.hr]
-    return hr if sizes.seen == sizes.hr else shrunk(hr, (sizes.seen, sizes.seen))
+    hr = hr[: rows.hr, : columns.hr]
+    size = rows.seen, columns.seen
+    return hr if size == hr.shape[:2] else shrunk(hr, size)
 
 
 def on_own_pixels(lr: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from degflow_pipe import files
 from degflow_pipe.levels import Grid
 from degflow_pipe.pictures.formats import parse_format
-from degflow_pipe.pictures.sheet import label_bar, row_of
+from degflow_pipe.pictures.sheet import as_large, label_bar, row_of
 from degflow_pipe.shards.layout import PackedLevel, ShardSettings
 
 SHEET_LEVELS, SHEET_SIDE = 6, 160
@@ -24,11 +24,14 @@ Shown = tuple[np.ndarray, np.ndarray]
 def contact_sheet(shown: Sequence[Shown], grid: Grid) -> bytes:
     """PNG: HR and up to SHEET_LEVELS levels, evenly chosen, of patches.
 
-    shown: HR (P, P, 3) and LR (T, P, P, 3) of each, uint8.
+    shown: HR (P, P, 3) and LR (T, p, p, 3) of each, uint8; smaller LR are shown in HR's size, pixel
+    by pixel.
     """
     chosen = spread(range(len(grid)), SHEET_LEVELS)
-    rows = [row_of([hr, *lr[chosen]], SHEET_SIDE) for hr, lr in shown]
-    labels = ["HR", *(f"t = {grid.t[i]:g}" for i in chosen)]
+    rows = [
+        row_of([hr, *(as_large(level, hr) for level in lr[chosen])], SHEET_SIDE) for hr, lr in shown
+    ]
+    labels = ["HR", *(grid.levels[i].label for i in chosen)]
     sheet = np.concatenate([label_bar(labels, SHEET_SIDE), *rows])
     return parse_format("png").encode(sheet)
 
@@ -54,7 +57,7 @@ def write_card(
         psnr = f"{10 * math.log10(255**2 / error):.2f}" if error > 0 else "equal"
         size = f"{packed.packing.lr} of {packed.packing.hr}"
         rows.append(
-            f"| {packed.level.name} | {packed.level.t:g} | {packed.scale:g} | {size} | {psnr} |"
+            f"| {packed.level.name} | {packed.level.label} | {packed.scale:g} | {size} | {psnr} |"
         )
     patch = figures["settings"]["patch"]
     ending = parse_format(settings.picture_format).ending
@@ -79,8 +82,8 @@ configs:
 
 # {settings.name}
 
-HR/LR pairs for super-resolution. HR are patches of photos; LR were generated from them by the
-DegFlow checkpoint `{grid.checkpoint}` at {len(grid)} degradation levels.
+HR/LR pairs for super-resolution. HR are patches of photos; LR were generated from them by
+{_made_by(grid)} at {len(grid)} degradation levels.
 The pictures carry the licence of the photos they were made from.
 
 ![HR and levels](contact_sheet.png)
@@ -94,7 +97,7 @@ The pictures carry the licence of the photos they were made from.
 | pictures | {settings.picture_format} |
 | LR size | {settings.lr_size} |
 
-| level | t | scale | LR side of HR side | PSNR to HR of the mean error, dB |
+| level | asked for as | scale | LR side of HR side | PSNR to HR of the mean error, dB |
 |---|---|---|---|---|
 {chr(10).join(rows)}
 
@@ -108,6 +111,15 @@ for sample in pairs:
 ```
 """
     files.write_text(path, text)
+
+
+def _made_by(grid: Grid) -> str:
+    if "," not in grid.checkpoint:
+        return f"the DegFlow checkpoint `{grid.checkpoint}`"
+    return (
+        f"a bank of cameras with these shares, each patch by one of them that its JSON names:\n"
+        f"`{grid.checkpoint}`,"
+    )
 
 
 def _size_category(count: int) -> str:

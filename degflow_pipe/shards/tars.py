@@ -19,7 +19,7 @@ from webdataset import TarWriter
 
 from degflow_pipe import files
 from degflow_pipe.engines.threads import in_order, threads
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
 from degflow_pipe.levels import Grid, Place
 from degflow_pipe.pictures.formats import PictureFormat, parse_format
@@ -177,8 +177,13 @@ class Sources:
         hr = self._block_hr(block, unit)[part]
         if self._make is None:
             levels = self.store.levels(self.grid)
-            told = levels.told(block)[part] if self.grid.told else ()
-            return hr, levels.read(block, unit, piece.levels)[part], told
+            told = levels.told(block) if self.grid.told else ()
+            if self.grid.told and len(told) != unit.in_block(block % BLOCKS):
+                raise StoreError(
+                    f"{self.store.path} does not say what the levels of block {block} are: delete "
+                    f"{levels.file(block)} and run `generate` again"
+                )
+            return hr, levels.read(block, unit, piece.levels)[part], told[part]
         latents = block_latents(self.store, self.job.encoders, block, unit, piece.latents)
         places = block_places(self.store, block)[part]
         lr = self._make(hr, {i: values[part] for i, values in latents.items()}, places)

@@ -18,12 +18,15 @@ from degflow_pipe.store import BLOCKS, Store
 class GridContents:
     """The levels of one grid in a store.
 
-    t, scale: of each level. noise, checkpoint, precision: what its LR were made with, see
+    t, scale: of each level; levels: as they were asked for. sr_scale: of LR smaller than HR, else
+    0. noise, checkpoint, precision: what its LR were made with, see
     `levels.Grid`. patches: that have LR at all of its levels.
     """
 
     t: list[float]
     scale: list[float]
+    levels: list[str]
+    sr_scale: float
     noise: str
     checkpoint: str
     precision: str
@@ -79,8 +82,16 @@ def _grid(store: Store, name: str) -> GridContents:
     grid = store.grid(name)
     levels = store.levels(grid)
     made = (unit.in_block(n % BLOCKS) for n, unit in store.blocks() if levels.has(n, unit))
-    scales = list(grid.scales)
-    return GridContents(grid.t, scales, grid.noise, grid.checkpoint, grid.precision, sum(made))
+    return GridContents(
+        t=grid.t,
+        scale=list(grid.scales),
+        levels=[level.label for level in grid.levels],
+        sr_scale=grid.sr_scale,
+        noise=grid.noise,
+        checkpoint=grid.checkpoint,
+        precision=grid.precision,
+        patches=sum(made),
+    )
 
 
 def _latents(store: Store, name: str) -> LatentContents:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,10 @@ class Layer:
     def items(self) -> int:
         """Patches of a file."""
         return self._array.rows
+
+    def file(self, number: int) -> Path:
+        """Where a file lies."""
+        return self._array.file(number)
 
     def numbers(self, unit: int) -> range:
         """The numbers of the files of a unit."""

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
-from degflow_pipe.cameras.making import Making
 from degflow_pipe.stages.meant import encoders_of
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.store import Store
