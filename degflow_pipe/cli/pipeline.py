@@ -180,6 +180,14 @@ def shard(
         choices.Uneven, typer.Option(help="Where HR / scale is not whole: refuse, or crop HR.")
     ] = "refuse",
     picture_format: o.Format = "png",
+    validate: Annotated[
+        str,
+        typer.Option(
+            help="Photos to set apart, into a folder validate: a share such as 5%, names with "
+            "commas between them, or a file that names one a line.",
+            show_default="none",
+        ),
+    ] = "",
     overwrite: o.Overwrite = False,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
@@ -190,7 +198,9 @@ def shard(
     from degflow_pipe.shards.layout import ShardSettings
     from degflow_pipe.stages.shard import shard as stage
 
-    settings = ShardSettings(name, shard_size, layout, lr_size, uneven, picture_format)
+    settings = ShardSettings(
+        *(name, shard_size, layout, lr_size, uneven, picture_format), validate=validate
+    )
     summary = stage(
         store,
         out,

@@ -14,7 +14,7 @@ from degflow_pipe import files
 from degflow_pipe.levels import Grid
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.sheet import as_large, label_bar, row_of
-from degflow_pipe.shards.layout import PackedLevel, ShardSettings
+from degflow_pipe.shards.layout import VALIDATE, PackedLevel, ShardSettings
 
 SHEET_LEVELS, SHEET_SIDE = 6, 160
 
@@ -77,7 +77,7 @@ configs:
 - config_name: default
   data_files:
   - split: train
-    path: {settings.name}-*.tar
+    path: {settings.name}-*.tar{_validation(settings)}
 ---
 
 # {settings.name}
@@ -111,6 +111,11 @@ for sample in pairs:
 ```
 """
     files.write_text(path, text)
+
+
+def _validation(settings: ShardSettings) -> str:
+    path = f"{VALIDATE}/{settings.name}-*.tar"
+    return f"\n  - split: validation\n    path: {path}" if settings.validate else ""
 
 
 def _made_by(grid: Grid) -> str:

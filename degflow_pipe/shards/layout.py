@@ -13,6 +13,8 @@ from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.shards.packing import Packing, own_size, pack
 from degflow_pipe.store import PatchRecord
 
+VALIDATE = "validate"
+"""Folder in that of the shards with those of the photos that are set apart."""
 INDEX = ".index.jsonl"
 """Ending of a tar's index."""
 
@@ -23,7 +25,8 @@ class ShardSettings:
 
     name: of the data set; shard_size: samples a tar; layout: `pairs` (a sample is one HR/LR pair)
     or `grouped` (a patch with all its levels); lr_size, uneven: see `packing.pack`;
-    picture_format: see `pictures.formats.parse_format`.
+    picture_format: see `pictures.formats.parse_format`. validate: which photos are set apart, see
+    `split.Split`; empty for none.
     """
 
     name: str = "degflow"
@@ -32,6 +35,7 @@ class ShardSettings:
     lr_size: choices.LRSize = "same"
     uneven: choices.Uneven = "refuse"
     picture_format: str = "png"
+    validate: str = ""
 
     def __post_init__(self) -> None:
         # .lock is the folder's own.
@@ -123,4 +127,7 @@ def patch_json(record: PatchRecord, patch: int, grid: Grid) -> dict[str, Any]:
 def settings_json(settings: ShardSettings, patch: int, grid: Grid) -> dict[str, Any]:
     """What two runs must share to write into one folder."""
     made = {"checkpoint": grid.checkpoint, "noise": grid.noise, "precision": grid.precision}
-    return {**asdict(settings), "patch": patch, "grid": grid.name, "t": grid.t, **made}
+    said = asdict(settings)
+    if not settings.validate:
+        del said["validate"]  # as it was before there was one
+    return {**said, "patch": patch, "grid": grid.name, "t": grid.t, **made}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,18 @@ from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.card import contact_sheet, write_card
 from degflow_pipe.shards.layout import (
     INDEX,
+    VALIDATE,
     PackedLevel,
     ShardSettings,
     packed_levels,
     settings_json,
 )
-from degflow_pipe.shards.plan import Plan
+from degflow_pipe.shards.plan import Plan, runs_of
+from degflow_pipe.shards.split import Split
 from degflow_pipe.shards.summary import FORMAT, VERSION
 from degflow_pipe.shards.tars import Maker, TarJob, TarRecord
 from degflow_pipe.stages.meant import MeantLevels
-from degflow_pipe.store import BLOCK, BLOCKS, Encoder, Made, Store
+from degflow_pipe.store import BLOCK, BLOCKS, Encoder, Made, PatchRecord, Store
 from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.reading import block_places
 
@@ -45,7 +47,9 @@ TARS_AT_ONCE = 4
 
 @dataclass
 class ShardSummary:
-    """What a shard run left in the folder; made: tars that were made now."""
+    """What a shard run left in the folder; made: tars that were made now. validation: of the photos
+    that were set apart, in a folder of their own.
+    """
 
     out: str
     name: str
@@ -55,6 +59,7 @@ class ShardSummary:
     pairs: int
     patches: int
     bytes: int
+    validation: ShardSummary | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -89,51 +94,88 @@ def shard(
     _require_whole(source)
     chosen = _choose_grid(source, grid) if maker is None else maker.grid
     made = None if maker is not None else _complete_levels(source, chosen)
-    # Sizes that cannot be had are refused before anything is written.
-    packed = packed_levels(chosen, source.settings.patch, settings)
     encoders = dict(encoders or {})
-    latents = {i: source.latents(encoder).made for i, encoder in encoders.items()}
-    plan = Plan(source.units, source.settings.patch, chosen, settings, latents, made)
-    shown = _Shown(source, plan, chosen, maker)
-    job = TarJob(
-        *(str(store), str(out), settings, chosen, encoders, maker),
-        at_once=at_once if engine is run_in_threads else 1,
-        shown=tuple(shown.numbers),
+    work = _Work(
+        *(source, out, settings, chosen, encoders, maker, made),
+        *(at_once, overwrite, progress or Silent(), engine),
     )
-    with folders.one_writer(out, KIND), Ledger(out / settings.ledger) as ledger:
-        wanted = settings_json(settings, source.settings.patch, chosen)
-        finished = _look(out, settings, wanted, overwrite)
-        tars = _Tars(plan, settings, out, ledger, by_sum=overwrite)
-        missing = tars.missing()
-        if missing or not finished:
-            tars.take_back(missing)
-            files.remove(out / f"{settings.name}.json")
-            done = plan.tars - len(missing)
-            tars_at_once = min(at_once, TARS_AT_ONCE) if job.at_once > 1 else at_once
-            with (
-                (progress or Silent()).task("shard", plan.tars, done) as task,
-                closing(engine(job, map(plan.work, missing), tars_at_once)) as records,
-            ):
-                try:
-                    for number, made_now in zip(missing, records, strict=True):
-                        tars.note(number, made_now.record)
-                        shown.known |= made_now.shown
-                        task.advance()
-                except DegflowError:
-                    _require_unchanged(source)  # else what was changed looks damaged
-                    raise
-            _require_unchanged(source)
-            _finish(out, settings, tars, wanted, shown, packed)
-    return ShardSummary(
-        out=str(out),
-        name=settings.name,
-        tars=plan.tars,
-        made=len(missing),
-        samples=tars.samples,
-        pairs=tars.pairs,
-        patches=plan.patches,
-        bytes=tars.bytes,
-    )
+    if not settings.validate:
+        _drop_validation(out, overwrite)
+        return work.done(out, None)
+    split = Split.of(settings.validate)
+    split.check(patch for _, patches in source.every_patch() for patch in patches)
+    summary = work.done(out, lambda patch: not split.validates(patch))
+    return replace(summary, validation=work.done(out / VALIDATE, split.validates))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the shards of a store are made of, and how."""
+
+    store: Store
+    out: Path
+    settings: ShardSettings
+    grid: Grid
+    encoders: dict[int, Encoder]
+    maker: Maker | None
+    made: dict[int, Made] | None
+    at_once: int
+    overwrite: bool
+    progress: Progress
+    engine: Engine
+
+    def done(self, out: Path, wanted: Callable[[PatchRecord], bool] | None) -> ShardSummary:
+        """Make the tars of the patches that are wanted, or of all."""
+        store, settings, grid = self.store, self.settings, self.grid
+        # Sizes that cannot be had are refused before anything is written.
+        packed = packed_levels(grid, store.settings.patch, settings)
+        latents = {i: store.latents(encoder).made for i, encoder in self.encoders.items()}
+        runs = None if wanted is None else runs_of(store.every_patch(), wanted)
+        plan = Plan(
+            *(store.units, store.settings.patch, grid, settings, latents, self.made), runs=runs
+        )
+        shown = _Shown(store, plan, grid, self.maker)
+        with folders.one_writer(out, KIND), Ledger(out / settings.ledger) as ledger:
+            wants = settings_json(settings, store.settings.patch, grid)
+            finished = _look(out, settings, wants, self.overwrite)
+            tars = _Tars(plan, settings, out, ledger, by_sum=self.overwrite)
+            missing = tars.missing()
+            if missing or not finished:
+                tars.take_back(missing)
+                files.remove(out / f"{settings.name}.json")
+                self._make(out, plan, tars, missing, shown)
+                _require_unchanged(store)
+                _finish(out, settings, tars, wants, shown, packed)
+        return ShardSummary(
+            out=str(out),
+            name=settings.name,
+            tars=plan.tars,
+            made=len(missing),
+            samples=tars.samples,
+            pairs=tars.pairs,
+            patches=plan.patches,
+            bytes=tars.bytes,
+        )
+
+    def _make(self, out: Path, plan: Plan, tars: _Tars, missing: list[int], shown: _Shown) -> None:
+        job = TarJob(
+            *(str(self.store.path), str(out), self.settings, self.grid, self.encoders, self.maker),
+            at_once=self.at_once if self.engine is run_in_threads else 1,
+            shown=tuple(shown.numbers),
+        )
+        tars_at_once = min(self.at_once, TARS_AT_ONCE) if job.at_once > 1 else self.at_once
+        with (
+            self.progress.task("shard", plan.tars, plan.tars - len(missing)) as task,
+            closing(self.engine(job, map(plan.work, missing), tars_at_once)) as records,
+        ):
+            try:
+                for number, made_now in zip(missing, records, strict=True):
+                    tars.note(number, made_now.record)
+                    shown.known |= made_now.shown
+                    task.advance()
+            except DegflowError:
+                _require_unchanged(self.store)  # else what was changed looks damaged
+                raise
 
 
 class _Tars:
@@ -342,6 +384,19 @@ def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite:
         )
     beside = (out / SHEET, out / f"{settings.name}.sha256")
     return not overwrite and card_stays and all(map(files.exists, beside))
+
+
+def _drop_validation(out: Path, overwrite: bool) -> None:
+    """Take away what an earlier run set apart. Raises ShardError where it was not said to."""
+    if not files.exists(out / VALIDATE):
+        return
+    folders.check_ours(out / VALIDATE, KIND)
+    if not overwrite:
+        raise ShardError(
+            f"{out / VALIDATE} holds photos that were set apart, which would be trained on too: "
+            f"give the same `validate`, another folder as `out`, or `overwrite`"
+        )
+    files.remove(out / VALIDATE)
 
 
 def _same(found: Any, wanted: dict[str, Any]) -> bool:

@@ -255,6 +255,7 @@ def test_the_summary_says_what_is_there(ready_store: Path, tmp_path: Path, group
         "pairs": 54,
         "patches": 27,
         "bytes": sum(tar.stat().st_size for tar in tars(tmp_path / "out")),
+        "validation": None,
     }
     assert [a.read_bytes() for a in tars(tmp_path / "out")] == [
         b.read_bytes() for b in tars(grouped)
