@@ -120,6 +120,9 @@ def generate(
     draws: o.Draws = 1,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
+    name: Annotated[
+        str, typer.Option(help="What the grid is called, for `shard --grid`.", show_default="none")
+    ] = "",
     store: o.StorePath = o.STORE,
     checkpoint: o.StoreCheckpoint = None,
     device: o.Device = "auto",
@@ -150,6 +153,7 @@ def generate(
         seed=seed,
         sr_scale=sr_scale,
         draws=draws,
+        name=name,
         batch=batch,
         workers=workers,
         progress=TerminalProgress(),

@@ -18,11 +18,12 @@ from degflow_pipe.store import BLOCKS, Store
 class GridContents:
     """The levels of one grid in a store.
 
-    t, scale: of each level; levels: as they were asked for. sr_scale: of LR smaller than HR, else
-    0. noise, checkpoint, precision: what its LR were made with, see
+    title: what it is called. t, scale: of each level; levels: as they were asked for. sr_scale: of
+    LR smaller than HR, else 0. noise, checkpoint, precision: what its LR were made with, see
     `levels.Grid`. patches: that have LR at all of its levels.
     """
 
+    title: str
     t: list[float]
     scale: list[float]
     levels: list[str]
@@ -83,6 +84,7 @@ def _grid(store: Store, name: str) -> GridContents:
     levels = store.levels(grid)
     made = (unit.in_block(n % BLOCKS) for n, unit in store.blocks() if levels.has(n, unit))
     return GridContents(
+        title=grid.title,
         t=grid.t,
         scale=list(grid.scales),
         levels=[level.label for level in grid.levels],

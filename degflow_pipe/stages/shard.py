@@ -286,12 +286,14 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
         raise StoreError(f"{store.path} holds no levels: run `generate()` first")
     if name is None and len(grids) > 1:
         told = "; ".join(
-            f"{grid.name} by {grid.checkpoint}, noise {grid.noise}, {grid.precision}, scales "
-            f"{grid.scales[0]:g} to {grid.scales[-1]:g}"
+            f"{grid.title or grid.name} by {grid.checkpoint}, noise {grid.noise}, "
+            f"{grid.precision}, {', '.join(level.label for level in grid.levels[:3])}"
+            f"{f' and {len(grid) - 3} more' if len(grid) > 3 else ''}"
+            f"{f', LR of HR / {grid.sr_scale:g}' if grid.sr_scale else ''}"
             for grid in map(store.grid, grids)
         )
         raise UsageError(f"{store.path} holds {len(grids)} grids: name one as `grid`: {told}")
-    return store.grid(name if name is not None else grids[0])
+    return store.grid(grids[0]) if name is None else store.find_grid(name)
 
 
 def _require_whole(store: Store) -> None:

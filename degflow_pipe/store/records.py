@@ -301,6 +301,7 @@ class _GridFields:
     scale_map: str
     sr_scale: float
     told: bool
+    title: str
 
 
 def grid_of_fields(data: dict[str, Any]) -> Grid:
@@ -322,6 +323,8 @@ def grid_of_fields(data: dict[str, Any]) -> Grid:
         raise UsageError("grid.sr_scale must be a scale, or 0")
     rest = {field.name: getattr(found, field.name) for field in fields(found)[4:]}
     _check_texts(*(value for value in rest.values() if isinstance(value, str)))
+    if found.title:
+        check_title(found.title)
     return Grid(levels, tuple(map(float, found.scales)), **rest)
 
 
@@ -340,6 +343,14 @@ def check_digest(value: Any, name: str) -> None:
     """Raises UsageError for what is no digest of `checkpoint.identity`: it names a folder."""
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{12}", value):
         raise UsageError(f"{name} must be 12 hex digits, got {str(value)[:60]!r}")
+
+
+def check_title(title: str) -> None:
+    """Raises UsageError for what a grid cannot be called."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", title):
+        raise UsageError(
+            f"`name` must be lower-case letters, digits, - and _, 60 at most, got {title[:70]!r}"
+        )
 
 
 def check_number(key: str, end: int) -> None:
