@@ -18,11 +18,13 @@ import numpy as np
 from webdataset import TarWriter
 
 from degflow_pipe import files
+from degflow_pipe.chains.chain import Chain, apply_drawn, chain_rng
 from degflow_pipe.engines.threads import in_order, threads
 from degflow_pipe.errors import UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
 from degflow_pipe.levels import Grid
-from degflow_pipe.pictures.formats import PictureFormat, parse_format
+from degflow_pipe.pictures.arrays import is_grey
+from degflow_pipe.pictures.formats import PictureFormat
 from degflow_pipe.settings import Apart, AtMost, read
 from degflow_pipe.shards.layout import (
     PackedLevel,
@@ -150,8 +152,24 @@ class Sources:
         return BLOCK if self.job.maker is None else self.job.maker.size
 
     @cached_property
-    def format(self) -> PictureFormat:
-        return parse_format(self.job.settings.picture_format)
+    def formats(self) -> tuple[PictureFormat, PictureFormat]:
+        """Of HR and of LR."""
+        return self.job.settings.formats()
+
+    @cached_property
+    def chain(self) -> Chain | None:
+        return self.job.settings.read_chain()
+
+    def after_camera(
+        self, lr: np.ndarray, record: PatchRecord, level: PackedLevel
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """A packed LR after the chain, and what the sample's JSON says of that."""
+        if self.chain is None:
+            return lr, {}
+        place = record.sha256, record.y, record.x, level.level.name
+        rng = chain_rng(self.job.settings.chain_seed, *place)
+        drawn = self.chain.draw(rng, is_grey(lr))
+        return apply_drawn(lr, drawn), {"chain": drawn}
 
     def batch(self, piece: Piece, number: int) -> tuple[np.ndarray, np.ndarray]:
         """HR (B, P, P, 3) and LR (B, T, P, P, 3) of a batch of a block, both uint8.
@@ -331,23 +349,24 @@ def _samples(batch: _Batch) -> _Made:
             packed_hr, packed_lr = sources.levels[i].packing.apply(hr, lr[i])
             # Most levels pack the same HR: it is coded once.
             if len(packed_hr) not in hr_files:
-                hr_files[len(packed_hr)] = sources.format.encode(packed_hr)
+                hr_files[len(packed_hr)] = sources.formats[0].encode(packed_hr)
             hr_file = hr_files[len(packed_hr)]
-            lr_file = sources.format.encode(packed_lr)
-            made.append(_Sample(*_pair(key, hr_file, lr_file, i, record, sources), {i: error}))
+            made.append(_Sample(*_pair(key, hr_file, packed_lr, i, record, sources), {i: error}))
     return _Made(made, shown)
 
 
 def _pair(
-    key: str, hr_file: bytes, lr_file: bytes, i: int, record: PatchRecord, sources: Sources
+    key: str, hr_file: bytes, lr: np.ndarray, i: int, record: PatchRecord, sources: Sources
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    ending, level = sources.format.ending, sources.levels[i]
-    note = {**patch_json(record, sources.patch, sources.grid), **level.to_dict()}
+    """hr_file: coded already; lr: as it is packed."""
+    (hr_format, lr_format), level = sources.formats, sources.levels[i]
+    lr, drawn = sources.after_camera(lr, record, level)
+    note = {**patch_json(record, sources.patch, sources.grid), **level.to_dict(), **drawn}
     sample = {
         "__key__": f"{key}-{level.level.name}",
-        f"hr.{ending}": hr_file,
+        f"hr.{hr_format.ending}": hr_file,
         "json": _json_bytes(note),
-        f"lr.{ending}": lr_file,
+        f"lr.{lr_format.ending}": lr_format.encode(lr),
     }
     return sample, note
 
@@ -355,20 +374,20 @@ def _pair(
 def _grouped(
     key: str, hr: np.ndarray, lr_levels: np.ndarray, record: PatchRecord, sources: Sources
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    picture_format = sources.format
-    note = {
-        **patch_json(record, sources.patch, sources.grid),
-        "levels": [level.to_dict() for level in sources.levels],
-    }
-    sample = {
-        "__key__": key,
-        f"hr.{picture_format.ending}": picture_format.encode(hr),
-        "json": _json_bytes(note),
-    }
+    hr_format, lr_format = sources.formats
+    notes, lr_files = [], {}
     for level, lr in zip(sources.levels, lr_levels, strict=True):
         _, packed = level.packing.apply(hr, lr)
-        name = f"lr_{level.level.name}.{picture_format.ending}"
-        sample[name] = picture_format.encode(packed)
+        packed, drawn = sources.after_camera(packed, record, level)
+        notes.append({**level.to_dict(), **drawn})
+        lr_files[f"lr_{level.level.name}.{lr_format.ending}"] = lr_format.encode(packed)
+    note = {**patch_json(record, sources.patch, sources.grid), "levels": notes}
+    sample = {
+        "__key__": key,
+        f"hr.{hr_format.ending}": hr_format.encode(hr),
+        "json": _json_bytes(note),
+        **lr_files,
+    }
     return sample, note
 
 

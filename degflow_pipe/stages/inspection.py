@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+from degflow_pipe.chains.chain import read_chain
 from degflow_pipe.checkpoint.folder import FORMAT, MAPPING, VERSION, CheckpointInfo
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.model.config import ModelConfig
@@ -94,9 +95,10 @@ def _latents(store: Store, name: str) -> LatentContents:
 class ShardsContents:
     """What finished shards hold, as NAME.json says.
 
-    bytes: of all tars. layout, lr_size, picture_format: see `ShardSettings`. mean_squared_error: of
-    LR against HR by level, grey levels squared. settings: all that the tars were made with.
-    card_sha256: of README.md; None where it is not known.
+    bytes: of all tars. layout, lr_size, picture_format, hr_format: see `ShardSettings`; chain: its
+    name, `own` for one that is none of the ready ones, None for none. mean_squared_error: of LR
+    against HR by level, before the chain, grey levels squared. settings: all that the tars were
+    made with. card_sha256: of README.md; None where it is not known.
     """
 
     kind: str
@@ -111,6 +113,8 @@ class ShardsContents:
     layout: str
     lr_size: str
     picture_format: str
+    hr_format: str
+    chain: str | None
     mean_squared_error: dict[str, float]
     settings: dict[str, Any]
     card_sha256: str | None = None
@@ -120,7 +124,12 @@ class ShardsContents:
         """Raises ShardError where NAME.json lacks something or is of another kind."""
         names = {name for name in cls.__dataclass_fields__ if name in shards.figures}
         values = {name: shards.figures[name] for name in names}
+        made = values.get("settings")
+        made = made if isinstance(made, dict) else {}
+        # Where nothing is said of HR, they are coded as LR.
+        values["hr_format"] = made.get("hr_format", values.get("picture_format"))
         try:
+            values["chain"] = read_chain(made["chain"]).name if "chain" in made else None
             return read(cls, {**values, "kind": "shards"}, f"{shards.name}.json")
         except UsageError as error:
             raise ShardError(f"{shards.folder}: {error}; {AGAIN}") from error
