@@ -1,4 +1,4 @@
-"""A chain: its steps in order, read from a list or by the name of a ready one, drawn and applied."""
+"""A chain: steps in order, read from a list or by the name of a ready one, drawn and applied."""
 
 from __future__ import annotations
 

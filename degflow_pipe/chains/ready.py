@@ -21,7 +21,7 @@ _WEB_FILE: list[dict[str, Any]] = [
 ]
 
 READY: dict[str, list[dict[str, Any]]] = {
-    # A site shrinks and sharpens what is uploaded and saves it; at times another site does it again.
+    # A site resizes and sharpens what is uploaded and saves it; at times another one does so again.
     "web": [
         {"step": "resize", "probability": 0.5, "factor": [0.6, 1.2]},
         {"step": "sharpen", "probability": 0.4, "radius": [0.5, 1.2], "amount": [0.2, 0.8]},

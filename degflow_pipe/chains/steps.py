@@ -37,8 +37,10 @@ DECIMALS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Step(ABC):
-    """One step of a chain. probability: of its being taken; a range is [least, most], drawn evenly; of a list
-    of words one is drawn, a word that is there twice twice as often.
+    """One step of a chain. probability: of its being taken.
+
+    A range is [least, most], drawn evenly; of a list of words one is drawn, a word that is there
+    twice as often.
 
     Raises UsageError, naming the field, for a range that is none.
     """
@@ -108,7 +110,7 @@ class Resize(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class Jpeg(Action):
-    """Into JPEG and out again. quality: as libjpeg counts it; chroma: how colours are subsampled."""
+    """Into JPEG and out again. quality: libjpeg's; chroma: how colours are subsampled."""
 
     name = "jpeg"
     quality: Annotated[tuple[int, int], AtLeast(1), AtMost(100)]
@@ -126,7 +128,7 @@ class Jpeg(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class Webp(Action):
-    """Into lossy WebP and out again, its colours always 4:2:0. quality: as libwebp counts it."""
+    """Into lossy WebP and out again, its colours always 4:2:0. quality: libwebp's."""
 
     name = "webp"
     quality: Annotated[tuple[int, int], AtLeast(1), AtMost(100)]
@@ -142,7 +144,7 @@ class Webp(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class Sharpen(Action):
-    """An unsharp mask, halo included: the picture and `amount` times what a Gaussian blur took away.
+    """An unsharp mask with its halo: the picture and `amount` times what a Gaussian blur takes.
 
     radius: the blur's sigma in pixels of the LR.
     """
@@ -250,8 +252,6 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
-def _coded(
-    picture: np.ndarray, name: str, ending: str, parameters: tuple[int, ...]
-) -> np.ndarray:
+def _coded(picture: np.ndarray, name: str, ending: str, parameters: tuple[int, ...]) -> np.ndarray:
     """What a lossy file of the picture holds. Raises UsageError where it is too large for one."""
     return PictureFormat(name, ending, parameters, option="chain").round_trip(picture)

@@ -36,7 +36,8 @@ MAX_MARK = 64 * 1024**2
 @dataclass
 class ExportSummary:
     """What an export left in its folder. written: pictures made now; known: those there already;
-    scales: what the trainer is told, one value for each level.
+    scales: what the trainer is told, one value for each level. lossy: which of `hr` and `lr` are
+    JPEG in the shards: their PNG hold what JPEG left of them.
     """
 
     out: str
@@ -46,6 +47,7 @@ class ExportSummary:
     t: list[float]
     scales: list[float]
     options: str
+    lossy: list[str] = field(default_factory=list)
     written: int = 0
     known: int = 0
 
@@ -96,12 +98,16 @@ def export(
         t=[plan.level.t for plan in plans],
         scales=[plan.told for plan in plans],
         options=str(out / trainer.options),
+        lossy=source.lossy,
     )
     made = _made(trainer, source, plans)
     with folders.one_writer(out, "export"):
         options_sum = _clear_way(out, trainer, made, overwrite)
         files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
         with (progress or Silent()).task(f"export {to}", summary.pairs) as task:
+            if source.lossy:
+                told = " and ".join(side.upper() for side in source.lossy)
+                task.note(f"{told} are JPEG in {shards}: their PNG hold what JPEG left of them")
             for unit in _run(trainer, source, plans, out, at_once):
                 summary.written += unit.written
                 summary.known += unit.known

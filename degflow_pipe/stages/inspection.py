@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from degflow_pipe.chains.chain import read_chain
 from degflow_pipe.checkpoint.folder import FORMAT, MAPPING, VERSION, CheckpointInfo
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.model.config import ModelConfig
@@ -114,22 +113,21 @@ class ShardsContents:
     lr_size: str
     picture_format: str
     hr_format: str
-    chain: str | None
     mean_squared_error: dict[str, float]
     settings: dict[str, Any]
     card_sha256: str | None = None
+    chain: str | None = None
 
     @classmethod
     def of(cls, shards: Summary) -> ShardsContents:
         """Raises ShardError where NAME.json lacks something or is of another kind."""
         names = {name for name in cls.__dataclass_fields__ if name in shards.figures}
         values = {name: shards.figures[name] for name in names}
-        made = values.get("settings")
-        made = made if isinstance(made, dict) else {}
         # Where nothing is said of HR, they are coded as LR.
-        values["hr_format"] = made.get("hr_format", values.get("picture_format"))
+        made = values.get("settings")
+        said = made.get("hr_format") if isinstance(made, dict) else None
+        values["hr_format"] = said or values.get("picture_format")
         try:
-            values["chain"] = read_chain(made["chain"]).name if "chain" in made else None
             return read(cls, {**values, "kind": "shards"}, f"{shards.name}.json")
         except UsageError as error:
             raise ShardError(f"{shards.folder}: {error}; {AGAIN}") from error
