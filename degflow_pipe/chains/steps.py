@@ -86,19 +86,20 @@ class Action(Step):
 class Resize(Action):
     """To another size and back: what was finer than the smaller size is lost, what was there rings.
 
-    factor: of the sides, 1 being the size it has; kernels: of either way, drawn each for itself.
+    factor: of the sides, 1 being the size it has; shrinking, enlarging: kernels of the two ways,
+    drawn each for itself. Area is nearly no interpolation at all where it enlarges.
     """
 
     name = "resize"
     factor: Annotated[tuple[float, float], AtLeast(0.1), AtMost(4)]
-    kernels: tuple[Kernel, ...] = ("area", "linear", "cubic", "lanczos4")
+    shrinking: tuple[Kernel, ...] = ("area", "linear", "cubic", "lanczos4")
+    enlarging: tuple[Kernel, ...] = ("linear", "cubic", "lanczos4")
 
     def _values(self, rng: np.random.Generator, grey: bool) -> Drawn:
-        return {
-            "factor": _number(rng, self.factor),
-            "there": _word(rng, self.kernels),
-            "back": _word(rng, self.kernels),
-        }
+        factor = _number(rng, self.factor)
+        ways = (self.shrinking, self.enlarging) if factor < 1 else (self.enlarging, self.shrinking)
+        there, back = (_word(rng, kernels) for kernels in ways)
+        return {"factor": factor, "there": there, "back": back}
 
     @staticmethod
     def apply(picture: np.ndarray, drawn: Drawn) -> np.ndarray:
