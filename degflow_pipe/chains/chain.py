@@ -95,7 +95,8 @@ def load_chain(path_or_name: str) -> Asked:
         return path_or_name
     path = Path(path_or_name)
     if not files.exists(path):
-        raise UsageError(f"no chain {path_or_name}: neither a file nor {one_of([*READY])}")
+        known = one_of([*READY, "a YAML file of steps"])
+        raise UsageError(f"`chain` must be {known}, got {shown(path_or_name)}")
     asked = read_values(path)
     try:
         return Chain(_steps(asked, "chain", nested=False)).content

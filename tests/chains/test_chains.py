@@ -290,5 +290,5 @@ def test_a_file_of_steps(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(UsageError, match=says):
             load_chain(str(path))
-    with pytest.raises(UsageError, match="no chain wed: neither a file nor web or phone-jpeg"):
+    with pytest.raises(UsageError, match="`chain` must be web, phone-jpeg or a YAML file of steps"):
         load_chain("wed")
