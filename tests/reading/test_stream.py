@@ -211,7 +211,7 @@ def test_hr_and_lr_of_other_formats_and_a_chain(
     assert len(read) == len(streamed) == 2 * len(hr)
     for i in range(len(read)):
         lr, own, info = read[i]
-        assert np.array_equal(pixels(own), hr[i // 2])
+        assert np.array_equal(pixels(own), hr[i // 2].transpose(2, 0, 1))
         assert info["chain"] and all("step" in step for step in info["chain"])
         other = streamed[place_of(info)]
         assert torch.equal(other[0], lr) and other[2]["chain"] == info["chain"]
