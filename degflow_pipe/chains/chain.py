@@ -66,7 +66,9 @@ def apply_drawn(lr: np.ndarray, drawn: Sequence[Drawn]) -> np.ndarray:
 
 
 def chain_rng(seed: int, *place: str | int) -> np.random.Generator:
-    """What is drawn for one LR follows from its place alone: its photo, its y and x, its level."""
+    """What is drawn for one LR follows from its place alone: its photo's SHA-256, its y and x, and
+    its level's name, not from its number in a store or when it is made.
+    """
     digest = hashlib.sha256("\0".join(map(str, (seed, *place))).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))
 

@@ -126,9 +126,9 @@ def _chain(settings: ShardSettings) -> str:
     return f"""
 ## After the camera
 
-Each LR went through the chain `{chain.name}` (seed {settings.chain_seed}) after its level; what was
-drawn for it is in its sample's JSON under `chain`. The contact sheet and the PSNR above are of the
-levels, before the chain. Its steps, in order:
+After its level each LR went through the chain `{chain.name}`, seed {settings.chain_seed}.
+What was drawn for it is in its sample's JSON under `chain`. The contact sheet and the PSNR above
+are of the levels, before the chain. Its steps, in order:
 
 ```
 {steps}

@@ -194,9 +194,9 @@ def test_the_card_and_info_name_the_chain(
 ) -> None:
     shard(ready_store, tmp_path / "out", ShardSettings(chain="phone-jpeg", chain_seed=5))
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "the chain `phone-jpeg` (seed 5)" in card
+    assert "the chain `phone-jpeg`, seed 5." in card
     assert '"quality": [80, 97]' in card and "before the chain" in card
-    assert "the chain `own` (seed 0)" in (chained / "README.md").read_text()
+    assert "the chain `own`, seed 0." in (chained / "README.md").read_text()
     assert [info(f).to_dict()["chain"] for f in (tmp_path / "out", chained, plain)] == [
         "phone-jpeg",
         "own",
