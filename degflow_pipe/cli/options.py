@@ -39,7 +39,9 @@ Batch = Annotated[int, typer.Option("--batch", min=1, help="Patches computed at 
 Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Units of work at once; 0: one a core.")
 ]
-Format = Annotated[str, typer.Option("--format", help="png, webp (lossless) or jpeg:QUALITY.")]
+Format = Annotated[
+    str, typer.Option("--format", help="Of LR: png, webp (lossless) or jpeg:QUALITY.")
+]
 Patch = Annotated[int, typer.Option("--patch", min=1, help="Side of a patch in pixels.")]
 Photos = Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")]
 Pairs = Annotated[Path, typer.Argument(help="Folder of the pairs.")]

@@ -192,18 +192,41 @@ def shard(
             show_default="none",
         ),
     ] = "",
+    hr_format: Annotated[
+        str | None,
+        typer.Option(help="Of HR; by default as LR where that is lossless, else png."),
+    ] = None,
+    chain: Annotated[
+        str | None,
+        typer.Option(
+            help="What happens to LR after the camera: web, phone-jpeg, or a YAML file of steps."
+        ),
+    ] = None,
+    chain_seed: Annotated[
+        int, typer.Option(min=0, help="Another one draws the chain's steps otherwise.")
+    ] = 0,
     overwrite: o.Overwrite = False,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
     """Write the pairs as WebDataset tars, with an index, sums and a data set card."""
+    from degflow_pipe.chains.chain import load_chain
     from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.shards.layout import ShardSettings
     from degflow_pipe.stages.shard import shard as stage
 
     settings = ShardSettings(
-        *(name, shard_size, layout, lr_size, uneven, picture_format), validate=validate
+        name=name,
+        shard_size=shard_size,
+        layout=layout,
+        lr_size=lr_size,
+        uneven=uneven,
+        picture_format=picture_format,
+        hr_format=hr_format,
+        chain=None if chain is None else load_chain(chain),
+        chain_seed=chain_seed,
+        validate=validate,
     )
     summary = stage(
         store,

@@ -36,8 +36,9 @@ MAX_MARK = 64 * 1024**2
 @dataclass
 class ExportSummary:
     """What an export left in its folder. written: pictures made now; known: those there already;
-    scales: what the trainer is told, one value for each level. linked: HR that are further names
-    of the same file, and the bytes that saves. warnings: levels whose LR lose what the camera did.
+    scales: what the trainer is told, one value for each level. lossy: which of `hr` and `lr` are
+    JPEG in the shards: their PNG hold what JPEG left of them. linked: HR that are further names of
+    the same file, and the bytes that saves. warnings: levels whose LR lose what the camera did.
     """
 
     out: str
@@ -47,6 +48,7 @@ class ExportSummary:
     t: list[float]
     scales: list[float]
     options: str
+    lossy: list[str] = field(default_factory=list)
     written: int = 0
     known: int = 0
     linked: int = 0
@@ -101,6 +103,7 @@ def export(
         scales=[plan.told for plan in plans],
         options=str(out / trainer.options),
         warnings=[found for found in map(_below_its_grid, plans) if found],
+        lossy=source.lossy,
     )
     made = _made(trainer, source, plans)
     with folders.one_writer(out, "export"):
@@ -109,6 +112,9 @@ def export(
         with (progress or Silent()).task(f"export {to}", summary.pairs) as task:
             for warning in summary.warnings:
                 task.note(warning)
+            if source.lossy:
+                told = " and ".join(side.upper() for side in source.lossy)
+                task.note(f"{told} are JPEG in {shards}: their PNG hold what JPEG left of them")
             for unit in _run(trainer, source, plans, out, at_once):
                 summary.written += unit.written
                 summary.known += unit.known

@@ -107,9 +107,10 @@ def _latents(store: Store, name: str) -> LatentContents:
 class ShardsContents:
     """What finished shards hold, as NAME.json says.
 
-    bytes: of all tars. layout, lr_size, picture_format: see `ShardSettings`. mean_squared_error: of
-    LR against HR by level, grey levels squared. settings: all that the tars were made with.
-    card_sha256: of README.md; None where it is not known.
+    bytes: of all tars. layout, lr_size, picture_format, hr_format: see `ShardSettings`; chain: its
+    name, `own` for one that is none of the ready ones, None for none. mean_squared_error: of LR
+    against HR by level, before the chain, grey levels squared. settings: all that the tars were
+    made with. card_sha256: of README.md; None where it is not known.
     """
 
     kind: str
@@ -124,15 +125,21 @@ class ShardsContents:
     layout: str
     lr_size: str
     picture_format: str
+    hr_format: str
     mean_squared_error: dict[str, float]
     settings: dict[str, Any]
     card_sha256: str | None = None
+    chain: str | None = None
 
     @classmethod
     def of(cls, shards: Summary) -> ShardsContents:
         """Raises ShardError where NAME.json lacks something or is of another kind."""
         names = {name for name in cls.__dataclass_fields__ if name in shards.figures}
         values = {name: shards.figures[name] for name in names}
+        # Where nothing is said of HR, they are coded as LR.
+        made = values.get("settings")
+        said = made.get("hr_format") if isinstance(made, dict) else None
+        values["hr_format"] = said or values.get("picture_format")
         try:
             return read(cls, {**values, "kind": "shards"}, f"{shards.name}.json")
         except UsageError as error:

@@ -415,7 +415,7 @@ def _finish(
     packed: list[PackedLevel],
 ) -> None:
     """Everything beside the tars; NAME.json last, the mark of a finished data set."""
-    count = tars.plan.tars
+    count, chain = tars.plan.tars, settings.read_chain()
     files.remove(out / f"{settings.name}{INDEX}")  # of a version that had one for all tars
     for name in files.names(out / settings.ledger):
         if re.fullmatch(r"\d{6}\.jsonl?", name):
@@ -439,6 +439,7 @@ def _finish(
         "picture_format": settings.picture_format,
         "mean_squared_error": {k: error / n for k, (error, n) in tars.errors.items()},
         "settings": wanted,
+        **({} if chain is None else {"chain": chain.name}),
     }
     files.write_bytes(out / SHEET, contact_sheet(list(shown.pictures()), shown.grid))
     write_card(out / CARD, figures, settings, shown.grid, packed)

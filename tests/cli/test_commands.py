@@ -144,6 +144,37 @@ def test_run_with_everything_in_the_recipe(
     assert [sample["lr_t1000.webp"].shape for sample in samples] == [(32, 32, 3)] * 6
 
 
+def test_a_chain_by_name_by_file_and_in_a_recipe(
+    degflow: Run, tiny: str, photo_folder: Path, contents: Run, tmp_path: Path
+) -> None:
+    steps = "[{step: sharpen, radius: [1, 2], amount: [0.5, 1]}, {step: jpeg, quality: [60, 85]}]"
+    (tmp_path / "mine.yaml").write_text(steps)
+    (tmp_path / "recipe.yaml").write_text(
+        f"kind: run\nphotos: [{photo_folder}/*.png]\ncheckpoint: {tiny}\nout: run\n"
+        "ingest: {patch: 64}\ngenerate: {t_grid: 'x2'}\n"
+        f"shard: {{chain: {steps}, chain_seed: 7, picture_format: 'jpeg:90'}}\n"
+    )
+    degflow("run", "recipe.yaml", cwd=tmp_path)
+    asked = ["--chain", "mine.yaml", "--chain-seed", "7", "--format", "jpeg:90"]
+    degflow("shard", "-o", "out", *asked, "--hr-format", "png", cwd=tmp_path)
+    assert contents(tmp_path / "out") == contents(tmp_path / "run")
+    degflow("shard", "-o", "web", "--chain", "web", cwd=tmp_path)
+    known = degflow("info", "web", "--json", cwd=tmp_path).json
+    assert (known["chain"], known["hr_format"]) == ("web", "png")
+    exported = degflow("export", "out", "--to", "kair", "-o", "kair", "--json", cwd=tmp_path)
+    assert exported.json["lossy"] == ["lr"] and "LR are JPEG in out" in exported.err
+
+    (tmp_path / "mine.yaml").write_text("[{step: jpeg, quality: [60, 850]}]")
+    done = degflow("shard", "-o", "out", "--chain", "mine.yaml", cwd=tmp_path, code=2)
+    assert done.error.startswith("mine.yaml: `chain.1.quality` must be a number from 1 to 100")
+    (tmp_path / "recipe.yaml").write_text("kind: run\nshard: {chain: [{step: jpeg, q: 3}]}")
+    done = degflow("run", "recipe.yaml", photo_folder, cwd=tmp_path, code=2)
+    assert "`shard.chain.1:` has no key 'q'" in done.error
+    (tmp_path / "recipe.yaml").write_text("kind: run\nshard: {chain: wed}")
+    done = degflow("run", "recipe.yaml", photo_folder, cwd=tmp_path, code=2)
+    assert "`shard.chain` must be web, phone-jpeg or a list of steps" in done.error
+
+
 def test_options_of_a_run_go_before_its_recipe(
     degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
 ) -> None:
