@@ -37,6 +37,7 @@ from degflow_pipe.store.records import (
     grid_of_fields,
     patches_of_record,
     photo_key,
+    photo_of_record,
     unit_of_record,
     unit_record,
 )
@@ -382,7 +383,7 @@ class Store:
     def photos(self) -> dict[str, PhotoRecord]:
         """Every photo that was ingested to its end, by `photo_key`. Raises StoreError."""
 
-        return dict(self._records("photos", lambda record: read(PhotoRecord, record, "photo")))
+        return dict(self._records("photos", photo_of_record))
 
     def note_photo(self, photo: PhotoRecord) -> None:
         """Say that all patches of a photo are there."""

@@ -1,0 +1,74 @@
+"""What HR can be asked for beside its detail: four figures of a photo, and limits to them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from degflow_pipe.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures of a photo: see `metrics.quality`. None where it does not tell.
+
+    sharpness, blockiness and noise in grey levels; clipped: a share, 0 to 1.
+    """
+
+    sharpness: float | None = None
+    blockiness: float | None = None
+    clipped: float | None = None
+    noise: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the figures of a photo must be at least or at most; None asks nothing.
+
+    Raises UsageError for what can be no limit.
+    """
+
+    min_sharpness: float | None = None
+    max_blockiness: float | None = None
+    max_clipped: float | None = None
+    max_noise: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def failed(self, quality: Quality) -> list[str]:
+        """Names of the limits that a photo is beyond; a figure that is None is beyond none."""
+        return [
+            limit
+            for name, limit in LIMITS.items()
+            if _beyond(limit, getattr(quality, name), getattr(self, limit))
+        ]
+
+
+LIMITS = {
+    "sharpness": "min_sharpness",
+    "blockiness": "max_blockiness",
+    "clipped": "max_clipped",
+    "noise": "max_noise",
+}
+"""Each figure and its limit, in the order in which a photo is held to them."""
+
+
+def _check(found: Quality | Limits) -> None:
+    """Raises UsageError for what is no figure; whole numbers become floats, as files have them."""
+    for field in fields(found):
+        value = getattr(found, field.name)
+        if value is None:
+            continue
+        if not 0 <= value < math.inf:
+            raise UsageError(f"`{field.name}` must be 0 or more, got {value}")
+        object.__setattr__(found, field.name, float(value))
+
+
+def _beyond(name: str, figure: float | None, limit: float | None) -> bool:
+    if figure is None or limit is None:
+        return False
+    return figure < limit if name.startswith("min_") else figure > limit
