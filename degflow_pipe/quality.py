@@ -72,3 +72,9 @@ def _beyond(name: str, figure: float | None, limit: float | None) -> bool:
     if figure is None or limit is None:
         return False
     return figure < limit if name.startswith("min_") else figure > limit
+
+
+SUGGESTED = Limits(min_sharpness=1.0, max_blockiness=0.4, max_clipped=0.2, max_noise=3.0)
+"""Where `inspect` draws its lines unless told. The first lies between photos and the same enlarged
+by x1.5, bicubic; the second between JPEG of quality 91 and of 30; the others leave in what photos
+of good cameras have."""

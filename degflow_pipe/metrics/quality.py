@@ -13,6 +13,7 @@ import numpy as np
 
 from degflow_pipe.metrics.grids import BLOCK
 from degflow_pipe.metrics.spectrum import hann_window
+from degflow_pipe.pictures.arrays import middle
 from degflow_pipe.quality import Quality
 
 TILE = 64
@@ -23,7 +24,7 @@ FINE = 0.3
 """Cycles a pixel, both ways, above which detail is fine: an enlargement by x1.7 and more has none
 there, and by x1.5 little."""
 LEAST_DETAIL = 0.25
-"""Mean step between neighbouring pixels, in grey levels, below which a tile is flat and does not
+"""Of a tile, in grey levels (see `patches.Patch.detail`), below which a tile is flat and does not
 tell how sharp the photo is."""
 STEP = 8.0
 """Grey levels at which a step is cut off: the edges of things are higher than those of blocks."""
@@ -52,6 +53,27 @@ def spread(photo: np.ndarray) -> np.ndarray:
     return np.stack([photo[y : y + TILE, x : x + TILE] for y in rows for x in columns])
 
 
+def telling(photo: np.ndarray, figure: str) -> np.ndarray:
+    """The piece of a photo (H, W, 3) uint8 that shows best what a figure is about: (64, 64, 3).
+
+    The calmest for noise, the one with most clipped pixels for clipping, else the one with most
+    detail. The middle of a photo that is smaller, and less of it.
+    """
+    if min(photo.shape[:2]) < TILE:
+        return middle(photo, TILE)
+    tiles = spread(photo)
+    if figure == "clipped":
+        return tiles[int(np.argmax([clipped(tile) for tile in tiles]))]
+    shown = _detail(tiles[..., 1].astype(np.float64))
+    return tiles[int(np.argmin(shown) if figure == "noise" else np.argmax(shown))]
+
+
+def _detail(green: np.ndarray) -> np.ndarray:
+    """(N, 64, 64) to (N,): see `patches.Patch.detail`, here of green."""
+    down, right = (np.abs(np.diff(green, axis=axis)).mean((1, 2)) for axis in (1, 2))
+    return down + right
+
+
 def _starts(length: int) -> list[int]:
     count = min(length // TILE, TILES)
     last = (length - TILE) // BLOCK
@@ -70,8 +92,7 @@ def sharpness(tiles: np.ndarray) -> float | None:
     deviation s adds s squared to its square: it counts as detail. None where all tiles are flat.
     """
     green = tiles[..., 1].astype(np.float64)
-    steps = [np.abs(np.diff(green, axis=axis)).mean((1, 2)) for axis in (1, 2)]
-    detail = steps[0] + steps[1]
+    detail = _detail(green)
     most = np.argsort(-detail, kind="stable")[: max(len(tiles) // 4, 1)]
     most = most[detail[most] >= LEAST_DETAIL]
     if not len(most):
