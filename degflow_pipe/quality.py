@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.settings import LARGEST
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,19 @@ LIMITS = {
 """Each figure and its limit, in the order in which a photo is held to them."""
 
 
+def check_least(name: str, value: float) -> None:
+    """Raises UsageError, naming the parameter, for what is no figure that a store can hold."""
+    if not 0 <= value <= LARGEST:
+        raise UsageError(f"`{name}` must be 0 or more, and {LARGEST:g} at most, got {value}")
+
+
 def _check(found: Quality | Limits) -> None:
     """Raises UsageError for what is no figure; whole numbers become floats, as files have them."""
     for field in fields(found):
         value = getattr(found, field.name)
         if value is None:
             continue
-        if not 0 <= value < math.inf:
-            raise UsageError(f"`{field.name}` must be 0 or more, got {value}")
+        check_least(field.name, value)
         object.__setattr__(found, field.name, float(value))
 
 
@@ -74,7 +79,7 @@ def _beyond(name: str, figure: float | None, limit: float | None) -> bool:
     return figure < limit if name.startswith("min_") else figure > limit
 
 
-SUGGESTED = Limits(min_sharpness=1.0, max_blockiness=0.4, max_clipped=0.2, max_noise=3.0)
-"""Where `inspect` draws its lines unless told. The first lies between photos and the same enlarged
-by x1.5, bicubic; the second between JPEG of quality 91 and of 30; the others leave in what photos
-of good cameras have."""
+SUGGESTED = Limits(min_sharpness=0.5, max_blockiness=0.4, max_clipped=0.2, max_noise=3.0)
+"""Where `inspect` draws its lines unless told. The first is the most that was left of the sharpness
+of photos enlarged by x2, bicubic (of those by x1.5 up to 1.7); the second lies between the same
+photos as JPEG of quality 91 and of 30; the others leave in what photos of good cameras have."""

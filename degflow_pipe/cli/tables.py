@@ -225,4 +225,4 @@ def _bars(found: Histogram, limit: float, figure: str) -> Iterator[str]:
         bar = ("x" if beyond else "#") * -(-count * BAR // most)
         end = "more" if i + 1 == len(found.starts) else f"{found.starts[i + 1]:g}"
         span = f"{low:g} to {end}"
-        yield f"  {span:>14} {count:7} {bar}"
+        yield f"  {span:>14} {count:7} {bar}".rstrip()

@@ -56,16 +56,19 @@ def spread(photo: np.ndarray) -> np.ndarray:
 def telling(photo: np.ndarray, figure: str) -> np.ndarray:
     """The piece of a photo (H, W, 3) uint8 that shows best what a figure is about: (64, 64, 3).
 
-    The calmest for noise, the one with most clipped pixels for clipping, else the one with most
-    detail. The middle of a photo that is smaller, and less of it.
+    The calmest for noise, of those with the fewest clipped pixels; the one with most clipped pixels
+    for clipping; else the one with most detail. What there is of a photo that is smaller.
     """
     if min(photo.shape[:2]) < TILE:
         return middle(photo, TILE)
     tiles = spread(photo)
+    shares = np.array([clipped(tile) for tile in tiles])
     if figure == "clipped":
-        return tiles[int(np.argmax([clipped(tile) for tile in tiles]))]
-    shown = _detail(tiles[..., 1].astype(np.float64))
-    return tiles[int(np.argmin(shown) if figure == "noise" else np.argmax(shown))]
+        return tiles[int(np.argmax(shares))]
+    detail = _detail(tiles[..., 1].astype(np.float64))
+    if figure == "noise":
+        return tiles[int(np.lexsort((detail, shares))[0])]
+    return tiles[int(np.argmax(detail))]
 
 
 def _detail(green: np.ndarray) -> np.ndarray:

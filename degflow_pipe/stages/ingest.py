@@ -19,12 +19,12 @@ from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
-from degflow_pipe.errors import PhotoError, StoreError, UsageError
+from degflow_pipe.errors import PhotoError, StoreError
 from degflow_pipe.model.config import COMPRESSION
 from degflow_pipe.pictures.patches import check_grid
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos
 from degflow_pipe.progress import Progress, Silent, Task
-from degflow_pipe.quality import Limits
+from degflow_pipe.quality import Limits, check_least
 from degflow_pipe.stages.batches import Batches
 from degflow_pipe.stages.crops import (
     CropDone,
@@ -87,8 +87,7 @@ def ingest(
     stride = patch if stride is None else stride
     check_grid(patch, stride, model.config.side_multiple)
     limits = Limits(min_sharpness, max_blockiness, max_clipped, max_noise)
-    if not 0 <= min_detail < float("inf"):
-        raise UsageError(f"`min_detail` must be 0 or more, got {min_detail}")
+    check_least("min_detail", min_detail)
     batches = Batches.of(model, batch)
     at_once = check_workers(workers)
     check_max_pixels(max_pixels)

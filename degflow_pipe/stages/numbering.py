@@ -33,7 +33,7 @@ class IngestSummary:
 
     replaced: photos that went because others of their names, or with other settings, came. encoded:
     patches whose latents were written, of earlier ingests too where they had none of this
-    checkpoint. beyond: photos left out by a limit, by the first of the limits that they are
+    checkpoint. beyond: photos left out, now or before, by the first of the limits that they are
     beyond. lacking: photos and units of earlier ingests that are not whole. left_out: files that
     are no photos, by ending. colours: new photos whose colours were not plain sRGB, by what
     was done. unchecked: those in which damage may go unseen, by kind. batch: patches encoded at
@@ -195,7 +195,10 @@ class Numbering:
                 known = self.photos[photo_key(photo.sha256)]
                 if not self._as_asked(known):
                     raise StoreError(otherwise(self.store.path, known, file.name))
-                self.summary.known += 1
+                if known.beyond is None:
+                    self.summary.known += 1
+                else:
+                    self._count_beyond(known.beyond)
                 task.advance()
                 continue
             counts = _Counts()
@@ -275,7 +278,7 @@ class Numbering:
         self.ingested.add(file.name)
         summary = self.summary
         if failed is not None:
-            summary.beyond[failed] = summary.beyond.get(failed, 0) + 1
+            self._count_beyond(failed)
             return
         summary.photos += 1
         summary.flat += counts.flat
@@ -284,6 +287,10 @@ class Numbering:
             summary.colours[photo.colour] = summary.colours.get(photo.colour, 0) + 1
         if photo.unchecked:
             summary.unchecked[photo.unchecked] = summary.unchecked.get(photo.unchecked, 0) + 1
+
+    def _count_beyond(self, limit: str) -> None:
+        beyond = self.summary.beyond
+        beyond[limit] = beyond.get(limit, 0) + 1
 
     def finished(self, units: int) -> Iterator[PhotoRecord]:
         """The photos all of whose patches are written, now that the first `units` units are."""

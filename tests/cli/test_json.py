@@ -33,6 +33,7 @@ from degflow_pipe.simulation.results import SimulateSummary
 from degflow_pipe.stages.degrade import DegradeSummary
 from degflow_pipe.stages.demo import DemoSummary
 from degflow_pipe.stages.generate import GenerateSummary
+from degflow_pipe.stages.inspect import Inspected
 from degflow_pipe.stages.inspection import (
     CheckpointContents,
     ShardsContents,
@@ -55,6 +56,7 @@ RESULTS: dict[str, Any] = {
     "shard": ShardSummary,
     "run": RunSummary,
     "demo": DemoSummary,
+    "inspect": Inspected,
     "preview": Preview,
     "degrade": DegradeSummary,
     "info": [StoreContents, ShardsContents, CheckpointContents],
