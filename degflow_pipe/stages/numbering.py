@@ -203,10 +203,9 @@ class Numbering:
                 continue
             counts = _Counts()
             if (failed := self._failed(photo)) is not None:
-                task.note(f"left out {self._told(file.name, photo, failed)}")
-                # What an ingest without the limit wrote of it before it was stopped stays.
                 begun = [c for c in photo.crops if (photo.sha256, c.y, c.x) in self._begun]
                 photo = dc_replace(photo, crops=tuple(begun))
+                task.note(f"left out {self._told(file.name, photo, failed)}")
             for record in self._kept(file, photo, counts):
                 if len(patches) == UNIT:
                     yield self._work(patches, paths, {p.sha256 for p in patches} - {photo.sha256})
@@ -225,9 +224,16 @@ class Numbering:
         return next(iter(self.limits.failed(photo.quality)), None)
 
     def _told(self, name: str, photo: Measured, limit: str) -> str:
+        """Why a photo is left out; photo: with those of its crops alone that are in the store."""
         figure = next(figure for figure, other in LIMITS.items() if other == limit)
         found, asked = getattr(photo.quality, figure), getattr(self.limits, limit)
-        return f"{name}: its {figure} is {found:g}, and `{limit}` is {asked:g}"
+        said = f"{name}: {figure} {found:g}, and `{limit}` is {asked:g}"
+        if photo.crops:
+            said += (
+                f"; {len(photo.crops)} patches of it, which an ingest without the limit wrote "
+                f"before it was stopped, stay: `remove` it"
+            )
+        return said
 
     def _work(
         self, patches: list[PatchRecord], paths: dict[str, str], last: Collection[str]
@@ -309,7 +315,7 @@ def otherwise(path: Path, photo: PhotoRecord, name: str, count: int = 1) -> str:
         more, cure = f", the same photo as {name}", f"`remove` {photo.source} first"
     limits = {name: value for name, value in asdict(photo.limits).items() if value is not None}
     settings = {"stride": photo.stride, "min_detail": photo.min_detail, **limits}
-    *first, last = (f"{value:g} as `{name}`" for name, value in settings.items())
+    *first, last = (f"{value:.9g} as `{name}`" for name, value in settings.items())
     asked = "" if limits else " and no limit"
     return (
         f"{path} holds {photo.source}{more}, cropped with {', '.join(first)} and {last}: give the "

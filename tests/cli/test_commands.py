@@ -282,7 +282,7 @@ def test_limits_of_a_recipe_leave_photos_out(
     (tmp_path / "recipe.yaml").write_text(f"{recipe}, max_noise: 8}}")
     done = degflow("run", "recipe.yaml", photo_folder, noisy, "--json", cwd=tmp_path)
     assert done.json["ingest"]["beyond"] == {"max_noise": 1} and done.json["ingest"]["photos"] == 3
-    assert "left out noisy.png: its noise is 1" in done.err
+    assert "left out noisy.png: noise 1" in done.err
     asked = ["--checkpoint", tiny, "--patch", "64"]
     refused = degflow("ingest", photo_folder, *asked, cwd=tmp_path, code=1)
     assert "1 as --min-detail and 8 as --max-noise: give the same, or --replace" in refused.error

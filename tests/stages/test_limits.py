@@ -70,7 +70,7 @@ def test_a_photo_beyond_a_limit_is_left_out_and_counted(
     summary = feed(photos, max_noise=6, progress=recorder)
     assert (summary.photos, summary.patches, summary.beyond) == (3, 27, {"max_noise": 1})
     noise = records(tmp_path / "a.zarr")["noisy.png"].quality.noise
-    assert recorder.notes == [f"left out noisy.png: its noise is {noise:g}, and `max_noise` is 6"]
+    assert recorder.notes == [f"left out noisy.png: noise {noise:g}, and `max_noise` is 6"]
     store = Store.open(tmp_path / "a.zarr")
     assert {p.source for _, patches in store.every_patch() for p in patches} == {
         *("astronaut.png", "chelsea.jpg", "sub/coffee.webp")
@@ -147,6 +147,18 @@ def test_neither_the_engine_nor_a_stop_matters(
         feed(photos, **asked, workers=2, engine=stopping(CropJob, 1), name="c.zarr")
     feed(photos, **asked, name="c.zarr")
     assert tree(tmp_path / "c.zarr") == whole
+
+
+def test_what_a_stopped_ingest_without_the_limit_wrote_is_told(
+    photos: Path, feed: Callable[..., Any], tmp_path: Path, recorder: Any
+) -> None:
+    with pytest.raises(PowerCut):
+        feed(photos / "noisy.png", stride=14, engine=stopping(CropJob, 1))
+    summary = feed(photos / "noisy.png", stride=14, max_noise=6, progress=recorder)
+    assert (summary.patches, summary.beyond) == (0, {"max_noise": 1})
+    assert "64 patches of it, which an ingest without the limit wrote" in recorder.notes[0]
+    assert records(tmp_path / "a.zarr")["noisy.png"].kept == 64
+    assert lacking(Store.open(tmp_path / "a.zarr")) == []
 
 
 def test_lost_patches_of_a_photo_come_back_whatever_is_asked_now(
