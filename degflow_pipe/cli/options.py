@@ -55,6 +55,40 @@ Perceptual = Annotated[
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", min=1, help="A photo of more pixels is skipped, unread.")
 ]
+MinSharpness = Annotated[
+    float | None,
+    typer.Option(
+        "--min-sharpness",
+        min=0,
+        help="Leave out photos with less fine detail than this at their sharpest places, in grey "
+        "levels: enlarged or blurred ones. See `inspect` for this and the next three.",
+    ),
+]
+MaxBlockiness = Annotated[
+    float | None,
+    typer.Option(
+        "--max-blockiness",
+        min=0,
+        help="Leave out photos whose steps along JPEG's grid are higher than this, in grey levels.",
+    ),
+]
+MaxClipped = Annotated[
+    float | None,
+    typer.Option(
+        "--max-clipped",
+        min=0,
+        max=1,
+        help="Leave out photos with a channel at 0 or 255 in more than this share of the pixels.",
+    ),
+]
+MaxNoise = Annotated[
+    float | None,
+    typer.Option(
+        "--max-noise",
+        min=0,
+        help="Leave out photos with noise of a deviation above this, in grey levels.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 TGrid = Annotated[
     str | None,

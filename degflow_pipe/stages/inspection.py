@@ -46,14 +46,16 @@ class LatentContents:
 class StoreContents:
     """What a store holds.
 
-    patch: side in pixels. colours: photos by what their colours were. latents: by id of the
-    encoder; grids: by name. skipped: photos that could not be used, by name, and why.
+    patch: side in pixels. beyond: photos that `ingest` left out, by limit. colours: photos by what
+    their colours were. latents: by id of the encoder; grids: by name. skipped: photos that could
+    not be used, by name, and why.
     """
 
     kind: str
     patch: int
     photos: int
     patches: int
+    beyond: dict[str, int]
     colours: dict[str, int]
     units: int
     latents: dict[str, LatentContents]
@@ -68,6 +70,7 @@ class StoreContents:
             patch=store.settings.patch,
             photos=len(photos),
             patches=sum(unit.count for unit in store.units.values()),
+            beyond=dict(Counter(photo.beyond for photo in photos if photo.beyond)),
             colours=dict(Counter(photo.colour for photo in photos)),
             units=len(store.units),
             latents={encoder: _latents(store, encoder) for encoder in store.encoders()},

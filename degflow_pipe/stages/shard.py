@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,18 @@ TARS_AT_ONCE = 4
 
 
 @dataclass
+class ValidationSummary:
+    """What was set apart for validation, in a folder of its own; see `ShardSummary`."""
+
+    tars: int
+    made: int
+    samples: int
+    pairs: int
+    patches: int
+    bytes: int
+
+
+@dataclass
 class ShardSummary:
     """What a shard run left in the folder; made: tars that were made now. validation: of the photos
     that were set apart, in a folder of their own.
@@ -59,7 +71,7 @@ class ShardSummary:
     pairs: int
     patches: int
     bytes: int
-    validation: ShardSummary | None = None
+    validation: ValidationSummary | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -105,7 +117,9 @@ def shard(
     split = Split.of(settings.validate)
     split.check(patch for _, patches in source.every_patch() for patch in patches)
     summary = work.done(out, lambda patch: not split.validates(patch))
-    return replace(summary, validation=work.done(out / VALIDATE, split.validates))
+    apart = work.done(out / VALIDATE, split.validates)
+    figures = {field.name: getattr(apart, field.name) for field in fields(ValidationSummary)}
+    return replace(summary, validation=ValidationSummary(**figures))
 
 
 @dataclass(frozen=True)

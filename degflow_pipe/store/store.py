@@ -39,6 +39,7 @@ from degflow_pipe.store.records import (
     lr_side,
     patches_of_record,
     photo_key,
+    photo_of_record,
     told_of_record,
     unit_of_record,
     unit_record,
@@ -418,7 +419,7 @@ class Store:
     def photos(self) -> dict[str, PhotoRecord]:
         """Every photo that was ingested to its end, by `photo_key`. Raises StoreError."""
 
-        return dict(self._records("photos", lambda record: read(PhotoRecord, record, "photo")))
+        return dict(self._records("photos", photo_of_record))
 
     def note_photo(self, photo: PhotoRecord) -> None:
         """Say that all patches of a photo are there."""

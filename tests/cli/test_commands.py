@@ -270,6 +270,55 @@ def test_preview_by_default(degflow: Run, tiny: str, photo_folder: Path, tmp_pat
         assert strip.size == (6 * 256, 24 + 256)
 
 
+def test_inspect_shows_histograms_and_a_sheet(
+    degflow: Run, photo_folder: Path, tmp_path: Path
+) -> None:
+    sharp = np.asarray(Image.open(photo_folder / "astronaut.png"))
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(sharp).save(tmp_path / "photos" / "sharp.png")
+    Image.fromarray(sharp).save(tmp_path / "photos" / "blocks.jpg", quality=30)
+    (tmp_path / "photos" / "text.png").write_text("dear reader")
+    done = degflow("inspect", "photos", "--max-blockiness", "0.5", cwd=tmp_path)
+    lines = done.out.splitlines()
+    assert (
+        max(map(len, lines[: lines.index("noise: standard deviation, in grey levels") + 5])) <= 80
+    )
+    assert "  --max-blockiness 0.5 would leave out 1 (x)" in lines
+    assert sum(line.endswith(" 1 " + "x" * 50) for line in lines) == 1
+    assert lines[-1] == (
+        "  --min-sharpness 0.5 --max-blockiness 0.5 --max-clipped 0.2 --max-noise 3"
+    )
+    assert "skipped.text.png" in done.out and "inspect 3/3" in done.err
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (1536, 960)
+    refused = degflow("inspect", "photos", cwd=tmp_path, code=2)
+    assert refused.error.endswith("give another name as --out, or --overwrite")
+    again = degflow("inspect", "photos", "--overwrite", "--json", cwd=tmp_path).json
+    assert {row["photo"]: row["beyond"] for row in again["photos"]} == {
+        "blocks.jpg": ["max_blockiness"],
+        "sharp.png": [],
+    }
+
+
+def test_limits_of_a_recipe_leave_photos_out(
+    degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    recipe = f"kind: run\ncheckpoint: {tiny}\ngenerate: {{t_grid: '1'}}\ningest: {{patch: 64"
+    (tmp_path / "recipe.yaml").write_text(f"{recipe}, max_noise: -1}}")
+    refused = degflow("run", "recipe.yaml", photo_folder, cwd=tmp_path, code=2)
+    assert "`ingest.max_noise` must be 0 or more" in refused.error
+    noisy = tmp_path / "noisy.png"
+    noise = np.random.default_rng(0).normal(128, 12, (64, 64, 3))
+    Image.fromarray(noise.astype(np.uint8)).save(noisy)
+    (tmp_path / "recipe.yaml").write_text(f"{recipe}, max_noise: 8}}")
+    done = degflow("run", "recipe.yaml", photo_folder, noisy, "--json", cwd=tmp_path)
+    assert done.json["ingest"]["beyond"] == {"max_noise": 1} and done.json["ingest"]["photos"] == 3
+    assert "left out noisy.png: noise 1" in done.err
+    asked = ["--checkpoint", tiny, "--patch", "64"]
+    refused = degflow("ingest", photo_folder, *asked, cwd=tmp_path, code=1)
+    assert "1 as --min-detail and 8 as --max-noise: give the same, or --replace" in refused.error
+
+
 def test_demo_runs_the_pipeline(fresh: Run, degflow: Run, tiny: str, tmp_path: Path) -> None:
     done = fresh("demo", "--checkpoint", tiny, "--json", cwd=tmp_path).json
     # 512 x 512, 451 x 300 and 600 x 400 pixels, patches of 256; 44 pixels are too few for a row.

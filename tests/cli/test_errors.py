@@ -121,6 +121,8 @@ def test_wrong_shards(words: str, says: str, degflow: Run, tmp_path: Path) -> No
         ("--stride 0", "Invalid value for"),
         ("--min-detail -1", "Invalid value for"),
         ("--min-detail nan", "Invalid value for"),
+        ("--max-clipped 2", "Invalid value for"),
+        ("--max-noise nan", "Invalid value for"),
         ("--batch 0", "Invalid value for"),
         ("--workers -1", "Invalid value for"),
         ("--device mainframe", "auto, cpu, cuda or cuda:N"),
