@@ -294,6 +294,8 @@ def _take_out(
 
 def _hashes(found: list[PhotoFile], engine: Engine, workers: int) -> dict[PhotoFile, str]:
     """The hash of each file; those that cannot be read are skipped by name later."""
+    if not found:  # else an engine would start its workers for nothing
+        return {}
     with closing(engine(HashJob(), found, workers)) as hashed:
         every = zip(found, hashed, strict=True)
         return {file: sha256 for file, sha256 in every if not isinstance(sha256, PhotoError)}
