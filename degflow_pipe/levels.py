@@ -10,29 +10,66 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
-from typing import Any
+from typing import Any, NamedTuple
 
 from degflow_pipe.errors import UsageError
 
 MAX_LEVELS = 200
-FORMS = "0.1:1.0:0.05 (start:stop:step), 0.2,0.55 (a list), x1.5,x2 or x1.5:x3:x0.5 (SR scales)"
+FORMS = (
+    "0.1:1.0:0.05 (start:stop:step), 0.2,0.55 (a list), 0.2..0.8 (drawn for each patch), or SR "
+    "scales: x1.5,x2 or x1.5:x3:x0.5 or x1.5..x2.9"
+)
 """How levels are asked for, as an error says it."""
 NO_NOISE = "none"
 _T_DIGITS = Decimal("1e-9")
+_NUMBER = r"[0-9]{1,9}(\.[0-9]{1,9})?"
+_ASKED = rf"|x{_NUMBER}(\.\.x{_NUMBER})?|{_NUMBER}\.\.{_NUMBER}"
 _LARGEST = Decimal("1e9")
+
+
+RANGE = ".."
+"""Between the ends of what a level is drawn from."""
+MAX_DRAWS = 100
 
 
 @dataclass(frozen=True, order=True)
 class Level:
-    """One degradation level; `exact` is t with at most nine decimals."""
+    """One degradation level of every patch; `exact` is t with at most nine decimals.
+
+    asked: how it was asked for where not by t alone: `x1.5`, an SR scale, which each checkpoint has
+    at a t of its own, and `exact` is that of the first; or a range, `0.2..0.8` or `x1.5..x2.9`,
+    that each patch draws its own from, and `exact` is that of the lower end. draw: which of several
+    realisations of a patch, from 1; 0 where there is one.
+    """
 
     exact: Decimal
+    asked: str = ""
+    draw: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.exact <= 1:
             raise UsageError(f"level t must be in [0, 1], got {self.exact}")
+        if not re.fullmatch(_ASKED, self.asked) or not 0 <= self.draw <= MAX_DRAWS:
+            raise UsageError(f"no level: {self.asked[:60]!r}, draw {self.draw}")
+
+    @property
+    def by_scale(self) -> bool:
+        return self.asked[:1] == "x"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The t, or the SR scales where it is `by_scale`, that it lies between."""
+        if not self.asked:
+            return self.t, self.t
+        low, _, high = self.asked.replace("x", "").partition(RANGE)
+        return float(low), float(high or low)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether patches differ in it."""
+        return RANGE in self.asked or self.draw > 0
 
     @property
     def t(self) -> float:
@@ -42,14 +79,36 @@ class Level:
     def name(self) -> str:
         """`t` and the digits of t, three decimals at least: 0.35 is t0350, 1/6 is t0166666667.
 
-        Names sort as their levels do.
+        Names sort as their levels do. What was asked for otherwise is called so, in letters that
+        keys may have: x1_5, x1_5to2_9, t0_2to0_8. A realisation is told by its number: t0350_d2.
         """
-        whole, _, decimals = f"{self.exact:.9f}".partition(".")
-        return f"t{whole}{decimals.rstrip('0').ljust(3, '0')}"
+        name = self.asked.replace(RANGE, "to").replace("x", "").replace(".", "_")
+        if name:
+            name = f"{'x' if self.by_scale else 't'}{name}"
+        else:
+            whole, _, decimals = f"{self.exact:.9f}".partition(".")
+            name = f"t{whole}{decimals.rstrip('0').ljust(3, '0')}"
+        return f"{name}_d{self.draw}" if self.draw else name
+
+    @property
+    def label(self) -> str:
+        """As people say it: t = 0.35, x1.5, x1.5..x2.9."""
+        said = self.asked if self.by_scale else f"t = {self.asked or f'{self.t:g}'}"
+        return f"{said} #{self.draw}" if self.draw else said
 
     def scale(self, s_max: float) -> float:
         """The SR scale s = 1 + t * (s_max - 1), to six decimals."""
         return round(1.0 + self.t * (s_max - 1.0), 6)
+
+
+class Place(NamedTuple):
+    """By which a patch draws its own level of a range: the SHA-256 of its photo's file, and its
+    corner there in pixels.
+    """
+
+    sha256: str
+    y: int
+    x: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +118,9 @@ class Grid:
     The rest is said by the checkpoint that makes them (see `checkpoint.identity`). scales: the SR
     scale of each; scale_map: what they follow from. noise: what generated LR carries, `none`, or
     `calibrated`, the seed and a digest of the noise model. checkpoint: its id, for people.
-    precision: of the decoder. pictures: all that the pixels depend on.
+    precision: of the decoder. pictures: all that the pixels depend on. sr_scale: LR have HR's side
+    over this, 0 for HR's own size. told: whether each patch says for itself what its levels are,
+    as something of them is drawn. title: what people call it.
     """
 
     levels: tuple[Level, ...]
@@ -69,6 +130,9 @@ class Grid:
     precision: str = ""
     pictures: str = ""
     scale_map: str = ""
+    sr_scale: float = 0.0
+    told: bool = False
+    title: str = field(default="", compare=False)
 
     @property
     def t(self) -> list[float]:
@@ -187,25 +251,23 @@ def _of_scales(
                 f"{option}: {s} is outside the scales of this checkpoint, 1 to {s_max:g} (t = 1)"
             )
         t = (s - 1) / (top - 1) if t_of_scale is None else Decimal(repr(t_of_scale(float(s))))
-        levels.append(_level(t, option))
+        levels.append(replace(_level(t, option), asked=_scale_text(s)))
     return grid_of(levels)
+
+
+def _scale_text(s: Decimal) -> str:
+    return f"x{s.normalize():f}"
 
 
 @dataclass(frozen=True)
 class AskedLevels:
     """Levels as a text asks for them, rising and without repeats: by t or by SR scale, the other
-    is None.
+    is None. ranged: each patch draws its own from between the two that there are.
     """
 
     t: tuple[Decimal, ...] | None = None
     scales: tuple[Decimal, ...] | None = None
-
-    @property
-    def names(self) -> list[str] | None:
-        """x1.5, x3 for scales, as the grid's levels are called in names of files; else None."""
-        if self.scales is None:
-            return None
-        return [f"x{scale.normalize():f}" for scale in self.scales]
+    ranged: bool = False
 
 
 def read_levels(text: str, option: str = "`t_grid`") -> AskedLevels:
@@ -213,6 +275,8 @@ def read_levels(text: str, option: str = "`t_grid`") -> AskedLevels:
 
     Raises UsageError for another form, for a t outside [0, 1], and for a scale below 1.
     """
+    if RANGE in text:
+        return _read_range(text, option)
     ranged = ":" in text
     parts = [part.strip() for part in text.split(":" if ranged else ",")]
     by_scale = [part[:1] in ("x", "X") for part in parts]
@@ -235,6 +299,33 @@ def read_levels(text: str, option: str = "`t_grid`") -> AskedLevels:
     return AskedLevels(scales=tuple(sorted(set(scales))))
 
 
+def _read_range(text: str, option: str) -> AskedLevels:
+    ends = [part.strip() for part in text.split(RANGE)]
+    by_scale = [part[:1] in ("x", "X") for part in ends]
+    if len(ends) != 2 or any(by_scale) != all(by_scale):
+        raise UsageError(f"{option} wants a range such as 0.2..0.8 or x1.5..x2.9, got {text!r}")
+    low, high = (_number(part[all(by_scale) :], option) for part in ends)
+    if low >= high:
+        raise UsageError(f"{option}: {text!r} has nothing between its ends")
+    if all(by_scale) and low < 1:
+        raise UsageError(f"{option}: an SR scale must be 1 or more, got x{low}")
+    if all(by_scale):
+        return AskedLevels(scales=(low, high), ranged=True)
+    t = tuple(_level(value, option).exact for value in (low, high))
+    return AskedLevels(t=t, ranged=True)
+
+
+def with_draws(grid: Grid, draws: int) -> Grid:
+    """So many realisations of every level. Raises UsageError for no number of them."""
+    if not 1 <= draws <= MAX_DRAWS:
+        raise UsageError(f"`draws` must be from 1 to {MAX_DRAWS}, got {draws}")
+    if draws == 1:
+        return grid
+    return grid_of(
+        replace(level, draw=draw) for level in grid.levels for draw in range(1, draws + 1)
+    )
+
+
 def parse_grid(
     text: str,
     s_max: float,
@@ -243,12 +334,19 @@ def parse_grid(
 ) -> Grid:
     """Levels t as a range `0.1:1.0:0.05` or a list `0.2,0.55`, or SR scales with an x before each
     number, as a list `x1.5,x2,x2.9` or a range `x1.5:x2.9:x0.2`; a stop is included where the steps
-    reach it.
+    reach it. `0.2..0.8` and `x1.5..x2.9` are one level that each patch draws its own of.
 
     s_max, t_of_scale: see `parse_scales`; for scales alone. Raises UsageError for another form, and
     for levels or scales that the checkpoint does not have.
     """
     asked = read_levels(text, option)
+    if asked.scales is not None and asked.ranged:
+        low, high = asked.scales
+        first, _ = _of_scales([low, high], s_max, t_of_scale, option).levels
+        return grid_of([replace(first, asked=RANGE.join(map(_scale_text, (low, high))))])
+    if asked.ranged:
+        low, high = asked.t or ()
+        return grid_of([Level(low, RANGE.join(f"{end.normalize():f}" for end in (low, high)))])
     if asked.scales is not None:
         return _of_scales(list(asked.scales), s_max, t_of_scale, option)
     return grid_of(Level(t) for t in asked.t or ())

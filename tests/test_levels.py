@@ -21,7 +21,7 @@ from degflow_pipe.levels import (
     parse_scales,
     parse_t,
     parse_t_grid,
-    read_levels,
+    with_draws,
 )
 
 T_TEXT = st.integers(0, 10**6).map(lambda n: str(Decimal(n) / 10**6))
@@ -235,11 +235,52 @@ def test_a_text_in_no_form_is_refused_in_one_line(text: str, reason: str) -> Non
 def test_any_text_is_a_grid_or_a_usage_error(text: str) -> None:
     with suppress(UsageError):
         grid = parse_grid(text, 2.9, lambda s: ((s - 1) / 1.9) ** 2)
-        names = read_levels(text).names
-        assert list(grid.t) == sorted(set(grid.t)) and all(0 <= t <= 1 for t in grid.t)
-        assert names is None or all(re.fullmatch(r"x[\d.]+", name) for name in names)
+        assert list(grid.t) == sorted(grid.t) and all(0 <= t <= 1 for t in grid.t)
+        assert len(set(grid.levels)) == len(grid)
+        for level in grid.levels:
+            assert re.fullmatch(r"t\d+|[tx][\d_]+(to[\d_]+)?", level.name)
+            low, high = level.ends
+            assert low <= high and level.drawn == (low < high)
 
 
-def test_names_of_scales_are_in_the_order_of_their_levels() -> None:
-    assert read_levels("x2.90,x1.5,x2").names == ["x1.5", "x2", "x2.9"]
-    assert read_levels("0.5").names is None
+def test_what_was_asked_by_scale_is_called_so() -> None:
+    levels = parse_grid("x2.90,x1.5,x2", 2.9).levels
+    assert [level.asked for level in levels] == ["x1.5", "x2", "x2.9"]
+    assert [level.name for level in levels] == ["x1_5", "x2", "x2_9"]
+    assert [level.label for level in levels] == ["x1.5", "x2", "x2.9"]
+    (level,) = parse_grid("0.5", 2.9).levels
+    assert (level.asked, level.name, level.label) == ("", "t0500", "t = 0.5")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "ends"),
+    [
+        ("x1.5..x2.9", "x1_5to2_9", (1.5, 2.9)),
+        (" X1.50 .. x2 ", "x1_5to2", (1.5, 2.0)),
+        ("0.2..0.80", "t0_2to0_8", (0.2, 0.8)),
+        ("0..1", "t0to1", (0.0, 1.0)),
+    ],
+)
+def test_a_range_is_one_level_that_each_patch_draws(
+    text: str, name: str, ends: tuple[float, float]
+) -> None:
+    (level,) = parse_grid(text, 2.9).levels
+    assert (level.name, level.ends, level.drawn) == (name, ends, True)
+
+
+@pytest.mark.parametrize(
+    "text", ["x2..x1.5", "0.5..0.5", "x1.5..2", "0.2..", "0.2..0.4..0.6", "x1..x3", "0.2..1.1"]
+)
+def test_a_range_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="t_grid"):
+        parse_grid(text, 2.9)
+
+
+def test_draws_are_levels_of_their_own() -> None:
+    grid = with_draws(parse_grid("0.2,0.5", 2.9), 3)
+    assert [level.name for level in grid.levels] == [
+        *("t0200_d1", "t0200_d2", "t0200_d3", "t0500_d1", "t0500_d2", "t0500_d3")
+    ]
+    assert with_draws(grid_of(parse_grid("0.2", 2.9).levels), 1) == parse_grid("0.2", 2.9)
+    with pytest.raises(UsageError, match="`draws`"):
+        with_draws(grid, 0)

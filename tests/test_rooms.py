@@ -59,6 +59,7 @@ def test_no_arrow_runs_back_up() -> None:
         ("formats", {"model", "checkpoint", "settings", "pictures"}),
         ("store", {"model", "noise", "checkpoint", "pictures", "engines"}),
         ("shards", {"model", "noise", "checkpoint", "stages"}),
+        ("cameras", {"files", "store", "shards", "stages", "engines"}),
         ("engines", {"stages", "store", "shards", "checkpoint", "model"}),
         ("metrics", {"files", "checkpoint", "pairs", "store"}),
         ("training", {"store", "shards", "stages", "evaluation"}),

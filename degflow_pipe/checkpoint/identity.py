@@ -15,13 +15,13 @@ import json
 from typing import Any
 
 from degflow_pipe.checkpoint.folder import CheckpointInfo
-from degflow_pipe.levels import NO_NOISE, Grid
+from degflow_pipe.levels import NO_NOISE
 from degflow_pipe.noise.model import NoiseModel
 
 
 def encoder_id(info: CheckpointInfo) -> str:
     """What latents depend on."""
-    return _digest([info.weights_sha256, info.model.to_dict()["rae"]])
+    return digest_of([info.weights_sha256, info.model.to_dict()["rae"]])
 
 
 def noise_id(noise: NoiseModel | None, seed: int) -> str:
@@ -31,27 +31,15 @@ def noise_id(noise: NoiseModel | None, seed: int) -> str:
 
 def pictures_id(info: CheckpointInfo, precision: str, noise: str) -> str:
     """What the pixels of an LR depend on beside HR and t; noise: see `noise_id`."""
-    return _digest([info.weights_sha256, info.model.to_dict(), precision, noise])
+    return digest_of([info.weights_sha256, info.model.to_dict(), precision, noise])
 
 
 def scales_id(info: CheckpointInfo) -> str:
     """What the scales of levels depend on."""
     measured = None if info.calibration is None else info.calibration.scales
-    return _digest([info.s_max, measured])
+    return digest_of([info.s_max, measured])
 
 
-def grid_of_checkpoint(grid: Grid, info: CheckpointInfo, precision: str, noise: str) -> Grid:
-    """The levels as a checkpoint makes them: their scales, and all that their pixels depend on."""
-    return Grid(
-        grid.levels,
-        scales=tuple(info.scale_of_t(t) for t in grid.t),
-        noise=noise,
-        checkpoint=info.id,
-        precision=precision,
-        pictures=pictures_id(info, precision, noise),
-        scale_map=scales_id(info),
-    )
-
-
-def _digest(parts: list[Any]) -> str:
+def digest_of(parts: list[Any]) -> str:
+    """12 hex digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -47,6 +47,7 @@ class Site:
             raise CheckpointError(
                 f"{self.folder} was changed while it was in use: run the same command again"
             )
+        object.__setattr__(self, "held", model)  # this process's, from now on
         return model
 
 

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from degflow_pipe.pairs.settings import DataSettings
 
 
-def grid_of(checkpoint: str, t_grid: str | None) -> Grid:
-    """The levels asked for; needs the checkpoint's scale mapping, not its weights."""
+def grid_of(checkpoint: str, t_grid: str | None, sr_scale: float = 0) -> Grid:
+    """The levels asked for; needs the scale mapping of the (first) checkpoint, not its weights."""
+    from degflow_pipe.cameras.bank import SIMULATED, parse_bank
     from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
     from degflow_pipe.stages.recipe import LevelSettings
 
-    return LevelSettings(t_grid).grid(read_info(find_checkpoint(checkpoint)))
+    first = next(one.name for one in parse_bank(checkpoint) if one.name != SIMULATED)
+    return LevelSettings(t_grid, sr_scale=sr_scale).grid(read_info(find_checkpoint(first)))
 
 
 def data_of_recipe(recipe: str | None) -> DataSettings | None:

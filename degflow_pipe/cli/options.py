@@ -20,7 +20,8 @@ StoreCheckpoint = Annotated[
     typer.Option(
         "--checkpoint",
         help="Checkpoint folder, or name of a shipped one; by default the store's, "
-        f"{defaults.CHECKPOINT} for a new store.",
+        f"{defaults.CHECKPOINT} for a new store. Several with shares, and simulated cameras: "
+        "a:3,b:1,simulated:20.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -38,7 +39,9 @@ Batch = Annotated[int, typer.Option("--batch", min=1, help="Patches computed at 
 Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Units of work at once; 0: one a core.")
 ]
-Format = Annotated[str, typer.Option("--format", help="png, webp (lossless) or jpeg:QUALITY.")]
+Format = Annotated[
+    str, typer.Option("--format", help="Of LR: png, webp (lossless) or jpeg:QUALITY.")
+]
 Patch = Annotated[int, typer.Option("--patch", min=1, help="Side of a patch in pixels.")]
 Photos = Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")]
 Pairs = Annotated[Path, typer.Argument(help="Folder of the pairs.")]
@@ -52,14 +55,59 @@ Perceptual = Annotated[
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", min=1, help="A photo of more pixels is skipped, unread.")
 ]
+MinSharpness = Annotated[
+    float | None,
+    typer.Option(
+        "--min-sharpness",
+        min=0,
+        help="Leave out photos with less fine detail than this at their sharpest places, in grey "
+        "levels: enlarged or blurred ones. See `inspect` for this and the next three.",
+    ),
+]
+MaxBlockiness = Annotated[
+    float | None,
+    typer.Option(
+        "--max-blockiness",
+        min=0,
+        help="Leave out photos whose steps along JPEG's grid are higher than this, in grey levels.",
+    ),
+]
+MaxClipped = Annotated[
+    float | None,
+    typer.Option(
+        "--max-clipped",
+        min=0,
+        max=1,
+        help="Leave out photos with a channel at 0 or 255 in more than this share of the pixels.",
+    ),
+]
+MaxNoise = Annotated[
+    float | None,
+    typer.Option(
+        "--max-noise",
+        min=0,
+        help="Leave out photos with noise of a deviation above this, in grey levels.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 TGrid = Annotated[
     str | None,
     typer.Option(
         "--t-grid",
         help="Levels t as start:stop:step, stop included (0.1:1.0:0.05), or as a list (0.2,0.55); "
-        "or SR scales, each with an x: x1.5,x2,x2.9 or x1.5:x3:x0.5.",
+        "or SR scales, each with an x: x1.5,x2,x2.9 or x1.5:x3:x0.5. A level that each patch draws "
+        "for itself is 0.2..0.8 or x1.5..x2.9.",
     ),
+]
+SR_SCALE_HELP = (
+    "Make LR of HR / this, for SR networks of that scale: HR is reduced so that the camera's level "
+    "gives the rest (by default its largest that does)."
+)
+SRScale = Annotated[
+    float, typer.Option("--sr-scale", help=SR_SCALE_HELP, show_default="LR of HR's size")
+]
+Draws = Annotated[
+    int, typer.Option("--draws", min=1, help="Realisations of each level, of noise of their own.")
 ]
 Noise = Annotated[
     choices.Noise,

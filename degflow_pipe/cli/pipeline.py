@@ -15,6 +15,7 @@ from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 
 if TYPE_CHECKING:
+    from degflow_pipe.cameras.bank import Bank
     from degflow_pipe.checkpoint.degflow import DegFlow
 
 
@@ -27,6 +28,12 @@ def _load(checkpoint: str, device: str, precision: str = "auto") -> DegFlow:
     from degflow_pipe.checkpoint.degflow import DegFlow
 
     return DegFlow.load(checkpoint, device, precision)
+
+
+def _load_bank(checkpoint: str, device: str, precision: str = "auto") -> Bank:
+    from degflow_pipe.cameras.bank import Bank
+
+    return Bank.load(checkpoint, device, precision)
 
 
 def ingest(
@@ -54,6 +61,10 @@ def ingest(
             "pixels is below this many grey levels; 0 keeps all.",
         ),
     ] = defaults.MIN_DETAIL,
+    min_sharpness: o.MinSharpness = None,
+    max_blockiness: o.MaxBlockiness = None,
+    max_clipped: o.MaxClipped = None,
+    max_noise: o.MaxNoise = None,
     strict: Annotated[bool, typer.Option("--strict", help="A bad photo is an error.")] = False,
     max_pixels: o.MaxPixels = o.MAX_PIXELS,
     replace: Annotated[
@@ -73,16 +84,20 @@ def ingest(
     """Crop photos into HR patches, encode their latents, and append both to the store."""
     from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.stages.ingest import ingest as stage
-    from degflow_pipe.stages.making import checkpoint_of
+    from degflow_pipe.stages.meant import checkpoint_of
 
-    model = _load(checkpoint or checkpoint_of(store), device)
+    bank = _load_bank(checkpoint or checkpoint_of(store), device)
     summary = stage(
         photos,
         store,
-        model,
+        bank,
         patch=patch,
         stride=stride,
         min_detail=min_detail,
+        min_sharpness=min_sharpness,
+        max_blockiness=max_blockiness,
+        max_clipped=max_clipped,
+        max_noise=max_noise,
         strict=strict,
         max_pixels=max_pixels,
         replace=replace,
@@ -91,7 +106,7 @@ def ingest(
         progress=TerminalProgress(),
         engine=engine_of(engine),
     )
-    show({**summary.to_dict(), "device": str(model.device)}, json, "ingest")
+    show({**summary.to_dict(), "device": str(bank.first.device)}, json, "ingest")
 
 
 def remove(
@@ -109,8 +124,13 @@ def remove(
 
 def generate(
     t_grid: o.TGrid = None,
+    sr_scale: o.SRScale = 0,
+    draws: o.Draws = 1,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
+    name: Annotated[
+        str | None, typer.Option(help="What the grid is called, for `shard --grid`.")
+    ] = None,
     store: o.StorePath = o.STORE,
     checkpoint: o.StoreCheckpoint = None,
     device: o.Device = "auto",
@@ -125,23 +145,29 @@ def generate(
     """
     from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.stages.generate import generate as stage
-    from degflow_pipe.stages.making import checkpoint_of, levels_of
+    from degflow_pipe.stages.meant import checkpoint_of, levels_of
 
     chosen = checkpoint or checkpoint_of(store)
-    grid = grid_of(chosen, levels_of(store) if t_grid is None else t_grid)
-    model = _load(chosen, device, precision)
+    meant = levels_of(store) if t_grid is None and not sr_scale and draws == 1 else None
+    if meant is not None:
+        t_grid, sr_scale, draws = meant.t_grid, meant.sr_scale, meant.draws
+    grid = grid_of(chosen, t_grid, sr_scale)
+    bank = _load_bank(chosen, device, precision)
     summary = stage(
         store,
-        model,
+        bank,
         grid,
         noise=noise,
         seed=seed,
+        sr_scale=sr_scale,
+        draws=draws,
+        name=name or "",
         batch=batch,
         workers=workers,
         progress=TerminalProgress(),
         engine=engine_of(engine),
     )
-    show({**summary.to_dict(), "device": str(model.device)}, json, "generate")
+    show({**summary.to_dict(), "device": str(bank.first.device)}, json, "generate")
 
 
 def shard(
@@ -166,17 +192,49 @@ def shard(
         choices.Uneven, typer.Option(help="Where HR / scale is not whole: refuse, or crop HR.")
     ] = "refuse",
     picture_format: o.Format = "png",
+    validate: Annotated[
+        str | None,
+        typer.Option(
+            help="Photos to set apart, into a folder validate: a share such as 5%, names with "
+            "commas between them, or a file that names one a line."
+        ),
+    ] = None,
+    hr_format: Annotated[
+        str | None,
+        typer.Option(help="Of HR; by default as LR where that is lossless, else png."),
+    ] = None,
+    chain: Annotated[
+        str | None,
+        typer.Option(
+            help="What happens to LR after the camera: web, phone-jpeg, or a YAML file of steps."
+        ),
+    ] = None,
+    chain_seed: Annotated[
+        int, typer.Option(min=0, help="Another one draws the chain's steps otherwise.")
+    ] = 0,
     overwrite: o.Overwrite = False,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
     """Write the pairs as WebDataset tars, with an index, sums and a data set card."""
+    from degflow_pipe.chains.chain import load_chain
     from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.shards.layout import ShardSettings
     from degflow_pipe.stages.shard import shard as stage
 
-    settings = ShardSettings(name, shard_size, layout, lr_size, uneven, picture_format)
+    settings = ShardSettings(
+        name=name,
+        shard_size=shard_size,
+        layout=layout,
+        lr_size=lr_size,
+        uneven=uneven,
+        picture_format=picture_format,
+        hr_format=hr_format,
+        chain=None if chain is None else load_chain(chain),
+        chain_seed=chain_seed,
+        validate=validate or "",
+    )
     summary = stage(
         store,
         out,
@@ -208,6 +266,10 @@ def run(
         typer.Option(help="Checkpoint folder or shipped name, in place of the recipe's."),
     ] = None,
     t_grid: o.TGrid = None,
+    sr_scale: Annotated[
+        float | None,
+        typer.Option("--sr-scale", help=f"{o.SR_SCALE_HELP} In place of the recipe's."),
+    ] = None,
     keep: Annotated[
         choices.Keep | None,
         typer.Option(
@@ -241,8 +303,9 @@ def run(
     }
     values |= {key: said for key, said in given.items() if said is not None}
     levels = values.get("generate") or {}
-    if t_grid is not None and isinstance(levels, dict):
-        values["generate"] = {**levels, "t_grid": t_grid}
+    for key, said in (("t_grid", t_grid), ("sr_scale", sr_scale)):
+        if said is not None and isinstance(levels, dict):
+            levels = values["generate"] = {**levels, key: said}
     settings = run_recipe(values)
     if store is not None and settings.keep == "none":
         raise UsageError("--store is for a run that keeps one: leave it out, or `keep` latents")
@@ -250,7 +313,7 @@ def run(
 
     summary = stage(
         settings,
-        _load(settings.checkpoint, device, precision),
+        _load_bank(settings.checkpoint, device, precision),
         batch=batch,
         workers=workers,
         overwrite=overwrite,
@@ -261,6 +324,7 @@ def run(
 
 def demo(
     out: o.Out = Path("demo"),
+    sr_scale: o.SRScale = 0,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     device: o.Device = "auto",
     workers: o.Workers = 0,
@@ -269,7 +333,13 @@ def demo(
     """The whole pipeline on photos that scikit-image ships."""
     from degflow_pipe.stages.demo import demo as stage
 
-    summary = stage(out, _load(checkpoint, device), workers=workers, progress=TerminalProgress())
+    summary = stage(
+        out,
+        _load(checkpoint, device),
+        sr_scale=sr_scale,
+        workers=workers,
+        progress=TerminalProgress(),
+    )
     if json:
         show(summary, True)
         return
@@ -316,6 +386,7 @@ def degrade(
     photos: o.Photos,
     out: o.Out = Path("lr"),
     t_grid: o.TGrid = None,
+    sr_scale: o.SRScale = 0,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
     picture_format: o.Format = "png",
@@ -330,17 +401,16 @@ def degrade(
     json: o.Json = False,
 ) -> None:
     """LR of whole photos, of their size: PHOTO_t0500.png, or PHOTO_x2.png for --t-grid x2."""
-    from degflow_pipe.levels import read_levels
     from degflow_pipe.stages.degrade import degrade as stage
 
     summary = stage(
         photos,
         out,
         _load(checkpoint, device, precision),
-        grid_of(checkpoint, t_grid),
-        names=None if t_grid is None else read_levels(t_grid).names,
+        grid_of(checkpoint, t_grid, sr_scale),
         noise=noise,
         seed=seed,
+        sr_scale=sr_scale,
         picture_format=picture_format,
         overwrite=overwrite,
         max_pixels=max_pixels,

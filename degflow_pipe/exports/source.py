@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,14 @@ class ShardPair:
 
 
 class Source:
-    """The finished shards of a folder. Raises ShardError where they are missing or damaged."""
+    """The finished shards of a folder. Raises ShardError where they are missing or damaged.
+
+    lossy: which of `hr` and `lr` are JPEG in them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.shards: Summary = whole_shards(folder)
+        self.lossy: list[str] = []
         self.levels, self.patches = self._survey()
         self.sums = self._sums()
 
@@ -90,15 +94,21 @@ class Source:
         """The levels in rising order, and the number of patches; every patch has all levels."""
         found: dict[str, ShardLevel] = {}
         counts: dict[str, int] = {}
-        for tar, _, pairs in read_index(self.shards):
+        jpeg: set[str] = set()
+        for tar, members, pairs in read_index(self.shards):
+            jpeg |= {name[:2] for name in members if name.endswith((".jpg", ".jpeg"))}
             for key, _, info in pairs:
                 where = f"{self.shards.index_of(tar)}: {key}"
                 level = _level(where, info)
+                if "draw" in info:  # each patch has drawn its own; the first one's stands for all
+                    first = found.get(level.name, level)
+                    level = replace(level, t=first.t, scale=first.scale)
                 if found.setdefault(level.name, level) != level:
                     raise ShardError(f"{where} differs from its level; {AGAIN}")
                 counts[level.name] = counts.get(level.name, 0) + 1
         if len(set(counts.values())) != 1:
             raise ShardError(f"{self.shards.index}: some patches lack some levels; {AGAIN}")
+        self.lossy = sorted(jpeg & {"hr", "lr"})
         return sorted(found.values(), key=lambda level: level.t), next(iter(counts.values()))
 
     def units(self, at_once: int) -> Iterator[list[ShardPair]]:

@@ -17,6 +17,14 @@ def label_bar(labels: list[str], side: int) -> np.ndarray:
     return bar
 
 
+def as_large(small: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """A picture (h, w, 3) uint8 in the size of another, pixel by pixel."""
+    if small.shape == picture.shape:
+        return small
+    height, width = picture.shape[:2]
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+
+
 def row_of(pictures: list[np.ndarray], side: int) -> np.ndarray:
     """Pictures (H, W, 3) uint8 side by side, each cropped about its middle to at most `side`."""
     cells = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,20 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.cameras.bank import Bank
+from degflow_pipe.cameras.making import Making
+from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.errors import StoreError, UsageError
-from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.levels import Level, Place, grid_of
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.reading.samples import Sample
-from degflow_pipe.stages.batches import Batches, lr_of
+from degflow_pipe.shards.layout import ShardSettings, packed_levels
 from degflow_pipe.stages.generate import require_patches
-from degflow_pipe.stages.making import checkpoint_of, encoder_of
+from degflow_pipe.stages.meant import checkpoint_of
 from degflow_pipe.store import PatchRecord, Store
 
-_Held = tuple[list[PatchRecord], np.ndarray, np.ndarray | None]
+_Held = tuple[list[PatchRecord], np.ndarray, dict[int, np.ndarray]]
+"""Records, HR, and latents by the number of the camera, of a unit."""
 
 
 class LazyPairs(Dataset[Sample]):
@@ -32,10 +36,11 @@ class LazyPairs(Dataset[Sample]):
     `ingest` has to be done: no level is read from the store. For processes, not threads: on the CPU
     it computes on one thread, which torch can only be told for all of a process.
 
-    store: its folder. checkpoint: whose levels are made, by default the store's; patches that the
-    store has no latents of are encoded. t or scales: (low, high) that the
-    level, or its SR scale, is drawn from evenly; t from 0.1 to 1 by default. noise, seed: see
-    `DegFlow.degrade`; the seed settles the levels too. device: `cpu` for workers of a DataLoader;
+    store: its folder. checkpoint: whose levels are made, by default the store's, or a bank of them
+    (see `cameras.bank`); patches that the store has no latents of are encoded. t or scales: (low,
+    high) that the level, or its SR scale, is drawn from evenly; t from 0.1 to 1 by default. noise,
+    seed: see `DegFlow.degrade`; the seed settles the levels too. sr_scale: LR of (3, p, p), p the
+    side over this (see `pictures.sizes`). device: `cpu` for workers of a DataLoader;
     on CUDA the decoder computes in bfloat16, as `generate` does.
 
     Raises StoreError for a store that is missing or empty, CheckpointError, UsageError for levels
@@ -51,15 +56,17 @@ class LazyPairs(Dataset[Sample]):
         scales: tuple[float, float] | None = None,
         noise: str = "auto",
         seed: int = 0,
+        sr_scale: float = 0.0,
         device: str = "cpu",
     ) -> None:
         self._path, self._device = Path(store), device
         self._checkpoint = checkpoint_of(self._path) if checkpoint is None else checkpoint
-        self._noise, self._seed = noise, seed
+        self._noise, self._seed, self._sr_scale = noise, seed, sr_scale
         self._last: tuple[int, _Held] | None = None
         source = Store.open(self._path)
         require_patches(source)
-        self._model.noise_model(noise)
+        for model in self._bank.models:
+            model.noise_model(noise)
         # Where each unit ends; few numbers even for millions of patches.
         self._units = list(source.units)
         self._ends = np.cumsum([unit.count for unit in source.units.values()])
@@ -79,12 +86,12 @@ class LazyPairs(Dataset[Sample]):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker needs; it loads the networks itself."""
-        left_out = {"_model", "_store"}
+        left_out = {"_bank", "_store"}
         return {k: v for k, v in self.__dict__.items() if k not in left_out} | {"_last": None}
 
     @cached_property
-    def _model(self) -> DegFlow:
-        return DegFlow.load(self._checkpoint, self._device)
+    def _bank(self) -> Bank:
+        return Bank.load(self._checkpoint, self._device)
 
     @cached_property
     def _store(self) -> Store:
@@ -115,29 +122,29 @@ class LazyPairs(Dataset[Sample]):
         first = int(self._ends[place - 1]) if place else 0
         records, unit_hr, unit_latents = self._unit(self._units[place])
         one = slice(i - first, i - first + 1)
-        hr, latents = unit_hr[one], None if unit_latents is None else unit_latents[one]
-        model = self._model
-        noise = model.noise_model(self._noise)
-        with one_thread_each(model.device):
-            lr = lr_of(Batches(model, 1), hr, latents, [t], noise, self._seed).values[:, 0]
-        record = records[i - first]
-        info = {
-            "source": record.source,
-            "y": record.y,
-            "x": record.x,
-            "t": t,
-            "scale": model.info.scale_of_t(t),
-        }
-        return to_tensor(lr)[0], to_tensor(hr)[0], info
+        record, hr = records[i - first], unit_hr[one]
+        grid = grid_of([Level(Decimal(f"{t:.9f}").normalize() + 0)])
+        making = Making.of(self._bank, grid, self._noise, self._seed, 1, sr_scale=self._sr_scale)
+        latents = {} if self._sr_scale else {k: values[one] for k, values in unit_latents.items()}
+        with making.open() as make:
+            lr = make(hr, latents, [Place(record.sha256, record.y, record.x)])
+        sizes = packed_levels(making.grid, hr.shape[1], ShardSettings())[0].packing
+        hr_used, lr_used = sizes.apply(hr[0], lr.values[0, 0])
+        info = {"source": record.source, "y": record.y, "x": record.x}
+        info |= {"t": t, "scale": making.grid.scales[0], **(lr.told[0][0] if lr.told else {})}
+        return to_tensor(lr_used)[0], to_tensor(hr_used)[0], info
 
     def _unit(self, number: int) -> _Held:
         """A unit's records, HR and latents; the last one is kept, for those who read in order."""
         if self._last is None or self._last[0] != number:
-            store = self._store
-            encoder, latents = encoder_of(store, self._model), None
-            if encoder is not None and store.latents(encoder).has(number, store.units[number]):
-                latents = store.latents(encoder).read(number, store.units[number])
-            self._last = number, (store.patches(number), store.hr(number), latents)
+            store, unit = self._store, self._store.units[number]
+            found = {}
+            for i, model in enumerate(self._bank.models):
+                name = encoder_id(model.info)
+                layer = store.latents(store.encoder(name)) if name in store.encoders() else None
+                if layer is not None and layer.has(number, unit):
+                    found[i] = layer.read(number, unit)
+            self._last = number, (store.patches(number), store.hr(number), found)
         return self._last[1]
 
     def _index(self, i: int) -> int:
@@ -147,7 +154,7 @@ class LazyPairs(Dataset[Sample]):
 
     def _level(self, value: float) -> float:
         """The level that a value of the range stands for."""
-        return _checked_level(self._model.t_of_scale(value) if self._by_scale else value)
+        return _checked_level(self._bank.first.t_of_scale(value) if self._by_scale else value)
 
 
 def _checked_level(t: float) -> float:

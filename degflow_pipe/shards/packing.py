@@ -8,14 +8,18 @@ import numpy as np
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.pictures.arrays import shrunk
+from degflow_pipe.pictures.sizes import sizes_at
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Sizes in which one level's pair is packed, in pixels."""
+    """Sizes in which one level's pair is packed, in pixels. made: whether the LR was made in its
+    size, else it is as large as HR and is shrunk.
+    """
 
     hr: int
     lr: int
+    made: bool = False
 
     @property
     def effective_scale(self) -> float:
@@ -24,10 +28,25 @@ class Packing:
 
     def apply(self, hr: np.ndarray, lr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Crop both to the HR side (top left), then shrink the LR with antialiasing."""
-        hr, lr = hr[: self.hr, : self.hr], lr[: self.hr, : self.hr]
-        if self.lr != self.hr:
-            lr = shrunk(lr, (self.lr, self.lr))
-        return hr, lr
+        hr = hr[: self.hr, : self.hr]
+        if self.made:
+            return hr, lr
+        lr = lr[: self.hr, : self.hr]
+        return hr, lr if self.lr == self.hr else shrunk(lr, (self.lr, self.lr))
+
+    def squared_error(self, hr: np.ndarray, lr: np.ndarray) -> float:
+        """The mean squared difference of an LR, before it is packed, and its HR, shrunk to its size
+        where it was made smaller.
+        """
+        if self.made:
+            hr = shrunk(hr[: self.hr, : self.hr], (self.lr, self.lr))
+        return float(np.mean((hr.astype(np.float64) - lr) ** 2))
+
+
+def own_size(patch: int, sr_scale: float) -> Packing:
+    """The sizes of a pair whose LR was made at `sr_scale`."""
+    sizes = sizes_at(patch, sr_scale, 1.0, sr_scale)
+    return Packing(sizes.hr, sizes.lr, made=True)
 
 
 def pack(patch: int, scale: float, lr_size: str, uneven: str) -> Packing:

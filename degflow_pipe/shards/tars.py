@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
@@ -18,11 +18,13 @@ import numpy as np
 from webdataset import TarWriter
 
 from degflow_pipe import files
+from degflow_pipe.chains.chain import Chain, apply_drawn, chain_rng
 from degflow_pipe.engines.threads import in_order, threads
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
-from degflow_pipe.levels import Grid
-from degflow_pipe.pictures.formats import PictureFormat, parse_format
+from degflow_pipe.levels import Grid, Place
+from degflow_pipe.pictures.arrays import is_grey
+from degflow_pipe.pictures.formats import PictureFormat
 from degflow_pipe.settings import Apart, AtMost, read
 from degflow_pipe.shards.layout import (
     PackedLevel,
@@ -33,6 +35,8 @@ from degflow_pipe.shards.layout import (
 )
 from degflow_pipe.shards.plan import Piece, Row, TarWork
 from degflow_pipe.store import BLOCK, BLOCKS, Encoder, PatchRecord, Store
+from degflow_pipe.store.reading import block_latents, block_places
+from degflow_pipe.store.records import Told
 
 HELD = 8
 """Blocks of HR that are held, so that none is read twice."""
@@ -41,9 +45,20 @@ TAR_LIMIT = 2**50
 BLOCK_OF_TAR = 512
 """Bytes that headers and contents of a tar are filled up to (POSIX ustar)."""
 
-Levels = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-"""HR (B, P, P, 3) uint8 and latents (B, C, h, w) float32, where the store has them, to LR
-(B, T, P, P, 3) uint8."""
+
+class LR(Protocol):
+    """values: (B, T, p, p, 3) uint8. told: see `store.records.Told`."""
+
+    @property
+    def values(self) -> np.ndarray: ...
+
+    @property
+    def told(self) -> Told: ...
+
+
+Levels = Callable[[np.ndarray, Mapping[int, np.ndarray], Sequence[Place]], LR]
+"""HR (B, P, P, 3) uint8, latents (B, C, h, w) float32 that the store has, by the number of the
+camera, and where the patches were, to LR."""
 
 
 class Maker(Protocol):
@@ -107,16 +122,16 @@ class TarDone:
 class TarJob:
     """Makes tars: see `engines.job.Job`.
 
-    encoder: whose latents the store holds; None for none. maker: makes the levels as they are
-    wanted, in place of reading them from the store. at_once: threads that code pictures. shown:
-    numbers of the patches that the contact sheet shows.
+    encoders: whose latents the store holds, by the number of the camera. maker: makes the levels as
+    they are wanted, in place of reading them from the store. at_once: threads that code pictures.
+    shown: numbers of the patches that the contact sheet shows.
     """
 
     store: str
     out: str
     settings: ShardSettings
     grid: Grid
-    encoder: Encoder | None
+    encoders: dict[int, Encoder]
     maker: Maker | None
     at_once: int
     shown: tuple[int, ...]
@@ -150,24 +165,47 @@ class Sources:
         return BLOCK if self.job.maker is None else self.job.maker.size
 
     @cached_property
-    def format(self) -> PictureFormat:
-        return parse_format(self.job.settings.picture_format)
+    def formats(self) -> tuple[PictureFormat, PictureFormat]:
+        """Of HR and of LR."""
+        return self.job.settings.formats()
 
-    def batch(self, piece: Piece, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """HR (B, P, P, 3) and LR (B, T, P, P, 3) of a batch of a block, both uint8.
+    @cached_property
+    def chain(self) -> Chain | None:
+        return self.job.settings.read_chain()
+
+    def after_camera(
+        self, lr: np.ndarray, record: PatchRecord, level: PackedLevel
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """A packed LR after the chain, and what the sample's JSON says of that."""
+        if self.chain is None:
+            return lr, {}
+        place = record.sha256, record.y, record.x, level.level.name
+        rng = chain_rng(self.job.settings.chain_seed, *place)
+        drawn = self.chain.draw(rng, is_grey(lr))
+        return apply_drawn(lr, drawn), {"chain": drawn}
+
+    def batch(self, piece: Piece, number: int) -> tuple[np.ndarray, np.ndarray, Told]:
+        """HR (B, P, P, 3) and LR (B, T, p, p, 3) of a batch of a block, both uint8, and what is
+        told of them.
 
         It is whole whatever of it the tar holds, as on a GPU a part may have other bytes.
         """
+        block, unit = piece.block, piece.unit
         part = slice(number * self.size, (number + 1) * self.size)
-        hr = self._block_hr(piece.block, piece.unit)[part]
+        hr = self._block_hr(block, unit)[part]
         if self._make is None:
             levels = self.store.levels(self.grid)
-            return hr, levels.read(piece.block, piece.unit, piece.levels)[part]
-        latents = None
-        if piece.latents is not None and self.job.encoder is not None:
-            layer = self.store.latents(self.job.encoder)
-            latents = layer.block(piece.block, piece.unit, piece.latents)[part]
-        return hr, self._make(hr, latents)
+            told = levels.told(block) if self.grid.told else ()
+            if self.grid.told and len(told) != unit.in_block(block % BLOCKS):
+                raise StoreError(
+                    f"{self.store.path} does not say what the levels of block {block} are: delete "
+                    f"{levels.file(block)} and run `generate` again"
+                )
+            return hr, levels.read(block, unit, piece.levels)[part], told[part]
+        latents = block_latents(self.store, self.job.encoders, block, unit, piece.latents)
+        places = block_places(self.store, block)[part]
+        lr = self._make(hr, {i: values[part] for i, values in latents.items()}, places)
+        return hr, lr.values, lr.told
 
 
 def _write(work: TarWork, sources: Sources, pool: ThreadPoolExecutor) -> TarDone:
@@ -311,64 +349,72 @@ def _samples(batch: _Batch) -> _Made:
     sources, settings = batch.sources, batch.sources.job.settings
     unit, in_unit = divmod(batch.piece.block, BLOCKS)
     records = sources.store.patches(unit)[in_unit * BLOCK :]
-    hr_batch, lr_batch = sources.batch(batch.piece, batch.number)
+    hr_batch, lr_batch, told_batch = sources.batch(batch.piece, batch.number)
     for row in batch.rows:
         record, place = records[row.place], row.place % sources.size
         hr, lr = hr_batch[place], lr_batch[place]
+        levels = [level.to_dict() for level in sources.levels]
+        for level, told in zip(levels, told_batch[place] if told_batch else (), strict=False):
+            level |= told
         squares = {
-            i: float(np.mean((hr.astype(np.float64) - lr[i]) ** 2))
-            for i in range(row.first, row.end)
+            i: sources.levels[i].packing.squared_error(hr, lr[i]) for i in range(row.first, row.end)
         }
         number = batch.piece.block * BLOCK + row.place
         if number in sources.job.shown:
             shown[number] = lr
         key = patch_key(number, record)
         if settings.layout == "grouped":
-            made.append(_Sample(*_grouped(key, hr, lr, record, sources), squares))
+            made.append(_Sample(*_grouped(key, hr, lr, record, levels, sources), squares))
             continue
         hr_files: dict[int, bytes] = {}
         for i, error in squares.items():
             packed_hr, packed_lr = sources.levels[i].packing.apply(hr, lr[i])
             # Most levels pack the same HR: it is coded once.
             if len(packed_hr) not in hr_files:
-                hr_files[len(packed_hr)] = sources.format.encode(packed_hr)
+                hr_files[len(packed_hr)] = sources.formats[0].encode(packed_hr)
             hr_file = hr_files[len(packed_hr)]
-            lr_file = sources.format.encode(packed_lr)
-            made.append(_Sample(*_pair(key, hr_file, lr_file, i, record, sources), {i: error}))
+            packed_lr, drawn = sources.after_camera(packed_lr, record, sources.levels[i])
+            lr_file = sources.formats[1].encode(packed_lr)
+            note = {**patch_json(record, sources.patch, sources.grid), **levels[i], **drawn}
+            made.append(_Sample(_pair(key, hr_file, lr_file, note, sources), note, {i: error}))
     return _Made(made, shown)
 
 
 def _pair(
-    key: str, hr_file: bytes, lr_file: bytes, i: int, record: PatchRecord, sources: Sources
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    ending, level = sources.format.ending, sources.levels[i]
-    note = {**patch_json(record, sources.patch, sources.grid), **level.to_dict()}
-    sample = {
-        "__key__": f"{key}-{level.level.name}",
-        f"hr.{ending}": hr_file,
+    key: str, hr_file: bytes, lr_file: bytes, note: dict[str, Any], sources: Sources
+) -> dict[str, Any]:
+    hr_format, lr_format = sources.formats
+    return {
+        "__key__": f"{key}-{note['level']}",
+        f"hr.{hr_format.ending}": hr_file,
         "json": _json_bytes(note),
-        f"lr.{ending}": lr_file,
+        f"lr.{lr_format.ending}": lr_file,
     }
-    return sample, note
 
 
 def _grouped(
-    key: str, hr: np.ndarray, lr_levels: np.ndarray, record: PatchRecord, sources: Sources
+    key: str,
+    hr: np.ndarray,
+    lr_levels: np.ndarray,
+    record: PatchRecord,
+    levels: list[dict[str, Any]],
+    sources: Sources,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    picture_format = sources.format
-    note = {
-        **patch_json(record, sources.patch, sources.grid),
-        "levels": [level.to_dict() for level in sources.levels],
-    }
+    hr_format, lr_format = sources.formats
+    hr = hr[: sources.levels[0].packing.hr, : sources.levels[0].packing.hr]
+    notes, lr_files = [], {}
+    for level, said, lr in zip(sources.levels, levels, lr_levels, strict=True):
+        _, packed = level.packing.apply(hr, lr)
+        packed, drawn = sources.after_camera(packed, record, level)
+        notes.append({**said, **drawn})
+        lr_files[f"lr_{level.level.name}.{lr_format.ending}"] = lr_format.encode(packed)
+    note = {**patch_json(record, sources.patch, sources.grid), "levels": notes}
     sample = {
         "__key__": key,
-        f"hr.{picture_format.ending}": picture_format.encode(hr),
+        f"hr.{hr_format.ending}": hr_format.encode(hr),
         "json": _json_bytes(note),
+        **lr_files,
     }
-    for level, lr in zip(sources.levels, lr_levels, strict=True):
-        _, packed = level.packing.apply(hr, lr)
-        name = f"lr_{level.level.name}.{picture_format.ending}"
-        sample[name] = picture_format.encode(packed)
     return sample, note
 
 

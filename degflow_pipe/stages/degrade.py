@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from errno import ENAMETOOLONG
 from itertools import product
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import defaults, files, folders
+from degflow_pipe.cameras.making import T_DIGITS
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
@@ -26,6 +27,7 @@ from degflow_pipe.noise.model import NoiseModel, noise_rng
 from degflow_pipe.pictures.arrays import greyed, is_grey, to_tensor
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos, read_photo
+from degflow_pipe.pictures.sizes import LEAST, Sizes, on_own_pixels, seen_by_camera, sizes_at
 from degflow_pipe.pictures.tiles import Span, spans
 from degflow_pipe.progress import Progress, Silent, Task
 
@@ -69,22 +71,23 @@ def degrade(
     model: DegFlow,
     grid: Grid,
     *,
-    names: list[str] | None = None,
     noise: str = "auto",
     seed: int = 0,
+    sr_scale: float = 0.0,
     picture_format: str = "png",
     overwrite: bool = False,
     max_pixels: int = defaults.MAX_PIXELS,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> DegradeSummary:
-    """Write the LR of whole photos at every level of the grid, as large as the photo.
+    """Write the LR of whole photos at every level of the grid, as large as the photo, or of its
+    sides over `sr_scale` (of its part from the top left that gives whole pixels).
 
-    photos: files, folders and globs. names: of the levels in the files' names, `t0500` and so on by
-    default: PHOTO_t0500.png. noise, seed: see `DegFlow.degrade`. workers: tiles at once, 0 for one
-    a core; a GPU computes one of them. max_pixels: a photo of more is not read. A photo whose LR is
-    complete is left as it is; memory grows with the largest photo, not with the number of levels or
-    photos.
+    photos: files, folders and globs. Files are called by their levels: PHOTO_t0500.png, or
+    PHOTO_x1.5.png where SR scales were asked for. noise, seed: see `DegFlow.degrade`. workers:
+    tiles at once, 0 for one a core; a GPU computes one of them. max_pixels: a photo of more is not
+    read. A photo whose LR is complete is left as it is; memory grows with the largest photo, not
+    with the number of levels or photos.
 
     Photos below `out` are left out: they may be LR of an earlier run. A photo that cannot be read,
     or whose name leaves no room for what is added to it, is skipped and named. Raises UsageError
@@ -94,9 +97,12 @@ def degrade(
     at_once = check_workers(workers)
     noise_model = model.noise_model(noise)
     encoding = parse_format(picture_format)
-    names = names or [level.name for level in grid.levels]
-    if len(names) != len(grid):
-        raise UsageError(f"two of the scales stand for the same level: {', '.join(names)}")
+    names = [level.asked or level.name for level in grid.levels]
+    for level in grid.levels:
+        if level.drawn:
+            raise UsageError("`t_grid`: a photo is degraded at levels, not at one that is drawn")
+        if sr_scale:
+            sizes_at(2**20, sr_scale, model.info.scale_of_t(level.t), model.info.s_max)
     check_max_pixels(max_pixels)
     left_out: dict[str, int] = {}
     found = _photos(photos, out, left_out)
@@ -110,6 +116,7 @@ def degrade(
         "precision": model.precision,
         "ending": encoding.ending,
         "format": picture_format,
+        **({"sr_scale": sr_scale} if sr_scale else {}),
     }
     with (
         folders.one_writer(out, KIND),
@@ -120,6 +127,8 @@ def degrade(
             try:
                 check_room(_paths(out, _stem(file), key), file, out)
                 photo = read_photo(file.path, max_pixels)
+                if sr_scale and min(photo.pixels.shape[:2]) < LEAST * sr_scale:
+                    raise PhotoError(f"{file.name}: too small for an LR at x{sr_scale:g}")
             except PhotoError as error:
                 summary.skipped[file.name] = str(error)
                 continue
@@ -129,12 +138,10 @@ def degrade(
                 summary.known += 1
                 continue
             outputs.begin()
-            tiled = _Tiled(photo.pixels, model, noise_model, seed)
-            with (progress or Silent()).task(f"degrade {file.name}", tiled.tiles(grid)) as task:
+            making = _Making(photo.pixels, model, noise_model, seed, grid, sr_scale)
+            with (progress or Silent()).task(f"degrade {file.name}", making.tiles) as task:
                 grey = is_grey(photo.pixels)  # in all tiles alike
-                for path, lr in zip(
-                    outputs.paths(), tiled.levels(grid, at_once, task), strict=True
-                ):
+                for path, lr in zip(outputs.paths(), making.levels(at_once, task), strict=True):
                     lr = greyed(lr) if grey else lr
                     files.write_bytes(path, encoding.encode(lr))
                     summary.pictures += 1
@@ -264,24 +271,69 @@ class _Outputs:
         return found if whole else None
 
 
+@dataclass(frozen=True)
+class _Making:
+    """One photo's LR at every level, as large as it or of its sides over sr_scale."""
+
+    hr: np.ndarray
+    model: DegFlow
+    noise: NoiseModel | None
+    seed: int
+    grid: Grid
+    sr_scale: float
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles `levels` computes."""
+        if not self.sr_scale:
+            return self._tiled(self.hr).count * -(-len(self.grid) // AT_ONCE)
+        multiple = self.model.config.side_multiple
+        return sum(
+            len(spans(rows.seen, multiple)) * len(spans(columns.seen, multiple))
+            for rows, columns in map(self._sizes, self.grid.t)
+        )
+
+    def levels(self, workers: int, task: Task) -> Iterator[np.ndarray]:
+        """The LR of each level, (h, w, 3) uint8."""
+        if self.model.config.velocity.view == "global" and self.tiles > 1:
+            task.note("this checkpoint sees whole pictures: tiles pass into each other, no more")
+        if not self.sr_scale:
+            yield from self._tiled(self.hr).levels(self.grid.t, workers, task)
+            return
+        for level in self.grid.t:
+            rows, columns = self._sizes(level)
+            info = self.model.info
+            t = round(info.t_of_scale(min(rows.camera_scale, info.s_max)), T_DIGITS)
+            tiled = self._tiled(seen_by_camera(self.hr, rows, columns))
+            for lr in tiled.levels([t], workers, task):
+                yield on_own_pixels(lr, (rows.lr, columns.lr))
+
+    def _tiled(self, hr: np.ndarray) -> _Tiled:
+        return _Tiled(hr, self.model, self.noise, self.seed)
+
+    def _sizes(self, t: float) -> tuple[Sizes, Sizes]:
+        height, width = self.hr.shape[:2]
+        info = self.model.info
+        rows = sizes_at(height, self.sr_scale, info.scale_of_t(t), info.s_max)
+        return rows, sizes_at(width, self.sr_scale, rows.camera_scale, info.s_max)
+
+
 class _Tiled:
-    """One photo's LR, tile by tile."""
+    """One picture's LR, tile by tile."""
 
     def __init__(self, hr: np.ndarray, model: DegFlow, noise: NoiseModel | None, seed: int) -> None:
         self.hr, self.model, self.noise, self.seed = hr, model, noise, seed
         multiple = model.config.side_multiple
         self.rows, self.columns = (spans(length, multiple) for length in hr.shape[:2])
 
-    def tiles(self, grid: Grid) -> int:
-        """How many tiles `levels` computes."""
-        return len(self.rows) * len(self.columns) * -(-len(grid) // AT_ONCE)
+    @property
+    def count(self) -> int:
+        return len(self.rows) * len(self.columns)
 
-    def levels(self, grid: Grid, workers: int, task: Task) -> Iterator[np.ndarray]:
+    def levels(self, t: Sequence[float], workers: int, task: Task) -> Iterator[np.ndarray]:
         """The LR of each level, (H, W, 3) uint8."""
-        if self.model.config.velocity.view == "global" and self.tiles(grid) > 1:
-            task.note("this checkpoint sees whole pictures: tiles pass into each other, no more")
-        for i in range(0, len(grid), AT_ONCE):
-            made = self._whole(grid.t[i : i + AT_ONCE], workers, task)
+        for i in range(0, len(t), AT_ONCE):
+            made = self._whole(list(t[i : i + AT_ONCE]), workers, task)
             while made:
                 yield made.pop(0)  # what is handed on is not held here
 

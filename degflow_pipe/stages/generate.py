@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from degflow_pipe import defaults, folders
+from degflow_pipe.cameras.bank import Bank
+from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import Grid
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.stages.making import Making, encoder_of
+from degflow_pipe.stages.meant import encoders_of
 from degflow_pipe.stages.remove import finish_removal
 from degflow_pipe.store import BLOCKS, Encoder, Made, Store, Unit
+from degflow_pipe.store.reading import block_latents, block_places, known_latents
+from degflow_pipe.store.records import Told, check_title
 from degflow_pipe.store.store import KIND
 
 
@@ -50,55 +54,60 @@ class GenerateSummary:
 
 @dataclass(frozen=True)
 class LevelWork:
-    """A block as a unit of work, and what is known of its unit's HR and latents."""
+    """A block as a unit of work, and what is known of its unit's HR and latents, these by the
+    number of the camera.
+    """
 
     block: int
     unit: Unit
-    latents: Made | None
+    latents: dict[int, Made]
 
 
 @dataclass(frozen=True)
 class LevelDone:
-    """made: a block's levels, as they lie in the store now. evaluations: of v for a patch."""
+    """made, told: a block's levels, as they lie in the store now. evaluations: of v for a patch."""
 
     block: int
     made: Made
+    told: Told
     evaluations: int
 
 
 @dataclass(frozen=True)
 class LevelJob:
-    """Makes the levels of blocks: see `engines.job.Job`."""
+    """Makes the levels of blocks: see `engines.job.Job`. encoders: by the number of the camera."""
 
     store: str
-    encoder: Encoder | None
+    encoders: dict[int, Encoder]
     making: Making
 
     @contextmanager
     def open(self) -> Iterator[Callable[[LevelWork], LevelDone]]:
         store = Store.open(Path(self.store))
+        store.read_ahead()  # else each thread would read the ledger for itself
         levels = store.levels(self.making.grid)
-        with self.making.opened() as make:
+        with self.making.open() as make:
 
             def work(asked: LevelWork) -> LevelDone:
-                block, unit, latents = asked.block, asked.unit, None
-                hr = store.block_hr(block, unit)
-                if self.encoder is not None and asked.latents is not None:
-                    latents = store.latents(self.encoder).block(block, unit, asked.latents)
-                lr = make(hr, latents)
+                block, unit = asked.block, asked.unit
+                latents = block_latents(store, self.encoders, block, unit, asked.latents)
+                lr = make(store.block_hr(block, unit), latents, block_places(store, block))
                 made = levels.write(block, lr.values, unit, lr.computed)
-                return LevelDone(block, made, lr.evaluations)
+                return LevelDone(block, made, lr.told, lr.evaluations)
 
             yield work
 
 
 def generate(
     store: Path,
-    model: DegFlow,
+    model: DegFlow | Bank,
     grid: Grid,
     *,
     noise: str = "auto",
     seed: int = 0,
+    sr_scale: float = 0.0,
+    draws: int = 1,
+    name: str = "",
     batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
@@ -107,10 +116,10 @@ def generate(
     """Make the LR of every patch in the store at every level of the grid.
 
     Blocks that are complete are left as they are; the others are made. Where the store has no
-    latents of this checkpoint's encoder, the pass that gives the skips gives them too. noise, seed:
-    see `DegFlow.degrade`. LR that differ in anything their pixels or scales depend on (see
-    `checkpoint.identity`) are another grid. batch: patches computed at once on a GPU. workers:
-    blocks at once, 0 for one a core.
+    latents of this checkpoint's encoder, the pass that gives the skips gives them too. noise, seed,
+    sr_scale, draws: see `Making.of`. name: what people call the grid. LR that differ in anything
+    their pixels or scales depend on (see `checkpoint.identity`) are another grid. batch: patches
+    computed at once on a GPU. workers: blocks at once, 0 for one a core.
 
     Raises StoreError where the store is missing or empty, UsageError for noise that the checkpoint
     does not have.
@@ -118,13 +127,15 @@ def generate(
     at_once = check_workers(workers)
     source = Store.open(store)
     require_patches(source)
-    making = Making.of(model, grid, noise, seed, batch)
+    making = Making.of(model, grid, noise, seed, batch, sr_scale=sr_scale, draws=draws)
+    if name:
+        check_title(name)
     with folders.one_writer(store, KIND):
         source = Store.open(store)  # as the writer before left it
         source.require_ledgers()
         with source.writing():
             finish_removal(source)
-            source.make_grid(making.grid)
+            source.make_grid(replace(making.grid, title=name))
             # A checkpoint that was renamed makes the same.
             making = replace(making, grid=source.grid(making.grid.name))
             grid, levels = making.grid, source.levels(making.grid)
@@ -134,7 +145,7 @@ def generate(
                 t=grid.t,
                 noise=grid.noise,
                 checkpoint=grid.checkpoint,
-                precision=model.precision,
+                precision=grid.precision,
                 evaluations=None,
                 batch=making.size,
             )
@@ -143,14 +154,14 @@ def generate(
             summary.patches, summary.pairs = _patches(every), _patches(missing) * len(grid)
             total = summary.patches * len(grid)
             summary.known = total - summary.pairs
-            encoder = encoder_of(source, model)
-            works = _works(source, encoder, missing, summary)
+            encoders = encoders_of(source, model, grid)
+            works = _works(source, encoders, missing, summary)
             with (
                 (progress or Silent()).task("generate", total, done=summary.known) as task,
-                closing(engine(LevelJob(str(store), encoder, making), works, at_once)) as records,
+                closing(engine(LevelJob(str(store), encoders, making), works, at_once)) as records,
             ):
                 for done in records:
-                    levels.note(done.block, done.made)
+                    levels.note(done.block, done.made, done.told)
                     summary.evaluations = max(summary.evaluations or 0, done.evaluations)
                     summary.batch = min(
                         summary.batch, done.made.computed.get("batch", summary.batch)
@@ -161,16 +172,17 @@ def generate(
 
 
 def _works(
-    store: Store, encoder: Encoder | None, blocks: list[tuple[int, Unit]], summary: GenerateSummary
+    store: Store,
+    encoders: Mapping[int, Encoder],
+    blocks: list[tuple[int, Unit]],
+    summary: GenerateSummary,
 ) -> Iterator[LevelWork]:
     """The blocks with their latents, where the store has them; else they are counted as encoded."""
     for block, unit in blocks:
-        number = block // BLOCKS
-        if encoder is not None and store.latents(encoder).has(number, unit):
-            yield LevelWork(block, unit, store.latents(encoder).made[number])
-        else:
+        latents = known_latents(store, encoders, block // BLOCKS, unit)
+        if not latents:
             summary.encoded += unit.in_block(block % BLOCKS)
-            yield LevelWork(block, unit, None)
+        yield LevelWork(block, unit, latents)
 
 
 def require_patches(store: Store) -> None:

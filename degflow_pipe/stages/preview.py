@@ -51,7 +51,7 @@ def preview(
         raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")
     with one_thread_each(model.device):
         levels = to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0])
-    labels = ["HR", *(f"t = {t:g}" for t in grid.t)]
+    labels = ["HR", *(level.label for level in grid.levels)]
     strip = np.concatenate([label_bar(labels, side), row_of([hr, *levels], side)])
     files.write_bytes(out, parse_format("png").encode(strip))
     return Preview(str(out), grid.t)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from degflow_pipe import choices, defaults
 from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.levels import Grid, parse_grid, refuse_moved
+from degflow_pipe.pictures.sizes import check_sr_scale
 from degflow_pipe.settings import AtMost, read
 from degflow_pipe.shards.layout import ShardSettings
 
@@ -19,25 +20,37 @@ class IngestSettings:
     patch: Annotated[int, AtMost(65_536)] = defaults.PATCH
     stride: int | None = None
     min_detail: float = defaults.MIN_DETAIL
+    min_sharpness: float | None = None
+    max_blockiness: float | None = None
+    max_clipped: float | None = None
+    max_noise: float | None = None
     strict: bool = False
     max_pixels: int = defaults.MAX_PIXELS
 
 
 @dataclass(frozen=True)
 class LevelSettings:
-    """What `generate` makes: levels in any form of `parse_grid`, and noise."""
+    """What `generate` makes: levels in any form of `parse_grid`, noise, the pairs' own SR scale (0
+    for LR of HR's size) and how many realisations of each level.
+    """
 
     t_grid: str | None = None
     noise: choices.Noise = "auto"
     seed: Annotated[int, AtMost(10**18)] = 0
+    sr_scale: float = 0.0
+    draws: int = 1
 
     def grid(self, checkpoint: CheckpointInfo) -> Grid:
-        """The grid asked for, the default where none is, scales by the checkpoint's own mapping.
+        """The levels asked for, scales by the checkpoint's own mapping. Where none are: the
+        default, or with an SR scale the camera's largest that does for it.
 
         Raises UsageError for what is no grid, or scales that the checkpoint does not have.
         """
-        text = self.t_grid if self.t_grid is not None else defaults.T_GRID
-        return parse_grid(text, checkpoint.s_max, checkpoint.t_of_scale)
+        text = self.t_grid
+        if text is None and self.sr_scale:
+            check_sr_scale(self.sr_scale)
+            text = f"x{min(self.sr_scale, checkpoint.s_max):g}"
+        return parse_grid(text or defaults.T_GRID, checkpoint.s_max, checkpoint.t_of_scale)
 
 
 @dataclass(frozen=True)

@@ -142,13 +142,16 @@ def _copy(store: Store, old: int, new: int, places: list[int], hr: np.ndarray) -
                 continue
             try:
                 held = {source: layer.read(source, before) for source in sources}
+                told = {source: layer.told(source) for source in sources}
             except StoreError:  # what is damaged is made again
                 continue
             computed = layer.made[min(sources)].computed
             values = np.stack(
                 [held[layer.numbers(old)[p // per_file]][p % per_file] for p in wanted]
             )
-            layer.note(number, layer.write(number, values, unit, computed))
+            moved = [told[layer.numbers(old)[p // per_file]] for p in wanted]
+            rows = [row[p % per_file] for row, p in zip(moved, wanted, strict=True) if row]
+            layer.note(number, layer.write(number, values, unit, computed), rows)
 
 
 def finish_removal(store: Store) -> bool:

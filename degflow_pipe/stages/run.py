@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from degflow_pipe import defaults, files, folders
+from degflow_pipe.cameras.bank import Bank
+from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, engine_of
 from degflow_pipe.errors import ShardError, UsageError
@@ -15,7 +17,7 @@ from degflow_pipe.pictures.photos import find_photos
 from degflow_pipe.progress import Progress
 from degflow_pipe.stages.generate import GenerateSummary, generate
 from degflow_pipe.stages.ingest import ingest
-from degflow_pipe.stages.making import Making, encoder_of
+from degflow_pipe.stages.meant import encoders_of
 from degflow_pipe.stages.numbering import IngestSummary
 from degflow_pipe.stages.recipe import RunRecipe
 from degflow_pipe.stages.shard import KIND as SHARDS
@@ -40,7 +42,7 @@ class RunSummary:
 
 def run(
     recipe: RunRecipe,
-    model: DegFlow,
+    model: DegFlow | Bank,
     *,
     batch: int = defaults.BATCH,
     workers: int = 0,
@@ -55,7 +57,9 @@ def run(
     if not recipe.photos:
         raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
     levels, out = recipe.generate, Path(recipe.out)
-    making = Making.of(model, levels.grid(model.info), levels.noise, levels.seed, batch)
+    grid = levels.grid(Bank.of(model).first.info)
+    asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
+    making = Making.of(model, grid, levels.noise, levels.seed, **asked)
     folders.check_ours(out, SHARDS)
     check_data_set(out, recipe.shard, recipe.ingest.patch, making.grid, overwrite)
     if recipe.keep == "none":
@@ -72,23 +76,17 @@ def run(
         model,
         **asdict(recipe.ingest),
         # Else the pass that gives the skips gives the latents too.
-        encode=recipe.keep == "latents",
+        encode=recipe.keep == "latents" and not levels.sr_scale,
         batch=batch,
         **how,
     )
     if recipe.keep == "levels":
-        second = generate(
-            *(store, model, making.grid),
-            noise=levels.noise,
-            seed=levels.seed,
-            batch=batch,
-            **how,
-        )
+        second = generate(store, model, grid, noise=levels.noise, seed=levels.seed, **asked, **how)
         third = shard(store, out, recipe.shard, grid=second.grid, overwrite=overwrite, **how)
         return RunSummary(first, second, third)
-    encoder = encoder_of(Store.open(store), model)
+    encoders = encoders_of(Store.open(store), model, making.grid)
     third = shard(
-        store, out, recipe.shard, maker=making, encoder=encoder, overwrite=overwrite, **how
+        store, out, recipe.shard, maker=making, encoders=encoders, overwrite=overwrite, **how
     )
     if recipe.keep == "none":
         _remove(store)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,20 @@ from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.card import contact_sheet, write_card
 from degflow_pipe.shards.layout import (
     INDEX,
+    VALIDATE,
     PackedLevel,
     ShardSettings,
     packed_levels,
     settings_json,
 )
-from degflow_pipe.shards.plan import Plan
+from degflow_pipe.shards.plan import Plan, runs_of
+from degflow_pipe.shards.split import Split
 from degflow_pipe.shards.summary import FORMAT, VERSION
 from degflow_pipe.shards.tars import Maker, TarJob, TarRecord
-from degflow_pipe.store import BLOCK, BLOCKS, Encoder, Made, Store
+from degflow_pipe.stages.meant import MeantLevels
+from degflow_pipe.store import BLOCK, BLOCKS, Encoder, Made, PatchRecord, Store
 from degflow_pipe.store.lacking import lacking
+from degflow_pipe.store.reading import block_places
 
 KIND = "set of shards"
 """Of the folder, for `folders.one_writer`."""
@@ -42,8 +46,22 @@ TARS_AT_ONCE = 4
 
 
 @dataclass
+class ValidationSummary:
+    """What was set apart for validation, in a folder of its own; see `ShardSummary`."""
+
+    tars: int
+    made: int
+    samples: int
+    pairs: int
+    patches: int
+    bytes: int
+
+
+@dataclass
 class ShardSummary:
-    """What a shard run left in the folder; made: tars that were made now."""
+    """What a shard run left in the folder; made: tars that were made now. validation: of the photos
+    that were set apart, in a folder of their own.
+    """
 
     out: str
     name: str
@@ -53,6 +71,7 @@ class ShardSummary:
     pairs: int
     patches: int
     bytes: int
+    validation: ValidationSummary | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,7 +84,7 @@ def shard(
     *,
     grid: str | None = None,
     maker: Maker | None = None,
-    encoder: Encoder | None = None,
+    encoders: Mapping[int, Encoder] | None = None,
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -74,9 +93,9 @@ def shard(
     """Write the pairs of one grid as tars; complete tars that still fit are left as they are.
 
     grid: its name in the store, needed where the store holds several. maker: makes the levels of
-    its own grid as they are wanted, of the store's latents of `encoder` where it has them; the
-    store needs none. The shards are the same. overwrite: replace a data set of other settings in
-    the same folder, and look at every tar that is left by its sum.
+    its own grid as they are wanted, of the store's latents of `encoders`, by the number of the
+    camera, where it has them; the store needs none. The shards are the same. overwrite: replace a
+    data set of other settings in the same folder, and look at every tar that is left by its sum.
 
     Raises StoreError where patches or levels are missing, ShardError where `out` holds another data
     set, FileError where it is not a folder of shards, UsageError where a size cannot be had.
@@ -87,50 +106,90 @@ def shard(
     _require_whole(source)
     chosen = _choose_grid(source, grid) if maker is None else maker.grid
     made = None if maker is not None else _complete_levels(source, chosen)
-    # Sizes that cannot be had are refused before anything is written.
-    packed = packed_levels(chosen, source.settings.patch, settings)
-    latents = None if encoder is None else source.latents(encoder).made
-    plan = Plan(source.units, source.settings.patch, chosen, settings, latents, made)
-    shown = _Shown(source, plan, chosen, maker)
-    job = TarJob(
-        *(str(store), str(out), settings, chosen, encoder, maker),
-        at_once=at_once if engine is run_in_threads else 1,
-        shown=tuple(shown.numbers),
+    encoders = dict(encoders or {})
+    work = _Work(
+        *(source, out, settings, chosen, encoders, maker, made),
+        *(at_once, overwrite, progress or Silent(), engine),
     )
-    with folders.one_writer(out, KIND), Ledger(out / settings.ledger) as ledger:
-        wanted = settings_json(settings, source.settings.patch, chosen)
-        finished = _look(out, settings, wanted, overwrite)
-        tars = _Tars(plan, settings, out, ledger, by_sum=overwrite)
-        missing = tars.missing()
-        if missing or not finished:
-            tars.take_back(missing)
-            files.remove(out / f"{settings.name}.json")
-            done = plan.tars - len(missing)
-            tars_at_once = min(at_once, TARS_AT_ONCE) if job.at_once > 1 else at_once
-            with (
-                (progress or Silent()).task("shard", plan.tars, done) as task,
-                closing(engine(job, map(plan.work, missing), tars_at_once)) as records,
-            ):
-                try:
-                    for number, made_now in zip(missing, records, strict=True):
-                        tars.note(number, made_now.record)
-                        shown.known |= made_now.shown
-                        task.advance()
-                except DegflowError:
-                    _require_unchanged(source)  # else what was changed looks damaged
-                    raise
-            _require_unchanged(source)
-            _finish(out, settings, tars, wanted, shown, packed)
-    return ShardSummary(
-        out=str(out),
-        name=settings.name,
-        tars=plan.tars,
-        made=len(missing),
-        samples=tars.samples,
-        pairs=tars.pairs,
-        patches=plan.patches,
-        bytes=tars.bytes,
-    )
+    if not settings.validate:
+        _drop_validation(out, overwrite)
+        return work.done(out, None)
+    split = Split.of(settings.validate)
+    split.check(patch for _, patches in source.every_patch() for patch in patches)
+    summary = work.done(out, lambda patch: not split.validates(patch))
+    apart = work.done(out / VALIDATE, split.validates)
+    figures = {field.name: getattr(apart, field.name) for field in fields(ValidationSummary)}
+    return replace(summary, validation=ValidationSummary(**figures))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the shards of a store are made of, and how."""
+
+    store: Store
+    out: Path
+    settings: ShardSettings
+    grid: Grid
+    encoders: dict[int, Encoder]
+    maker: Maker | None
+    made: dict[int, Made] | None
+    at_once: int
+    overwrite: bool
+    progress: Progress
+    engine: Engine
+
+    def done(self, out: Path, wanted: Callable[[PatchRecord], bool] | None) -> ShardSummary:
+        """Make the tars of the patches that are wanted, or of all."""
+        store, settings, grid = self.store, self.settings, self.grid
+        # Sizes that cannot be had are refused before anything is written.
+        packed = packed_levels(grid, store.settings.patch, settings)
+        latents = {i: store.latents(encoder).made for i, encoder in self.encoders.items()}
+        runs = None if wanted is None else runs_of(store.every_patch(), wanted)
+        plan = Plan(
+            *(store.units, store.settings.patch, grid, settings, latents, self.made), runs=runs
+        )
+        shown = _Shown(store, plan, grid, self.maker)
+        with folders.one_writer(out, KIND), Ledger(out / settings.ledger) as ledger:
+            wants = settings_json(settings, store.settings.patch, grid)
+            finished = _look(out, settings, wants, self.overwrite)
+            tars = _Tars(plan, settings, out, ledger, by_sum=self.overwrite)
+            missing = tars.missing()
+            if missing or not finished:
+                tars.take_back(missing)
+                files.remove(out / f"{settings.name}.json")
+                self._make(out, plan, tars, missing, shown)
+                _require_unchanged(store)
+                _finish(out, settings, tars, wants, shown, packed)
+        return ShardSummary(
+            out=str(out),
+            name=settings.name,
+            tars=plan.tars,
+            made=len(missing),
+            samples=tars.samples,
+            pairs=tars.pairs,
+            patches=plan.patches,
+            bytes=tars.bytes,
+        )
+
+    def _make(self, out: Path, plan: Plan, tars: _Tars, missing: list[int], shown: _Shown) -> None:
+        job = TarJob(
+            *(str(self.store.path), str(out), self.settings, self.grid, self.encoders, self.maker),
+            at_once=self.at_once if self.engine is run_in_threads else 1,
+            shown=tuple(shown.numbers),
+        )
+        tars_at_once = min(self.at_once, TARS_AT_ONCE) if job.at_once > 1 else self.at_once
+        with (
+            self.progress.task("shard", plan.tars, plan.tars - len(missing)) as task,
+            closing(self.engine(job, map(plan.work, missing), tars_at_once)) as records,
+        ):
+            try:
+                for number, made_now in zip(missing, records, strict=True):
+                    tars.note(number, made_now.record)
+                    shown.known |= made_now.shown
+                    task.advance()
+            except DegflowError:
+                _require_unchanged(self.store)  # else what was changed looks damaged
+                raise
 
 
 class _Tars:
@@ -230,8 +289,9 @@ class _Shown:
                 else:
                     assert make is not None
                     first = place // self._maker.size * self._maker.size
-                    lr = make(hr[first : first + self._maker.size], None)
-                    yield hr[place], lr[place - first]
+                    batch = slice(first, first + self._maker.size)
+                    lr = make(hr[batch], {}, block_places(self._store, piece.block)[batch])
+                    yield hr[place], lr.values[place - first]
 
 
 def _choose_grid(store: Store, name: str | None) -> Grid:
@@ -240,12 +300,14 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
         raise StoreError(f"{store.path} holds no levels: run `generate()` first")
     if name is None and len(grids) > 1:
         told = "; ".join(
-            f"{grid.name} by {grid.checkpoint}, noise {grid.noise}, {grid.precision}, scales "
-            f"{grid.scales[0]:g} to {grid.scales[-1]:g}"
+            f"{grid.title or grid.name} by {grid.checkpoint}, noise {grid.noise}, "
+            f"{grid.precision}, {', '.join(level.label for level in grid.levels[:3])}"
+            f"{f' and {len(grid) - 3} more' if len(grid) > 3 else ''}"
+            f"{f', LR of HR / {grid.sr_scale:g}' if grid.sr_scale else ''}"
             for grid in map(store.grid, grids)
         )
         raise UsageError(f"{store.path} holds {len(grids)} grids: name one as `grid`: {told}")
-    return store.grid(name if name is not None else grids[0])
+    return store.grid(grids[0]) if name is None else store.find_grid(name)
 
 
 def _require_whole(store: Store) -> None:
@@ -269,9 +331,12 @@ def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
     counts = {block: unit.in_block(block % BLOCKS) for block, unit in store.blocks()}
     missing = [counts[block] for block, unit in store.blocks() if not levels.has(block, unit)]
     if missing:
+        meant = MeantLevels.of(grid)
         asked = {
             "store": str(store.path),
-            "t_grid": ",".join(str(level.exact) for level in grid.levels),
+            "t_grid": meant.t_grid,
+            **({"sr_scale": f"{meant.sr_scale:g}"} if meant.sr_scale else {}),
+            **({"draws": meant.draws} if meant.draws > 1 else {}),
             **_noise_options(grid),
             "checkpoint": grid.checkpoint,
         }
@@ -337,6 +402,19 @@ def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite:
     return not overwrite and card_stays and all(map(files.exists, beside))
 
 
+def _drop_validation(out: Path, overwrite: bool) -> None:
+    """Take away what an earlier run set apart. Raises ShardError where it was not said to."""
+    if not files.exists(out / VALIDATE):
+        return
+    folders.check_ours(out / VALIDATE, KIND)
+    if not overwrite:
+        raise ShardError(
+            f"{out / VALIDATE} holds photos that were set apart, which would be trained on too: "
+            f"give the same `validate`, another folder as `out`, or `overwrite`"
+        )
+    files.remove(out / VALIDATE)
+
+
 def _same(found: Any, wanted: dict[str, Any]) -> bool:
     """A checkpoint that was renamed makes the same: the grid's name says what it depends on."""
     return isinstance(found, dict) and {**found, "checkpoint": wanted["checkpoint"]} == wanted
@@ -351,7 +429,7 @@ def _finish(
     packed: list[PackedLevel],
 ) -> None:
     """Everything beside the tars; NAME.json last, the mark of a finished data set."""
-    count = tars.plan.tars
+    count, chain = tars.plan.tars, settings.read_chain()
     files.remove(out / f"{settings.name}{INDEX}")  # of a version that had one for all tars
     for name in files.names(out / settings.ledger):
         if re.fullmatch(r"\d{6}\.jsonl?", name):
@@ -375,6 +453,7 @@ def _finish(
         "picture_format": settings.picture_format,
         "mean_squared_error": {k: error / n for k, (error, n) in tars.errors.items()},
         "settings": wanted,
+        **({} if chain is None else {"chain": chain.name}),
     }
     files.write_bytes(out / SHEET, contact_sheet(list(shown.pictures()), shown.grid))
     write_card(out / CARD, figures, settings, shown.grid, packed)

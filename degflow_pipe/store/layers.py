@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from degflow_pipe.errors import StoreError
 from degflow_pipe.store.arrays import FileArray, digest
-from degflow_pipe.store.records import BLOCK, BLOCKS, Made, Unit, head
+from degflow_pipe.store.records import BLOCK, BLOCKS, Made, Told, Unit, head
 
 
 def sums_of(values: np.ndarray) -> tuple[str, ...]:
@@ -49,10 +50,11 @@ class Layer:
         array: FileArray,
         again: str,
         records: Callable[[], Iterator[tuple[int, Made]]],
-        write: Callable[[int, Made | None], None],
+        write: Callable[[int, Made | None, Told], None],
+        told: Callable[[int], Told],
     ) -> None:
         self._array, self._again = array, f"run `{again}` again"
-        self._records, self._write = records, write
+        self._records, self._write, self._told = records, write, told
         self._made: dict[int, Made] | None = None
         self._blocks = array.rows // BLOCK
 
@@ -67,6 +69,10 @@ class Layer:
     def items(self) -> int:
         """Patches of a file."""
         return self._array.rows
+
+    def file(self, number: int) -> Path:
+        """Where a file lies."""
+        return self._array.file(number)
 
     def numbers(self, unit: int) -> range:
         """The numbers of the files of a unit."""
@@ -90,15 +96,21 @@ class Layer:
         of = tuple(map(head, unit.sha256[first : first + len(sums)]))
         return Made(sums, self._array.write(number, values), of, computed)
 
-    def note(self, number: int, made: Made) -> None:
-        """Say that a file is there."""
-        self._write(number, made)
+    def note(self, number: int, made: Made, told: Told = ()) -> None:
+        """Say that a file is there. told: what each level of each patch in it is, where they
+        differ from patch to patch.
+        """
+        self._write(number, made, told)
         self.made[number] = made
+
+    def told(self, number: int) -> Told:
+        """What was told of a file that is there. Raises StoreError where it is damaged."""
+        return self._told(number)
 
     def drop(self, unit: int) -> None:
         """Take out the files of a unit."""
         for number in self.numbers(unit):
-            self._write(number, None)
+            self._write(number, None, ())
             self.made.pop(number, None)
             self._array.remove(number)
 

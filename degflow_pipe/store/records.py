@@ -6,11 +6,12 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from degflow_pipe.errors import UsageError
-from degflow_pipe.levels import MAX_LEVELS, Grid, parse_t
+from degflow_pipe.levels import MAX_LEVELS, Grid, grid_of, parse_t
+from degflow_pipe.quality import Limits, Quality
 from degflow_pipe.settings import read
 
 UNIT = 64
@@ -81,8 +82,9 @@ class PatchRecord:
 class PhotoRecord:
     """A photo all of whose patches are in the store.
 
-    kept: its patches there; flat, duplicate: those that were dropped. stride, min_detail: what it
-    was cropped with. colour: see `photos.Photo`.
+    kept: its patches there; flat, duplicate: those that were dropped. stride, min_detail, limits:
+    what it was cropped with; one that was beyond a limit has no patches. colour: see
+    `photos.Photo`. quality: unknown where the photo was ingested before it was measured.
     """
 
     source: str
@@ -93,6 +95,18 @@ class PhotoRecord:
     stride: int
     min_detail: float
     colour: str
+    quality: Quality = field(default_factory=Quality)
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def crop(self) -> tuple[int, float, Limits]:
+        """What it was cropped with."""
+        return self.stride, self.min_detail, self.limits
+
+    @property
+    def beyond(self) -> str | None:
+        """The first limit for which it was left out."""
+        return None if self.kept else next(iter(self.limits.failed(self.quality)), None)
 
     def __post_init__(self) -> None:
         _check_texts(self.source)
@@ -103,6 +117,15 @@ class PhotoRecord:
             raise UsageError(f"photo: counts that cannot be for {self.source}")
         if not (1 <= self.stride <= MAX_SIDE and 0 <= self.min_detail < math.inf):
             raise UsageError(f"photo: a crop that cannot be of {self.source}")
+
+
+def photo_of_record(record: Mapping[str, Any]) -> PhotoRecord:
+    """Raises UsageError where it is none."""
+    values = dict(record)
+    for name, kind in (("quality", Quality), ("limits", Limits)):
+        if name in values:
+            values[name] = read(kind, values[name], f"photo.{name}")
+    return read(PhotoRecord, values, "photo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +173,7 @@ class Made(NamedTuple):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Made:
         """Raises UsageError where the record is none."""
-        _check_keys(data, cls._fields)
+        _check_keys({key: value for key, value in data.items() if key != "told"}, cls._fields)
         _check_size(data["bytes"])
         sums = _sums(data["sha256"])
         heads = data["hr"]
@@ -164,6 +187,45 @@ class Made(NamedTuple):
         """
         now = tuple(map(head, unit.sha256[first : first + blocks]))
         return self.hr == now and len(self.sha256) == len(now)
+
+
+Told = Sequence[Sequence[Mapping[str, Any]]]
+"""Of each patch of a block, what each of its levels is, where patches differ: `t`, `scale`,
+`camera_scale`, `checkpoint` and `draw`."""
+
+_TOLD = {
+    "t": (int, float),
+    "scale": (int, float),
+    "camera_scale": (int, float),
+    "checkpoint": (str,),
+    "draw": (int,),
+}
+
+
+def told_of_record(record: Mapping[str, Any], levels: int) -> Told:
+    """What was told of a block; nothing where its levels are all that is to be told. Raises
+    UsageError where it is damaged.
+    """
+    told = record.get("told", [])
+    rows = isinstance(told, list) and len(told) <= BLOCK
+    if not rows or not all(isinstance(row, list) and len(row) == levels for row in told):
+        raise UsageError("told must say what each level of each patch is")
+    for level in (level for row in told for level in row):
+        if not isinstance(level, dict) or level.keys() != _TOLD.keys():
+            raise UsageError(f"told must have {', '.join(_TOLD)}")
+        for key, kinds in _TOLD.items():
+            if type(level[key]) not in kinds:
+                raise UsageError(f"told.{key} cannot be {str(level[key])[:60]!r}")
+        numbers = level["t"], level["scale"], level["camera_scale"]
+        if not (0 <= numbers[0] <= 1 and all(1 <= scale < 1000 for scale in numbers[1:])):
+            raise UsageError("told has a level that cannot be")
+        _check_texts(level["checkpoint"])
+    return told
+
+
+def lr_side(patch: int, sr_scale: float) -> int:
+    """Side of an LR in pixels: the patch's, or that over the grid's own SR scale, whole pixels."""
+    return math.floor(patch / sr_scale + 1e-9) if sr_scale else patch
 
 
 _COMPUTED: dict[str, Mapping[str, Any]] = {}
@@ -240,20 +302,29 @@ def photo_key(sha256: str) -> str:
 
 def grid_fields(grid: Grid) -> dict[str, Any]:
     """A grid as a store writes it: exact decimals."""
-    exact = [str(level.exact) for level in grid.levels]
-    rest = {key: value for key, value in asdict(grid).items() if key not in ("levels", "scales")}
-    return {"t": exact, "scales": list(grid.scales), **rest}
+    levels = {
+        "t": [str(level.exact) for level in grid.levels],
+        "asked": [level.asked for level in grid.levels],
+        "draws": [level.draw for level in grid.levels],
+        "scales": list(grid.scales),
+    }
+    return {**levels, **{k: v for k, v in asdict(grid).items() if k not in ("levels", "scales")}}
 
 
 @dataclass(frozen=True)
 class _GridFields:
     t: list[str]
+    asked: list[str]
+    draws: list[int]
     scales: list[float]
     noise: str
     checkpoint: str
     precision: str
     pictures: str
     scale_map: str
+    sr_scale: float
+    told: bool
+    title: str
 
 
 def grid_of_fields(data: dict[str, Any]) -> Grid:
@@ -261,12 +332,23 @@ def grid_of_fields(data: dict[str, Any]) -> Grid:
     found = read(_GridFields, data, "grid")
     if not 1 <= len(found.t) <= MAX_LEVELS or not all(len(t) < 20 for t in found.t):
         raise UsageError("grid.t names no levels")
-    levels = parse_t(",".join(found.t)).levels
-    if len(found.scales) != len(levels) or not all(1 <= s < 1000 for s in found.scales):
+    if not len(found.t) == len(found.asked) == len(found.draws) == len(found.scales):
+        raise UsageError("grid: asked, draws and scales must be those of each level")
+    if not all(1 <= s < 1000 for s in found.scales):
         raise UsageError("grid.scales must be the scale of each level")
-    texts = [getattr(found, field.name) for field in fields(found)[2:]]
-    _check_texts(*texts)
-    return Grid(levels, tuple(map(float, found.scales)), *texts)
+    levels = tuple(
+        replace(parse_t(t).levels[0], asked=asked, draw=draw)
+        for t, asked, draw in zip(found.t, found.asked, found.draws, strict=True)
+    )
+    if levels != grid_of(levels).levels:
+        raise UsageError("grid.t must rise, without repeats")
+    if not (found.sr_scale == 0 or 1 <= found.sr_scale < 1000):
+        raise UsageError("grid.sr_scale must be a scale, or 0")
+    rest = {field.name: getattr(found, field.name) for field in fields(found)[4:]}
+    _check_texts(*(value for value in rest.values() if isinstance(value, str)))
+    if found.title:
+        check_title(found.title)
+    return Grid(levels, tuple(map(float, found.scales)), **rest)
 
 
 def check_room(name: str, items: int, item: tuple[int, ...], itemsize: int) -> None:
@@ -284,6 +366,14 @@ def check_digest(value: Any, name: str) -> None:
     """Raises UsageError for what is no digest of `checkpoint.identity`: it names a folder."""
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{12}", value):
         raise UsageError(f"{name} must be 12 hex digits, got {str(value)[:60]!r}")
+
+
+def check_title(title: str) -> None:
+    """Raises UsageError for what a grid cannot be called."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", title):
+        raise UsageError(
+            f"`name` must be lower-case letters, digits, - and _, 60 at most, got {title[:70]!r}"
+        )
 
 
 def check_number(key: str, end: int) -> None:

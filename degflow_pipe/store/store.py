@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from degflow_pipe.store.records import (
     PatchRecord,
     PhotoRecord,
     StoreSettings,
+    Told,
     Unit,
     blocks_of,
     check_digest,
@@ -35,8 +36,11 @@ from degflow_pipe.store.records import (
     check_room,
     grid_fields,
     grid_of_fields,
+    lr_side,
     patches_of_record,
     photo_key,
+    photo_of_record,
+    told_of_record,
     unit_of_record,
     unit_record,
 )
@@ -147,8 +151,9 @@ class Store:
             ledger.sync()
 
     def read_ahead(self) -> None:
-        """Find the place of every unit's patches, for threads that ask for them."""
-        self._ledger("hr")
+        """Find the place of what is told of every unit, for threads that ask for it."""
+        for name in self._ledger_names():
+            self._ledger(name)
 
     def require_ledgers(self) -> None:
         """Raises StoreError where it cannot be told which photos and patches there are: only
@@ -288,13 +293,20 @@ class Store:
             def records() -> Iterator[tuple[int, Made]]:
                 return ((int(key), made) for key, made in self._records(name, Made.from_dict))
 
-            def write(number: int, made: Made | None) -> None:
+            def write(number: int, made: Made | None, told: Told) -> None:
                 if made is None:
                     self._to_write(name).remove(number)
                 else:
-                    self._to_write(name).write(number, made.to_dict())
+                    more = {"told": told} if told else {}
+                    self._to_write(name).write(number, {**made.to_dict(), **more})
 
-            self._layers[name] = Layer(array, again, records, write)
+            def told(number: int) -> Told:
+                try:
+                    return told_of_record(self._ledger(name).record(number), array.item[0])
+                except UsageError as error:
+                    raise StoreError(self._damaged_at(name, number, error)) from error
+
+            self._layers[name] = Layer(array, again, records, write, told)
         return self._layers[name]
 
     def encoders(self) -> list[str]:
@@ -338,10 +350,18 @@ class Store:
 
     def grid(self, name: str) -> Grid:
         """The levels of a grid in the store. Raises StoreError where there is no such grid."""
-        path = self.path / "done" / "levels" / name / GRID
         if name not in self.grids():
             known = ", ".join(self.grids()) or "none"
             raise StoreError(f"{self.path} has no grid {name}; it has {known}")
+        return self._grid(name)
+
+    def find_grid(self, name: str) -> Grid:
+        """The same by its name, or by what people call it."""
+        titles = {self._grid(one).title: one for one in self.grids()}
+        return self.grid(titles.get(name, name))
+
+    def _grid(self, name: str) -> Grid:
+        path = self.path / "done" / "levels" / name / GRID
         try:
             grid = grid_of_fields(files.read_summed(path))
             check_digest(grid.pictures, "grid.pictures")
@@ -358,19 +378,36 @@ class Store:
 
         Raises UsageError for more levels than fit in memory.
         """
-        check_room("levels", BLOCK, (len(grid), self.settings.patch, self.settings.patch, 3), 1)
-        if grid.name not in self.grids():
-            path = self.path / "done" / "levels" / grid.name / GRID
-            files.write_summed(path, grid_fields(grid))
-        elif self.grid(grid.name) != grid:
+        side = lr_side(self.settings.patch, grid.sr_scale)
+        check_room("levels", BLOCK, (len(grid), side, side, 3), 1)
+        others = [self._grid(name) for name in self.grids() if name != grid.name]
+        if grid.title and grid.title in (name for one in others for name in (one.title, one.name)):
+            raise StoreError(f"{self.path} has another grid called {grid.title}: delete that first")
+        known = self.grid(grid.name) if grid.name in self.grids() else None
+        if known is not None and known != grid:
             raise StoreError(f"{self.path}: the grid {grid.name} is another one there")
+        if known is None or grid.title not in ("", known.title):
+            # A checkpoint that was renamed makes the same.
+            said = grid if known is None else replace(known, title=grid.title)
+            files.write_summed(self.path / "done" / "levels" / grid.name / GRID, grid_fields(said))
         self.levels(grid).make_room(self._room())
 
+    def drop_grid(self, grid: Grid) -> None:
+        """Take out a grid and its levels, not within `writing`.
+
+        Its description goes first, and what the ledger says last: where it is stopped between, a
+        later `make_grid` finds what is there, and no more than that.
+        """
+        done = self.path / "done" / "levels" / grid.name
+        for path in (done / GRID, self.path / "levels" / grid.name, done):
+            files.remove(path)
+
     def levels(self, grid: Grid) -> Layer:
-        """The LR of a grid: (n, T, P, P, 3) uint8 a block."""
-        p = self.settings.patch
+        """The LR of a grid: (n, T, p, p, 3) uint8 a block; p: see `records.lr_side`."""
+        p = lr_side(self.settings.patch, grid.sr_scale)
         path = self.path / "levels" / grid.name
-        array = FileArray(path, BLOCK, (len(grid), p, p, 3), "uint8", 2, grid_fields(grid))
+        said = grid_fields(replace(grid, title=""))
+        array = FileArray(path, BLOCK, (len(grid), p, p, 3), "uint8", 2, said)
         return self._layer(f"levels/{grid.name}", array, "generate")
 
     def blocks(self) -> Iterator[tuple[int, Unit]]:
@@ -382,7 +419,7 @@ class Store:
     def photos(self) -> dict[str, PhotoRecord]:
         """Every photo that was ingested to its end, by `photo_key`. Raises StoreError."""
 
-        return dict(self._records("photos", lambda record: read(PhotoRecord, record, "photo")))
+        return dict(self._records("photos", photo_of_record))
 
     def note_photo(self, photo: PhotoRecord) -> None:
         """Say that all patches of a photo are there."""

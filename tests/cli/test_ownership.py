@@ -25,10 +25,13 @@ WRITES = {
     "ingest": "ingest PHOTOS --checkpoint TINY --patch 64 --store THEIRS",
     "remove": "remove astronaut.png --store THEIRS",
     "generate": "generate --checkpoint TINY --t-grid 0.5 --store THEIRS",
+    "grid delete": "grid delete t0500 --store THEIRS",
+    "grid merge": "grid merge t0500 t1000 --store THEIRS",
     "shard": "shard --store STORE --out THEIRS",
     "run": "run RECIPE --keep none",
     "demo": "demo --checkpoint TINY --out THEIRS",
     "preview": "preview PHOTO --checkpoint TINY --side 64 --out THEIRS/README.md",
+    "inspect": "inspect PHOTOS --out THEIRS/README.md",
     "degrade": "degrade PHOTOS --checkpoint TINY --t-grid 0.5 --out THEIRS",
     "export": "export SHARDS --to basicsr --scale 2 --out THEIRS",
     "simulate": "simulate PHOTOS --scales 2 --out THEIRS",
@@ -182,7 +185,7 @@ def test_nothing_of_somebody_elses_is_changed(
     command: str, degflow: Run, workplace: Path, theirs: Path
 ) -> None:
     before = sums(theirs)
-    code = 2 if command in ("preview", "checkpoint export") else 1
+    code = 2 if command in ("preview", "inspect", "checkpoint export") else 1
     done = degflow(*WRITES[command].split(), cwd=workplace, code=code)
     assert "THEIRS" in done.error
     assert sums(theirs) == before
@@ -194,7 +197,7 @@ ALONE = {
     "train lfm": "train lfm TRAINING --data PAIRS --out THEIRS --rae PARTS",
     "tune-solver": WRITES["tune-solver"],
 }
-del ALONE["preview"]  # one file, which is nobody's before it is there
+del ALONE["preview"], ALONE["inspect"]  # one file, which is nobody's before it is there
 
 
 @pytest.mark.parametrize("command", ALONE)

@@ -21,6 +21,7 @@ from degflow_pipe.stages.recipe import RunRecipe, run_recipe
 from degflow_pipe.version import __version__
 
 LEVELS = {"--t-grid": "str"}
+SR_SCALE = {"--sr-scale": "float = 0"}
 PRECISION = {"--precision": "auto|float32|bfloat16 = auto"}
 COMPUTE = {"--device": "str = auto", "--batch": "int = 8", "--workers": "int = 0"}
 NOISE = {"--noise": "auto|calibrated|none = auto", "--seed": "int = 0"}
@@ -41,6 +42,10 @@ SURFACE: dict[str, dict[str, str]] = {
         "--patch": "int = 256",
         "--stride": "int",
         "--min-detail": "float = 1.0",
+        "--min-sharpness": "float",
+        "--max-blockiness": "float",
+        "--max-clipped": "float",
+        "--max-noise": "float",
         "--strict": "flag",
         **STORE,
         "--checkpoint": "str",
@@ -55,6 +60,9 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "generate": {
         **LEVELS,
+        **SR_SCALE,
+        "--draws": "int = 1",
+        "--name": "str",
         **NOISE,
         **STORE,
         "--checkpoint": "str",
@@ -72,6 +80,10 @@ SURFACE: dict[str, dict[str, str]] = {
         "--lr-size": "same|native = same",
         "--uneven": "refuse|crop = refuse",
         "--format": "str = png",
+        "--hr-format": "str",
+        "--chain": "str",
+        "--chain-seed": "int = 0",
+        "--validate": "str",
         "--overwrite": "flag",
         "--workers": "int = 0",
         **ENGINE,
@@ -88,15 +100,30 @@ SURFACE: dict[str, dict[str, str]] = {
         "--checkpoint": "str",
         "--engine": "threads|processes",
         **LEVELS,
+        "--sr-scale": "float",
         "--overwrite": "flag",
         **COMPUTE,
         **JSON,
     },
     "demo": {
+        **SR_SCALE,
         "--out -o": "Path = demo",
         "--device": "str = auto",
         "--workers": "int = 0",
         **CHECKPOINT,
+        **JSON,
+    },
+    "inspect": {
+        "PHOTOS": "str, required, several",
+        "--out -o": "Path = sheet.png",
+        "--min-sharpness": "float = 0.5",
+        "--max-blockiness": "float = 0.4",
+        "--max-clipped": "float = 0.2",
+        "--max-noise": "float = 3.0",
+        "--overwrite": "flag",
+        "--max-pixels": "int = 210000000",
+        **ENGINE,
+        "--workers": "int = 0",
         **JSON,
     },
     "preview": {
@@ -112,6 +139,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "degrade": {
+        **SR_SCALE,
         "--max-pixels": "int = 210000000",
         **PRECISION,
         "PHOTOS": "str, required, several",
@@ -125,6 +153,9 @@ SURFACE: dict[str, dict[str, str]] = {
         **CHECKPOINT,
         **JSON,
     },
+    "grid": {},
+    "grid delete": {"NAME": "str, required", **STORE, **JSON},
+    "grid merge": {"NAMES": "str, required, several", "--name": "str = ", **STORE, **JSON},
     "info": {"PATH": "str, required", **JSON},
     "verify": {"PATH": "str, required", "--workers": "int = 0", **JSON},
     "train": {},
@@ -281,6 +312,9 @@ def test_recipe_has_the_defaults_of_the_commands() -> None:
     assert shard["--out -o"] == f"Path = {recipe.out}"
     assert ingest["--patch"] == f"int = {recipe.ingest.patch}"
     assert ingest["--min-detail"] == f"float = {recipe.ingest.min_detail}"
+    for name in ("min_sharpness", "max_blockiness", "max_clipped", "max_noise"):
+        assert ingest[f"--{name.replace('_', '-')}"] == "float"
+        assert getattr(recipe.ingest, name) is None
     assert shard["--name"] == f"str = {recipe.shard.name}"
     assert shard["--shard-size"] == f"int = {recipe.shard.shard_size}"
     for name in ("layout", "lr_size", "uneven"):

@@ -15,7 +15,7 @@ from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.ledger import Ledger
-from degflow_pipe.levels import parse_scales, parse_t
+from degflow_pipe.levels import parse_grid, parse_scales, parse_t
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import read_photo
@@ -102,7 +102,7 @@ def test_a_folder_keeps_its_shape_and_what_is_done_is_left(
     info = tiny_model.info
     assert info is not None
     grid = parse_scales("2,3", info.s_max, info.t_of_scale)
-    first = degrade([str(photos)], out, tiny_model, grid, names=["x2", "x3"])
+    first = degrade([str(photos)], out, tiny_model, grid)
     assert (first.photos, first.pictures) == (2, 4)
     assert list(first.skipped) == ["broken.png"] and "not a" in first.skipped["broken.png"]
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.png")) == [
@@ -113,7 +113,7 @@ def test_a_folder_keeps_its_shape_and_what_is_done_is_left(
     ]
     assert lr_of(out, "a_x2.png").shape == read_photo(source).pixels.shape
     before = (out / "a_x2.png").stat().st_mtime_ns
-    again = degrade([str(photos)], out, tiny_model, grid, names=["x2", "x3"])
+    again = degrade([str(photos)], out, tiny_model, grid)
     assert (again.photos, again.known) == (0, 2)
     assert (out / "a_x2.png").stat().st_mtime_ns == before
 
@@ -184,8 +184,13 @@ def test_impossible_wishes_are_told(
     tiny_model: DegFlow, photo_folder: Path, tmp_path: Path
 ) -> None:
     photo = sorted(photo_folder.iterdir())[0]
-    with pytest.raises(UsageError, match="same level"):
-        degrade([str(photo)], tmp_path, tiny_model, parse_t("1"), names=["x2", "x2.0000000001"])
+    for levels, options, why in (
+        (parse_grid("0.2..0.5", 4), {}, "at levels, not at one that is drawn"),
+        (parse_t("1"), {"sr_scale": 2.0}, "x2 cannot be had of a camera's level x4"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            degrade([str(photo)], tmp_path, tiny_model, levels, **options)
+    assert not list(tmp_path.iterdir())
     with pytest.raises(UsageError, match="`seed` must be 0 or more"):
         DegFlow.load("city100-compact", "cpu").degrade(torch.zeros(1, 3, 64, 64), [1.0], seed=-1)
 

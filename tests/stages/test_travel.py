@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
-from degflow_pipe.stages.making import Making, encoder_of
+from degflow_pipe.stages.meant import encoders_of
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.store import Store
 
@@ -108,8 +109,8 @@ def test_work_that_travels_leaves_the_same_bytes(
         generate(store, tiny_model, levels, seed=3, **options)
         shard(store, at / "stored", settings, **options)
         maker = Making.of(other_checkpoint, levels, "auto", 3)
-        encoder = encoder_of(Store.open(store), other_checkpoint)
-        shard(store, at / "made", settings, maker=maker, encoder=encoder, **options)
+        encoders = encoders_of(Store.open(store), other_checkpoint, maker.grid)
+        shard(store, at / "made", settings, maker=maker, encoders=encoders, **options)
         trees.append(tree(at))
     assert trees[0] == trees[1]
     assert any(name.endswith(".tar") for name in trees[0])

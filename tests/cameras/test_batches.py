@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from degflow_pipe.cameras.batches import Batches
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DegflowError, UsageError
-from degflow_pipe.stages.batches import Batches
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -96,32 +96,33 @@ def latents_of(batches: Batches, hr: np.ndarray) -> Latents:
     return Latents(values, batches.used(min(part.batch for part in parts)))
 
 
-class LR(NamedTuple):
-    """values: (n, T, P, P, 3) uint8. evaluations: of v for a patch. computed: see `Batches.used`;
-    the decoder's precision beside it.
+class Shown(NamedTuple):
+    """values: (n, T, P, P, 3) uint8, LR as large as what the camera was shown. evaluations: of v
+    for a patch. batch: the least that was computed at once.
     """
 
     values: np.ndarray
     evaluations: int
-    computed: dict[str, Any]
+    batch: int
 
 
-def lr_of(
+def shown_at(
     batches: Batches,
     hr: np.ndarray,
     latents: np.ndarray | None,
-    t: list[float],
+    asked: Sequence[tuple[float, int]],
     noise: NoiseModel | None,
-    seed: int,
-) -> LR:
+) -> Shown:
     """LR of n HR patches at T levels.
 
     hr: (n, P, P, 3) uint8; latents: (n, C, h, w) float32, or None where one pass of the encoder is
-    to give them too. noise, seed: see `noise.drawing.noisy`. Patches are cut into batches from the
-    first on.
+    to give them too. asked: t and the seed of its noise, see `noise.drawing.noisy`; a t that comes
+    again is decoded once. Patches are cut into batches from the first on.
     """
     model, size = batches.model, batches.size
     evaluations = [0]
+    levels = sorted({t for t, _ in asked})
+    places = [levels.index(t) for t, _ in asked]
 
     def expected(hr: np.ndarray, latents: np.ndarray | None = None) -> Tensor:
         """(B, T, 3, P, P) float32 in [0, 1]."""
@@ -130,14 +131,14 @@ def lr_of(
             z, skips = model.encode(x)
         else:
             z, skips = torch.from_numpy(latents), model.skips(x)
-        lr = torch.empty((len(hr), len(t), *x.shape[1:]), device=model.device)
-        levels = model.levels(z, t, skips)
-        evaluations.append(levels.evaluations)
-        for i, level in enumerate(levels.pictures):
+        lr = torch.empty((len(hr), len(levels), *x.shape[1:]), device=model.device)
+        made = model.levels(z, levels, skips)
+        evaluations.append(made.evaluations)
+        for i, level in enumerate(made.pictures):
             lr[:, i] = level
         return lr
 
-    made = np.empty((len(hr), len(t), *hr.shape[1:]), np.uint8)
+    made = np.empty((len(hr), len(asked), *hr.shape[1:]), np.uint8)
     least = size
     for i in range(0, len(hr), size):
         part = slice(i, i + size)
@@ -145,7 +146,6 @@ def lr_of(
         pictures, batch = batches.compute(expected, *arrays)
         least = min(least, batch)
         # Drawn when the GPU's turn is another's.
-        for k, level in enumerate(t):
-            made[part, k] = noisy(pictures[:, k], hr[part], level, noise, seed)
-    used = {**batches.used(least), "precision": model.precision}
-    return LR(made, max(evaluations), used)
+        for k, (t, seed) in enumerate(asked):
+            made[part, k] = noisy(pictures[:, places[k]], hr[part], t, noise, seed)
+    return Shown(made, max(evaluations), least)

@@ -1,0 +1,112 @@
+"""A bank of cameras with their shares, as it is written and as it is loaded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.errors import UsageError
+from degflow_pipe.model.devices import choose_device
+
+SIMULATED = "simulated"
+MAX_CAMERAS = 1000
+_SHARE = r"[0-9]+(?:\.[0-9]+)?"
+
+
+@dataclass(frozen=True)
+class Share:
+    """A member of a bank: a checkpoint by folder or name, or `simulated` cameras.
+
+    share: of the patches, over the sum of all. count: cameras, that have it together.
+    """
+
+    name: str
+    share: float = 1.0
+    count: int = 1
+
+
+def parse_bank(text: str) -> tuple[Share, ...]:
+    """`a,b` or `a:3,b:1,simulated:20`: checkpoints with shares of 1 where none is said, and so many
+    simulated cameras, of a share of 1 each, or together of what follows: `simulated:20:5`.
+
+    A folder's name may hold a colon if no number follows it. Raises UsageError.
+    """
+    found = []
+    for part in text.split(","):
+        part = part.strip()
+        simulated = re.fullmatch(rf"{SIMULATED}:([0-9]{{1,4}})(?::({_SHARE}))?", part)
+        named = re.fullmatch(rf"(.+?)(?::({_SHARE}))?", part)
+        if simulated:
+            count = int(simulated[1])
+            found.append(Share(SIMULATED, float(simulated[2] or count), count))
+        elif named and named[1] != SIMULATED:
+            found.append(Share(named[1], float(named[2] or 1)))
+        else:
+            raise UsageError(
+                f"`checkpoint` wants names such as a:3,b:1,simulated:20 (shares, and how many "
+                f"simulated cameras), got {text!r}"
+            )
+    names = [share.name for share in found]
+    if len(set(names)) != len(names):
+        raise UsageError(
+            f"`checkpoint` names {max(names, key=names.count)} twice: give it one share"
+        )
+    if any(share.share <= 0 or not 1 <= share.count <= MAX_CAMERAS for share in found):
+        raise UsageError(f"`checkpoint`: shares and counts must be above 0, got {text!r}")
+    if names == [SIMULATED]:
+        raise UsageError(
+            f"`checkpoint`: name a checkpoint beside {text}: latents are of one; `simulate` makes "
+            f"pairs of a simulated camera alone"
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Loaded checkpoints with their shares, and how many simulated cameras with theirs."""
+
+    models: tuple[DegFlow, ...]
+    shares: tuple[float, ...] = (1.0,)
+    simulated: int = 0
+    simulated_share: float = 0.0
+
+    @classmethod
+    def load(cls, text: str, device: str = "auto", precision: str = "auto") -> Bank:
+        """See `parse_bank`, and `DegFlow.load` for the rest. Raises UsageError too where two names
+        are one checkpoint.
+        """
+        choose_device(device)
+        members = parse_bank(text)
+        learned = [member for member in members if member.name != SIMULATED]
+        models = tuple(DegFlow.load(member.name, device, precision) for member in learned)
+        ids = [model.info.id for model in models]
+        if len(set(ids)) != len(ids):
+            raise UsageError(f"`checkpoint` names {max(ids, key=ids.count)} twice")
+        others = next((member for member in members if member.name == SIMULATED), None)
+        return cls(
+            models,
+            tuple(member.share for member in learned),
+            0 if others is None else others.count,
+            0.0 if others is None else others.share,
+        )
+
+    @classmethod
+    def of(cls, model: DegFlow | Bank) -> Bank:
+        """A bank of one, or the bank itself."""
+        return model if isinstance(model, Bank) else cls((model,))
+
+    @property
+    def first(self) -> DegFlow:
+        """By whose scales levels are asked for, and whose latents an ingest writes first."""
+        return self.models[0]
+
+    @property
+    def name(self) -> str:
+        """As `parse_bank` takes it, of ids."""
+        if len(self.models) == 1 and not self.simulated:
+            return self.first.info.id
+        parts = [f"{m.info.id}:{s:g}" for m, s in zip(self.models, self.shares, strict=True)]
+        if self.simulated:
+            parts.append(f"{SIMULATED}:{self.simulated}:{self.simulated_share:g}")
+        return ",".join(parts)
