@@ -25,6 +25,7 @@ from degflow_pipe.checkpoint.folder import write_checkpoint
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
+from tests.cli.conftest import degflow, environment  # noqa: F401
 
 LONGEST = ("test_readme.py", "test_distributed.py", "test_run.py")
 """Files of tests that take minutes: they go first, else one core would wait for them at the end."""
