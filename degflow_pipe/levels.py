@@ -79,8 +79,9 @@ class Level:
     def name(self) -> str:
         """`t` and the digits of t, three decimals at least: 0.35 is t0350, 1/6 is t0166666667.
 
-        Names sort as their levels do. What was asked for otherwise is called so, in letters that
-        keys may have: x1_5, x1_5to2_9, t0_2to0_8. A realisation is told by its number: t0350_d2.
+        Names of levels asked for by t sort as their levels do. What was asked for otherwise is
+        called so, in letters that keys may have: x1_5, x1_5to2_9, t0_2to0_8. A realisation is told
+        by its number: t0350_d2.
         """
         name = self.asked.replace(RANGE, "to").replace("x", "").replace(".", "_")
         if name:
@@ -112,9 +113,12 @@ class Place(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """One level of one patch as it was made: the camera's name, its t, and its SR scale there."""
+    """One level of one patch as it was made: the camera's name, what its LR carry, see
+    `Grid.noise`, its t, and its SR scale there.
+    """
 
     camera: str
+    noise: str
     t: float
     scale: float
 
@@ -132,8 +136,8 @@ class Grid:
     `calibrated`, the seed and a digest of the noise model. checkpoint: its id, for people.
     precision: of the decoder. pictures: all that the pixels depend on. sr_scale: LR have HR's side
     over this, 0 for HR's own size. told: whether each patch says for itself what its levels are,
-    as something of them is drawn. cameras: of a bank, each with its share and what it is, for
-    people. title: what people call it.
+    as something of them is drawn. cameras: the names of those that make such LR; about: what each
+    is, and its share, for people. title: what people call it.
     """
 
     levels: tuple[Level, ...]
@@ -146,6 +150,7 @@ class Grid:
     sr_scale: float = 0.0
     told: bool = False
     cameras: tuple[str, ...] = field(default=(), compare=False)
+    about: tuple[str, ...] = field(default=(), compare=False)
     title: str = field(default="", compare=False)
 
     @property

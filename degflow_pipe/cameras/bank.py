@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
+from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import CONFIG
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.devices import choose_device
 
@@ -62,6 +65,11 @@ def parse_bank(text: str) -> tuple[Share, ...]:
     return tuple(found)
 
 
+def members_of(text: str) -> tuple[Share, ...]:
+    """The same, where a folder of that very name is none but itself."""
+    return (Share(text),) if files.exists(Path(text) / CONFIG) else parse_bank(text)
+
+
 @dataclass(frozen=True)
 class Bank:
     """Loaded checkpoints with their shares, and how many simulated cameras with theirs."""
@@ -77,7 +85,7 @@ class Bank:
         are one checkpoint.
         """
         choose_device(device)
-        members = parse_bank(text)
+        members = members_of(text)
         learned = [member for member in members if member.name != SIMULATED]
         models = tuple(DegFlow.load(member.name, device, precision) for member in learned)
         ids = [model.info.id for model in models]

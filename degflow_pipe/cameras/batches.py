@@ -98,12 +98,12 @@ def latents_of(batches: Batches, hr: np.ndarray) -> Latents:
 
 class Shown(NamedTuple):
     """values: (n, T, P, P, 3) uint8, LR as large as what the camera was shown. evaluations: of v
-    for a patch. batch: the least that was computed at once.
+    for a patch. batch: the least that was computed at once; None where nothing is computed so.
     """
 
     values: np.ndarray
     evaluations: int
-    batch: int
+    batch: int | None
 
 
 def shown_at(

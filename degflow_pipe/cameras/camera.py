@@ -9,13 +9,18 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from degflow_pipe.cameras.batches import Batches, Shown, shown_at
+from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.checkpoint.identity import digest_of, pictures_id, scales_id
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import NO_NOISE
 from degflow_pipe.noise.model import noise_rng
 from degflow_pipe.pictures.arrays import greyed, is_grey
+from degflow_pipe.pictures.sizes import Sizes
 from degflow_pipe.simulation.camera import VERSION, WAVELENGTHS, ZoomCamera
+
+T_DIGITS = 9
+"""Decimals by which levels are told apart."""
 
 
 class Asked(NamedTuple):
@@ -28,6 +33,12 @@ class Asked(NamedTuple):
 
 Show = Callable[[np.ndarray, np.ndarray | None, Sequence[Asked]], Shown]
 """HR (n, P, P, 3) uint8, and latents (n, C, h, w) float32 where they are known, to LR."""
+
+
+def at_whole_pixels(camera: Camera | CheckpointInfo, sizes: Sizes, seed: int) -> Asked:
+    """The camera's level whose scale gives those sizes."""
+    scale = min(max(sizes.camera_scale, 1.0), camera.s_max)
+    return Asked(round(camera.t_of_scale(scale), T_DIGITS), scale, seed)
 
 
 class Camera(Protocol):
@@ -190,7 +201,7 @@ class SimulatedCamera:
                 for k, (t, scale, seed) in enumerate(asked):
                     lr = camera.shoot(own, scale, noise_rng(seed, own, t))
                     made[i, k] = greyed(lr) if is_grey(own) else lr
-            return Shown(made, 0, len(hr))
+            return Shown(made, 0, None)
 
         return show
 

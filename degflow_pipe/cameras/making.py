@@ -12,7 +12,15 @@ import numpy as np
 from degflow_pipe import defaults
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.batches import Batches
-from degflow_pipe.cameras.camera import Asked, Camera, LearnedCamera, Show, SimulatedCamera
+from degflow_pipe.cameras.camera import (
+    T_DIGITS,
+    Asked,
+    Camera,
+    LearnedCamera,
+    Show,
+    SimulatedCamera,
+    at_whole_pixels,
+)
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.identity import digest_of, noise_id
 from degflow_pipe.checkpoint.site import Site
@@ -21,7 +29,8 @@ from degflow_pipe.levels import NO_NOISE, Drawn, Grid, Level, Place, Told, with_
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_at
 
-T_DIGITS = 9
+VERSION = 1
+"""Raised when the same draws give other LR than before, or the same levels other sizes."""
 SEEDS = 10**18
 """Above any seed: the noise of draw d is seeded by seed + d * SEEDS."""
 
@@ -72,9 +81,11 @@ class Making:
         `DegFlow.degrade`. sr_scale: see `pictures.sizes`; 0 for LR of HR's size. draws:
         realisations of each level, with noise of their own.
 
-        Raises UsageError for noise that a checkpoint does not have, and levels that a camera does
-        not have or an LR at `sr_scale` cannot be had of.
+        Raises UsageError for noise that a checkpoint does not have, levels that a camera does not
+        have or an LR at `sr_scale` cannot be had of, and draws that would all be equal.
         """
+        if not 0 <= seed < SEEDS:
+            raise UsageError(f"`seed` must be 0 or more and below 10^18, got {seed}")
         bank, sr_scale = Bank.of(cameras), float(sr_scale)
         size = Batches.of(bank.first, batch).size
         members: list[Camera] = [
@@ -87,7 +98,13 @@ class Making:
         for camera in members:
             for level in levels:
                 _check_level(camera, level, sr_scale)
-        made = _grid(tuple(levels), members, shares, bank, seed, sr_scale)
+        alike = all(camera.noise == NO_NOISE for camera in members)
+        if draws > 1 and alike and not any(len(set(level.ends)) > 1 for level in levels):
+            raise UsageError(
+                f"`draws`: {draws} realisations would be equal, as there is no noise and no level "
+                f"that is drawn: ask for a range in `t_grid`, or for one"
+            )
+        made = _grid(tuple(levels), members, shares, bank, noise, seed, sr_scale)
         return cls(tuple(members), tuple(shares), made, seed, size)
 
     def camera_of(self, place: Place) -> int:
@@ -95,7 +112,9 @@ class Making:
         if len(self.cameras) == 1:
             return 0
         ends = np.cumsum(self.shares) / sum(self.shares)
-        return min(int(np.searchsorted(ends, self._rng(place, 0).random(), "right")), len(ends) - 1)
+        return min(
+            int(np.searchsorted(ends, self._rng(place, "camera").random(), "right")), len(ends) - 1
+        )
 
     def asked_of(self, place: Place) -> list[Asked]:
         """The levels that a patch draws, as its camera has them; scales not yet of whole pixels."""
@@ -106,15 +125,17 @@ class Making:
         low, high = level.ends
         value = low
         if high > low:
-            value = float(self._rng(place, 1 + level.draw).uniform(low, high))
+            value = float(self._rng(place, level.name).uniform(low, high))
         # A plain level's t is exact as it is; what is drawn is told to as many digits.
         t = camera.t_of_scale(value) if level.by_scale else value
         t = round(t, T_DIGITS)
         scale = value if level.by_scale else camera.scale_of_t(t)
         return Asked(t, round(scale, T_DIGITS), self.seed + level.draw * SEEDS)
 
-    def _rng(self, place: Place, what: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, int(place.sha256, 16), place.y, place.x, what])
+    def _rng(self, place: Place, what: str) -> np.random.Generator:
+        """What a patch draws something from, apart from all else that it draws."""
+        number = int.from_bytes(what.encode(), "big")
+        return np.random.default_rng([self.seed, int(place.sha256, 16), place.y, place.x, number])
 
     @contextmanager
     def open(self) -> Iterator[Make]:
@@ -143,6 +164,7 @@ def _grid(
     cameras: Sequence[Camera],
     shares: Sequence[float],
     bank: Bank,
+    noise: str,
     seed: int,
     sr_scale: float,
 ) -> Grid:
@@ -153,27 +175,25 @@ def _grid(
     scale_map = first.scale_map
     if told:
         parts = [camera.parts for camera in cameras]
-        pictures = digest_of([parts, list(shares), seed, sr_scale])
+        pictures = digest_of([VERSION, parts, list(shares), seed, sr_scale])
         scale_map = digest_of([camera.scale_map for camera in cameras])
     scales = tuple(
         sr_scale or (level.ends[0] if level.by_scale else first.scale_of_t(level.t))
         for level in levels
     )
-    noise = first.noise
-    if len(cameras) > 1:
-        every = {camera.noise for camera in cameras}
-        noise = NO_NOISE if every == {NO_NOISE} else f"calibrated-{seed}-bank"
+    carried = first.noise if len(cameras) == 1 else f"{noise}-{seed}-bank"
     return Grid(
         levels,
         scales=scales,
-        noise=noise,
+        noise=carried,
         checkpoint=bank.name,
         precision=bank.first.precision,
         pictures=pictures,
         scale_map=scale_map,
         sr_scale=sr_scale,
         told=told,
-        cameras=() if len(cameras) == 1 else tuple(map(_about, cameras, shares)),
+        cameras=tuple(camera.name for camera in cameras) if told else (),
+        about=() if len(cameras) == 1 else tuple(map(_about, cameras, shares)),
     )
 
 
@@ -224,7 +244,8 @@ class _Opened:
             for row, own in zip(rows, shown.values, strict=True):
                 for column, lr in zip(columns, own, strict=True):
                     made[row, column] = on_own_pixels(lr, (side, side))
-            evaluations, least = max(evaluations, shown.evaluations), min(least, shown.batch)
+            evaluations = max(evaluations, shown.evaluations)
+            least = min(least, shown.batch or least)
         told = [self._told(plan) for plan in plans] if making.grid.told else ()
         return LR(made, evaluations, self._computed(least), told)
 
@@ -238,14 +259,16 @@ class _Opened:
                 levels.append(_Planned(asked, Sizes(side, side, side)))
                 continue
             sizes = sizes_at(side, sr_scale, asked.scale, camera.s_max)
-            scale = min(sizes.camera_scale, camera.s_max)
-            t = round(camera.t_of_scale(scale), T_DIGITS)
-            levels.append(_Planned(Asked(t, scale, asked.seed), sizes))
+            levels.append(_Planned(at_whole_pixels(camera, sizes, asked.seed), sizes))
         return _Plan(number, tuple(levels))
 
     def _told(self, plan: _Plan) -> list[Drawn]:
-        name = self._making.cameras[plan.camera].name
-        return [Drawn(name, asked.t, round(asked.scale, 6)) for asked, _ in plan.levels]
+        # The store's name of a camera that was renamed since.
+        name, noise = (
+            self._making.grid.cameras[plan.camera],
+            self._making.cameras[plan.camera].noise,
+        )
+        return [Drawn(name, noise, asked.t, round(asked.scale, 6)) for asked, _ in plan.levels]
 
     def _computed(self, batch: int) -> dict[str, Any]:
         first = self._making.cameras[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -149,9 +149,12 @@ def generate(
 
     chosen = checkpoint or checkpoint_of(store)
     meant = levels_of(store) if t_grid is None and not sr_scale and draws == 1 else None
-    if meant is not None:
-        t_grid, sr_scale, draws = meant.t_grid, meant.sr_scale, meant.draws
-    grid = grid_of(chosen, t_grid, sr_scale)
+    if meant is None:
+        grid = grid_of(chosen, t_grid, sr_scale)
+    else:
+        grid, sr_scale = meant.grid, meant.sr_scale
+        if noise == "auto" and seed == 0:
+            noise, seed = cast("choices.Noise", meant.noise), meant.seed
     bank = _load_bank(chosen, device, precision)
     summary = stage(
         store,
@@ -196,7 +199,7 @@ def shard(
         str | None,
         typer.Option(
             help="Photos to set apart, into a folder validate: a share such as 5%, names with "
-            "commas between them, or a file that names one a line."
+            "commas between them, or a .txt file that names one a line."
         ),
     ] = None,
     hr_format: Annotated[

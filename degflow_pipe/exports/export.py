@@ -349,7 +349,9 @@ def _pictures(
                 continue
             seen.add(path)
             data, side = _as_it_is(pair, plan, is_hr), _side(plan, is_hr)
-            first = first_of.setdefault((pair.patch, side), path) if is_hr else path
+            # Of other kinds than PNG each pair may have lost something else.
+            alike = is_hr and pair.hr.is_png
+            first = first_of.setdefault((pair.patch, side), path) if alike else path
             if sink.kept(path, side, data):
                 made.known += 1
             elif first != path and isinstance(sink, Folders):
@@ -378,13 +380,14 @@ def _row(pair: ShardPair, plan: Plan, paths: tuple[str, str]) -> Row:
         "lr": paths[1],
         "key": pair.key,
         "level": plan.level.name,
-        "t": plan.level.t,
-        "scale": plan.level.scale,
+        "t": pair.t,
+        "scale": pair.scale,
         "effective_scale": plan.packing.effective_scale,
         "hr_size": [plan.packing.hr] * 2,
         "lr_size": [plan.packing.lr] * 2,
         "source": pair.source,
         "source_sha256": pair.sha256,
+        **({"camera": pair.camera} if pair.camera is not None else {}),
     }
 
 

@@ -55,7 +55,8 @@ class ShardPair:
     """A pair of the shards: its key, its patch's key and number from 1, and its level.
 
     hr, lr: where the coded pictures are, and whether they are PNG. source, sha256: the photo's name
-    and the SHA-256 of its file in hex, as the shards say them.
+    and the SHA-256 of its file in hex, as the shards say them; t, scale: this pair's own; camera:
+    of a bank, that made it.
     """
 
     key: str
@@ -66,6 +67,9 @@ class ShardPair:
     lr: Span
     source: str
     sha256: str
+    t: float
+    scale: float
+    camera: str | None
 
 
 class Source:
@@ -100,9 +104,10 @@ class Source:
             for key, _, info in pairs:
                 where = f"{self.shards.index_of(tar)}: {key}"
                 level = _level(where, info)
-                if "draw" in info:  # each patch has drawn its own; the first one's stands for all
-                    first = found.get(level.name, level)
-                    level = replace(level, t=first.t, scale=first.scale)
+                if "draw" in info:  # each patch has drawn its own; the highest stands for all
+                    first = found.pop(level.name, level)
+                    highest = max(first, level, key=lambda one: one.scale)
+                    level = replace(first, t=highest.t, scale=highest.scale)
                 if found.setdefault(level.name, level) != level:
                     raise ShardError(f"{where} differs from its level; {AGAIN}")
                 counts[level.name] = counts.get(level.name, 0) + 1
@@ -126,8 +131,13 @@ class Source:
                 if patch != held:
                     number, held = number + 1, patch
                 lr = self._span(tar, members, lr_name, key)
-                photo = (_text(info.get(field)) for field in ("source", "source_sha256"))
-                yield ShardPair(key, patch, number, info["level"], hr, lr, *photo)
+                source, sha256 = (_text(info.get(field)) for field in ("source", "source_sha256"))
+                yield ShardPair(
+                    *(key, patch, number, info["level"], hr, lr, source, sha256),
+                    t=float(info["t"]),
+                    scale=float(info["scale"]),
+                    camera=_text(info["camera"]) if "camera" in info else None,
+                )
 
     def _span(self, tar: Path, members: dict[str, Any], stem: str, key: str) -> Span:
         where = f"{tar}: {key}"
@@ -173,7 +183,8 @@ def chosen_levels(
         best = min(levels, key=off)
         if off(best) > near + 1e-9:
             raise UsageError(f"{option}: the shards have no level {value:g}; they have t {there}")
-        chosen.add(best.name)
+        # Realisations of one level go together.
+        chosen |= {level.name for level in levels if off(level) <= off(best) + 1e-9}
     if not chosen:
         raise UsageError(f"{option}: choose one level at least; the shards have t {there}")
     return [level for level in levels if level.name in chosen]

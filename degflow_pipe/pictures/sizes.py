@@ -58,6 +58,15 @@ def sizes_at(side: int, sr_scale: float, camera_scale: float, most: float) -> Si
     return Sizes(hr, seen, lr)
 
 
+def sizes_of(
+    shape: tuple[int, int], sr_scale: float, camera_scale: float, most: float
+) -> tuple[Sizes, Sizes]:
+    """The same of a picture (height, width); its rows settle the camera's level."""
+    rows = sizes_at(shape[0], sr_scale, camera_scale, most)
+    # Where HR is not cropped its sides may lie a little off the scale.
+    return rows, sizes_at(shape[1], sr_scale, min(rows.camera_scale, sr_scale), most)
+
+
 def check_sr_scale(sr_scale: float) -> None:
     """Raises UsageError for what is no scale of pairs."""
     if not 1 < sr_scale <= MAX_SR_SCALE:

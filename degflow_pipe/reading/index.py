@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -68,7 +68,7 @@ class SRPairs(Dataset[Sample]):
         return self._pair(read_line(self._shards, path, entry), level)
 
     def of_key(self, key: str) -> Sample:
-        """The pair of a key, such as `00000012-t0500`; the index of one tar is read.
+        """The pair of a key, such as `00000012-5867f313-t0500`; the index of its tar is read.
 
         Raises KeyError where there is none, ShardError as `pairs[i]`.
         """
@@ -149,13 +149,17 @@ def _every_line(shards: Summary) -> Iterator[tuple[Path, bytes]]:
 
 
 def _find(shards: Summary, key: str) -> tuple[Entry, int]:
-    """The sample that has the pair of that key, and the pair's place in it: only the index of its
-    own tar is read.
+    """The sample that has the pair of that key, and the pair's place in it: only the indexes of
+    tars that may hold its patch are read.
 
     Raises KeyError where there is none, ShardError where the index is damaged.
     """
-    place = bisect_right(shards.first_keys, _order(key), key=_order) - 1
-    paths = shards.indexes[max(place, 0) :][:1] if shards.first_keys else shards.indexes
+    paths = shards.indexes
+    if shards.first_keys:
+        # Levels are in the grid's order, which is none of their names; a patch may be in several.
+        first = bisect_left(shards.first_keys, _patch(key), key=_patch)
+        end = bisect_right(shards.first_keys, _patch(key), key=_patch)
+        paths = paths[max(first - 1, 0) : end]
     for path in paths:
         with files.reading(path) as file:
             for line in _lines(path, file):
@@ -166,9 +170,10 @@ def _find(shards: Summary, key: str) -> tuple[Entry, int]:
     raise KeyError(key)
 
 
-def _order(key: str) -> tuple[int, str]:
-    """In which samples come: numbers have eight digits until there are more."""
-    return len(key.partition("-")[0]), key
+def _patch(key: str) -> tuple[int, str]:
+    """In which order patches come: numbers have eight digits until there are more."""
+    patch = "-".join(key.split("-")[:2])
+    return len(patch.partition("-")[0]), patch
 
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[bytes]:

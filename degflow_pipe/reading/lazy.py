@@ -15,7 +15,7 @@ from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.errors import StoreError, UsageError
-from degflow_pipe.levels import Level, Place, grid_of
+from degflow_pipe.levels import Place, parse_grid
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.reading.samples import Sample
 from degflow_pipe.shards.layout import ShardSettings, drawn_json, packed_levels
@@ -75,12 +75,12 @@ class LazyPairs(Dataset[Sample]):
         if t is not None and scales is not None:
             raise UsageError("give t or scales, not both")
         self._by_scale = scales is not None
-        low, high = scales or t or (0.1, 1.0)
-        for bound in (low, high):
-            self._level(bound)
+        low, high = scales or t or (0.1, self._highest())
         if low > high:
             raise UsageError(f"levels must be (low, high), got ({low}, {high})")
         self._range = (low, high)
+        for bound in (low, high):
+            self._making(bound, self._by_scale)
         # Where workers that live on see it too.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call, unused-ignore]
 
@@ -113,25 +113,25 @@ class LazyPairs(Dataset[Sample]):
         """Raises IndexError past the end, StoreError for a damaged patch."""
         i = self._index(i)
         rng = np.random.default_rng([self._seed, int(self._epoch), i])
-        return self.pair(i, self._level(float(rng.uniform(*self._range))))
+        return self._pair(i, self._making(float(rng.uniform(*self._range)), self._by_scale))
 
     def pair(self, i: int, t: float) -> Sample:
         """Patch i at level t in [0, 1]."""
-        i, t = self._index(i), _checked_level(t)
+        return self._pair(self._index(i), self._making(t, by_scale=False))
+
+    def _pair(self, i: int, making: Making) -> Sample:
         place = int(np.searchsorted(self._ends, i, side="right"))
         first = int(self._ends[place - 1]) if place else 0
         records, unit_hr, unit_latents = self._unit(self._units[place])
         one = slice(i - first, i - first + 1)
         record, hr = records[i - first], unit_hr[one]
-        grid = grid_of([Level(Decimal(f"{t:.9f}").normalize() + 0)])
-        making = Making.of(self._bank, grid, self._noise, self._seed, 1, sr_scale=self._sr_scale)
         latents = {} if self._sr_scale else {k: values[one] for k, values in unit_latents.items()}
         with making.open() as make:
             lr = make(hr, latents, [Place(record.sha256, record.y, record.x)])
         sizes = packed_levels(making.grid, hr.shape[1], ShardSettings())[0].packing
         hr_used, lr_used = sizes.apply(hr[0], lr.values[0, 0])
         info = {"source": record.source, "y": record.y, "x": record.x}
-        info |= {"t": t, "scale": making.grid.scales[0]}
+        info |= {"t": making.grid.t[0], "scale": making.grid.scales[0]}
         if lr.told:
             info |= drawn_json(making.grid, making.grid.levels[0], lr.told[0][0])
         return to_tensor(lr_used)[0], to_tensor(hr_used)[0], info
@@ -154,13 +154,18 @@ class LazyPairs(Dataset[Sample]):
             raise IndexError(f"patch {i} of {len(self)}")
         return i % len(self)
 
-    def _level(self, value: float) -> float:
-        """The level that a value of the range stands for."""
-        return _checked_level(self._bank.first.t_of_scale(value) if self._by_scale else value)
+    def _highest(self) -> float:
+        """The t of the highest level that an LR at the SR scale can be had of."""
+        if not self._sr_scale:
+            return 1.0
+        return min(
+            model.info.t_of_scale(min(self._sr_scale, model.info.s_max))
+            for model in self._bank.models
+        )
 
-
-def _checked_level(t: float) -> float:
-    """t to nine decimals, as levels are told apart. Raises UsageError outside [0, 1]."""
-    if not 0 <= t <= 1:
-        raise UsageError(f"level t must be in [0, 1], got {t}")
-    return round(t, 9)
+    def _making(self, value: float, by_scale: bool) -> Making:
+        """How LR are made at a t, or at an SR scale. Raises UsageError for what is none."""
+        exact = f"{Decimal(f'{value:.9f}').normalize() + 0:f}"
+        info = self._bank.first.info
+        grid = parse_grid(f"x{exact}" if by_scale else exact, info.s_max, info.t_of_scale, "levels")
+        return Making.of(self._bank, grid, self._noise, self._seed, 1, sr_scale=self._sr_scale)

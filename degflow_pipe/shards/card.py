@@ -50,8 +50,12 @@ def write_card(
     settings: ShardSettings,
     grid: Grid,
     levels: Sequence[PackedLevel],
+    side: str = "train",
 ) -> None:
-    """Write README.md: what the data set is, its figures, its levels, and how to read it."""
+    """Write README.md: what the data set is, its figures, its levels, and how to read it.
+
+    side: `train`, or `validation` for what was set apart.
+    """
     rows = []
     for packed in levels:
         error = figures["mean_squared_error"][packed.level.name]
@@ -79,8 +83,8 @@ size_categories:
 configs:
 - config_name: default
   data_files:
-  - split: train
-    path: {settings.name}-*.tar{_validation(settings)}
+  - split: {side}
+    path: {settings.name}-*.tar{_validation(settings) if side == "train" else ""}
 ---
 
 # {settings.name}
@@ -129,8 +133,8 @@ def _made_by(grid: Grid) -> str:
 
 def _cameras(grid: Grid) -> str:
     """The cameras of a bank."""
-    lines = "\n".join(f"- {camera}" for camera in grid.cameras)
-    return f"\n## Cameras\n\n{lines}\n" if grid.cameras else ""
+    lines = "\n".join(f"- {camera}" for camera in grid.about)
+    return f"\n## Cameras\n\n{lines}\n" if grid.about else ""
 
 
 def _both(hr_format: PictureFormat, lr_format: PictureFormat) -> str:

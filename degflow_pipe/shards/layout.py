@@ -13,6 +13,7 @@ from degflow_pipe.levels import Drawn, Grid, Level
 from degflow_pipe.pictures.formats import PictureFormat, parse_format
 from degflow_pipe.settings import AtMost
 from degflow_pipe.shards.packing import Packing, own_size, pack
+from degflow_pipe.shards.split import Split
 from degflow_pipe.store import PatchRecord
 
 VALIDATE = "validate"
@@ -80,6 +81,9 @@ class ShardSettings:
             return parse_format(self.hr_format, "hr_format"), lr
         return (parse_format("png") if lr.lossy else lr), lr
 
+        if self.validate:
+            Split.of(self.validate)
+
     def tar(self, number: int) -> str:
         return f"{self.name}-{number:06d}.tar"
 
@@ -119,14 +123,19 @@ def packed_levels(grid: Grid, patch: int, settings: ShardSettings) -> list[Packe
         if grid.sr_scale:
             found.append(PackedLevel(level, scale, own_size(patch, grid.sr_scale)))
             continue
-        if grid.told and settings.lr_size == "native":
+        if settings.lr_size == "native" and _scales_differ(grid, level):
             raise UsageError(
-                "`lr_size` native: patches differ in their scales here: make LR of one size with "
-                "`sr_scale`"
+                f"`lr_size` native: patches differ in the scale of {level.label}: make LR of one "
+                f"size with `sr_scale`"
             )
         packing = pack(patch, scale, settings.lr_size, settings.uneven)
         found.append(PackedLevel(level, scale, packing))
     return found
+
+
+def _scales_differ(grid: Grid, level: Level) -> bool:
+    low, high = level.ends
+    return low < high or (len(grid.cameras) > 1 and not level.by_scale)
 
 
 def patch_key(number: int, record: PatchRecord) -> str:
@@ -154,7 +163,8 @@ def patch_json(record: PatchRecord, patch: int, grid: Grid) -> dict[str, Any]:
 def drawn_json(grid: Grid, level: Level, drawn: Drawn) -> dict[str, Any]:
     """What the JSON of a level says of what its patch has drawn."""
     return {
-        "checkpoint": drawn.camera,
+        "camera": drawn.camera,
+        "noise": drawn.noise,
         "t": drawn.t,
         "scale": grid.sr_scale or drawn.scale,
         "camera_scale": drawn.scale,
@@ -176,6 +186,8 @@ def settings_json(settings: ShardSettings, patch: int, grid: Grid) -> dict[str, 
     else:
         said["chain"] = chain.content
     made = {"checkpoint": grid.checkpoint, "noise": grid.noise, "precision": grid.precision}
-    if not settings.validate:
+    if settings.validate:
+        said["validate"] = Split.of(settings.validate).key
+    else:
         del said["validate"]
     return {**said, "patch": patch, "grid": grid.name, "t": grid.t, **made}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,18 +29,18 @@ class Split:
 
     @classmethod
     def of(cls, text: str) -> Split:
-        """`5%`; a file that names a photo a line; or names with commas between them, as they are in
-        the store. Raises UsageError.
+        """`5%`; a .txt file that names a photo a line; or names with commas between them, as they
+        are in the store. Raises UsageError, and FileError for a file that is not there.
         """
         if percent := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*%", text.strip()):
             share = float(percent[1]) / 100
             if not 0 < share < 1:
                 raise UsageError(f"`validate` must be above 0% and below 100%, got {text!r}")
             return cls(share=share)
-        if files.is_file(Path(text)):
+        if text.endswith(".txt"):
             if files.size(Path(text)) > MAX_LIST:
                 raise UsageError(f"`validate`: {text} has more than {MAX_LIST} bytes")
-            lines = files.read_bytes(Path(text)).decode("utf-8", "replace").splitlines()
+            lines = files.read_bytes(Path(text)).decode("utf-8-sig", "replace").splitlines()
         else:
             lines = text.split(",")
         names = frozenset(line.strip() for line in lines if line.strip())
@@ -48,6 +49,14 @@ class Split:
                 f"`validate` wants a share such as 5%, or names of photos, got {text!r}"
             )
         return cls(names=names)
+
+    @property
+    def key(self) -> str:
+        """Equal for equal splits."""
+        if self.share:
+            return f"{100 * self.share:g}%"
+        digest = hashlib.sha256("\n".join(sorted(self.names)).encode()).hexdigest()
+        return f"{len(self.names)} photos, {digest[:16]}"
 
     def validates(self, patch: PatchRecord) -> bool:
         """Whether the patch's photo is set apart."""

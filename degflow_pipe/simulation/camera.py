@@ -21,7 +21,7 @@ import numpy as np
 from degflow_pipe.errors import UsageError
 from degflow_pipe.pictures.formats import parse_format
 
-VERSION = 1
+VERSION = 2
 """Raised when the same parameters give other pictures than before."""
 MAX_SCALE = 16.0
 MIN_SENSOR = 16
@@ -204,7 +204,7 @@ def diffraction_mtf(v: np.ndarray) -> np.ndarray:
 
 def _sensor_pixels(side: int, s: float) -> int:
     """Sensor pixels along a side: they cover it and _EDGE more at either end."""
-    return math.ceil(side / s) + 2 * _EDGE
+    return math.ceil(side / s - 1e-9) + 2 * _EDGE  # whole ones are told a little more by floats
 
 
 def _area_means(signal: np.ndarray, edges: np.ndarray) -> np.ndarray:

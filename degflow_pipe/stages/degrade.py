@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import defaults, files, folders
-from degflow_pipe.cameras.making import T_DIGITS
+from degflow_pipe.cameras.camera import at_whole_pixels
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
@@ -27,7 +27,14 @@ from degflow_pipe.noise.model import NoiseModel, noise_rng
 from degflow_pipe.pictures.arrays import greyed, is_grey, to_tensor
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos, read_photo
-from degflow_pipe.pictures.sizes import LEAST, Sizes, on_own_pixels, seen_by_camera, sizes_at
+from degflow_pipe.pictures.sizes import (
+    LEAST,
+    Sizes,
+    on_own_pixels,
+    seen_by_camera,
+    sizes_at,
+    sizes_of,
+)
 from degflow_pipe.pictures.tiles import Span, spans
 from degflow_pipe.progress import Progress, Silent, Task
 
@@ -302,10 +309,9 @@ class _Making:
             return
         for level in self.grid.t:
             rows, columns = self._sizes(level)
-            info = self.model.info
-            t = round(info.t_of_scale(min(rows.camera_scale, info.s_max)), T_DIGITS)
+            asked = at_whole_pixels(self.model.info, rows, self.seed)
             tiled = self._tiled(seen_by_camera(self.hr, rows, columns))
-            for lr in tiled.levels([t], workers, task):
+            for lr in tiled.levels([asked.t], workers, task):
                 yield on_own_pixels(lr, (rows.lr, columns.lr))
 
     def _tiled(self, hr: np.ndarray) -> _Tiled:
@@ -314,8 +320,7 @@ class _Making:
     def _sizes(self, t: float) -> tuple[Sizes, Sizes]:
         height, width = self.hr.shape[:2]
         info = self.model.info
-        rows = sizes_at(height, self.sr_scale, info.scale_of_t(t), info.s_max)
-        return rows, sizes_at(width, self.sr_scale, rows.camera_scale, info.s_max)
+        return sizes_of((height, width), self.sr_scale, info.scale_of_t(t), info.s_max)
 
 
 class _Tiled:

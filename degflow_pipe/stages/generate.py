@@ -135,9 +135,7 @@ def generate(
         source.require_ledgers()
         with source.writing():
             finish_removal(source)
-            source.make_grid(replace(making.grid, title=name))
-            # A checkpoint that was renamed makes the same.
-            making = replace(making, grid=source.grid(making.grid.name))
+            making = replace(making, grid=source.make_grid(replace(making.grid, title=name)))
             grid, levels = making.grid, source.levels(making.grid)
             summary = GenerateSummary(
                 store=str(store),

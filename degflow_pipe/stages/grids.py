@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import folders
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.levels import Grid, Level, grid_of
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.store import BLOCKS, Store
@@ -39,10 +39,22 @@ def delete_grid(name: str, store: Path) -> GridSummary:
     Store.open(store)
     with folders.one_writer(store, KIND):
         target = Store.open(store)
-        grid = target.find_grid(name)
-        summary = _summary(target, grid)
-        target.drop_grid(grid)
+        if name in target.grids() or not target.has_left(name):
+            summary = _deleted(target, name)
+        else:  # what a stop has left
+            summary = GridSummary(str(store), name, "", [], 0)
+        target.drop_grid(summary.grid)
     return summary
+
+
+def _deleted(store: Store, name: str) -> GridSummary:
+    """What goes; one whose description is damaged can go too."""
+    try:
+        return _summary(store, store.find_grid(name))
+    except StoreError:
+        if name not in store.grids():
+            raise
+        return GridSummary(str(store.path), name, "", [], 0)
 
 
 def merge_grids(
@@ -59,7 +71,7 @@ def merge_grids(
         grids = [target.find_grid(name) for name in dict.fromkeys(names)]
         merged = _merged(grids, title)
         with target.writing():
-            target.make_grid(merged)
+            merged = target.make_grid(merged)
             layers = [target.levels(grid) for grid in grids]
             layer = target.levels(merged)
             blocks = list(target.blocks())

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from degflow_pipe import defaults, files, shipped
-from degflow_pipe.cameras.bank import Bank
+from degflow_pipe.cameras.bank import SIMULATED, Bank, parse_bank
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
 from degflow_pipe.checkpoint.identity import encoder_id
-from degflow_pipe.errors import StoreError
-from degflow_pipe.levels import Grid
+from degflow_pipe.errors import StoreError, UsageError
+from degflow_pipe.levels import Grid, Level
 from degflow_pipe.store import Encoder, Store
 from degflow_pipe.store.description import DESCRIPTION
 
@@ -28,16 +28,37 @@ def encoders_of(store: Store, cameras: DegFlow | Bank, grid: Grid) -> dict[int, 
 
 @dataclass(frozen=True)
 class MeantLevels:
-    """Levels as `generate` is asked for them."""
+    """What `generate` was asked for to make a grid: its levels, draws among them, and the rest."""
 
-    t_grid: str
+    levels: tuple[Level, ...]
     sr_scale: float
-    draws: int
+    noise: str
+    seed: int
 
     @classmethod
     def of(cls, grid: Grid) -> MeantLevels:
-        parts = dict.fromkeys(level.asked or str(level.exact) for level in grid.levels)
-        return cls(",".join(parts), grid.sr_scale, max(level.draw for level in grid.levels) or 1)
+        kind, _, rest = grid.noise.partition("-")
+        seed = rest.partition("-")[0]
+        return cls(grid.levels, grid.sr_scale, kind, int(seed) if seed.isdecimal() else 0)
+
+    @property
+    def grid(self) -> Grid:
+        """As `generate` takes it."""
+        return Grid(self.levels)
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The same by the names of the command's options, where they can say it."""
+        parts = dict.fromkeys(level.asked or str(level.exact) for level in self.levels)
+        asked: dict[str, object] = {"t_grid": ",".join(parts)}
+        if self.sr_scale:
+            asked["sr_scale"] = f"{self.sr_scale:g}"
+        if draws := max(level.draw for level in self.levels):
+            asked["draws"] = draws
+        asked["noise"] = self.noise
+        if self.seed:
+            asked["seed"] = self.seed
+        return asked
 
 
 def levels_of(store: Path) -> MeantLevels | None:
@@ -50,7 +71,7 @@ def levels_of(store: Path) -> MeantLevels | None:
     every = {MeantLevels.of(source.grid(name)) for name in source.grids()}
     if len(every) > 1:
         raise StoreError(
-            f"{store} holds grids of {len(every)} kinds of levels: name one as `t_grid`"
+            f"{store} holds grids of {len(every)} kinds of levels: say which are meant by `t_grid`"
         )
     return next(iter(every), None)
 
@@ -69,8 +90,8 @@ def checkpoint_of(store: Path) -> str:
     of_id = {info.id: name for name, info in every.items()}
     encoders = [source.encoder(name) for name in source.encoders()]
     made = [source.grid(name).checkpoint for name in source.grids()]
-    if len(set(made)) == 1 and "," in made[0]:  # a bank
-        return made[0]
+    if len(set(made)) == 1 and "," in made[0]:
+        return _bank_of(store, made[0], of_id)
     # Latents decide where there are some: a solver that was tuned makes other grids of them.
     known = [of_encoder.get(encoder.id, encoder.checkpoint) for encoder in encoders]
     known = list(dict.fromkeys(known or [of_id.get(one, one) for one in made]))
@@ -84,3 +105,21 @@ def checkpoint_of(store: Path) -> str:
     if known[0] in every:
         return known[0]
     raise StoreError(f"{store} was made with {known[0]}: name its folder as `checkpoint`")
+
+
+def _bank_of(store: Path, text: str, of_id: dict[str, str]) -> str:
+    """A bank that made the levels of a store, of shipped checkpoints by their names."""
+    try:
+        members = parse_bank(text)
+    except UsageError as error:
+        raise StoreError(f"{store} was made with {text[:100]!r}, which is no bank") from error
+    parts = []
+    for member in members:
+        if member.name != SIMULATED and member.name not in of_id:
+            raise StoreError(
+                f"{store} was made with {member.name} among others: name their folders as "
+                f"`checkpoint`, with shares as in {text}"
+            )
+        name = of_id.get(member.name, f"{SIMULATED}:{member.count}")
+        parts.append(f"{name}:{member.share:g}")
+    return ",".join(parts)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -111,14 +111,28 @@ def shard(
         *(source, out, settings, chosen, encoders, maker, made),
         *(at_once, overwrite, progress or Silent(), engine),
     )
-    if not settings.validate:
+    wanted = settings_json(settings, source.settings.patch, chosen)
+    # Sizes that cannot be had are refused before anything is written.
+    packed_levels(chosen, source.settings.patch, settings)
+    split = None if not settings.validate else Split.of(settings.validate)
+    sides: list[tuple[Path, Callable[[PatchRecord], bool] | None]] = [(out, None)]
+    if split is not None:
+        split.check(patch for _, patches in source.every_patch() for patch in patches)
+        sides = [
+            (out, lambda patch: not split.validates(patch)),
+            (out / VALIDATE, split.validates),
+        ]
+    known = [_look(folder, settings, wanted, overwrite) for folder, _ in sides]
+    if split is None:
         _drop_validation(out, overwrite)
-        return work.done(out, None)
-    split = Split.of(settings.validate)
-    split.check(patch for _, patches in source.every_patch() for patch in patches)
-    summary = work.done(out, lambda patch: not split.validates(patch))
-    apart = work.done(out / VALIDATE, split.validates)
-    figures = {field.name: getattr(apart, field.name) for field in fields(ValidationSummary)}
+    if not all(one.same for one in known):
+        # No side is finished while a photo may be on both.
+        for folder, _ in sides:
+            files.remove(folder / f"{settings.name}.json")
+    summary, *apart = [work.done(folder, side) for folder, side in sides]
+    if not apart:
+        return summary
+    figures = {field.name: getattr(apart[0], field.name) for field in fields(ValidationSummary)}
     return replace(summary, validation=ValidationSummary(**figures))
 
 
@@ -141,7 +155,6 @@ class _Work:
     def done(self, out: Path, wanted: Callable[[PatchRecord], bool] | None) -> ShardSummary:
         """Make the tars of the patches that are wanted, or of all."""
         store, settings, grid = self.store, self.settings, self.grid
-        # Sizes that cannot be had are refused before anything is written.
         packed = packed_levels(grid, store.settings.patch, settings)
         latents = {i: store.latents(encoder).made for i, encoder in self.encoders.items()}
         runs = None if wanted is None else runs_of(store.every_patch(), wanted)
@@ -151,10 +164,10 @@ class _Work:
         shown = _Shown(store, plan, grid, self.maker)
         with folders.one_writer(out, KIND), Ledger(out / settings.ledger) as ledger:
             wants = settings_json(settings, store.settings.patch, grid)
-            finished = _look(out, settings, wants, self.overwrite)
+            look = _look(out, settings, wants, self.overwrite)
             tars = _Tars(plan, settings, out, ledger, by_sum=self.overwrite)
             missing = tars.missing()
-            if missing or not finished:
+            if missing or not look.finished or look.tars != plan.tars:
                 tars.take_back(missing)
                 files.remove(out / f"{settings.name}.json")
                 self._make(out, plan, tars, missing, shown)
@@ -331,13 +344,9 @@ def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
     counts = {block: unit.in_block(block % BLOCKS) for block, unit in store.blocks()}
     missing = [counts[block] for block, unit in store.blocks() if not levels.has(block, unit)]
     if missing:
-        meant = MeantLevels.of(grid)
         asked = {
             "store": str(store.path),
-            "t_grid": meant.t_grid,
-            **({"sr_scale": f"{meant.sr_scale:g}"} if meant.sr_scale else {}),
-            **({"draws": meant.draws} if meant.draws > 1 else {}),
-            **_noise_options(grid),
+            **MeantLevels.of(grid).options,
             "checkpoint": grid.checkpoint,
         }
         call = ", ".join(f"{name}={value!r}" for name, value in asked.items())
@@ -348,9 +357,11 @@ def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
     return levels.made
 
 
-def _noise_options(grid: Grid) -> dict[str, str]:
-    kind, _, rest = grid.noise.partition("-")
-    return {"noise": kind, **({"seed": rest.partition("-")[0]} if rest else {})}
+def check_split(store: Path, settings: ShardSettings) -> None:
+    """Raises UsageError where the store's photos cannot be set apart so."""
+    if settings.validate:
+        patches = (patch for _, unit in Store.open(store).every_patch() for patch in unit)
+        Split.of(settings.validate).check(patches)
 
 
 def check_data_set(
@@ -375,12 +386,22 @@ def _check_name(out: Path, settings: ShardSettings) -> None:
             )
 
 
-def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> bool:
-    """Refuse another data set. Returns whether there is this one, with all that belongs to it."""
+class _Look(NamedTuple):
+    """What is in a folder of shards. same: nothing, or what the settings ask for. finished: all
+    that belongs to it is there. tars: how many it is said to have.
+    """
+
+    same: bool
+    finished: bool
+    tars: int
+
+
+def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> _Look:
+    """Look at a folder, and refuse another data set. Raises ShardError."""
     _check_name(out, settings)
     path = out / f"{settings.name}.json"
     if not files.exists(path):
-        return False
+        return _Look(same=True, finished=False, tars=0)
     try:
         found = files.read_summed(path)
         card = found.get("card_sha256")
@@ -388,7 +409,8 @@ def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite:
         if not overwrite:
             raise ShardError(f"{error}: `overwrite` writes it anew; whole tars stay") from error
         found, card = {}, None
-    if not _same(found.get("settings"), wanted) and not overwrite:
+    same = _same(found.get("settings"), wanted)
+    if not same and not overwrite:
         raise ShardError(
             f"{out} holds {settings.name} made with other settings (see {path}): give another "
             f"folder as `out`, or `overwrite`"
@@ -399,7 +421,9 @@ def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite:
             f"{out / CARD} was changed since it was written: move it elsewhere, or say `overwrite`"
         )
     beside = (out / SHEET, out / f"{settings.name}.sha256")
-    return not overwrite and card_stays and all(map(files.exists, beside))
+    whole = not overwrite and card_stays and all(map(files.exists, beside))
+    tars = found.get("tars")
+    return _Look(same, whole, len(tars) if isinstance(tars, list) else 0)
 
 
 def _drop_validation(out: Path, overwrite: bool) -> None:
@@ -456,7 +480,8 @@ def _finish(
         **({} if chain is None else {"chain": chain.name}),
     }
     files.write_bytes(out / SHEET, contact_sheet(list(shown.pictures()), shown.grid))
-    write_card(out / CARD, figures, settings, shown.grid, packed)
+    side = "validation" if settings.validate and out.name == VALIDATE else "train"
+    write_card(out / CARD, figures, settings, shown.grid, packed, side)
     figures["card_sha256"] = files.sha256(out / CARD)
     sums = []
     for number in range(count):

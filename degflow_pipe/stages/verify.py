@@ -69,7 +69,11 @@ def info(path: Path) -> StoreContents | ShardsContents | CheckpointContents:
 def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) -> Verified:
     """Read everything and hold it against its sums; what shards set apart for validation too."""
     found = _verified(path, workers, progress)
-    if found.kind == SHARDS and files.exists(path / VALIDATE):
+    settings = read_summary(path).figures.get("settings") if found.kind == SHARDS else None
+    if isinstance(settings, dict) and settings.get("validate") and path.name != VALIDATE:
+        if not files.is_folder(path / VALIDATE):
+            lost = f"{path / VALIDATE}, what was set apart, is missing: run `shard()` again"
+            return Verified(SHARDS, found.checked, [*found.damage, lost], whole=False)
         apart = _verified(path / VALIDATE, workers, progress)
         damage = [*found.damage, *apart.damage]
         return Verified(SHARDS, found.checked + apart.checked, damage, whole=not damage)

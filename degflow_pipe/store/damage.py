@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from degflow_pipe.errors import DegflowError
+from degflow_pipe.store.records import BLOCKS
 from degflow_pipe.store.store import Store
 
 
@@ -24,7 +25,21 @@ def damage(store: Store, number: int) -> list[str]:
             if layer.has(n, unit)
         ),
     ]
-    return _told(reads)
+    return _raised(reads) + _untold(store, number)
+
+
+def _untold(store: Store, number: int) -> list[str]:
+    """Blocks of a unit whose levels are there, and not what they are."""
+    unit = store.units[number]
+    return [
+        f"block {block} of {store.path}: it is not told what its levels of {grid.name} are: delete "
+        f"{layer.file(block)} and run `generate` again"
+        for grid in store.readable_grids()
+        if grid.told
+        for layer in [store.levels(grid)]
+        for block in layer.numbers(number)
+        if layer.has(block, unit) and len(layer.told(block)) != unit.in_block(block % BLOCKS)
+    ]
 
 
 def described_wrongly(store: Store) -> list[str]:
@@ -39,10 +54,10 @@ def described_wrongly(store: Store) -> list[str]:
         *(partial(store.grid, name) for name in store.grids()),
         *(layer.room for layer in store.described_layers()),
     ]
-    return wrong + _told(checks)
+    return wrong + _raised(checks)
 
 
-def _told(checks: list[Callable[[], object]]) -> list[str]:
+def _raised(checks: list[Callable[[], object]]) -> list[str]:
     """What the checks raise, each thing once."""
     wrong: dict[str, None] = {}
     for check in checks:

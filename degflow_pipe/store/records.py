@@ -22,6 +22,8 @@ levels."""
 BLOCKS = UNIT // BLOCK
 MAX_PATCH = 4096
 MAX_SCALE = 1000
+MAX_SR_SCALE = 16
+"""Of LR that are smaller than HR."""
 MAX_UNITS = 10**8
 MAX_SIDE = 10**7
 """Pixels of a photo's side."""
@@ -192,9 +194,12 @@ class Made(NamedTuple):
 
 def told_record(told: Told) -> dict[str, Any]:
     """What was told of a block as the ledger has it: each camera is named once."""
-    cameras = list(dict.fromkeys(level.camera for row in told for level in row))
-    numbers = {name: i for i, name in enumerate(cameras)}
-    rows = [[[numbers[level.camera], level.t, level.scale] for level in row] for row in told]
+    cameras = list(dict.fromkeys((level.camera, level.noise) for row in told for level in row))
+    numbers = {camera: i for i, camera in enumerate(cameras)}
+    rows = [
+        [[numbers[level.camera, level.noise], level.t, level.scale] for level in row]
+        for row in told
+    ]
     return {"cameras": cameras, "levels": rows}
 
 
@@ -206,15 +211,18 @@ def told_of_record(record: Mapping[str, Any], levels: int) -> Told:
     if said is None:
         return ()
     try:
-        names, rows = said["cameras"], said["levels"]
-        _check_texts(*names)
-        told = [[Drawn(names[number], t, scale) for number, t, scale in row] for row in rows]
+        cameras = [(name, noise) for name, noise in said["cameras"]]
+        _check_texts(*(text for camera in cameras for text in camera))
+        told = [
+            [Drawn(cameras[n][0], cameras[n][1], t, scale) for n, t, scale in row]
+            for row in said["levels"]
+        ]
     except (TypeError, ValueError, IndexError, KeyError) as error:
         raise UsageError(f"told does not say what each level of each patch is: {error}") from error
     if len(told) > BLOCK or any(len(row) != levels for row in told):
         raise UsageError("told must say what each level of each patch is")
     for drawn in (drawn for row in told for drawn in row):
-        numbers = all(type(value) in (int, float) for value in drawn[1:])
+        numbers = all(type(value) in (int, float) for value in (drawn.t, drawn.scale))
         if not (numbers and 0 <= drawn.t <= 1 and 1 <= drawn.scale < MAX_SCALE):
             raise UsageError(f"told has a level that cannot be: {str(drawn)[:100]}")
     return told
@@ -322,6 +330,7 @@ class _GridFields:
     sr_scale: float
     told: bool
     cameras: list[str]
+    about: list[str]
     title: str
 
 
@@ -340,11 +349,12 @@ def grid_of_fields(data: dict[str, Any]) -> Grid:
     )
     if levels != grid_of(levels).levels:
         raise UsageError("grid.t must rise, without repeats")
-    if not (found.sr_scale == 0 or 1 <= found.sr_scale < MAX_SCALE):
+    if not (found.sr_scale == 0 or 1 < found.sr_scale <= MAX_SR_SCALE):
         raise UsageError("grid.sr_scale must be a scale, or 0")
     rest = {field.name: getattr(found, field.name) for field in fields(found)[4:]}
-    rest["cameras"] = tuple(found.cameras)
-    _check_texts(*(value for value in rest.values() if isinstance(value, str)), *found.cameras)
+    rest |= {"cameras": tuple(found.cameras), "about": tuple(found.about)}
+    texts = (value for value in rest.values() if isinstance(value, str))
+    _check_texts(*texts, *found.cameras, *found.about)
     if found.title:
         check_title(found.title)
     return Grid(levels, tuple(map(float, found.scales)), **rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
@@ -33,6 +34,7 @@ from degflow_pipe.store.records import (
     check_digest,
     check_number,
     check_room,
+    check_title,
     grid_fields,
     grid_of_fields,
     lr_side,
@@ -283,9 +285,7 @@ class Store:
         for name in self.encoders():
             with suppress(StoreError):
                 yield self.latents(self.encoder(name))
-        for name in self.grids():
-            with suppress(StoreError):
-                yield self.levels(self.grid(name))
+        yield from map(self.levels, self.readable_grids())
 
     def _layer(self, name: str, array: FileArray, again: str) -> Layer:
         if name not in self._layers:
@@ -357,8 +357,17 @@ class Store:
 
     def find_grid(self, name: str) -> Grid:
         """The same by its name, or by what people call it."""
-        titles = {self._grid(one).title: one for one in self.grids()}
-        return self.grid(titles.get(name, name))
+        if name not in self.grids():
+            for grid in self.readable_grids():
+                if grid.title and grid.title == name:
+                    return grid
+        return self.grid(name)
+
+    def readable_grids(self) -> Iterator[Grid]:
+        """Those whose descriptions are not damaged."""
+        for name in self.grids():
+            with suppress(StoreError):
+                yield self._grid(name)
 
     def _grid(self, name: str) -> Grid:
         path = self.path / "done" / "levels" / name / GRID
@@ -373,34 +382,47 @@ class Store:
             ) from error
         return grid
 
-    def make_grid(self, grid: Grid) -> None:
+    def make_grid(self, grid: Grid) -> Grid:
         """Let the store hold the grid's levels for every ingested unit; called ahead.
 
-        Raises UsageError for more levels than fit in memory.
+        Returns the grid as the store has it: one that a checkpoint made before it was renamed names
+        it as it was. Raises UsageError for more levels than fit in memory, or what a grid cannot be
+        called.
         """
         side = lr_side(self.settings.patch, grid.sr_scale)
         check_room("levels", BLOCK, (len(grid), side, side, 3), 1)
-        others = [self._grid(name) for name in self.grids() if name != grid.name]
-        if grid.title and grid.title in (name for one in others for name in (one.title, one.name)):
-            raise StoreError(f"{self.path} has another grid called {grid.title}: delete that first")
+        if grid.title:
+            check_title(grid.title)
+            for other in self.readable_grids():
+                if other.name != grid.name and grid.title in (other.title, other.name):
+                    raise StoreError(
+                        f"{self.path} has another grid called {grid.title}: delete that first"
+                    )
         known = self.grid(grid.name) if grid.name in self.grids() else None
         if known is not None and known != grid:
             raise StoreError(f"{self.path}: the grid {grid.name} is another one there")
-        if known is None or grid.title not in ("", known.title):
-            # A checkpoint that was renamed makes the same.
-            said = grid if known is None else replace(known, title=grid.title)
-            files.write_summed(self.path / "done" / "levels" / grid.name / GRID, grid_fields(said))
-        self.levels(grid).make_room(self._room())
+        held = grid if known is None else replace(known, title=grid.title or known.title)
+        if known is None or held.title != known.title:
+            files.write_summed(self.path / "done" / "levels" / grid.name / GRID, grid_fields(held))
+        self.levels(held).make_room(self._room())
+        return held
 
-    def drop_grid(self, grid: Grid) -> None:
-        """Take out a grid and its levels, not within `writing`.
+    def drop_grid(self, name: str) -> None:
+        """Take out a grid and its levels, not within `writing`, or what a stop has left of it.
 
         Its description goes first, and what the ledger says last: where it is stopped between, a
         later `make_grid` finds what is there, and no more than that.
         """
-        done = self.path / "done" / "levels" / grid.name
-        for path in (done / GRID, self.path / "levels" / grid.name, done):
+        for path in (self.path / "done" / "levels" / name / GRID, *self._grid_folders(name)):
             files.remove(path)
+
+    def has_left(self, name: str) -> bool:
+        """Whether there is anything of a grid of that name."""
+        plain = re.fullmatch(r"[a-z0-9_-]{1,200}", name) is not None
+        return plain and any(map(files.exists, self._grid_folders(name)))
+
+    def _grid_folders(self, name: str) -> tuple[Path, Path]:
+        return self.path / "levels" / name, self.path / "done" / "levels" / name
 
     def levels(self, grid: Grid) -> Layer:
         """The LR of a grid: (n, T, p, p, 3) uint8 a block; p: see `records.lr_side`."""

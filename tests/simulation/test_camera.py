@@ -15,6 +15,7 @@ from skimage.registration import phase_cross_correlation
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.metrics.fidelity import psnr
+from degflow_pipe.pictures.sizes import on_own_pixels
 from degflow_pipe.simulation.camera import ZoomCamera, demosaic
 
 SCALES = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
@@ -312,3 +313,21 @@ def test_pictures_too_small_for_the_scale() -> None:
 def test_cameras_that_cannot_be(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=f"^{name} must be"):
         ZoomCamera(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("seen", "pixels"), [(49, 22), (61, 23), (50, 22), (86, 43), (247, 85)])
+def test_a_sensor_has_as_many_pixels_as_it_is_asked_for(seen: int, pixels: int) -> None:
+    """However seen / (seen / pixels) is rounded: else all lies half a pixel off."""
+    grey = np.full((seen, seen, 3), 128, np.uint8)
+    lr = [
+        on_own_pixels(
+            ZoomCamera(jpeg_quality=100).shoot(grey, seen / pixels, np.random.default_rng(i)),
+            (pixels, pixels),
+        )
+        for i in range(8)
+    ]
+    whole = ZoomCamera(jpeg_quality=100).shoot(
+        np.full((64, 64, 3), 128, np.uint8), 2.0, np.random.default_rng(9)
+    )
+    noise = float(np.std(np.stack(lr).astype(float)))
+    assert noise == pytest.approx(float(np.std(on_own_pixels(whole, (32, 32)))), rel=0.12)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from degflow_pipe import LazyPairs, SRPairs
+from degflow_pipe import LazyPairs, SRPairs, files
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
@@ -20,11 +21,12 @@ from degflow_pipe.levels import Place, parse_grid
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.generate import LevelJob, generate
 from degflow_pipe.stages.ingest import ingest
-from degflow_pipe.stages.meant import encoders_of, levels_of
+from degflow_pipe.stages.meant import checkpoint_of, encoders_of, levels_of
 from degflow_pipe.stages.remove import remove
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.stages.verify import info, verify
 from degflow_pipe.store import Store
+from degflow_pipe.store.records import grid_fields
 from tests.stages.stores import PowerCut, stopping
 
 PATCH = 64
@@ -92,10 +94,10 @@ def test_every_sample_says_its_camera_and_level(
         place = Place(info["source_sha256"], info["y"], info["x"])
         camera = making.cameras[making.camera_of(place)]
         asked = making.asked_of(place)[i % 2]
-        assert info["checkpoint"] == camera.name
+        assert (info["camera"], info["noise"]) == (camera.name, camera.noise)
         assert abs(info["camera_scale"] - asked.scale) <= 1 / 32 + 1e-6
         assert info["t"] == pytest.approx(camera.t_of_scale(info["camera_scale"]), abs=1e-5)
-        cameras.add(info["checkpoint"])
+        cameras.add(info["camera"])
     assert len(cameras) == 4
     assert verify(tmp_path / "out").whole and verify(drawn).whole
     card = (tmp_path / "out" / "README.md").read_text()
@@ -125,7 +127,7 @@ def test_a_lazy_pair_is_the_one_of_the_shards(
 ) -> None:
     generate(patches, tiny_model, parse_grid("0.2", 4.0), sr_scale=2.0)
     shard(patches, tmp_path / "out")
-    lazy = LazyPairs(patches, tiny_model.info.id and str(tiny_model.folder), sr_scale=2.0)
+    lazy = LazyPairs(patches, str(tiny_model.folder), sr_scale=2.0)
     stored = SRPairs(tmp_path / "out")
     for i in (0, 13, 26):
         lr, hr, info = lazy.pair(i, 0.2)
@@ -134,14 +136,30 @@ def test_a_lazy_pair_is_the_one_of_the_shards(
         assert {key: info_there[key] for key in info} == info
 
 
-def test_noise_alone_differs_between_realisations_of_a_fixed_level(
+def test_realisations_of_a_fixed_level_differ_in_noise_alone(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    camera, path = DegFlow.load("city100-compact", "cpu"), tmp_path / "a.zarr"
+    ingest([str(photo_folder / "chelsea.jpg")], path, camera, patch=PATCH)
+    grid = parse_grid("x2", camera.info.s_max, camera.info.t_of_scale)
+    made = generate(path, camera, grid, draws=3).grid
+    clean = generate(path, camera, grid, noise="none").grid
+    source = Store.open(path)
+    lr, expected = (
+        source.levels(source.grid(name)).read(0, source.units[0]).astype(float)
+        for name in (made, clean)
+    )
+    noise = lr - expected
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert abs(np.corrcoef(noise[:, one].ravel(), noise[:, other].ravel())[0, 1]) < 0.1
+        assert noise[:, one].std() == pytest.approx(noise[:, other].std(), rel=0.1)
+
+
+def test_realisations_that_would_be_equal_are_refused(
     patches: Path, other_checkpoint: DegFlow
 ) -> None:
-    """A checkpoint without noise gives the same LR each time."""
-    grid = generate(patches, other_checkpoint, parse_grid("0.5", 4.0), draws=3).grid
-    source = Store.open(patches)
-    lr = source.levels(source.grid(grid)).read(0, source.units[0])
-    assert np.array_equal(lr[:, 0], lr[:, 1]) and np.array_equal(lr[:, 0], lr[:, 2])
+    with pytest.raises(UsageError, match="`draws`: 3 realisations would be equal"):
+        generate(patches, other_checkpoint, parse_grid("0.5", 4.0), draws=3)
 
 
 def test_what_was_told_moves_with_its_patches(drawn: Path, tmp_path: Path, bank: Bank) -> None:
@@ -152,13 +170,16 @@ def test_what_was_told_moves_with_its_patches(drawn: Path, tmp_path: Path, bank:
     making = Making.of(bank, RANGE, **OPTIONS)
     for _, _, said in map(SRPairs(tmp_path / "out").__getitem__, range(30)):
         place = Place(said["source_sha256"], said["y"], said["x"])
-        assert said["checkpoint"] == making.cameras[making.camera_of(place)].name
+        assert said["camera"] == making.cameras[making.camera_of(place)].name
 
 
 def test_a_store_says_what_it_was_asked_for(drawn: Path) -> None:
     meant = levels_of(drawn)
     assert meant is not None
-    assert (meant.t_grid, meant.sr_scale, meant.draws) == ("x1.5..x2", 2.0, 2)
+    assert meant.options == {
+        **{"t_grid": "x1.5..x2", "sr_scale": "2", "draws": 2},
+        **{"noise": "auto", "seed": 3},
+    }
     (grid,) = info(drawn).to_dict()["grids"].values()
     assert grid["levels"] == ["x1.5..x2 #1", "x1.5..x2 #2"]
     assert (grid["sr_scale"], grid["patches"]) == (2.0, 27)
@@ -184,3 +205,34 @@ def test_sizes_that_patches_draw_are_not_native(
     with pytest.raises(UsageError, match=r"`lr_size` native.*`sr_scale`"):
         shard(patches, tmp_path / "out", ShardSettings(lr_size="native"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pair_is_found_by_its_key_whatever_its_level_is_called(
+    patches: Path, bank: Bank, tmp_path: Path
+) -> None:
+    generate(patches, bank, RANGE, draws=12)
+    shard(patches, tmp_path / "out", ShardSettings(shard_size=5))
+    pairs = SRPairs(tmp_path / "out")
+    for i, key in enumerate(pairs.keys()):
+        assert pairs.of_key(key)[2] == pairs[i][2]
+
+
+def test_lazy_pairs_draw_levels_that_an_lr_can_be_had_of(
+    patches: Path, tiny: str, other_checkpoint: DegFlow
+) -> None:
+    lazy = LazyPairs(patches, tiny, sr_scale=2.0)
+    assert all(lazy[i][2]["camera_scale"] <= 2 for i in range(8))
+    with pytest.raises(UsageError, match="x2 cannot be had of a camera's level x4"):
+        LazyPairs(patches, tiny, sr_scale=2.0, t=(0.1, 1.0))
+    several = LazyPairs(patches, f"{tiny},{other_checkpoint.folder}", scales=(2.0, 2.4))
+    assert all(2 <= several[i][2]["camera_scale"] <= 2.4 for i in range(8))
+
+
+def test_no_path_from_inside_a_store_is_followed(drawn: Path, tiny: str, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(drawn, tmp_path / "a.zarr"))
+    source = Store.open(path)
+    (name,) = source.grids()
+    grid = replace(source.grid(name), checkpoint=f"{tiny}:1,{tiny}/.:2")
+    files.write_summed(path / "done" / "levels" / name / "grid.json", grid_fields(grid))
+    with pytest.raises(StoreError, match=r"was made with .*tiny among others: name their folders"):
+        checkpoint_of(path)

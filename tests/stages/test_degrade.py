@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -333,3 +334,15 @@ def test_what_cannot_be_checked_for_damage_is_told(tiny_model: DegFlow, tmp_path
     picture.save(tmp_path / "b.png")
     found = degrade([str(tmp_path)], tmp_path / "lr", tiny_model, parse_t("1"))
     assert found.photos == 2 and found.to_dict()["unchecked"] == {"lossless WebP": 1}
+
+
+@pytest.mark.parametrize("height", range(100, 105))
+def test_a_photo_of_any_size_has_an_lr_at_any_scale(
+    tiny_model: DegFlow, tmp_path: Path, height: int
+) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (height, 117, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+    grid = parse_grid("x2.9", 4.0)
+    degrade([str(tmp_path / "a.png")], tmp_path / "lr", tiny_model, grid, sr_scale=2.9)
+    made = read_photo(tmp_path / "lr" / "a_x2.9.png").pixels
+    assert made.shape == (int(height / 2.9), int(117 / 2.9), 3)

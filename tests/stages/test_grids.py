@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +14,12 @@ from degflow_pipe import SRPairs
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.levels import parse_grid, parse_t
-from degflow_pipe.stages.generate import generate
+from degflow_pipe.stages.generate import LevelJob, generate
 from degflow_pipe.stages.grids import delete_grid, merge_grids
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.stages.verify import info, verify
 from degflow_pipe.store import Store
+from tests.stages.stores import PowerCut, stopping
 
 Tree = Callable[[Path], dict[str, bytes]]
 
@@ -88,3 +91,54 @@ def test_grids_that_differ_are_not_merged(
     generate(store, tiny_model, parse_t("0.5"), sr_scale=4.0, name="noisy")
     with pytest.raises(UsageError, match=why):
         merge_grids(names, store)
+
+
+def test_no_name_is_no_grid(store: Path, tiny_model: DegFlow) -> None:
+    generate(store, tiny_model, parse_t("0.5"))
+    with pytest.raises(StoreError, match="has no grid"):
+        delete_grid("", store)
+    with pytest.raises(UsageError, match="`name` must be"):
+        merge_grids(Store.open(store).grids(), store, title="My Grid")
+    assert len(Store.open(store).grids()) == 2
+
+
+def test_a_damaged_grid_does_not_hold_up_the_others(
+    store: Path, tiny_model: DegFlow, tmp_path: Path
+) -> None:
+    made = generate(store, tiny_model, parse_t("0.5"), name="half").grid
+    (other,) = set(Store.open(store).grids()) - {made}
+    (store / "done" / "levels" / other / "grid.json").write_text("{}")
+    shard(store, tmp_path / "out", grid="half")
+    assert delete_grid(other, store).patches == 0
+    assert Store.open(store).grids() == [made]
+
+
+def test_a_deletion_that_was_stopped_is_ended(store: Path, tiny_model: DegFlow) -> None:
+    made = generate(store, tiny_model, parse_t("0.5")).grid
+    (store / "done" / "levels" / made / "grid.json").unlink()
+    delete_grid(made, store)
+    assert not (store / "levels" / made).exists()
+
+
+def test_a_checkpoint_that_was_renamed_goes_on(
+    store: Path, tiny_model: DegFlow, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_model.folder, tmp_path / "renamed"))
+    config = json.loads((folder / "config.json").read_text())
+    config["name"] = "renamed"
+    del config["sum"]
+    (folder / "config.json").write_text(json.dumps(config))
+    renamed = DegFlow.load(str(folder), "cpu")
+    assert renamed.info.id != tiny_model.info.id
+    with pytest.raises(PowerCut):
+        generate(
+            *(store, tiny_model, parse_grid("x2", 4.0)),
+            sr_scale=2.0,
+            workers=1,
+            engine=stopping(LevelJob, 1),
+        )
+    generate(store, renamed, parse_grid("x2", 4.0), sr_scale=2.0, name="both")
+    shard(store, tmp_path / "out", grid="both")
+    pairs = SRPairs(tmp_path / "out")
+    assert {pairs[i][2]["camera"] for i in range(27)} == {tiny_model.info.id}
+    assert verify(store).whole

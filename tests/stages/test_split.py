@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from degflow_pipe.shards.split import Split
 from degflow_pipe.shards.tars import TarJob
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.stages.remove import remove
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.stages.verify import verify
 from degflow_pipe.store import PatchRecord
@@ -56,7 +60,7 @@ def test_all_pairs_are_there_once(store: Path, tmp_path: Path) -> None:
     assert sorted(found) == list(SRPairs(tmp_path / "whole").keys())
 
 
-def test_a_share_leaves_photos_where_they_are(tiny_model: DegFlow, tmp_path: Path) -> None:
+def test_a_share_leaves_photos_where_they_are() -> None:
     """Whatever photos are added, and in which order."""
     rng = np.random.default_rng(0)
     patches = [PatchRecord(f"{i}.png", rng.bytes(32).hex(), 0, 0, 1.0, "") for i in range(2000)]
@@ -147,3 +151,53 @@ def test_another_split_is_refused(store: Path, tmp_path: Path, split: str) -> No
     shard(store, tmp_path / "out")
     with pytest.raises(UsageError, match=r"'train' or 'validate'.*ranks="):
         sr_pairs(tmp_path / "out", split=split)
+
+
+def test_a_list_that_changed_is_another_split(store: Path, tmp_path: Path) -> None:
+    names = tmp_path / "list.txt"
+    names.write_text("chelsea.jpg")
+    listed = ShardSettings(validate=str(names), shard_size=10)
+    shard(store, tmp_path / "out", listed)
+    names.write_text("\ufeffchelsea.jpg\nsub/coffee.webp\n", encoding="utf-8")
+    with pytest.raises(ShardError, match="other settings"):
+        shard(store, tmp_path / "out", listed)
+    shard(store, tmp_path / "out", listed, overwrite=True)
+    assert photos_of(tmp_path / "out", "train") == {"astronaut.png"}
+    assert photos_of(tmp_path / "out", "validate") == {"chelsea.jpg", "sub/coffee.webp"}
+
+
+def test_no_photo_is_on_both_sides_when_a_change_is_stopped(store: Path, tmp_path: Path) -> None:
+    """Between the two sides: one of them is unfinished, and so not read."""
+    out = tmp_path / "out"
+    shard(store, out, ShardSettings(validate="chelsea.jpg,sub/coffee.webp"))
+
+    def first_side(job: Any, works: Any, workers: int, cost: Any = None) -> Iterator[Any]:
+        if Path(job.out).name == "validate":
+            raise PowerCut
+        yield from run_in_threads(job, works, workers, cost)
+
+    with pytest.raises(PowerCut):
+        shard(store, out, BY_NAME, overwrite=True, engine=first_side)
+    sides = []
+    for split in ("train", "validate"):
+        with suppress(ShardError):
+            sides.append(photos_of(out, split))
+    assert len(sides) < 2 or not sides[0] & sides[1]
+    shard(store, out, BY_NAME, overwrite=True)
+    assert photos_of(out, "validate") == {"chelsea.jpg"}
+
+
+def test_photos_that_went_leave_the_shards(store: Path, tmp_path: Path) -> None:
+    shard(store, tmp_path / "out", ShardSettings(shard_size=5))
+    remove(["sub/coffee.webp"], store)
+    shard(store, tmp_path / "out", ShardSettings(shard_size=5))
+    assert photos_of(tmp_path / "out", "train") == {"astronaut.png", "chelsea.jpg"}
+    assert verify(tmp_path / "out").whole
+
+
+def test_a_lost_validation_set_is_damage(store: Path, tmp_path: Path) -> None:
+    shard(store, tmp_path / "out", BY_NAME)
+    shutil.rmtree(tmp_path / "out" / "validate")
+    assert any(
+        "validate, what was set apart, is missing" in d for d in verify(tmp_path / "out").damage
+    )
