@@ -86,14 +86,10 @@ def shard(
     settings = settings or ShardSettings()
     at_once = check_workers(workers)
     source = Store.open(store)
-    _require_whole(source)
-    chosen = _choose_grid(source, grid) if maker is None else maker.grid
-    made = None if maker is not None else _complete_levels(source, chosen)
+    encoders = dict(encoders or {})
+    plan, chosen = planned(source, settings, grid, maker, encoders)
     # Sizes that cannot be had are refused before anything is written.
     packed = packed_levels(chosen, source.settings.patch, settings)
-    encoders = dict(encoders or {})
-    latents = {i: source.latents(encoder).made for i, encoder in encoders.items()}
-    plan = Plan(source.units, source.settings.patch, chosen, settings, latents, made)
     shown = _Shown(source, plan, chosen, maker)
     job = TarJob(
         *(str(store), str(out), settings, chosen, encoders, maker),
@@ -103,7 +99,8 @@ def shard(
     with folders.one_writer(out, KIND), Ledger(out / settings.ledger) as ledger:
         wanted = settings_json(settings, source.settings.patch, chosen)
         finished = _look(out, settings, wanted, overwrite)
-        tars = _Tars(plan, settings, out, ledger, by_sum=overwrite)
+        tars = Tars(plan, settings, out, ledger, by_sum=overwrite)
+        tars.forget_others()
         missing = tars.missing()
         if missing or not finished:
             tars.take_back(missing)
@@ -136,7 +133,22 @@ def shard(
     )
 
 
-class _Tars:
+def planned(
+    source: Store,
+    settings: ShardSettings,
+    grid: str | None,
+    maker: Maker | None,
+    encoders: Mapping[int, Encoder],
+) -> tuple[Plan, Grid]:
+    """The tars of a store, and the grid whose levels they hold; raises as `shard`."""
+    _require_whole(source)
+    chosen = _choose_grid(source, grid) if maker is None else maker.grid
+    made = None if maker is not None else _complete_levels(source, chosen)
+    latents = {i: source.latents(encoder).made for i, encoder in encoders.items()}
+    return Plan(source.units, source.settings.patch, chosen, settings, latents, made), chosen
+
+
+class Tars:
     """What is known of the tars that are whole and stay, and sums over them.
 
     by_sum: they are looked at by their sums, else by their lengths.
@@ -152,13 +164,19 @@ class _Tars:
         """SHA-256 of each tar and of its index."""
         self.first_keys: dict[int, str] = {}
         self.errors: dict[str, list[float]] = {}
-        for key in ledger.every_key():
-            if not key.isdecimal() or int(key) >= plan.tars:  # of an earlier, larger data set
-                ledger.remove(key)
         for key, data in ledger.records():
             record = TarRecord.from_dict(data)
-            if record is not None and self._stays(int(key), record):
+            if record is not None and self._is_ours(key) and self._stays(int(key), record):
                 self._add(int(key), record)
+
+    def _is_ours(self, key: str) -> bool:
+        return key.isdecimal() and int(key) < self.plan.tars
+
+    def forget_others(self) -> None:
+        """Take back what the ledger says of tars of an earlier, larger data set."""
+        for key in self._ledger.every_key():
+            if not self._is_ours(key):
+                self._ledger.remove(key)
 
     def missing(self) -> list[int]:
         """The tars that are to be made."""
@@ -352,7 +370,7 @@ def _same(found: Any, wanted: dict[str, Any]) -> bool:
 def _finish(
     out: Path,
     settings: ShardSettings,
-    tars: _Tars,
+    tars: Tars,
     wanted: dict[str, Any],
     shown: _Shown,
     packed: list[PackedLevel],

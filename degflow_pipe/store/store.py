@@ -364,13 +364,17 @@ class Store:
             ) from error
         return grid
 
+    def check_levels(self, grid: Grid) -> None:
+        """Raises UsageError for more levels than fit in memory."""
+        side = lr_side(self.settings.patch, grid.sr_scale)
+        check_room("levels", BLOCK, (len(grid), side, side, 3), 1)
+
     def make_grid(self, grid: Grid) -> None:
         """Let the store hold the grid's levels for every ingested unit; called ahead.
 
         Raises UsageError for more levels than fit in memory.
         """
-        side = lr_side(self.settings.patch, grid.sr_scale)
-        check_room("levels", BLOCK, (len(grid), side, side, 3), 1)
+        self.check_levels(grid)
         if grid.name not in self.grids():
             path = self.path / "done" / "levels" / grid.name / GRID
             files.write_summed(path, grid_fields(grid))
