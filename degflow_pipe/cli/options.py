@@ -53,6 +53,14 @@ Perceptual = Annotated[
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", min=1, help="A photo of more pixels is skipped, unread.")
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Write nothing; tell of patches, pairs, bytes and time by a sample that is tried, of "
+        "some seconds.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 TGrid = Annotated[
     str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.asked import grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 
@@ -75,6 +76,7 @@ def ingest(
     batch: o.Batch = defaults.BATCH,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Crop photos into HR patches, encode their latents, and append both to the store."""
@@ -83,21 +85,23 @@ def ingest(
     from degflow_pipe.stages.meant import checkpoint_of
 
     bank = _load_bank(checkpoint or checkpoint_of(store), device)
-    summary = stage(
-        photos,
-        store,
-        bank,
-        patch=patch,
-        stride=stride,
-        min_detail=min_detail,
-        strict=strict,
-        max_pixels=max_pixels,
-        replace=replace,
-        batch=batch,
-        workers=workers,
-        progress=TerminalProgress(),
-        engine=engine_of(engine),
-    )
+    asked: dict[str, Any] = {
+        "patch": patch,
+        "stride": stride,
+        "min_detail": min_detail,
+        "strict": strict,
+        "max_pixels": max_pixels,
+        "replace": replace,
+        "batch": batch,
+        "workers": workers,
+        "engine": engine_of(engine),
+    }
+    if dry_run:
+        from degflow_pipe.stages.estimate import estimate_ingest
+
+        show_estimate(estimate_ingest(photos, store, bank, **asked), json)
+        return
+    summary = stage(photos, store, bank, progress=TerminalProgress(), **asked)
     show({**summary.to_dict(), "device": str(bank.first.device)}, json, "ingest")
 
 
@@ -127,6 +131,7 @@ def generate(
     batch: o.Batch = defaults.BATCH,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Make the LR of every patch at every level (by default those that the store has of earlier
@@ -142,19 +147,21 @@ def generate(
         t_grid, sr_scale, draws = meant.t_grid, meant.sr_scale, meant.draws
     grid = grid_of(chosen, t_grid, sr_scale)
     bank = _load_bank(chosen, device, precision)
-    summary = stage(
-        store,
-        bank,
-        grid,
-        noise=noise,
-        seed=seed,
-        sr_scale=sr_scale,
-        draws=draws,
-        batch=batch,
-        workers=workers,
-        progress=TerminalProgress(),
-        engine=engine_of(engine),
-    )
+    asked: dict[str, Any] = {
+        "noise": noise,
+        "seed": seed,
+        "sr_scale": sr_scale,
+        "draws": draws,
+        "batch": batch,
+        "workers": workers,
+        "engine": engine_of(engine),
+    }
+    if dry_run:
+        from degflow_pipe.stages.estimate import estimate_generate
+
+        show_estimate(estimate_generate(store, bank, grid, **asked), json)
+        return
+    summary = stage(store, bank, grid, progress=TerminalProgress(), **asked)
     show({**summary.to_dict(), "device": str(bank.first.device)}, json, "generate")
 
 
@@ -183,6 +190,7 @@ def shard(
     overwrite: o.Overwrite = False,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Write the pairs as WebDataset tars, with an index, sums and a data set card."""
@@ -191,16 +199,18 @@ def shard(
     from degflow_pipe.stages.shard import shard as stage
 
     settings = ShardSettings(name, shard_size, layout, lr_size, uneven, picture_format)
-    summary = stage(
-        store,
-        out,
-        settings,
-        grid=grid,
-        workers=workers,
-        overwrite=overwrite,
-        progress=TerminalProgress(),
-        engine=engine_of(engine),
-    )
+    asked: dict[str, Any] = {
+        "grid": grid,
+        "workers": workers,
+        "overwrite": overwrite,
+        "engine": engine_of(engine),
+    }
+    if dry_run:
+        from degflow_pipe.stages.estimate import estimate_shard
+
+        show_estimate(estimate_shard(store, out, settings, **asked), json)
+        return
+    summary = stage(store, out, settings, progress=TerminalProgress(), **asked)
     show(summary.to_dict(), json, "shard")
 
 
@@ -242,6 +252,7 @@ def run(
     ] = None,
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
+    dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Ingest, generate and shard as one recipe says; options and photos go before the recipe's."""
@@ -267,14 +278,14 @@ def run(
         raise UsageError("--store is for a run that keeps one: leave it out, or `keep` latents")
     from degflow_pipe.stages.run import run as stage
 
-    summary = stage(
-        settings,
-        _load_bank(settings.checkpoint, device, precision),
-        batch=batch,
-        workers=workers,
-        overwrite=overwrite,
-        progress=TerminalProgress(),
-    )
+    bank = _load_bank(settings.checkpoint, device, precision)
+    asked: dict[str, Any] = {"batch": batch, "workers": workers, "overwrite": overwrite}
+    if dry_run:
+        from degflow_pipe.stages.estimate import estimate_run
+
+        show_estimate(estimate_run(settings, bank, **asked), json)
+        return
+    summary = stage(settings, bank, progress=TerminalProgress(), **asked)
     show(summary, json, "run")
 
 

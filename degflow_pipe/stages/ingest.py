@@ -294,7 +294,7 @@ def come_again(
     engine: Engine,
     workers: int,
 ) -> ComeAgain:
-    """Raises StoreError where photos come to be cropped otherwise than they were, and may not be."""
+    """Raises StoreError where a photo is to be cropped otherwise than it was, and may not be."""
     held: dict[str, list[PhotoRecord]] = {}
     for photo in store.photos().values():
         held.setdefault(photo.source, []).append(photo)

@@ -90,7 +90,7 @@ def shard(
     plan, chosen = planned(source, settings, grid, maker, encoders)
     # Sizes that cannot be had are refused before anything is written.
     packed = packed_levels(chosen, source.settings.patch, settings)
-    shown = _Shown(source, plan, chosen, maker)
+    shown = Shown(source, plan, chosen, maker)
     job = TarJob(
         *(str(store), str(out), settings, chosen, encoders, maker),
         at_once=at_once if engine is run_in_threads else 1,
@@ -217,7 +217,7 @@ class Tars:
             known[0], known[1] = known[0] + error, known[1] + count
 
 
-class _Shown:
+class Shown:
     """The patches that the contact sheet shows, spread over the store.
 
     known: LR of those that were made for a tar just now, by the number of the patch.
@@ -372,7 +372,7 @@ def _finish(
     settings: ShardSettings,
     tars: Tars,
     wanted: dict[str, Any],
-    shown: _Shown,
+    shown: Shown,
     packed: list[PackedLevel],
 ) -> None:
     """Everything beside the tars; NAME.json last, the mark of a finished data set."""

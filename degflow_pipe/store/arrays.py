@@ -32,6 +32,11 @@ ABSENT = 2**64 - 1
 """Offset and length of an inner chunk that zarr did not write, as all of it is 0."""
 
 
+def index_bytes(chunks: int) -> int:
+    """Bytes of a file beside its chunks: where each lies, and a CRC-32C."""
+    return chunks * 16 + 4
+
+
 def digest(array: np.ndarray) -> str:
     """SHA-256 of an array's bytes in C order, in hex."""
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
@@ -64,8 +69,7 @@ class FileArray:
 
     @property
     def index_bytes(self) -> int:
-        """Bytes of a file beside its chunks: where each lies, and a CRC-32C."""
-        return self.rows * prod(self.item[: self.loose - 1]) * 16 + 4
+        return index_bytes(self.rows * prod(self.item[: self.loose - 1]))
 
     def describe(self, count: int) -> str:
         """The text of zarr.json where there is room for so many files (zarr specification, v3).

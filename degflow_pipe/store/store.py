@@ -365,9 +365,13 @@ class Store:
         return grid
 
     def check_levels(self, grid: Grid) -> None:
-        """Raises UsageError for more levels than fit in memory."""
+        """Raises UsageError for more levels than fit in memory, StoreError where the store has
+        another grid of that name.
+        """
         side = lr_side(self.settings.patch, grid.sr_scale)
         check_room("levels", BLOCK, (len(grid), side, side, 3), 1)
+        if grid.name in self.grids() and self.grid(grid.name) != grid:
+            raise StoreError(f"{self.path}: the grid {grid.name} is another one there")
 
     def make_grid(self, grid: Grid) -> None:
         """Let the store hold the grid's levels for every ingested unit; called ahead.
@@ -378,8 +382,6 @@ class Store:
         if grid.name not in self.grids():
             path = self.path / "done" / "levels" / grid.name / GRID
             files.write_summed(path, grid_fields(grid))
-        elif self.grid(grid.name) != grid:
-            raise StoreError(f"{self.path}: the grid {grid.name} is another one there")
         self.levels(grid).make_room(self._room())
 
     def levels(self, grid: Grid) -> Layer:
