@@ -120,7 +120,7 @@ class Grid:
     `calibrated`, the seed and a digest of the noise model. checkpoint: its id, for people.
     precision: of the decoder. pictures: all that the pixels depend on. sr_scale: LR have HR's side
     over this, 0 for HR's own size. told: whether each patch says for itself what its levels are,
-    as something of them is drawn.
+    as something of them is drawn. title: what people call it.
     """
 
     levels: tuple[Level, ...]
@@ -132,6 +132,7 @@ class Grid:
     scale_map: str = ""
     sr_scale: float = 0.0
     told: bool = False
+    title: str = field(default="", compare=False)
 
     @property
     def t(self) -> list[float]:

@@ -29,10 +29,7 @@ def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
                 f"no recipe {path_or_name}: neither a file nor one of the shipped ones ({known})"
             )
         path = found
-    try:
-        values = parse_yaml(files.read_bytes(path, MAX_BYTES))
-    except ValueError as error:
-        raise UsageError(f"{path} is not YAML: {error}") from error
+    values = read_values(path)
     if not isinstance(values, dict):
         raise UsageError(f"{path} must be a mapping of keys to values")
     if values.get("kind") not in kinds:
@@ -42,3 +39,11 @@ def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
             f"`kind: {kinds[0]}`"
         )
     return values
+
+
+def read_values(path: Path) -> Any:
+    """What a YAML file written by hand says. Raises UsageError where it is no YAML."""
+    try:
+        return parse_yaml(files.read_bytes(path, MAX_BYTES))
+    except ValueError as error:
+        raise UsageError(f"{path} is not YAML: {error}") from error

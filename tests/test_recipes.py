@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from degflow_pipe.chains.steps import STEPS
 from degflow_pipe.errors import DegflowError, UsageError
 from degflow_pipe.formats.yaml_text import parse_yaml
 from degflow_pipe.model.config import RAEConfig, SolverConfig, VelocityConfig
@@ -21,6 +22,7 @@ from degflow_pipe.proxy.network import Budget
 from degflow_pipe.proxy.recipe import ProxyRecipe
 from degflow_pipe.recipes import load_recipe
 from degflow_pipe.settings import AtLeast, AtMost, Longest, read, shown
+from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
 from degflow_pipe.training.recipe import JointSettings, LFMSettings, RAESettings
 
@@ -138,6 +140,7 @@ def test_a_recipe_is_a_file_of_some_size(tmp_path: Path, kind: str) -> None:
 READ = [
     *(RAEConfig, VelocityConfig, SolverConfig, IngestSettings, LevelSettings, RunRecipe),
     *(DataSettings, LevelFiles, RAESettings, LFMSettings, JointSettings, ProxyRecipe, Budget),
+    *(ShardSettings, *STEPS.values()),
 ]
 
 

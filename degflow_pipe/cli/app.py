@@ -17,6 +17,7 @@ from degflow_pipe.cli import (
     bench,
     checkpoints,
     exports,
+    grids,
     inspection,
     pipeline,
     proxy,
@@ -36,6 +37,7 @@ app = typer.Typer(
 pipeline.register(app)
 exports.register(app)
 inspection.register(app)
+grids.register(app)
 training.register(app)
 proxy.register(app)
 simulation.register(app)

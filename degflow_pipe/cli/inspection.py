@@ -1,4 +1,4 @@
-"""info and verify."""
+"""inspect, info and verify."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, complain, show
+from degflow_pipe.cli.tables import show_inspected
 from degflow_pipe.cli.words import Command
+from degflow_pipe.quality import SUGGESTED, Limits
 
 What = Annotated[
     str, typer.Argument(help="A store, a shard folder, or a checkpoint (or its name).")
@@ -17,6 +19,7 @@ What = Annotated[
 
 
 def register(app: typer.Typer) -> None:
+    app.command(cls=Command)(inspect)
     app.command(cls=Command)(info)
     app.command(cls=Command)(verify)
 
@@ -26,6 +29,42 @@ def _place(path: str) -> Path:
     from degflow_pipe.shipped import names
 
     return find_checkpoint(path) if path in names("checkpoints") else Path(path)
+
+
+def inspect(
+    photos: o.Photos,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Picture of both ends to write (PNG).")
+    ] = Path("sheet.png"),
+    min_sharpness: o.MinSharpness = SUGGESTED.min_sharpness,
+    max_blockiness: o.MaxBlockiness = SUGGESTED.max_blockiness,
+    max_clipped: o.MaxClipped = SUGGESTED.max_clipped,
+    max_noise: o.MaxNoise = SUGGESTED.max_noise,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a picture of that name.")
+    ] = False,
+    max_pixels: o.MaxPixels = o.MAX_PIXELS,
+    engine: o.Engine = "threads",
+    workers: o.Workers = 0,
+    json: o.Json = False,
+) -> None:
+    """How good photos are as HR, to choose the limits of `ingest` by eye: histograms of sharpness,
+    JPEG blocks, clipping and noise, and a picture of the photos at both ends. Nothing is left out.
+    """
+    from degflow_pipe.engines.engine import engine_of
+    from degflow_pipe.stages.inspect import inspect as stage
+
+    found = stage(
+        photos,
+        out,
+        limits=Limits(min_sharpness, max_blockiness, max_clipped, max_noise),
+        overwrite=overwrite,
+        max_pixels=max_pixels,
+        workers=workers,
+        progress=TerminalProgress(),
+        engine=engine_of(engine),
+    )
+    show_inspected(found, json)
 
 
 def info(path: What, json: o.Json = False) -> None:

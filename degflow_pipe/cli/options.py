@@ -39,7 +39,9 @@ Batch = Annotated[int, typer.Option("--batch", min=1, help="Patches computed at 
 Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Units of work at once; 0: one a core.")
 ]
-Format = Annotated[str, typer.Option("--format", help="png, webp (lossless) or jpeg:QUALITY.")]
+Format = Annotated[
+    str, typer.Option("--format", help="Of LR: png, webp (lossless) or jpeg:QUALITY.")
+]
 Patch = Annotated[int, typer.Option("--patch", min=1, help="Side of a patch in pixels.")]
 Photos = Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")]
 Pairs = Annotated[Path, typer.Argument(help="Folder of the pairs.")]
@@ -59,6 +61,40 @@ DryRun = Annotated[
         "--dry-run",
         help="Write nothing; tell of patches, pairs, bytes and time by a sample that is tried, of "
         "some seconds.",
+    ),
+]
+MinSharpness = Annotated[
+    float | None,
+    typer.Option(
+        "--min-sharpness",
+        min=0,
+        help="Leave out photos with less fine detail than this at their sharpest places, in grey "
+        "levels: enlarged or blurred ones. See `inspect` for this and the next three.",
+    ),
+]
+MaxBlockiness = Annotated[
+    float | None,
+    typer.Option(
+        "--max-blockiness",
+        min=0,
+        help="Leave out photos whose steps along JPEG's grid are higher than this, in grey levels.",
+    ),
+]
+MaxClipped = Annotated[
+    float | None,
+    typer.Option(
+        "--max-clipped",
+        min=0,
+        max=1,
+        help="Leave out photos with a channel at 0 or 255 in more than this share of the pixels.",
+    ),
+]
+MaxNoise = Annotated[
+    float | None,
+    typer.Option(
+        "--max-noise",
+        min=0,
+        help="Leave out photos with noise of a deviation above this, in grey levels.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]

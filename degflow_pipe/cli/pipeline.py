@@ -62,6 +62,10 @@ def ingest(
             "pixels is below this many grey levels; 0 keeps all.",
         ),
     ] = defaults.MIN_DETAIL,
+    min_sharpness: o.MinSharpness = None,
+    max_blockiness: o.MaxBlockiness = None,
+    max_clipped: o.MaxClipped = None,
+    max_noise: o.MaxNoise = None,
     strict: Annotated[bool, typer.Option("--strict", help="A bad photo is an error.")] = False,
     max_pixels: o.MaxPixels = o.MAX_PIXELS,
     replace: Annotated[
@@ -89,6 +93,10 @@ def ingest(
         "patch": patch,
         "stride": stride,
         "min_detail": min_detail,
+        "min_sharpness": min_sharpness,
+        "max_blockiness": max_blockiness,
+        "max_clipped": max_clipped,
+        "max_noise": max_noise,
         "strict": strict,
         "max_pixels": max_pixels,
         "replace": replace,
@@ -124,6 +132,9 @@ def generate(
     draws: o.Draws = 1,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
+    name: Annotated[
+        str, typer.Option(help="What the grid is called, for `shard --grid`.", show_default="none")
+    ] = "",
     store: o.StorePath = o.STORE,
     checkpoint: o.StoreCheckpoint = None,
     device: o.Device = "auto",
@@ -152,6 +163,7 @@ def generate(
         "seed": seed,
         "sr_scale": sr_scale,
         "draws": draws,
+        "name": name,
         "batch": batch,
         "workers": workers,
         "engine": engine_of(engine),
@@ -187,6 +199,27 @@ def shard(
         choices.Uneven, typer.Option(help="Where HR / scale is not whole: refuse, or crop HR.")
     ] = "refuse",
     picture_format: o.Format = "png",
+    validate: Annotated[
+        str,
+        typer.Option(
+            help="Photos to set apart, into a folder validate: a share such as 5%, names with "
+            "commas between them, or a file that names one a line.",
+            show_default="none",
+        ),
+    ] = "",
+    hr_format: Annotated[
+        str | None,
+        typer.Option(help="Of HR; by default as LR where that is lossless, else png."),
+    ] = None,
+    chain: Annotated[
+        str | None,
+        typer.Option(
+            help="What happens to LR after the camera: web, phone-jpeg, or a YAML file of steps."
+        ),
+    ] = None,
+    chain_seed: Annotated[
+        int, typer.Option(min=0, help="Another one draws the chain's steps otherwise.")
+    ] = 0,
     overwrite: o.Overwrite = False,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
@@ -194,11 +227,23 @@ def shard(
     json: o.Json = False,
 ) -> None:
     """Write the pairs as WebDataset tars, with an index, sums and a data set card."""
+    from degflow_pipe.chains.chain import load_chain
     from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.shards.layout import ShardSettings
     from degflow_pipe.stages.shard import shard as stage
 
-    settings = ShardSettings(name, shard_size, layout, lr_size, uneven, picture_format)
+    settings = ShardSettings(
+        name=name,
+        shard_size=shard_size,
+        layout=layout,
+        lr_size=lr_size,
+        uneven=uneven,
+        picture_format=picture_format,
+        hr_format=hr_format,
+        chain=None if chain is None else load_chain(chain),
+        chain_seed=chain_seed,
+        validate=validate,
+    )
     asked: dict[str, Any] = {
         "grid": grid,
         "workers": workers,

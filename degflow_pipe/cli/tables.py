@@ -1,15 +1,16 @@
-"""Tables of what `evaluate`, `calibrate` and `proxy` return."""
+"""Tables of what `evaluate`, `calibrate`, `proxy` and `inspect` return."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from degflow_pipe.cli.output import BEGAN, safe, show
+from degflow_pipe.quality import LIMITS
 
 if TYPE_CHECKING:
     from degflow_pipe.calibration.results import Calibrated
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from degflow_pipe.evaluation.results import Evaluation, LevelFigures
     from degflow_pipe.metrics.residual_figures import Residual
     from degflow_pipe.proxy.results import LevelTable, ProxyComparison, ScalesComparison
+    from degflow_pipe.stages.inspect import Histogram, Inspected
+
+BAR = 50
+"""Characters of the longest bar of a histogram, which fits 80 columns."""
+UNITS = {
+    "sharpness": "fine detail, in grey levels",
+    "blockiness": "steps along JPEG's grid, in grey levels",
+    "clipped": "share of pixels at 0 or 255",
+    "noise": "standard deviation, in grey levels",
+}
 
 WIDTH = 160
 """Columns that a wide table takes at least, also where the output is no terminal."""
@@ -237,3 +248,36 @@ def _sources(heading: str, found: LevelTable) -> Table:
         mark = " *" if found.best.get(row.source) == row.added_noise else ""
         table.add_row(safe(row.source), f"{row.added_noise:g}{mark}", *cells)
     return table
+
+
+def show_inspected(result: Inspected, as_json: bool) -> None:
+    """A histogram of each figure, and what the limits would leave out."""
+    if as_json:
+        show(result, True)
+        return
+    options = []
+    for figure, found in result.histograms.items():
+        limit = getattr(result.limits, LIMITS[figure])
+        option = f"--{LIMITS[figure].replace('_', '-')} {limit:g}"
+        options.append(option)
+        print(f"{figure}: {UNITS[figure]}\n  {option} would leave out {found.beyond} (x)", end="")
+        print(f"; {found.unknown} do not tell" if found.unknown else "")
+        for line in _bars(found, limit, figure):
+            print(line)
+        print()
+    rows = {"photos": len(result.photos), "beyond a limit": result.beyond, "sheet": result.sheet}
+    show({**rows, "skipped": result.skipped, "left_out": result.left_out}, False, "inspect")
+    print(f"Nothing was left out. To let `ingest` do so:\n  {' '.join(options)}")
+
+
+def _bars(found: Histogram, limit: float, figure: str) -> Iterator[str]:
+    """A line a bin, without the empty ones at both ends."""
+    filled = [i for i, count in enumerate(found.counts) if count]
+    most = max(found.counts, default=0)
+    for i in range(filled[0], filled[-1] + 1) if filled else ():
+        low, count = found.starts[i], found.counts[i]
+        beyond = low < limit if LIMITS[figure].startswith("min_") else low >= limit
+        bar = ("x" if beyond else "#") * -(-count * BAR // most)
+        end = "more" if i + 1 == len(found.starts) else f"{found.starts[i + 1]:g}"
+        span = f"{low:g} to {end}"
+        yield f"  {span:>14} {count:7} {bar}".rstrip()

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from degflow_pipe.pictures.formats import PictureFormat
+
 Span = tuple[float, float]
 
 JPEG: Span = (30, 95)
@@ -158,12 +160,8 @@ def grey(x: np.ndarray) -> np.ndarray:
 def jpeg(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """x after JPEG of a random quality."""
     quality = round(rng.uniform(*JPEG))
-    bgr = cv2.cvtColor(to_bytes(x), cv2.COLOR_RGB2BGR)
-    ok, data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))
-    assert ok, f"OpenCV could not encode a {x.shape} picture as JPEG"
-    back = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert back is not None, "OpenCV could not decode its own JPEG"
-    return cv2.cvtColor(back, cv2.COLOR_BGR2RGB).astype(np.float32) / 255
+    coding = PictureFormat(f"jpeg:{quality}", "jpg", (cv2.IMWRITE_JPEG_QUALITY, quality))
+    return coding.round_trip(to_bytes(x)).astype(np.float32) / 255
 
 
 def to_bytes(x: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import png_size
 from degflow_pipe.exports.source import NEAR, ShardPair, Source, chosen_levels
-from degflow_pipe.exports.trainer import Plan, Roots, Row, Sink, Trainer
+from degflow_pipe.exports.trainer import Folders, Plan, Roots, Row, Sink, Trainer
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.pictures.formats import parse_format
@@ -36,8 +36,9 @@ MAX_MARK = 64 * 1024**2
 @dataclass
 class ExportSummary:
     """What an export left in its folder. written: pictures made now; known: those there already;
-    scales: what the trainer is told, one value for each level. warnings: levels whose LR lose what
-    the camera did.
+    scales: what the trainer is told, one value for each level. lossy: which of `hr` and `lr` are
+    JPEG in the shards: their PNG hold what JPEG left of them. linked: HR that are further names of
+    the same file, and the bytes that saves. warnings: levels whose LR lose what the camera did.
     """
 
     out: str
@@ -47,8 +48,11 @@ class ExportSummary:
     t: list[float]
     scales: list[float]
     options: str
+    lossy: list[str] = field(default_factory=list)
     written: int = 0
     known: int = 0
+    linked: int = 0
+    saved_bytes: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,6 +103,7 @@ def export(
         scales=[plan.told for plan in plans],
         options=str(out / trainer.options),
         warnings=[found for found in map(_below_its_grid, plans) if found],
+        lossy=source.lossy,
     )
     made = _made(trainer, source, plans)
     with folders.one_writer(out, "export"):
@@ -107,9 +112,14 @@ def export(
         with (progress or Silent()).task(f"export {to}", summary.pairs) as task:
             for warning in summary.warnings:
                 task.note(warning)
+            if source.lossy:
+                told = " and ".join(side.upper() for side in source.lossy)
+                task.note(f"{told} are JPEG in {shards}: their PNG hold what JPEG left of them")
             for unit in _run(trainer, source, plans, out, at_once):
                 summary.written += unit.written
                 summary.known += unit.known
+                summary.linked += unit.linked
+                summary.saved_bytes += unit.saved_bytes
                 task.advance(len(unit.rows))
             text = trainer.option_file(plans, roots)
             options_sum = _write_options(out / trainer.options, text, options_sum, task)
@@ -295,6 +305,8 @@ class _Unit:
     pictures: list[tuple[str, bytes, int]] = field(default_factory=list)
     written: int = 0
     known: int = 0
+    linked: int = 0
+    saved_bytes: int = 0
 
 
 def _pictures(
@@ -306,6 +318,9 @@ def _pictures(
     made = _Unit()
     seen: set[str] = set()
     missing: list[tuple[str, ShardPair, Plan, bool, bytes | None]] = []
+    links: list[tuple[str, str]] = []
+    first_of: dict[tuple[str, int], str] = {}
+    """Where the HR of a patch in a size is first."""
     for pair in unit:
         plan = chosen.get(pair.level)
         if plan is None:
@@ -317,8 +332,11 @@ def _pictures(
                 continue
             seen.add(path)
             data, side = _as_it_is(pair, plan, is_hr), _side(plan, is_hr)
+            first = first_of.setdefault((pair.patch, side), path) if is_hr else path
             if sink.kept(path, side, data):
                 made.known += 1
+            elif first != path and isinstance(sink, Folders):
+                links.append((path, first))
             else:
                 missing.append((path, pair, plan, is_hr, data))
     for path, pair, plan, is_hr, data in missing:
@@ -328,6 +346,12 @@ def _pictures(
             sink.put(path, picture, side)
         else:
             made.pictures.append((path, picture, side))
+    for path, first in links:
+        assert isinstance(sink, Folders)
+        saved = sink.link(path, first)
+        made.written += 1
+        made.linked += bool(saved)
+        made.saved_bytes += saved
     return made
 
 

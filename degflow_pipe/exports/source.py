@@ -69,10 +69,14 @@ class ShardPair:
 
 
 class Source:
-    """The finished shards of a folder. Raises ShardError where they are missing or damaged."""
+    """The finished shards of a folder. Raises ShardError where they are missing or damaged.
+
+    lossy: which of `hr` and `lr` are JPEG in them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.shards: Summary = whole_shards(folder)
+        self.lossy: list[str] = []
         self.levels, self.patches = self._survey()
         self.sums = self._sums()
 
@@ -90,7 +94,9 @@ class Source:
         """The levels in rising order, and the number of patches; every patch has all levels."""
         found: dict[str, ShardLevel] = {}
         counts: dict[str, int] = {}
-        for tar, _, pairs in read_index(self.shards):
+        jpeg: set[str] = set()
+        for tar, members, pairs in read_index(self.shards):
+            jpeg |= {name[:2] for name in members if name.endswith((".jpg", ".jpeg"))}
             for key, _, info in pairs:
                 where = f"{self.shards.index_of(tar)}: {key}"
                 level = _level(where, info)
@@ -102,6 +108,7 @@ class Source:
                 counts[level.name] = counts.get(level.name, 0) + 1
         if len(set(counts.values())) != 1:
             raise ShardError(f"{self.shards.index}: some patches lack some levels; {AGAIN}")
+        self.lossy = sorted(jpeg & {"hr", "lr"})
         return sorted(found.values(), key=lambda level: level.t), next(iter(counts.values()))
 
     def units(self, at_once: int) -> Iterator[list[ShardPair]]:

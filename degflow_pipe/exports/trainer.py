@@ -98,6 +98,10 @@ class Folders:
     def put(self, path: str, data: bytes, side: int) -> None:
         files.write_bytes(self._out / path, data)
 
+    def link(self, path: str, to: str) -> int:
+        """Let a picture be one that is there; returns the bytes that it saves."""
+        return files.link(self._out / path, self._out / to)
+
 
 class Trainer(ABC):
     """One trainer: its writer, and the rules by which it pairs what it finds.

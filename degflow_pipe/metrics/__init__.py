@@ -1,4 +1,4 @@
-"""Figures of pictures against pictures; nothing here knows a checkpoint or where pictures lie.
+"""Figures of pictures, against others and alone; nothing here knows a checkpoint or where they lie.
 
-It imports choices, errors, noise and pictures.
+It imports choices, errors, noise, pictures and quality.
 """

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.pictures.arrays import decoded
 
 PNG = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
@@ -16,17 +17,27 @@ PNG = (
 )
 """Noise has nothing that repeats, so no repeats are looked for: compared with OpenCV's level 3, LR
 takes a tenth less room and less than half of the time."""
-FULL_CHROMA = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+CHROMA = {
+    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+}
+"""How a JPEG may subsample colours, as OpenCV is told."""
+FULL_CHROMA = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, CHROMA["4:4:4"])
 """OpenCV halves the colours both ways unless told, in HR too, which must keep what LR lacks."""
 
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """`png`, `webp` (both lossless) or `jpeg:QUALITY`, for HR and LR alike."""
+    """How a picture is coded: a file's ending and what OpenCV is told. option: whose value `name`
+    is, for errors.
+    """
 
     name: str
     ending: str
     parameters: tuple[int, ...]
+    lossy: bool = False
+    option: str = "picture_format"
 
     def encode(self, picture: np.ndarray) -> bytes:
         """(H, W, 3) uint8 RGB to the bytes of a file. Raises UsageError where it is too large."""
@@ -38,19 +49,31 @@ class PictureFormat:
         if not ok:
             height, width = picture.shape[:2]
             raise UsageError(
-                f"`picture_format={self.name}`: a picture of {width} x {height} pixels cannot be "
+                f"`{self.option}={self.name}`: a picture of {width} x {height} pixels cannot be "
                 f"written so: choose another format"
             )
         return data.tobytes()
 
+    def round_trip(self, picture: np.ndarray) -> np.ndarray:
+        """What a file of the picture holds, (H, W, 3) uint8 RGB; raises as `encode` does."""
+        back = decoded(self.encode(picture), turn=False)
+        assert back is not None, "OpenCV could not read its own picture"
+        return np.ascontiguousarray(back)
 
-def parse_format(text: str) -> PictureFormat:
-    """Raises UsageError for anything but png, webp and jpeg:1 ... jpeg:100."""
+
+def parse_format(text: str, option: str = "picture_format") -> PictureFormat:
+    """`png`, `webp` (both lossless) or `jpeg:QUALITY`, colours in full. option: who asks, for
+    errors.
+
+    Raises UsageError for anything but png, webp and jpeg:1 ... jpeg:100.
+    """
     if text == "png":
-        return PictureFormat(text, "png", PNG)
+        return PictureFormat(text, "png", PNG, option=option)
     if text == "webp":
-        return PictureFormat(text, "webp", (cv2.IMWRITE_WEBP_QUALITY, 101))  # 101: lossless
+        lossless = (cv2.IMWRITE_WEBP_QUALITY, 101)
+        return PictureFormat(text, "webp", lossless, option=option)
     kind, _, quality = text.partition(":")
     if kind == "jpeg" and quality.isdecimal() and 1 <= int(quality) <= 100:
-        return PictureFormat(text, "jpg", (*FULL_CHROMA, cv2.IMWRITE_JPEG_QUALITY, int(quality)))
-    raise UsageError(f"`picture_format` must be png, webp or jpeg:QUALITY (1 to 100), got {text!r}")
+        parameters = (*FULL_CHROMA, cv2.IMWRITE_JPEG_QUALITY, int(quality))
+        return PictureFormat(text, "jpg", parameters, lossy=True, option=option)
+    raise UsageError(f"`{option}` must be png, webp or jpeg:QUALITY (1 to 100), got {text!r}")

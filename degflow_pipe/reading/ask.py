@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from degflow_pipe.errors import UsageError
-from degflow_pipe.reading.parts import Split
+from degflow_pipe.reading.parts import Ranks
 from degflow_pipe.reading.samples import Cut, Info
 
 TOLERANCE = 1e-6
@@ -28,7 +28,7 @@ class Ask:
     balance: bool
     shuffle: int
     seed: int
-    split: Split
+    ranks: Ranks
     even: str | None
     on_error: str
 

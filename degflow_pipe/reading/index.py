@@ -13,10 +13,11 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from degflow_pipe import files
-from degflow_pipe.errors import ShardError
+from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.reading.samples import Info, Sample, member, pairs_of, picture
+from degflow_pipe.shards.layout import VALIDATE
 from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
 
 MAX_LINE = 16 * 1024**2
@@ -28,13 +29,13 @@ class SRPairs(Dataset[Sample]):
 
     `pairs[i]` is `(LR, HR, info)`: float32 RGB in [0, 1], (3, h, w) and (3, H, W), and the pair's
     JSON as a dict. Only the two pictures are read. Files are open during an access only, so that
-    the object may be pickled, forked and shared by threads.
+    the object may be pickled, forked and shared by threads. split: see `sr_pairs`.
 
     Raises ShardError where the folder is missing, unfinished, damaged or too new.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self._shards = whole_shards(Path(folder))
+    def __init__(self, folder: str | Path, split: str = "train") -> None:
+        self._shards = whole_shards(split_folder(Path(folder), split))
         found = []
         for path in self._shards.indexes:
             with files.reading(path) as file:
@@ -87,6 +88,24 @@ class SRPairs(Dataset[Sample]):
         """The key of each pair in order, read from the index one line at a time."""
         for _, _, pairs in read_index(self._shards):
             yield from (key for key, _, _ in pairs)
+
+
+def split_folder(folder: Path, split: str) -> Path:
+    """Where the pairs of a split are. Raises UsageError for what is none, ShardError where a folder
+    has no validation set.
+    """
+    if split == "train":
+        return folder
+    if split != "validate":
+        raise UsageError(
+            f"split must be 'train' or 'validate', got {split!r}; who reads which part on several "
+            f"ranks is said by ranks="
+        )
+    if not files.is_folder(folder / VALIDATE):
+        raise ShardError(
+            f"{folder} has no validation set: set photos apart with `shard(validate='5%')`"
+        )
+    return folder / VALIDATE
 
 
 def whole_shards(folder: Path) -> Summary:

@@ -12,7 +12,7 @@ from webdataset.utils import pytorch_worker_info
 
 from degflow_pipe.errors import UsageError
 
-Split = str | tuple[int, int]
+Ranks = str | tuple[int, int]
 """`auto`, `none`, or a rank and the number of ranks: see `sr_pairs`."""
 
 
@@ -33,27 +33,27 @@ class Settled(NamedTuple):
     ranks: int
 
 
-def checked_split(split: Split) -> Split:
-    """Raises UsageError for what is no `split` of `sr_pairs`."""
-    if split in ("auto", "none"):
-        return split
+def checked_ranks(asked: Ranks) -> Ranks:
+    """Raises UsageError for what is no `ranks` of `sr_pairs`."""
+    if asked in ("auto", "none"):
+        return asked
     try:
-        rank, ranks = (int(number) for number in split)
+        rank, ranks = (int(number) for number in asked)
     except (TypeError, ValueError):
         rank, ranks = 0, 0
-    if isinstance(split, str) or not 0 <= rank < ranks:
+    if isinstance(asked, str) or not 0 <= rank < ranks:
         raise UsageError(
-            f"split must be 'auto', 'none' or (rank, ranks) with 0 <= rank < ranks, got {split!r}"
+            f"ranks must be 'auto', 'none' or (rank, ranks) with 0 <= rank < ranks, got {asked!r}"
         )
     return rank, ranks
 
 
-def settle(split: Split) -> Settled:
+def settle(ranks: Ranks) -> Settled:
     """What this process knows; a worker that it starts may know less."""
-    return Settled(os.getpid(), *ranks_of(split))
+    return Settled(os.getpid(), *ranks_of(ranks))
 
 
-def part_of(split: Split, settled: Settled | None) -> Part:
+def part_of(ranks: Ranks, settled: Settled | None) -> Part:
     """Who reads in this process. settled: what came along with the stream, if anything did."""
     *_, worker, workers = pytorch_worker_info()
     # A worker that was not forked does not know torch.distributed's rank; who started it did. What
@@ -62,14 +62,14 @@ def part_of(split: Split, settled: Settled | None) -> Part:
     started = torch.utils.data.get_worker_info() is not None and parent is not None
     if started and settled and parent and settled.pid == parent.pid and not shared_out_above():
         return Part(settled.rank, settled.ranks, worker, workers)
-    return Part(*ranks_of(split), worker, workers)
+    return Part(*ranks_of(ranks), worker, workers)
 
 
-def ranks_of(split: Split) -> tuple[int, int]:
+def ranks_of(asked: Ranks) -> tuple[int, int]:
     """The rank of this process and how many ranks share the pairs."""
-    if not isinstance(split, str):
-        return split
-    if split == "none" or shared_out_above():
+    if not isinstance(asked, str):
+        return asked
+    if asked == "none" or shared_out_above():
         return 0, 1
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()

@@ -19,12 +19,12 @@ from degflow_pipe import files
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.reading.ask import Ask
 from degflow_pipe.reading.coded import Faults, batches, decoded, shuffled
-from degflow_pipe.reading.index import whole_shards
+from degflow_pipe.reading.index import split_folder, whole_shards
 from degflow_pipe.reading.parts import (
     Part,
+    Ranks,
     Settled,
-    Split,
-    checked_split,
+    checked_ranks,
     part_of,
     ranks_of,
     refuse_batches_above,
@@ -53,7 +53,8 @@ def sr_pairs(
     flips: bool = True,
     shuffle: int = 1000,
     seed: int = 0,
-    split: Split = "auto",
+    split: str = "train",
+    ranks: Ranks = "auto",
     even: str | None = None,
     on_error: str = "raise",
 ) -> PairStream:
@@ -82,7 +83,8 @@ def sr_pairs(
     shuffle: how many coded pairs wait to be drawn at random, fewer where they would take more than
         1 GiB; 0 keeps the order of the tars.
     seed: with the epoch, the rank and the worker it settles every random choice.
-    split: `auto` shares the pairs out over the ranks of torch.distributed, or of RANK and
+    split: `train`, or `validate` for the photos that `shard` set apart, of a folder that has some.
+    ranks: `auto` shares the pairs out over the ranks of torch.distributed, or of RANK and
         WORLD_SIZE, but not where Accelerate's `prepare` does so itself. `none`: every rank reads
         all pairs, for validation. (rank, ranks): the share of that rank.
     even: as many batches (pairs, without `batch`) on every rank, as DDP needs: `cut` leaves out up
@@ -103,11 +105,16 @@ def sr_pairs(
     """
     chosen = None if levels is None else tuple(levels)
     cut = Cut(crop, lr_crop, queries, flips)
-    split = checked_split(split)
+    folder = isinstance(shards, Path) or (isinstance(shards, str) and _is_folder(shards))
+    if folder:
+        shards = split_folder(Path(str(shards)), split)
+    elif split != "train":
+        raise UsageError(f"split={split!r} is of a folder: give the URLs of those tars")
+    ranks = checked_ranks(ranks)
     ask = Ask(
-        *(cut, batch, drop_last, chosen, t, scales, balance, shuffle, seed, split, even, on_error)
+        *(cut, batch, drop_last, chosen, t, scales, balance, shuffle, seed, ranks, even, on_error)
     )
-    if isinstance(shards, Path) or (isinstance(shards, str) and _is_folder(shards)):
+    if isinstance(shards, Path):
         return PairStream(Folder(whole_shards(Path(shards)), ask), ask)
     for label, value in (("balance", balance), ("even", even)):
         if value:
@@ -135,7 +142,7 @@ class PairStream(IterableDataset[Sample]):
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker needs, with the rank, which only the process that starts it may know."""
-        return self.__dict__ | {"_settled": settle(self._ask.split)}
+        return self.__dict__ | {"_settled": settle(self._ask.ranks)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -147,7 +154,7 @@ class PairStream(IterableDataset[Sample]):
         count = self._source.batches()
         if count is None:
             raise TypeError("the length is known for a folder of finished shards without balance")
-        rank, ranks = ranks_of(self._ask.split)
+        rank, ranks = ranks_of(self._ask.ranks)
         first, end = span_of(evened(count, self._ask, ranks), Part(rank, ranks, 0, 1))
         return end - first
 
@@ -167,7 +174,7 @@ class PairStream(IterableDataset[Sample]):
         self._epochs.fill_(epoch)
 
     def __iter__(self) -> PairIterator:
-        part = part_of(self._ask.split, self._settled)
+        part = part_of(self._ask.ranks, self._settled)
         epoch = int(self._epochs[part.worker])
         self._epochs[part.worker] += 1
         self._warn_of_uneven(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,9 +13,9 @@ import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.levels import Grid
-from degflow_pipe.pictures.formats import parse_format
+from degflow_pipe.pictures.formats import PictureFormat, parse_format
 from degflow_pipe.pictures.sheet import as_large, label_bar, row_of
-from degflow_pipe.shards.layout import PackedLevel, ShardSettings
+from degflow_pipe.shards.layout import VALIDATE, PackedLevel, ShardSettings
 
 SHEET_LEVELS, SHEET_SIDE = 6, 160
 
@@ -60,8 +61,10 @@ def write_card(
             f"| {packed.level.name} | {packed.level.label} | {packed.scale:g} | {size} | {psnr} |"
         )
     patch = figures["settings"]["patch"]
-    ending = parse_format(settings.picture_format).ending
-    lr = f"lr.{ending}" if settings.layout == "pairs" else f"lr_{grid.levels[0].name}.{ending}"
+    hr_format, lr_format = settings.formats()
+    pictures = lr_format.name if hr_format.name == lr_format.name else _both(hr_format, lr_format)
+    stem = "lr" if settings.layout == "pairs" else f"lr_{grid.levels[0].name}"
+    lr = f"{stem}.{lr_format.ending}"
     size = _size_category(figures["pairs"])
     text = f"""---
 pretty_name: {settings.name}
@@ -77,7 +80,7 @@ configs:
 - config_name: default
   data_files:
   - split: train
-    path: {settings.name}-*.tar
+    path: {settings.name}-*.tar{_validation(settings)}
 ---
 
 # {settings.name}
@@ -94,23 +97,28 @@ The pictures carry the licence of the photos they were made from.
 | HR patches | {figures["patches"]} of {patch} x {patch} |
 | samples | {figures["samples"]}, layout `{settings.layout}` |
 | tars | {len(figures["tars"])}, {figures["bytes"] / 1e6:.1f} MB |
-| pictures | {settings.picture_format} |
+| pictures | {pictures} |
 | LR size | {settings.lr_size} |
 
 | level | asked for as | scale | LR side of HR side | PSNR to HR of the mean error, dB |
 |---|---|---|---|---|
 {chr(10).join(rows)}
-
+{_chain(settings)}
 ## Reading
 
 ```python
 import webdataset as wds
 pairs = wds.WebDataset("{settings.name}-000000.tar", shardshuffle=False).decode("rgb")
 for sample in pairs:
-    hr, lr, info = sample["hr.{ending}"], sample["{lr}"], sample["json"]
+    hr, lr, info = sample["hr.{hr_format.ending}"], sample["{lr}"], sample["json"]
 ```
 """
     files.write_text(path, text)
+
+
+def _validation(settings: ShardSettings) -> str:
+    path = f"{VALIDATE}/{settings.name}-*.tar"
+    return f"\n  - split: validation\n    path: {path}" if settings.validate else ""
 
 
 def _made_by(grid: Grid) -> str:
@@ -120,6 +128,29 @@ def _made_by(grid: Grid) -> str:
         f"a bank of cameras with these shares, each patch by one of them that its JSON names:\n"
         f"`{grid.checkpoint}`,"
     )
+
+
+def _both(hr_format: PictureFormat, lr_format: PictureFormat) -> str:
+    return f"HR {hr_format.name}, LR {lr_format.name}"
+
+
+def _chain(settings: ShardSettings) -> str:
+    """What was done to LR after their levels; empty where nothing was."""
+    chain = settings.read_chain()
+    if chain is None:
+        return ""
+    steps = "\n".join(json.dumps(step) for step in chain.content)
+    return f"""
+## After the camera
+
+After its level each LR went through the chain `{chain.name}`, seed {settings.chain_seed}.
+What was drawn for it is in its sample's JSON under `chain`. The contact sheet and the PSNR above
+are of the levels, before the chain. Its steps, in order:
+
+```
+{steps}
+```
+"""
 
 
 def _size_category(count: int) -> str:

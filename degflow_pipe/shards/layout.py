@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from degflow_pipe import choices
+from degflow_pipe.chains.chain import Chain, read_chain
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid, Level
-from degflow_pipe.pictures.formats import parse_format
+from degflow_pipe.pictures.formats import PictureFormat, parse_format
+from degflow_pipe.settings import AtMost
 from degflow_pipe.shards.packing import Packing, own_size, pack
 from degflow_pipe.store import PatchRecord
 
+VALIDATE = "validate"
+"""Folder in that of the shards with those of the photos that are set apart."""
 INDEX = ".index.jsonl"
 """Ending of a tar's index."""
 
@@ -23,7 +27,10 @@ class ShardSettings:
 
     name: of the data set; shard_size: samples a tar; layout: `pairs` (a sample is one HR/LR pair)
     or `grouped` (a patch with all its levels); lr_size, uneven: see `packing.pack`;
-    picture_format: see `pictures.formats.parse_format`.
+    picture_format: of LR, see `pictures.formats.parse_format`; hr_format: of HR, by default as LR
+    where that is lossless, else png. chain: what is done to each LR after its level and its size, a
+    ready chain's name or a list of steps, see `chains.chain.read_chain`; chain_seed: another one
+    draws otherwise. validate: which photos are set apart, see `split.Split`; empty for none.
     """
 
     name: str = "degflow"
@@ -32,6 +39,10 @@ class ShardSettings:
     lr_size: choices.LRSize = "same"
     uneven: choices.Uneven = "refuse"
     picture_format: str = "png"
+    hr_format: str | None = None
+    chain: str | list[dict[str, Any]] | None = None
+    chain_seed: Annotated[int, AtMost(10**18)] = 0
+    validate: str = ""
 
     def __post_init__(self) -> None:
         # .lock is the folder's own.
@@ -50,6 +61,24 @@ class ShardSettings:
                 "`layout` pairs"
             )
         parse_format(self.picture_format)
+        if self.hr_format is not None:
+            parse_format(self.hr_format, "hr_format")
+        self.read_chain()
+        if self.chain_seed < 0:
+            raise UsageError(f"`chain_seed` must be 0 or more, got {self.chain_seed}")
+        if self.chain_seed and self.chain is None:
+            raise UsageError("`chain_seed` is for what a chain draws: say which one as `chain`")
+
+    def read_chain(self) -> Chain | None:
+        """None where nothing is done to LR."""
+        return None if self.chain is None else read_chain(self.chain)
+
+    def formats(self) -> tuple[PictureFormat, PictureFormat]:
+        """Of HR and of LR."""
+        lr = parse_format(self.picture_format)
+        if self.hr_format is not None:
+            return parse_format(self.hr_format, "hr_format"), lr
+        return (parse_format("png") if lr.lossy else lr), lr
 
     def tar(self, number: int) -> str:
         return f"{self.name}-{number:06d}.tar"
@@ -106,7 +135,9 @@ def patch_key(number: int, record: PatchRecord) -> str:
 
 
 def patch_json(record: PatchRecord, patch: int, grid: Grid) -> dict[str, Any]:
-    """The fields that all levels of a patch share; every sample has the same fields and types."""
+    """The fields that all levels of a patch share; every sample has the same fields and types, but
+    for what a chain drew, which differs from step to step.
+    """
     return {
         "source": record.source,
         "source_sha256": record.sha256,
@@ -122,5 +153,18 @@ def patch_json(record: PatchRecord, patch: int, grid: Grid) -> dict[str, Any]:
 
 def settings_json(settings: ShardSettings, patch: int, grid: Grid) -> dict[str, Any]:
     """What two runs must share to write into one folder."""
+    said = asdict(settings)
+    # What shards before these settings had is not said, so that theirs are known again.
+    hr, chain = settings.formats()[0].name, settings.read_chain()
+    if hr == settings.picture_format:
+        del said["hr_format"]
+    else:
+        said["hr_format"] = hr
+    if chain is None:
+        del said["chain"], said["chain_seed"]
+    else:
+        said["chain"] = chain.content
     made = {"checkpoint": grid.checkpoint, "noise": grid.noise, "precision": grid.precision}
-    return {**asdict(settings), "patch": patch, "grid": grid.name, "t": grid.t, **made}
+    if not settings.validate:
+        del said["validate"]
+    return {**said, "patch": patch, "grid": grid.name, "t": grid.t, **made}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
 from degflow_pipe.levels import Grid
 from degflow_pipe.shards.layout import ShardSettings, settings_json
-from degflow_pipe.store import BLOCKS, Made, Unit
+from degflow_pipe.store import BLOCK, BLOCKS, Made, PatchRecord, Unit
 from degflow_pipe.store.records import blocks_of
 
 
@@ -66,6 +68,30 @@ class TarWork:
                 yield Row(piece, place, first, self.end_level if i == count else levels)
 
 
+class Run(NamedTuple):
+    """Patches of a block that follow each other, from the place `start` on."""
+
+    block: int
+    start: int
+    length: int
+
+
+def runs_of(
+    units: Iterable[tuple[int, Sequence[PatchRecord]]], wanted: Callable[[PatchRecord], bool]
+) -> list[Run]:
+    """The patches that are wanted, in order. units: the patches of each, by its number."""
+    found = []
+    for number, patches in units:
+        for place in range(0, len(patches), BLOCK):
+            block, at = number * BLOCKS + place // BLOCK, 0
+            for is_wanted, group in groupby(patches[place : place + BLOCK], wanted):
+                count = len(list(group))
+                if is_wanted:
+                    found.append(Run(block, at, count))
+                at += count
+    return sorted(found)
+
+
 class Plan:
     """The samples of a store, ordered by patch and level, cut into tars of `shard_size`.
 
@@ -81,17 +107,22 @@ class Plan:
         settings: ShardSettings,
         latents: Mapping[int, Mapping[int, Made]],
         levels: Mapping[int, Made] | None,
+        runs: Sequence[Run] | None = None,
     ) -> None:
         """units: of the store; patch: side in pixels. latents: of each unit, by the number of the
-        camera, levels: of each block, as the store says, where it has them.
+        camera, levels: of each block, as the store says, where it has them. runs: of the patches
+        that are wanted, in order; all by default.
         """
         self._units, self._latents, self._levels = units, latents, levels or {}
         self._size, self._t = settings.shard_size, len(grid)
         self._grouped = settings.layout == "grouped"
         self._per_patch = 1 if self._grouped else len(grid)
-        found = [(block, unit.in_block(block % BLOCKS)) for block, unit in blocks_of(units)]
-        self._blocks = np.array([block for block, _ in found], np.int64)
-        self._ends = np.cumsum([count for _, count in found], dtype=np.int64)
+        if runs is None:
+            runs = [
+                Run(block, 0, unit.in_block(block % BLOCKS)) for block, unit in blocks_of(units)
+            ]
+        self._runs = np.array(runs, np.int64).reshape(-1, 3)
+        self._ends = np.cumsum(self._runs[:, 2])
         wanted = [settings_json(settings, patch, grid), grid.scales]
         self._settings = json.dumps(wanted, sort_keys=True).encode()
 
@@ -137,12 +168,14 @@ class Plan:
         at = int(np.searchsorted(self._ends, first, side="right"))
         start = first - (int(self._ends[at - 1]) if at else 0)
         while first < end:
-            block = int(self._blocks[at])
-            number, place = divmod(block, BLOCKS)
-            unit = self._units[number]
-            taken = min(unit.in_block(place) - start, end - first)
+            block, place, count = map(int, self._runs[at])
+            number = block // BLOCKS
+            taken = min(count - start, end - first)
             latents = {i: made[number] for i, made in self._latents.items() if number in made}
-            yield Piece(block, unit, start, start + taken, latents, self._levels.get(block))
+            yield Piece(
+                *(block, self._units[number], place + start, place + start + taken),
+                *(latents, self._levels.get(block)),
+            )
             first, at, start = first + taken, at + 1, 0
 
     def _digest(self, pieces: tuple[Piece, ...], first: int, end: int) -> str:

@@ -18,11 +18,13 @@ import numpy as np
 from webdataset import TarWriter
 
 from degflow_pipe import files
+from degflow_pipe.chains.chain import Chain, apply_drawn, chain_rng
 from degflow_pipe.engines.threads import in_order, threads
 from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
 from degflow_pipe.levels import Grid, Place
-from degflow_pipe.pictures.formats import PictureFormat, parse_format
+from degflow_pipe.pictures.arrays import is_grey
+from degflow_pipe.pictures.formats import PictureFormat
 from degflow_pipe.settings import Apart, AtMost, read
 from degflow_pipe.shards.layout import (
     PackedLevel,
@@ -171,8 +173,24 @@ class Sources:
         return BLOCK if self.job.maker is None else self.job.maker.size
 
     @cached_property
-    def format(self) -> PictureFormat:
-        return parse_format(self.job.settings.picture_format)
+    def formats(self) -> tuple[PictureFormat, PictureFormat]:
+        """Of HR and of LR."""
+        return self.job.settings.formats()
+
+    @cached_property
+    def chain(self) -> Chain | None:
+        return self.job.settings.read_chain()
+
+    def after_camera(
+        self, lr: np.ndarray, record: PatchRecord, level: PackedLevel
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """A packed LR after the chain, and what the sample's JSON says of that."""
+        if self.chain is None:
+            return lr, {}
+        place = record.sha256, record.y, record.x, level.level.name
+        rng = chain_rng(self.job.settings.chain_seed, *place)
+        drawn = self.chain.draw(rng, is_grey(lr))
+        return apply_drawn(lr, drawn), {"chain": drawn}
 
     def batch(self, piece: Piece, number: int) -> tuple[np.ndarray, np.ndarray, Told]:
         """HR (B, P, P, 3) and LR (B, T, p, p, 3) of a batch of a block, both uint8, and what is
@@ -369,10 +387,11 @@ def _samples(batch: _Batch) -> _Made:
             packed_hr, packed_lr = sources.levels[i].packing.apply(hr, lr[i])
             # Most levels pack the same HR: it is coded once.
             if len(packed_hr) not in hr_files:
-                hr_files[len(packed_hr)] = sources.format.encode(packed_hr)
+                hr_files[len(packed_hr)] = sources.formats[0].encode(packed_hr)
             hr_file = hr_files[len(packed_hr)]
-            lr_file = sources.format.encode(packed_lr)
-            note = {**patch_json(record, sources.patch, sources.grid), **levels[i]}
+            packed_lr, drawn = sources.after_camera(packed_lr, record, sources.levels[i])
+            lr_file = sources.formats[1].encode(packed_lr)
+            note = {**patch_json(record, sources.patch, sources.grid), **levels[i], **drawn}
             made.append(_Sample(_pair(key, hr_file, lr_file, note, sources), note, {i: error}))
     return _Made(made, shown)
 
@@ -380,12 +399,12 @@ def _samples(batch: _Batch) -> _Made:
 def _pair(
     key: str, hr_file: bytes, lr_file: bytes, note: dict[str, Any], sources: Sources
 ) -> dict[str, Any]:
-    ending = sources.format.ending
+    hr_format, lr_format = sources.formats
     return {
         "__key__": f"{key}-{note['level']}",
-        f"hr.{ending}": hr_file,
+        f"hr.{hr_format.ending}": hr_file,
         "json": _json_bytes(note),
-        f"lr.{ending}": lr_file,
+        f"lr.{lr_format.ending}": lr_file,
     }
 
 
@@ -397,18 +416,21 @@ def _grouped(
     levels: list[dict[str, Any]],
     sources: Sources,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    picture_format = sources.format
-    note = {**patch_json(record, sources.patch, sources.grid), "levels": levels}
+    hr_format, lr_format = sources.formats
     hr = hr[: sources.levels[0].packing.hr, : sources.levels[0].packing.hr]
+    notes, lr_files = [], {}
+    for level, said, lr in zip(sources.levels, levels, lr_levels, strict=True):
+        _, packed = level.packing.apply(hr, lr)
+        packed, drawn = sources.after_camera(packed, record, level)
+        notes.append({**said, **drawn})
+        lr_files[f"lr_{level.level.name}.{lr_format.ending}"] = lr_format.encode(packed)
+    note = {**patch_json(record, sources.patch, sources.grid), "levels": notes}
     sample = {
         "__key__": key,
-        f"hr.{picture_format.ending}": picture_format.encode(hr),
+        f"hr.{hr_format.ending}": hr_format.encode(hr),
         "json": _json_bytes(note),
+        **lr_files,
     }
-    for level, lr in zip(sources.levels, lr_levels, strict=True):
-        _, packed = level.packing.apply(hr, lr)
-        name = f"lr_{level.level.name}.{picture_format.ending}"
-        sample[name] = picture_format.encode(packed)
     return sample, note
 
 

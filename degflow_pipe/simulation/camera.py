@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.pictures.formats import parse_format
 
 VERSION = 1
 """Raised when the same parameters give other pictures than before."""
@@ -97,7 +98,7 @@ class ZoomCamera:
             light = self._lens(decode[hr[:, :, channel]], s, channel)
             sensor[:, :, channel] = self._sample(light, (height, width), s, channel)
         photo = self.develop(demosaic(self.expose(sensor, rng)))
-        photo = _jpeg(photo, self.jpeg_quality)
+        photo = parse_format(f"jpeg:{self.jpeg_quality}").round_trip(photo)
         return enlarge(photo, (height, width), s)
 
     def decoding(self) -> np.ndarray:
@@ -260,21 +261,6 @@ def demosaic(raw: np.ndarray) -> np.ndarray:
         photo[own, others, colour] = along_row[own, others]
         photo[others, own, colour] = along_column[others, own]
     return photo * np.abs(photo)
-
-
-def _jpeg(photo: np.ndarray, quality: int) -> np.ndarray:
-    """What a JPEG of the photo (h, w, 3) uint8 RGB holds, chroma in full."""
-    options = (
-        cv2.IMWRITE_JPEG_QUALITY,
-        quality,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    )
-    ok, data = cv2.imencode(".jpg", photo[:, :, ::-1], options)
-    assert ok, f"OpenCV could not encode a {photo.shape} picture as JPEG"
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert decoded is not None, "OpenCV could not read its own JPEG"
-    return decoded[:, :, ::-1]
 
 
 def enlarge(photo: np.ndarray, size: tuple[int, int], s: float) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from degflow_pipe.cameras.batches import Batches, latents_of
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.formats.text import printable
+from degflow_pipe.metrics.quality import quality_of
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.patches import check_size, crop_patches
 from degflow_pipe.pictures.photos import (
@@ -28,6 +29,7 @@ from degflow_pipe.pictures.photos import (
     read_file,
 )
 from degflow_pipe.pictures.recent import Held, Recent
+from degflow_pipe.quality import Limits, Quality
 from degflow_pipe.store import Encoder, Made, PatchRecord, Store, Unit
 
 RECENT = Recent()
@@ -46,27 +48,29 @@ class Crop(NamedTuple):
 @dataclass(frozen=True)
 class Measured:
     """A photo that was read; colour, unchecked: see `photos.Photo`. crops: row by row; None where
-    the photo was known by its hash and not decoded.
+    the photo was known by its hash and not decoded. quality: of the whole photo.
     """
 
     sha256: str
     colour: str = "sRGB"
     unchecked: str = ""
     crops: tuple[Crop, ...] | None = None
+    quality: Quality = field(default_factory=Quality)
 
 
 @dataclass(frozen=True)
 class MeasureJob:
     """Reads, hashes and measures photos: see `engines.job.Job`. A unit is a `PhotoFile`.
 
-    min_detail: of patches that are likely to be kept. known: hashes of the photos that are in the
-    store, which are not decoded. strides: of photos that were cropped otherwise, by their hashes;
-    they are cropped again as they were.
+    min_detail, limits: of patches that are likely to be kept. known: hashes of the photos that are
+    in the store, which are not decoded. strides: of photos that were cropped otherwise, by their
+    hashes; they are cropped again as they were.
     """
 
     patch: int
     stride: int
     min_detail: float
+    limits: Limits
     max_pixels: int
     known: frozenset[str]
     strides: dict[str, int]
@@ -94,9 +98,11 @@ class MeasureJob:
             Crop(patch.y, patch.x, round(patch.detail, 4), patch.digest)
             for patch in crop_patches(decoded.pixels, self.patch, stride)
         )
-        wanted = [(crop.y, crop.x) for crop in crops if crop.detail >= self.min_detail]
-        RECENT.hold(sha256, Held.of(decoded.pixels, self.patch, wanted))
-        return Measured(sha256, decoded.colour, decoded.unchecked, crops)
+        quality = quality_of(decoded.pixels)
+        if sha256 in self.strides or not self.limits.failed(quality):
+            wanted = [(crop.y, crop.x) for crop in crops if crop.detail >= self.min_detail]
+            RECENT.hold(sha256, Held.of(decoded.pixels, self.patch, wanted))
+        return Measured(sha256, decoded.colour, decoded.unchecked, crops, quality)
 
 
 @dataclass(frozen=True)

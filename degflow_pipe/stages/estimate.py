@@ -12,7 +12,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from dataclasses import replace as dc_replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ from degflow_pipe.engines.engine import Engine, check_workers, default_workers, 
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.estimates import Estimate, Measured
 from degflow_pipe.ledger import Ledger
-from degflow_pipe.levels import Grid
+from degflow_pipe.levels import Grid, check_title
 from degflow_pipe.shards.card import contact_sheet
 from degflow_pipe.shards.layout import ShardSettings
-from degflow_pipe.shards.plan import Piece, Plan
+from degflow_pipe.shards.plan import Piece
 from degflow_pipe.shards.tars import TarJob
 from degflow_pipe.stages.generate import require_patches
 from degflow_pipe.stages.meant import encoders_of
@@ -51,8 +52,17 @@ from degflow_pipe.stages.rehearsal import (
 )
 from degflow_pipe.stages.run import WORK, asked_of, begun_before
 from degflow_pipe.stages.shard import KIND as SHARDS
-from degflow_pipe.stages.shard import SHOWN, Shown, Tars, check_data_set, planned
-from degflow_pipe.store import BLOCK, BLOCKS, UNIT, Encoder, Store, Unit
+from degflow_pipe.stages.shard import (
+    SHOWN,
+    Part,
+    Shown,
+    Tars,
+    check_data_set,
+    check_validation,
+    levels_to_pack,
+    parts_of,
+)
+from degflow_pipe.store import BLOCK, BLOCKS, UNIT, Encoder, Made, Store, Unit
 from degflow_pipe.store.arrays import index_bytes
 from degflow_pipe.store.reading import block_latents, known_latents
 from degflow_pipe.store.store import KIND
@@ -225,7 +235,7 @@ def _by_kind(sample: list[Patches], making: Making) -> tuple[list[Patches], dict
     kinds: dict[int, list[Patches]] = {kind: [] for kind in shares}
     for one in sample:
         kind = min(making.camera_of(one.places[0]), learned)
-        kinds[kind].append(replace(one, kind=kind))
+        kinds[kind].append(dc_replace(one, kind=kind))
     turns = range(max(map(len, kinds.values()), default=0))
     return [every[i] for i in turns for every in kinds.values() if i < len(every)], shares
 
@@ -387,9 +397,15 @@ class _Packed:
     start: float
 
 
-def _add_tars(total: _Sum, tars: _Tars, each: _Packed, out: Path) -> None:
+def _add_tars(total: _Sum, tars: _Tars, each: _Packed, out: Path, levels: int) -> None:
     n, made = tars.patches_missing, tars.missing
-    total.patches, total.tars = n, len(made)
+    pairs = sum(made) * (levels // tars.per_patch)
+    total.patches, total.tars, total.pairs = (
+        total.patches + n,
+        total.tars + len(made),
+        total.pairs + pairs,
+    )
+    total.known_pairs += tars.patches * levels - pairs
     if made:
         total.files += 2 * len(made) + 4
         total.add_bytes(beside=each.sheet + tars.count * BESIDE_TAR + BESIDE_TARS)
@@ -403,7 +419,8 @@ def _add_tars(total: _Sum, tars: _Tars, each: _Packed, out: Path) -> None:
     if wrote is not None:
         disk = sum(of_tars) * wrote / DISK_BYTES
         packing = max(packing, disk) + disk / len(made)  # the last one is waited for
-    total.seconds["shard"] = (each.start if made else 0.0) + packing
+    spent = (each.start if made else 0.0) + packing
+    total.seconds["shard"] = total.seconds.get("shard", 0.0) + spent
 
 
 def _tar_bytes(samples: float) -> int:
@@ -415,15 +432,16 @@ def _sheet(shown: Sequence[tuple[np.ndarray, np.ndarray]], grid: Grid) -> int:
     return len(contact_sheet(shown, grid)) if shown else 0
 
 
-def _staying(plan: Plan, settings: ShardSettings, out: Path, more: bool) -> int:
-    """Tars that are whole and stay. more: whether patches will follow, so that one that is not full
-    is made again.
+def _tars_of(part: Part, settings: ShardSettings, more: int) -> _Tars:
+    """more: patches that will follow those of the plan, so that a tar that is not full is made
+    again.
     """
-    if not files.is_folder(out / settings.ledger):
-        return 0
-    missing = set(Tars(plan, settings, out, Ledger(out / settings.ledger), by_sum=False).missing())
-    full = plan.samples // settings.shard_size if more else plan.tars
-    return sum(number not in missing for number in range(full))
+    plan, ledger, stay = part.plan, part.out / settings.ledger, 0
+    if files.is_folder(ledger):
+        missing = set(Tars(plan, settings, part.out, Ledger(ledger), by_sum=False).missing())
+        full = plan.samples // settings.shard_size if more else plan.tars
+        stay = sum(number not in missing for number in range(full))
+    return _Tars(plan.patches + more, settings.shard_size, plan.per_patch, stay)
 
 
 def _begin(command: str, model: DegFlow | Bank | None, workers: int, engine: Engine) -> _Sum:
@@ -448,22 +466,18 @@ def estimate_ingest(
     store: Path,
     model: DegFlow | Bank,
     *,
-    patch: int = defaults.PATCH,
-    stride: int | None = None,
-    min_detail: float = defaults.MIN_DETAIL,
-    strict: bool = False,
-    max_pixels: int = defaults.MAX_PIXELS,
     replace: bool = False,
     batch: int = defaults.BATCH,
     workers: int = 0,
     engine: Engine = run_in_threads,
+    **settings: Any,
 ) -> Estimate:
-    """What `ingest` would do with these options. Raises as it does, of photos that are looked at;
-    which of the others are damaged is not known.
+    """What `ingest` would do with these options; settings: those of `IngestSettings`. Raises as it
+    does, of photos that are looked at; which of the others are damaged is not known.
     """
     total = _begin("ingest", model, workers, engine)
     size = Batches.of(Bank.of(model).first, batch).size
-    asked = IngestSettings(patch, stride, min_detail, strict, max_pixels)
+    asked = IngestSettings(**settings)
     how: dict[str, Any] = {"workers": total.workers, "engine": engine}
     found = look_at_photos(photos, store, model, asked, replaces=replace, **how)
     encoders = _bare(found.store, model)
@@ -487,6 +501,7 @@ def estimate_generate(
     seed: int = 0,
     sr_scale: float = 0.0,
     draws: int = 1,
+    name: str = "",
     batch: int = defaults.BATCH,
     workers: int = 0,
     engine: Engine = run_in_threads,
@@ -497,8 +512,10 @@ def estimate_generate(
     require_patches(source)
     making = Making.of(model, grid, noise, seed, batch, sr_scale=sr_scale, draws=draws)
     folders.check_ours(store, KIND)
+    if name:
+        check_title(name)
     source.require_ledgers()
-    source.check_levels(making.grid)
+    source.check_levels(dc_replace(making.grid, title=name))
     missing = _without_levels(source, making.grid)
     encoders = encoders_of(source, model, making.grid)
     sample = _store_sample(source, missing, encoders, making.size)
@@ -536,16 +553,20 @@ def estimate_shard(
     settings = settings or ShardSettings()
     total = _begin("shard", None, workers, engine)
     source = Store.open(store)
-    plan, chosen = planned(source, settings, grid, None, {})
-    folders.check_ours(out, SHARDS)
-    check_data_set(out, settings, source.settings.patch, chosen, overwrite)
-    stay = _staying(plan, settings, out, more=False)
-    tars = _Tars(plan.patches, settings.shard_size, plan.per_patch, stay)
+    chosen, made = levels_to_pack(source, grid, None)
+    parts = parts_of(source, out, settings, chosen, {}, made)
+    if not settings.validate:
+        check_validation(out, overwrite)
+    for part in parts:
+        folders.check_ours(part.out, SHARDS)
+        check_data_set(part.out, settings, source.settings.patch, chosen, overwrite)
+    every = [_tars_of(part, settings, 0) for part in parts]
+    missing = any(tars.missing for tars in every)
     levels = source.levels(chosen)
     blocks = list(source.blocks())
     pieces = [
         Piece(block, unit, 0, _patches((block, unit)), {}, levels.made[block])
-        for block, unit in _spread_out(blocks if tars.missing else [])
+        for block, unit in _spread_out(blocks if missing else [])
     ]
     job = PackJob(TarJob(str(store), str(out), settings, chosen, {}, None, 1, ()))
     tried = rehearse(engine, job, pieces, total.workers, TRY_SECONDS, total.workers)
@@ -553,22 +574,19 @@ def estimate_shard(
         one.bytes["store"] = _stored(source, chosen, piece.block, piece.unit)
     rates = _Rates(tried, {0: 1.0})
     total.tried, total.seconds_spread = rates.patches, rates.seconds_spread()
-    mean = sum(_stored(source, chosen, *one) for one in blocks) / plan.patches
-    sheet = 0
-    if tars.missing:
-        sheet = _sheet(list(Shown(source, plan, chosen, None).pictures()), chosen)
-    each = _Packed(
-        tar=rates.bytes("tar", mean, "store"),
-        index=rates.bytes("index", mean, "store"),
-        seconds=rates.seconds("tar"),
-        at_once=BLOCK,
-        sheet=sheet,
-        start=rates.start,
-    )
-    _add_tars(total, tars, each, out)
+    mean = sum(_stored(source, chosen, *one) for one in blocks) / sum(map(_patches, blocks))
+    for tars, part in zip(every, parts, strict=True):
+        pictures = Shown(source, part.plan, chosen, None).pictures() if tars.missing else ()
+        each = _Packed(
+            tar=rates.bytes("tar", mean, "store"),
+            index=rates.bytes("index", mean, "store"),
+            seconds=rates.seconds("tar"),
+            at_once=BLOCK,
+            sheet=_sheet(list(pictures), chosen),
+            start=rates.start,
+        )
+        _add_tars(total, tars, each, out, len(chosen))
     total.bytes_spread = rates.bytes_spread("tar", "store")
-    total.pairs = sum(tars.missing) * (len(chosen) // plan.per_patch)
-    total.known_pairs = plan.patches * len(chosen) - total.pairs
     return total.done()
 
 
@@ -617,10 +635,10 @@ def estimate_run(
         sizes = [*map(_patches, missing), *_parts(found.patches, BLOCK)]
         _add_levels(total, sizes, rates, hr, making)
     made = store.levels(grid).made if kept else None
-    plan = Plan(store.units, recipe.ingest.patch, grid, recipe.shard, {}, made)
-    stay = _staying(plan, recipe.shard, out, more=found.patches > 0)
-    every = plan.patches + found.patches
-    tars = _Tars(every, recipe.shard.shard_size, plan.per_patch, stay)
+    tars = [
+        _tars_of(part, recipe.shard, found.patches if i == 0 else 0)
+        for i, part in enumerate(_parts_so_far(store, out, recipe.shard, grid, made))
+    ]
     parts = ("read", "reread", "tar") if kept else ("read", "make", "tar")
     each = _Packed(
         tar=rates.bytes("tar", hr),
@@ -630,8 +648,18 @@ def estimate_run(
         sheet=_sheet(shown, grid),
         start=rates.start,
     )
-    _add_tars(total, tars, each, out)
+    for one in tars:
+        _add_tars(total, one, each, out, len(grid))
     total.bytes_spread = float(np.hypot(found.spread, rates.bytes_spread("tar")))
-    total.pairs = sum(tars.missing) * (len(grid) // plan.per_patch)
-    total.known_pairs = every * len(grid) - total.pairs
     return total.done()
+
+
+def _parts_so_far(
+    store: Store, out: Path, settings: ShardSettings, grid: Grid, made: dict[int, Made] | None
+) -> list[Part]:
+    """The tars of the patches that are there. Which photos that are to come are set apart is not
+    known before they are read: they count as if none were, and that changes no size.
+    """
+    if not store.units:
+        settings = dc_replace(settings, validate="")  # whose names no photo has yet
+    return parts_of(store, out, settings, grid, {}, made)

@@ -21,7 +21,7 @@ from degflow_pipe.stages.meant import encoders_of
 from degflow_pipe.stages.remove import finish_removal
 from degflow_pipe.store import BLOCKS, Encoder, Made, Store, Unit
 from degflow_pipe.store.reading import block_latents, block_places, known_latents
-from degflow_pipe.store.records import Told
+from degflow_pipe.store.records import Told, check_title
 from degflow_pipe.store.store import KIND
 
 
@@ -107,6 +107,7 @@ def generate(
     seed: int = 0,
     sr_scale: float = 0.0,
     draws: int = 1,
+    name: str = "",
     batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
@@ -116,9 +117,9 @@ def generate(
 
     Blocks that are complete are left as they are; the others are made. Where the store has no
     latents of this checkpoint's encoder, the pass that gives the skips gives them too. noise, seed,
-    sr_scale, draws: see `Making.of`. LR that differ in anything their pixels or scales depend on
-    (see `checkpoint.identity`) are another grid. batch: patches computed at once on a GPU. workers:
-    blocks at once, 0 for one a core.
+    sr_scale, draws: see `Making.of`. name: what people call the grid. LR that differ in anything
+    their pixels or scales depend on (see `checkpoint.identity`) are another grid. batch: patches
+    computed at once on a GPU. workers: blocks at once, 0 for one a core.
 
     Raises StoreError where the store is missing or empty, UsageError for noise that the checkpoint
     does not have.
@@ -127,12 +128,14 @@ def generate(
     source = Store.open(store)
     require_patches(source)
     making = Making.of(model, grid, noise, seed, batch, sr_scale=sr_scale, draws=draws)
+    if name:
+        check_title(name)
     with folders.one_writer(store, KIND):
         source = Store.open(store)  # as the writer before left it
         source.require_ledgers()
         with source.writing():
             finish_removal(source)
-            source.make_grid(making.grid)
+            source.make_grid(replace(making.grid, title=name))
             # A checkpoint that was renamed makes the same.
             making = replace(making, grid=source.grid(making.grid.name))
             grid, levels = making.grid, source.levels(making.grid)

@@ -22,11 +22,12 @@ from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
-from degflow_pipe.errors import PhotoError, StoreError, UsageError
+from degflow_pipe.errors import PhotoError, StoreError
 from degflow_pipe.model.config import COMPRESSION
 from degflow_pipe.pictures.patches import check_grid
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos
 from degflow_pipe.progress import Progress, Silent, Task
+from degflow_pipe.quality import Limits, check_least
 from degflow_pipe.stages.crops import (
     CropDone,
     CropJob,
@@ -54,6 +55,10 @@ def ingest(
     patch: int = defaults.PATCH,
     stride: int | None = None,
     min_detail: float = defaults.MIN_DETAIL,
+    min_sharpness: float | None = None,
+    max_blockiness: float | None = None,
+    max_clipped: float | None = None,
+    max_noise: float | None = None,
     strict: bool = False,
     max_pixels: int = defaults.MAX_PIXELS,
     replace: bool = False,
@@ -67,12 +72,15 @@ def ingest(
 
     photos: files, folders and globs. patch, stride: in pixels (stride: the patch by default).
     min_detail: patches with less (see `patches.Patch.detail`) and repeated ones are dropped; 0
-    keeps all. strict: a photo that cannot be used is an error, not a skip. max_pixels: a photo of
-    more is not read. replace: where the store holds another photo of the same name, or the same one
-    cropped otherwise, that one goes; else both photos stay, and the same one cropped otherwise is
-    refused. encode: write latents, of units too that have none of this checkpoint's encoder. batch:
-    patches encoded at once on a GPU. workers: 0 for one a core. A photo that is in the store
-    already, by the hash of its file, is left as it is.
+    keeps all. min_sharpness, max_blockiness, max_clipped, max_noise: a photo with a figure beyond
+    one (see `metrics.quality`) is left out as a whole; None asks nothing, and a figure that the
+    photo does not tell is beyond nothing. strict: a photo that cannot be used is an error, not a
+    skip. max_pixels: a photo of more is not read. replace: where the store holds another photo of
+    the same name, or the same one cropped otherwise, that one goes; else both photos stay, and the
+    same one cropped otherwise, or held to other limits, is refused. encode: write latents, of units
+    too that have none of this checkpoint's encoder. batch: patches encoded at once on a GPU.
+    workers: 0 for one a core. A photo that is in the store already, by the hash of its file, is
+    left as it is.
 
     Raises UsageError, PhotoError (strict, or where no photo can be used), StoreError for a store of
     another patch size, or with one of the photos cropped otherwise, FileError where the store
@@ -80,6 +88,7 @@ def ingest(
     """
     stride = patch if stride is None else stride
     first, *others = Bank.of(model).models
+    limits = Limits(min_sharpness, max_blockiness, max_clipped, max_noise)
     check_asked(model, patch, stride, min_detail, max_pixels)
     batches = Batches.of(first, batch)
     at_once = check_workers(workers)
@@ -90,9 +99,11 @@ def ingest(
         target = _open(store, patch)
         with target.writing():
             finish_removal(target)
-            measure = MeasureJob(patch, stride, min_detail, max_pixels, frozenset(), {})
+            measure = MeasureJob(patch, stride, min_detail, limits, max_pixels, frozenset(), {})
             again = _take_out(target, found, measure, replace, engine, at_once)
-            numbering = Numbering(target, stride, min_detail, again.outdated, again.unreadable)
+            numbering = Numbering(
+                *(target, stride, min_detail, limits), again.outdated, again.unreadable
+            )
             summary = numbering.summary
             summary.left_out, summary.batch = left_out, batches.size
             summary.replaced = again.gone
@@ -118,8 +129,7 @@ def check_asked(
     """Raises UsageError for what `ingest` cannot do."""
     for each in Bank.of(model).models:
         check_grid(patch, stride, each.config.side_multiple)
-    if not 0 <= min_detail < float("inf"):
-        raise UsageError(f"`min_detail` must be 0 or more, got {min_detail}")
+    check_least("min_detail", min_detail)
     check_max_pixels(max_pixels)
 
 
@@ -198,7 +208,9 @@ def require_some(summary: IngestSummary, found: int) -> None:
     """Raises PhotoError where the store is empty, or none of the photos could be used."""
     reasons = "; ".join(list(summary.skipped.values())[:3])
     if not summary.patches_in_store:
-        raise PhotoError(f"no patch came of {found} photos: {reasons or 'every patch was flat'}")
+        beyond = ", ".join(f"{n} beyond `{limit}`" for limit, n in summary.beyond.items())
+        why = "; ".join(filter(None, (reasons, beyond))) or "every patch was flat"
+        raise PhotoError(f"no patch came of {found} photos: {why}")
     if len(summary.skipped) == found:
         raise PhotoError(f"none of {found} photos could be used: {reasons}")
 
@@ -300,8 +312,8 @@ def come_again(
         held.setdefault(photo.source, []).append(photo)
 
     def differs(photo: PhotoRecord) -> bool:
-        asked = measure.stride, measure.min_detail
-        return bool(photo.kept) and (photo.stride, photo.min_detail) != asked
+        asked = measure.stride, measure.min_detail, measure.limits
+        return bool(photo.kept) and photo.crop != asked
 
     looked_at = [
         file

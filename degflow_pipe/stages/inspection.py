@@ -18,11 +18,12 @@ from degflow_pipe.store import BLOCKS, Store
 class GridContents:
     """The levels of one grid in a store.
 
-    t, scale: of each level; levels: as they were asked for. sr_scale: of LR smaller than HR, else
-    0. noise, checkpoint, precision: what its LR were made with, see
+    title: what it is called. t, scale: of each level; levels: as they were asked for. sr_scale: of
+    LR smaller than HR, else 0. noise, checkpoint, precision: what its LR were made with, see
     `levels.Grid`. patches: that have LR at all of its levels.
     """
 
+    title: str
     t: list[float]
     scale: list[float]
     levels: list[str]
@@ -45,14 +46,16 @@ class LatentContents:
 class StoreContents:
     """What a store holds.
 
-    patch: side in pixels. colours: photos by what their colours were. latents: by id of the
-    encoder; grids: by name. skipped: photos that could not be used, by name, and why.
+    patch: side in pixels. beyond: photos that `ingest` left out, by limit. colours: photos by what
+    their colours were. latents: by id of the encoder; grids: by name. skipped: photos that could
+    not be used, by name, and why.
     """
 
     kind: str
     patch: int
     photos: int
     patches: int
+    beyond: dict[str, int]
     colours: dict[str, int]
     units: int
     latents: dict[str, LatentContents]
@@ -67,6 +70,7 @@ class StoreContents:
             patch=store.settings.patch,
             photos=len(photos),
             patches=sum(unit.count for unit in store.units.values()),
+            beyond=dict(Counter(photo.beyond for photo in photos if photo.beyond)),
             colours=dict(Counter(photo.colour for photo in photos)),
             units=len(store.units),
             latents={encoder: _latents(store, encoder) for encoder in store.encoders()},
@@ -83,6 +87,7 @@ def _grid(store: Store, name: str) -> GridContents:
     levels = store.levels(grid)
     made = (unit.in_block(n % BLOCKS) for n, unit in store.blocks() if levels.has(n, unit))
     return GridContents(
+        title=grid.title,
         t=grid.t,
         scale=list(grid.scales),
         levels=[level.label for level in grid.levels],
@@ -105,9 +110,10 @@ def _latents(store: Store, name: str) -> LatentContents:
 class ShardsContents:
     """What finished shards hold, as NAME.json says.
 
-    bytes: of all tars. layout, lr_size, picture_format: see `ShardSettings`. mean_squared_error: of
-    LR against HR by level, grey levels squared. settings: all that the tars were made with.
-    card_sha256: of README.md; None where it is not known.
+    bytes: of all tars. layout, lr_size, picture_format, hr_format: see `ShardSettings`; chain: its
+    name, `own` for one that is none of the ready ones, None for none. mean_squared_error: of LR
+    against HR by level, before the chain, grey levels squared. settings: all that the tars were
+    made with. card_sha256: of README.md; None where it is not known.
     """
 
     kind: str
@@ -122,15 +128,21 @@ class ShardsContents:
     layout: str
     lr_size: str
     picture_format: str
+    hr_format: str
     mean_squared_error: dict[str, float]
     settings: dict[str, Any]
     card_sha256: str | None = None
+    chain: str | None = None
 
     @classmethod
     def of(cls, shards: Summary) -> ShardsContents:
         """Raises ShardError where NAME.json lacks something or is of another kind."""
         names = {name for name in cls.__dataclass_fields__ if name in shards.figures}
         values = {name: shards.figures[name] for name in names}
+        # Where nothing is said of HR, they are coded as LR.
+        made = values.get("settings")
+        said = made.get("hr_format") if isinstance(made, dict) else None
+        values["hr_format"] = said or values.get("picture_format")
         try:
             return read(cls, {**values, "kind": "shards"}, f"{shards.name}.json")
         except UsageError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from dataclasses import replace as dc_replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from degflow_pipe.errors import PhotoError, StoreError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.pictures.photos import PhotoFile
 from degflow_pipe.progress import Task
+from degflow_pipe.quality import LIMITS, Limits
 from degflow_pipe.stages.crops import Crop, CropWork, Measured
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store
 from degflow_pipe.store.records import photo_key
@@ -31,8 +33,9 @@ class IngestSummary:
 
     replaced: photos that went because others of their names, or with other settings, came. encoded:
     patches whose latents were written, of earlier ingests too where they had none of this
-    checkpoint. lacking: photos and units of earlier ingests that are not whole. left_out: files
-    that are no photos, by ending. colours: new photos whose colours were not plain sRGB, by what
+    checkpoint. beyond: photos left out, now or before, by the first of the limits that they are
+    beyond. lacking: photos and units of earlier ingests that are not whole. left_out: files that
+    are no photos, by ending. colours: new photos whose colours were not plain sRGB, by what
     was done. unchecked: those in which damage may go unseen, by kind. batch: patches encoded at
     once, the least where a GPU's memory did not do for what was asked.
     """
@@ -46,6 +49,7 @@ class IngestSummary:
     replaced: int = 0
     encoded: int = 0
     lacking: int = 0
+    beyond: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     colours: dict[str, int] = field(default_factory=dict)
@@ -114,10 +118,12 @@ class Numbering:
         store: Store,
         stride: int,
         min_detail: float,
+        limits: Limits,
         outdated: Collection[str] = (),
         unreadable: Mapping[str, PhotoError] | None = None,
     ) -> None:
-        self.store, self.stride, self.min_detail = store, stride, min_detail
+        self.store = store
+        self.stride, self.min_detail, self.limits = stride, min_detail, limits
         self.summary = IngestSummary(store=printable(str(store.path)))
         self.outdated, self._unreadable = outdated, unreadable or {}
         self.photos = store.photos()
@@ -161,7 +167,7 @@ class Numbering:
         return {photo.sha256: photo.stride for photo in lost if photo.kept}
 
     def _as_asked(self, photo: PhotoRecord) -> bool:
-        return (photo.stride, photo.min_detail) == (self.stride, self.min_detail)
+        return photo.crop == (self.stride, self.min_detail, self.limits)
 
     def _before(self, photo: Measured) -> PhotoRecord | None:
         """What the store says of a photo that has given patches, and lost some."""
@@ -189,20 +195,45 @@ class Numbering:
                 known = self.photos[photo_key(photo.sha256)]
                 if not self._as_asked(known):
                     raise StoreError(otherwise(self.store.path, known, file.name))
-                self.summary.known += 1
+                if known.beyond is None:
+                    self.summary.known += 1
+                else:
+                    self._count_beyond(known.beyond)
                 task.advance()
                 continue
             counts = _Counts()
+            if (failed := self._failed(photo)) is not None:
+                begun = [c for c in photo.crops if (photo.sha256, c.y, c.x) in self._begun]
+                photo = dc_replace(photo, crops=tuple(begun))
+                task.note(f"left out {self._told(file.name, photo, failed)}")
             for record in self._kept(file, photo, counts):
                 if len(patches) == UNIT:
                     yield self._work(patches, paths, {p.sha256 for p in patches} - {photo.sha256})
                     patches, paths = [], {}
                 patches.append(record)
                 paths[photo.sha256] = str(file.path)
-            self._finish(file, photo, counts, needs=self._units + bool(patches))
+            self._finish(file, photo, counts, failed, needs=self._units + bool(patches))
             task.advance()
         if patches:
             yield self._work(patches, paths, set(paths))
+
+    def _failed(self, photo: Measured) -> str | None:
+        """The first limit that a photo is beyond; one that has given patches stays what it was."""
+        if self._before(photo) is not None:
+            return None
+        return next(iter(self.limits.failed(photo.quality)), None)
+
+    def _told(self, name: str, photo: Measured, limit: str) -> str:
+        """Why a photo is left out; photo: with those of its crops alone that are in the store."""
+        figure = next(figure for figure, other in LIMITS.items() if other == limit)
+        found, asked = getattr(photo.quality, figure), getattr(self.limits, limit)
+        said = f"{name}: {figure} {found:g}, and `{limit}` is {asked:g}"
+        if photo.crops:
+            said += (
+                f"; {len(photo.crops)} patches of it, which an ingest without the limit wrote "
+                f"before it was stopped, stay: `remove` it"
+            )
+        return said
 
     def _work(
         self, patches: list[PatchRecord], paths: dict[str, str], last: Collection[str]
@@ -229,7 +260,9 @@ class Numbering:
                 self._seen.add(crop.digest)
                 yield _record(file, photo, crop)
 
-    def _finish(self, file: PhotoFile, photo: Measured, counts: _Counts, needs: int) -> None:
+    def _finish(
+        self, file: PhotoFile, photo: Measured, counts: _Counts, failed: str | None, needs: int
+    ) -> None:
         """The photo is to be noted when so many units are written."""
         before = self._before(photo)
         record = PhotoRecord(
@@ -241,6 +274,8 @@ class Numbering:
             stride=self.stride if before is None else before.stride,
             min_detail=self.min_detail if before is None else before.min_detail,
             colour=photo.colour,
+            quality=photo.quality,
+            limits=self.limits if before is None else before.limits,
         )
         if record != self.photos.get(photo_key(photo.sha256)):
             self._waiting.append((needs, record))
@@ -248,6 +283,9 @@ class Numbering:
         self._known.add(photo.sha256)
         self.ingested.add(file.name)
         summary = self.summary
+        if failed is not None:
+            self._count_beyond(failed)
+            return
         summary.photos += 1
         summary.flat += counts.flat
         summary.duplicate += counts.duplicate
@@ -255,6 +293,10 @@ class Numbering:
             summary.colours[photo.colour] = summary.colours.get(photo.colour, 0) + 1
         if photo.unchecked:
             summary.unchecked[photo.unchecked] = summary.unchecked.get(photo.unchecked, 0) + 1
+
+    def _count_beyond(self, limit: str) -> None:
+        beyond = self.summary.beyond
+        beyond[limit] = beyond.get(limit, 0) + 1
 
     def finished(self, units: int) -> Iterator[PhotoRecord]:
         """The photos all of whose patches are written, now that the first `units` units are."""
@@ -271,9 +313,13 @@ def otherwise(path: Path, photo: PhotoRecord, name: str, count: int = 1) -> str:
     cure = "`replace` to crop anew"
     if name != photo.source:  # by which alone a photo is replaced
         more, cure = f", the same photo as {name}", f"`remove` {photo.source} first"
+    limits = {name: value for name, value in asdict(photo.limits).items() if value is not None}
+    settings = {"stride": photo.stride, "min_detail": photo.min_detail, **limits}
+    *first, last = (f"{value:.9g} as `{name}`" for name, value in settings.items())
+    asked = "" if limits else " and no limit"
     return (
-        f"{path} holds {photo.source}{more}, cropped with {photo.stride} as `stride` and "
-        f"{photo.min_detail:g} as `min_detail`: give the same, or {cure}, or another `store`"
+        f"{path} holds {photo.source}{more}, cropped with {', '.join(first)} and {last}: give the "
+        f"same{asked}, or {cure}, or another `store`"
     )
 
 

@@ -20,6 +20,7 @@ from degflow_pipe.formats.text import printable
 from degflow_pipe.pictures.patches import check_size, starts
 from degflow_pipe.pictures.photos import PhotoFile, find_photos, picture_size
 from degflow_pipe.progress import Silent
+from degflow_pipe.quality import Limits
 from degflow_pipe.stages.crops import Measured, MeasureJob
 from degflow_pipe.stages.ingest import (
     check_asked,
@@ -116,14 +117,17 @@ def look_at_photos(
     folders.check_ours(path, KIND)
     found_store(path, asked.patch)
     store = Unwritten(path, StoreSettings(asked.patch))
-    measure = MeasureJob(asked.patch, stride, asked.min_detail, asked.max_pixels, frozenset(), {})
+    limits = Limits(asked.min_sharpness, asked.max_blockiness, asked.max_clipped, asked.max_noise)
+    measure = MeasureJob(
+        asked.patch, stride, asked.min_detail, limits, asked.max_pixels, frozenset(), {}
+    )
     again = come_again(store, found, measure, replaces, engine, workers)
     store.gone = {photo.sha256 for _, photo in again.changed}
     stay = {
         name: {photo.sha256 for photo in held} - store.gone for name, held in again.held.items()
     }
     outdated = outdated_of(stay, again.hashes) if replaces else set()
-    numbering = Numbering(store, stride, asked.min_detail, outdated)
+    numbering = Numbering(store, stride, asked.min_detail, limits, outdated)
     measure = replace(measure, strides=numbering.strides())
     hashes = _hashes(found, numbering, engine, workers)
     known, new = _parted(found, hashes, numbering)

@@ -20,6 +20,10 @@ class IngestSettings:
     patch: Annotated[int, AtMost(65_536)] = defaults.PATCH
     stride: int | None = None
     min_detail: float = defaults.MIN_DETAIL
+    min_sharpness: float | None = None
+    max_blockiness: float | None = None
+    max_clipped: float | None = None
+    max_noise: float | None = None
     strict: bool = False
     max_pixels: int = defaults.MAX_PIXELS
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,16 +21,18 @@ from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.card import contact_sheet, write_card
 from degflow_pipe.shards.layout import (
     INDEX,
+    VALIDATE,
     PackedLevel,
     ShardSettings,
     packed_levels,
     settings_json,
 )
-from degflow_pipe.shards.plan import Plan
+from degflow_pipe.shards.plan import Plan, runs_of
+from degflow_pipe.shards.split import Split
 from degflow_pipe.shards.summary import FORMAT, VERSION
 from degflow_pipe.shards.tars import Maker, TarJob, TarRecord
 from degflow_pipe.stages.meant import MeantLevels
-from degflow_pipe.store import BLOCK, BLOCKS, Encoder, Made, Store
+from degflow_pipe.store import BLOCK, BLOCKS, Encoder, Made, PatchRecord, Store
 from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.reading import block_places
 
@@ -44,8 +46,22 @@ TARS_AT_ONCE = 4
 
 
 @dataclass
+class ValidationSummary:
+    """What was set apart for validation, in a folder of its own; see `ShardSummary`."""
+
+    tars: int
+    made: int
+    samples: int
+    pairs: int
+    patches: int
+    bytes: int
+
+
+@dataclass
 class ShardSummary:
-    """What a shard run left in the folder; made: tars that were made now."""
+    """What a shard run left in the folder; made: tars that were made now. validation: of the photos
+    that were set apart, in a folder of their own.
+    """
 
     out: str
     name: str
@@ -55,6 +71,7 @@ class ShardSummary:
     pairs: int
     patches: int
     bytes: int
+    validation: ValidationSummary | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,66 +103,131 @@ def shard(
     settings = settings or ShardSettings()
     at_once = check_workers(workers)
     source = Store.open(store)
+    chosen, made = levels_to_pack(source, grid, maker)
     encoders = dict(encoders or {})
-    plan, chosen = planned(source, settings, grid, maker, encoders)
-    # Sizes that cannot be had are refused before anything is written.
-    packed = packed_levels(chosen, source.settings.patch, settings)
-    shown = Shown(source, plan, chosen, maker)
-    job = TarJob(
-        *(str(store), str(out), settings, chosen, encoders, maker),
-        at_once=at_once if engine is run_in_threads else 1,
-        shown=tuple(shown.numbers),
+    parts = parts_of(source, out, settings, chosen, encoders, made)
+    work = _Work(
+        *(source, settings, chosen, encoders, maker),
+        *(at_once, overwrite, progress or Silent(), engine),
     )
-    with folders.one_writer(out, KIND), Ledger(out / settings.ledger) as ledger:
-        wanted = settings_json(settings, source.settings.patch, chosen)
-        finished = _look(out, settings, wanted, overwrite)
-        tars = Tars(plan, settings, out, ledger, by_sum=overwrite)
-        tars.forget_others()
-        missing = tars.missing()
-        if missing or not finished:
-            tars.take_back(missing)
-            files.remove(out / f"{settings.name}.json")
-            done = plan.tars - len(missing)
-            tars_at_once = min(at_once, TARS_AT_ONCE) if job.at_once > 1 else at_once
-            with (
-                (progress or Silent()).task("shard", plan.tars, done) as task,
-                closing(engine(job, map(plan.work, missing), tars_at_once)) as records,
-            ):
-                try:
-                    for number, made_now in zip(missing, records, strict=True):
-                        tars.note(number, made_now.record)
-                        shown.known |= made_now.shown
-                        task.advance()
-                except DegflowError:
-                    _require_unchanged(source)  # else what was changed looks damaged
-                    raise
-            _require_unchanged(source)
-            _finish(out, settings, tars, wanted, shown, packed)
-    return ShardSummary(
-        out=str(out),
-        name=settings.name,
-        tars=plan.tars,
-        made=len(missing),
-        samples=tars.samples,
-        pairs=tars.pairs,
-        patches=plan.patches,
-        bytes=tars.bytes,
-    )
+    if not settings.validate and check_validation(out, overwrite):
+        files.remove(out / VALIDATE)
+    summary, *others = [work.done(part.out, part.plan) for part in parts]
+    if not others:
+        return summary
+    (apart,) = others
+    figures = {field.name: getattr(apart, field.name) for field in fields(ValidationSummary)}
+    return replace(summary, validation=ValidationSummary(**figures))
 
 
-def planned(
-    source: Store,
-    settings: ShardSettings,
-    grid: str | None,
-    maker: Maker | None,
-    encoders: Mapping[int, Encoder],
-) -> tuple[Plan, Grid]:
-    """The tars of a store, and the grid whose levels they hold; raises as `shard`."""
+def levels_to_pack(
+    source: Store, grid: str | None, maker: Maker | None
+) -> tuple[Grid, dict[int, Made] | None]:
+    """The grid that is packed, and what the store says of its levels where it is to have them;
+    raises as `shard`.
+    """
     _require_whole(source)
-    chosen = _choose_grid(source, grid) if maker is None else maker.grid
-    made = None if maker is not None else _complete_levels(source, chosen)
+    if maker is not None:
+        return maker.grid, None
+    chosen = _choose_grid(source, grid)
+    return chosen, _complete_levels(source, chosen)
+
+
+class Part(NamedTuple):
+    """A folder of tars, and which there are."""
+
+    out: Path
+    plan: Plan
+
+
+def parts_of(
+    source: Store,
+    out: Path,
+    settings: ShardSettings,
+    grid: Grid,
+    encoders: Mapping[int, Encoder],
+    made: dict[int, Made] | None,
+) -> list[Part]:
+    """The tars of a store's patches, and apart from them those for validation, where there are
+    some. Raises UsageError for names that no photo has.
+    """
     latents = {i: source.latents(encoder).made for i, encoder in encoders.items()}
-    return Plan(source.units, source.settings.patch, chosen, settings, latents, made), chosen
+
+    def plan(wanted: Callable[[PatchRecord], bool] | None) -> Plan:
+        runs = None if wanted is None else runs_of(source.every_patch(), wanted)
+        patch = source.settings.patch
+        return Plan(source.units, patch, grid, settings, latents, made, runs=runs)
+
+    if not settings.validate:
+        return [Part(out, plan(None))]
+    split = Split.of(settings.validate)
+    split.check(patch for _, patches in source.every_patch() for patch in patches)
+    trained = plan(lambda patch: not split.validates(patch))
+    return [Part(out, trained), Part(out / VALIDATE, plan(split.validates))]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the shards of a store are made of, and how."""
+
+    store: Store
+    settings: ShardSettings
+    grid: Grid
+    encoders: dict[int, Encoder]
+    maker: Maker | None
+    at_once: int
+    overwrite: bool
+    progress: Progress
+    engine: Engine
+
+    def done(self, out: Path, plan: Plan) -> ShardSummary:
+        """Make the tars of a folder."""
+        store, settings, grid = self.store, self.settings, self.grid
+        # Sizes that cannot be had are refused before anything is written.
+        packed = packed_levels(grid, store.settings.patch, settings)
+        shown = Shown(store, plan, grid, self.maker)
+        with folders.one_writer(out, KIND), Ledger(out / settings.ledger) as ledger:
+            wants = settings_json(settings, store.settings.patch, grid)
+            finished = _look(out, settings, wants, self.overwrite)
+            tars = Tars(plan, settings, out, ledger, by_sum=self.overwrite)
+            tars.forget_others()
+            missing = tars.missing()
+            if missing or not finished:
+                tars.take_back(missing)
+                files.remove(out / f"{settings.name}.json")
+                self._make(out, plan, tars, missing, shown)
+                _require_unchanged(store)
+                _finish(out, settings, tars, wants, shown, packed)
+        return ShardSummary(
+            out=str(out),
+            name=settings.name,
+            tars=plan.tars,
+            made=len(missing),
+            samples=tars.samples,
+            pairs=tars.pairs,
+            patches=plan.patches,
+            bytes=tars.bytes,
+        )
+
+    def _make(self, out: Path, plan: Plan, tars: Tars, missing: list[int], shown: Shown) -> None:
+        job = TarJob(
+            *(str(self.store.path), str(out), self.settings, self.grid, self.encoders, self.maker),
+            at_once=self.at_once if self.engine is run_in_threads else 1,
+            shown=tuple(shown.numbers),
+        )
+        tars_at_once = min(self.at_once, TARS_AT_ONCE) if job.at_once > 1 else self.at_once
+        with (
+            self.progress.task("shard", plan.tars, plan.tars - len(missing)) as task,
+            closing(self.engine(job, map(plan.work, missing), tars_at_once)) as records,
+        ):
+            try:
+                for number, made_now in zip(missing, records, strict=True):
+                    tars.note(number, made_now.record)
+                    shown.known |= made_now.shown
+                    task.advance()
+            except DegflowError:
+                _require_unchanged(self.store)  # else what was changed looks damaged
+                raise
 
 
 class Tars:
@@ -262,12 +344,14 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
         raise StoreError(f"{store.path} holds no levels: run `generate()` first")
     if name is None and len(grids) > 1:
         told = "; ".join(
-            f"{grid.name} by {grid.checkpoint}, noise {grid.noise}, {grid.precision}, scales "
-            f"{grid.scales[0]:g} to {grid.scales[-1]:g}"
+            f"{grid.title or grid.name} by {grid.checkpoint}, noise {grid.noise}, "
+            f"{grid.precision}, {', '.join(level.label for level in grid.levels[:3])}"
+            f"{f' and {len(grid) - 3} more' if len(grid) > 3 else ''}"
+            f"{f', LR of HR / {grid.sr_scale:g}' if grid.sr_scale else ''}"
             for grid in map(store.grid, grids)
         )
         raise UsageError(f"{store.path} holds {len(grids)} grids: name one as `grid`: {told}")
-    return store.grid(name if name is not None else grids[0])
+    return store.grid(grids[0]) if name is None else store.find_grid(name)
 
 
 def _require_whole(store: Store) -> None:
@@ -362,6 +446,21 @@ def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite:
     return not overwrite and card_stays and all(map(files.exists, beside))
 
 
+def check_validation(out: Path, overwrite: bool) -> bool:
+    """Whether an earlier run set photos apart, which are to go. Raises ShardError where it was not
+    said so.
+    """
+    if not files.exists(out / VALIDATE):
+        return False
+    folders.check_ours(out / VALIDATE, KIND)
+    if not overwrite:
+        raise ShardError(
+            f"{out / VALIDATE} holds photos that were set apart, which would be trained on too: "
+            f"give the same `validate`, another folder as `out`, or `overwrite`"
+        )
+    return True
+
+
 def _same(found: Any, wanted: dict[str, Any]) -> bool:
     """A checkpoint that was renamed makes the same: the grid's name says what it depends on."""
     return isinstance(found, dict) and {**found, "checkpoint": wanted["checkpoint"]} == wanted
@@ -376,7 +475,7 @@ def _finish(
     packed: list[PackedLevel],
 ) -> None:
     """Everything beside the tars; NAME.json last, the mark of a finished data set."""
-    count = tars.plan.tars
+    count, chain = tars.plan.tars, settings.read_chain()
     files.remove(out / f"{settings.name}{INDEX}")  # of a version that had one for all tars
     for name in files.names(out / settings.ledger):
         if re.fullmatch(r"\d{6}\.jsonl?", name):
@@ -400,6 +499,7 @@ def _finish(
         "picture_format": settings.picture_format,
         "mean_squared_error": {k: error / n for k, (error, n) in tars.errors.items()},
         "settings": wanted,
+        **({} if chain is None else {"chain": chain.name}),
     }
     files.write_bytes(out / SHEET, contact_sheet(list(shown.pictures()), shown.grid))
     write_card(out / CARD, figures, settings, shown.grid, packed)

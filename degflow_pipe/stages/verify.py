@@ -16,7 +16,7 @@ from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DegflowError, ShardError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.shards.layout import INDEX
+from degflow_pipe.shards.layout import INDEX, VALIDATE
 from degflow_pipe.shards.summary import Summary, read_summary
 from degflow_pipe.shards.tars import TarRecord, tar_members
 from degflow_pipe.stages.inspection import (
@@ -67,7 +67,16 @@ def info(path: Path) -> StoreContents | ShardsContents | CheckpointContents:
 
 
 def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) -> Verified:
-    """Read everything and hold it against its sums."""
+    """Read everything and hold it against its sums; what shards set apart for validation too."""
+    found = _verified(path, workers, progress)
+    if found.kind == SHARDS and files.exists(path / VALIDATE):
+        apart = _verified(path / VALIDATE, workers, progress)
+        damage = [*found.damage, *apart.damage]
+        return Verified(SHARDS, found.checked + apart.checked, damage, whole=not damage)
+    return found
+
+
+def _verified(path: Path, workers: int, progress: Progress | None) -> Verified:
     kind = kind_of(path)
     workers = check_workers(workers)
     check: Callable[[Any], list[str]]

@@ -6,11 +6,12 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import MAX_LEVELS, Grid, grid_of, parse_t
+from degflow_pipe.quality import Limits, Quality
 from degflow_pipe.settings import read
 
 UNIT = 64
@@ -81,8 +82,9 @@ class PatchRecord:
 class PhotoRecord:
     """A photo all of whose patches are in the store.
 
-    kept: its patches there; flat, duplicate: those that were dropped. stride, min_detail: what it
-    was cropped with. colour: see `photos.Photo`.
+    kept: its patches there; flat, duplicate: those that were dropped. stride, min_detail, limits:
+    what it was cropped with; one that was beyond a limit has no patches. colour: see
+    `photos.Photo`. quality: unknown where the photo was ingested before it was measured.
     """
 
     source: str
@@ -93,6 +95,18 @@ class PhotoRecord:
     stride: int
     min_detail: float
     colour: str
+    quality: Quality = field(default_factory=Quality)
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def crop(self) -> tuple[int, float, Limits]:
+        """What it was cropped with."""
+        return self.stride, self.min_detail, self.limits
+
+    @property
+    def beyond(self) -> str | None:
+        """The first limit for which it was left out."""
+        return None if self.kept else next(iter(self.limits.failed(self.quality)), None)
 
     def __post_init__(self) -> None:
         _check_texts(self.source)
@@ -103,6 +117,15 @@ class PhotoRecord:
             raise UsageError(f"photo: counts that cannot be for {self.source}")
         if not (1 <= self.stride <= MAX_SIDE and 0 <= self.min_detail < math.inf):
             raise UsageError(f"photo: a crop that cannot be of {self.source}")
+
+
+def photo_of_record(record: Mapping[str, Any]) -> PhotoRecord:
+    """Raises UsageError where it is none."""
+    values = dict(record)
+    for name, kind in (("quality", Quality), ("limits", Limits)):
+        if name in values:
+            values[name] = read(kind, values[name], f"photo.{name}")
+    return read(PhotoRecord, values, "photo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +324,7 @@ class _GridFields:
     scale_map: str
     sr_scale: float
     told: bool
+    title: str
 
 
 def grid_of_fields(data: dict[str, Any]) -> Grid:
@@ -322,6 +346,8 @@ def grid_of_fields(data: dict[str, Any]) -> Grid:
         raise UsageError("grid.sr_scale must be a scale, or 0")
     rest = {field.name: getattr(found, field.name) for field in fields(found)[4:]}
     _check_texts(*(value for value in rest.values() if isinstance(value, str)))
+    if found.title:
+        check_title(found.title)
     return Grid(levels, tuple(map(float, found.scales)), **rest)
 
 
@@ -340,6 +366,14 @@ def check_digest(value: Any, name: str) -> None:
     """Raises UsageError for what is no digest of `checkpoint.identity`: it names a folder."""
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{12}", value):
         raise UsageError(f"{name} must be 12 hex digits, got {str(value)[:60]!r}")
+
+
+def check_title(title: str) -> None:
+    """Raises UsageError for what a grid cannot be called."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", title):
+        raise UsageError(
+            f"`name` must be lower-case letters, digits, - and _, 60 at most, got {title[:70]!r}"
+        )
 
 
 def check_number(key: str, end: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ from degflow_pipe.store.records import (
     lr_side,
     patches_of_record,
     photo_key,
+    photo_of_record,
     told_of_record,
     unit_of_record,
     unit_record,
@@ -349,10 +350,18 @@ class Store:
 
     def grid(self, name: str) -> Grid:
         """The levels of a grid in the store. Raises StoreError where there is no such grid."""
-        path = self.path / "done" / "levels" / name / GRID
         if name not in self.grids():
             known = ", ".join(self.grids()) or "none"
             raise StoreError(f"{self.path} has no grid {name}; it has {known}")
+        return self._grid(name)
+
+    def find_grid(self, name: str) -> Grid:
+        """The same by its name, or by what people call it."""
+        titles = {self._grid(one).title: one for one in self.grids()}
+        return self.grid(titles.get(name, name))
+
+    def _grid(self, name: str) -> Grid:
+        path = self.path / "done" / "levels" / name / GRID
         try:
             grid = grid_of_fields(files.read_summed(path))
             check_digest(grid.pictures, "grid.pictures")
@@ -370,6 +379,9 @@ class Store:
         """
         side = lr_side(self.settings.patch, grid.sr_scale)
         check_room("levels", BLOCK, (len(grid), side, side, 3), 1)
+        others = [self._grid(name) for name in self.grids() if name != grid.name]
+        if grid.title and grid.title in (name for one in others for name in (one.title, one.name)):
+            raise StoreError(f"{self.path} has another grid called {grid.title}: delete that first")
         if grid.name in self.grids() and self.grid(grid.name) != grid:
             raise StoreError(f"{self.path}: the grid {grid.name} is another one there")
 
@@ -379,16 +391,29 @@ class Store:
         Raises UsageError for more levels than fit in memory.
         """
         self.check_levels(grid)
-        if grid.name not in self.grids():
-            path = self.path / "done" / "levels" / grid.name / GRID
-            files.write_summed(path, grid_fields(grid))
+        known = self.grid(grid.name) if grid.name in self.grids() else None
+        if known is None or grid.title not in ("", known.title):
+            # A checkpoint that was renamed makes the same.
+            said = grid if known is None else replace(known, title=grid.title)
+            files.write_summed(self.path / "done" / "levels" / grid.name / GRID, grid_fields(said))
         self.levels(grid).make_room(self._room())
+
+    def drop_grid(self, grid: Grid) -> None:
+        """Take out a grid and its levels, not within `writing`.
+
+        Its description goes first, and what the ledger says last: where it is stopped between, a
+        later `make_grid` finds what is there, and no more than that.
+        """
+        done = self.path / "done" / "levels" / grid.name
+        for path in (done / GRID, self.path / "levels" / grid.name, done):
+            files.remove(path)
 
     def levels(self, grid: Grid) -> Layer:
         """The LR of a grid: (n, T, p, p, 3) uint8 a block; p: see `records.lr_side`."""
         p = lr_side(self.settings.patch, grid.sr_scale)
         path = self.path / "levels" / grid.name
-        array = FileArray(path, BLOCK, (len(grid), p, p, 3), "uint8", 2, grid_fields(grid))
+        said = grid_fields(replace(grid, title=""))
+        array = FileArray(path, BLOCK, (len(grid), p, p, 3), "uint8", 2, said)
         return self._layer(f"levels/{grid.name}", array, "generate")
 
     def blocks(self) -> Iterator[tuple[int, Unit]]:
@@ -400,7 +425,7 @@ class Store:
     def photos(self) -> dict[str, PhotoRecord]:
         """Every photo that was ingested to its end, by `photo_key`. Raises StoreError."""
 
-        return dict(self._records("photos", lambda record: read(PhotoRecord, record, "photo")))
+        return dict(self._records("photos", photo_of_record))
 
     def note_photo(self, photo: PhotoRecord) -> None:
         """Say that all patches of a photo are there."""

@@ -144,6 +144,37 @@ def test_run_with_everything_in_the_recipe(
     assert [sample["lr_t1000.webp"].shape for sample in samples] == [(32, 32, 3)] * 6
 
 
+def test_a_chain_by_name_by_file_and_in_a_recipe(
+    degflow: Run, tiny: str, photo_folder: Path, contents: Run, tmp_path: Path
+) -> None:
+    steps = "[{step: sharpen, radius: [1, 2], amount: [0.5, 1]}, {step: jpeg, quality: [60, 85]}]"
+    (tmp_path / "mine.yaml").write_text(steps)
+    (tmp_path / "recipe.yaml").write_text(
+        f"kind: run\nphotos: [{photo_folder}/*.png]\ncheckpoint: {tiny}\nout: run\n"
+        "ingest: {patch: 64}\ngenerate: {t_grid: 'x2'}\n"
+        f"shard: {{chain: {steps}, chain_seed: 7, picture_format: 'jpeg:90'}}\n"
+    )
+    degflow("run", "recipe.yaml", cwd=tmp_path)
+    asked = ["--chain", "mine.yaml", "--chain-seed", "7", "--format", "jpeg:90"]
+    degflow("shard", "-o", "out", *asked, "--hr-format", "png", cwd=tmp_path)
+    assert contents(tmp_path / "out") == contents(tmp_path / "run")
+    degflow("shard", "-o", "web", "--chain", "web", cwd=tmp_path)
+    known = degflow("info", "web", "--json", cwd=tmp_path).json
+    assert (known["chain"], known["hr_format"]) == ("web", "png")
+    exported = degflow("export", "out", "--to", "kair", "-o", "kair", "--json", cwd=tmp_path)
+    assert exported.json["lossy"] == ["lr"] and "LR are JPEG in out" in exported.err
+
+    (tmp_path / "mine.yaml").write_text("[{step: jpeg, quality: [60, 850]}]")
+    done = degflow("shard", "-o", "out", "--chain", "mine.yaml", cwd=tmp_path, code=2)
+    assert done.error.startswith("mine.yaml: `chain.1.quality` must be a number from 1 to 100")
+    (tmp_path / "recipe.yaml").write_text("kind: run\nshard: {chain: [{step: jpeg, q: 3}]}")
+    done = degflow("run", "recipe.yaml", photo_folder, cwd=tmp_path, code=2)
+    assert "`shard.chain.1:` has no key 'q'" in done.error
+    (tmp_path / "recipe.yaml").write_text("kind: run\nshard: {chain: wed}")
+    done = degflow("run", "recipe.yaml", photo_folder, cwd=tmp_path, code=2)
+    assert "`shard.chain` must be web, phone-jpeg or a list of steps" in done.error
+
+
 def test_options_of_a_run_go_before_its_recipe(
     degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -237,6 +268,55 @@ def test_preview_by_default(degflow: Run, tiny: str, photo_folder: Path, tmp_pat
     assert done["t"] == [0.2, 0.4, 0.6, 0.8, 1.0]
     with Image.open(tmp_path / "strip.png") as strip:
         assert strip.size == (6 * 256, 24 + 256)
+
+
+def test_inspect_shows_histograms_and_a_sheet(
+    degflow: Run, photo_folder: Path, tmp_path: Path
+) -> None:
+    sharp = np.asarray(Image.open(photo_folder / "astronaut.png"))
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(sharp).save(tmp_path / "photos" / "sharp.png")
+    Image.fromarray(sharp).save(tmp_path / "photos" / "blocks.jpg", quality=30)
+    (tmp_path / "photos" / "text.png").write_text("dear reader")
+    done = degflow("inspect", "photos", "--max-blockiness", "0.5", cwd=tmp_path)
+    lines = done.out.splitlines()
+    assert (
+        max(map(len, lines[: lines.index("noise: standard deviation, in grey levels") + 5])) <= 80
+    )
+    assert "  --max-blockiness 0.5 would leave out 1 (x)" in lines
+    assert sum(line.endswith(" 1 " + "x" * 50) for line in lines) == 1
+    assert lines[-1] == (
+        "  --min-sharpness 0.5 --max-blockiness 0.5 --max-clipped 0.2 --max-noise 3"
+    )
+    assert "skipped.text.png" in done.out and "inspect 3/3" in done.err
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (1536, 960)
+    refused = degflow("inspect", "photos", cwd=tmp_path, code=2)
+    assert refused.error.endswith("give another name as --out, or --overwrite")
+    again = degflow("inspect", "photos", "--overwrite", "--json", cwd=tmp_path).json
+    assert {row["photo"]: row["beyond"] for row in again["photos"]} == {
+        "blocks.jpg": ["max_blockiness"],
+        "sharp.png": [],
+    }
+
+
+def test_limits_of_a_recipe_leave_photos_out(
+    degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    recipe = f"kind: run\ncheckpoint: {tiny}\ngenerate: {{t_grid: '1'}}\ningest: {{patch: 64"
+    (tmp_path / "recipe.yaml").write_text(f"{recipe}, max_noise: -1}}")
+    refused = degflow("run", "recipe.yaml", photo_folder, cwd=tmp_path, code=2)
+    assert "`ingest.max_noise` must be 0 or more" in refused.error
+    noisy = tmp_path / "noisy.png"
+    noise = np.random.default_rng(0).normal(128, 12, (64, 64, 3))
+    Image.fromarray(noise.astype(np.uint8)).save(noisy)
+    (tmp_path / "recipe.yaml").write_text(f"{recipe}, max_noise: 8}}")
+    done = degflow("run", "recipe.yaml", photo_folder, noisy, "--json", cwd=tmp_path)
+    assert done.json["ingest"]["beyond"] == {"max_noise": 1} and done.json["ingest"]["photos"] == 3
+    assert "left out noisy.png: noise 1" in done.err
+    asked = ["--checkpoint", tiny, "--patch", "64"]
+    refused = degflow("ingest", photo_folder, *asked, cwd=tmp_path, code=1)
+    assert "1 as --min-detail and 8 as --max-noise: give the same, or --replace" in refused.error
 
 
 def test_demo_runs_the_pipeline(fresh: Run, degflow: Run, tiny: str, tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ from degflow_pipe.simulation.results import SimulateSummary
 from degflow_pipe.stages.degrade import DegradeSummary
 from degflow_pipe.stages.demo import DemoSummary
 from degflow_pipe.stages.generate import GenerateSummary
+from degflow_pipe.stages.grids import GridSummary
+from degflow_pipe.stages.inspect import Inspected
 from degflow_pipe.stages.inspection import (
     CheckpointContents,
     ShardsContents,
@@ -52,9 +54,12 @@ RESULTS: dict[str, Any] = {
     "ingest": (IngestSummary, {"device": str}),
     "remove": RemoveSummary,
     "generate": (GenerateSummary, {"device": str}),
+    "grid delete": GridSummary,
+    "grid merge": GridSummary,
     "shard": ShardSummary,
     "run": RunSummary,
     "demo": DemoSummary,
+    "inspect": Inspected,
     "preview": Preview,
     "degrade": DegradeSummary,
     "info": [StoreContents, ShardsContents, CheckpointContents],

@@ -41,6 +41,10 @@ SURFACE: dict[str, dict[str, str]] = {
         "--patch": "int = 256",
         "--stride": "int",
         "--min-detail": "float = 1.0",
+        "--min-sharpness": "float",
+        "--max-blockiness": "float",
+        "--max-clipped": "float",
+        "--max-noise": "float",
         "--strict": "flag",
         **STORE,
         "--checkpoint": "str",
@@ -72,6 +76,9 @@ SURFACE: dict[str, dict[str, str]] = {
         "--lr-size": "same|native = same",
         "--uneven": "refuse|crop = refuse",
         "--format": "str = png",
+        "--hr-format": "str",
+        "--chain": "str",
+        "--chain-seed": "int = 0",
         "--overwrite": "flag",
         "--workers": "int = 0",
         **ENGINE,
@@ -97,6 +104,19 @@ SURFACE: dict[str, dict[str, str]] = {
         "--device": "str = auto",
         "--workers": "int = 0",
         **CHECKPOINT,
+        **JSON,
+    },
+    "inspect": {
+        "PHOTOS": "str, required, several",
+        "--out -o": "Path = sheet.png",
+        "--min-sharpness": "float = 0.5",
+        "--max-blockiness": "float = 0.4",
+        "--max-clipped": "float = 0.2",
+        "--max-noise": "float = 3.0",
+        "--overwrite": "flag",
+        "--max-pixels": "int = 210000000",
+        **ENGINE,
+        "--workers": "int = 0",
         **JSON,
     },
     "preview": {
@@ -281,6 +301,9 @@ def test_recipe_has_the_defaults_of_the_commands() -> None:
     assert shard["--out -o"] == f"Path = {recipe.out}"
     assert ingest["--patch"] == f"int = {recipe.ingest.patch}"
     assert ingest["--min-detail"] == f"float = {recipe.ingest.min_detail}"
+    for name in ("min_sharpness", "max_blockiness", "max_clipped", "max_noise"):
+        assert ingest[f"--{name.replace('_', '-')}"] == "float"
+        assert getattr(recipe.ingest, name) is None
     assert shard["--name"] == f"str = {recipe.shard.name}"
     assert shard["--shard-size"] == f"int = {recipe.shard.shard_size}"
     for name in ("layout", "lr_size", "uneven"):

@@ -142,11 +142,48 @@ def test_other_formats_become_png_of_the_same_pixels(
     source = make_shards(tmp_path / "shards", picture_format=picture_format)
     export(source, "kair", tmp_path / "out")
     ending = {"webp": "webp", "jpeg:95": "jpg"}[picture_format]
+    hr_ending = {"webp": "webp", "jpeg:95": "png"}[picture_format]
     stored = samples(source)
     for row in lines(tmp_path / "out"):
         assert row["hr"].endswith(".png") and row["lr"].endswith(".png")
+        hr = np.asarray(_decoded(stored[row["key"]][f"hr.{hr_ending}"]))
+        assert np.array_equal(pixels(tmp_path / "out" / row["hr"]), hr)
         wanted = np.asarray(_decoded(stored[row["key"]][f"lr.{ending}"]), int)
         assert np.abs(pixels(tmp_path / "out" / row["lr"]) - wanted).max() <= 2
+
+
+@pytest.mark.parametrize("layout", ["pairs", "grouped"])
+@pytest.mark.parametrize(
+    "formats, lossy, told",
+    [
+        ({}, [], []),
+        ({"picture_format": "webp"}, [], []),
+        ({"picture_format": "jpeg:90"}, ["lr"], ["LR are JPEG in "]),
+        ({"hr_format": "jpeg:90"}, ["hr"], ["HR are JPEG in "]),
+        (
+            {"picture_format": "jpeg:90", "hr_format": "jpeg:95"},
+            ["hr", "lr"],
+            ["HR and LR are JPEG in "],
+        ),
+    ],
+)
+def test_what_was_jpeg_in_the_shards_is_said(
+    make_shards: Callable[..., Path],
+    tmp_path: Path,
+    recorder: Any,
+    layout: str,
+    formats: dict[str, str],
+    lossy: list[str],
+    told: list[str],
+) -> None:
+    source = make_shards(tmp_path / "shards", layout=layout, **formats)
+    summary = export(source, "kair", tmp_path / "out", progress=recorder)
+    assert summary.lossy == lossy
+    assert len(recorder.notes) == len(told)
+    for note, head in zip(recorder.notes, told, strict=True):
+        assert note.startswith(head) and note.endswith("their PNG hold what JPEG left of them")
+    again = export(source, "kair", tmp_path / "out")
+    assert again.lossy == lossy and again.written == 0
 
 
 def test_the_mark_says_levels_scales_counts_and_where_it_came_from(

@@ -85,7 +85,7 @@ def main(shards: str, out: str) -> None:
             ways[f"prepared {dispatch} {how}"] = lambda how=how, dispatch=dispatch: prepared(
                 shards, how, dispatch
             )
-    ways["every rank"] = lambda: [names([info]) for *_, info in sr_pairs(shards, split="none")]
+    ways["every rank"] = lambda: [names([info]) for *_, info in sr_pairs(shards, ranks="none")]
     for dispatch in (None, False):
         ways[f"refused {dispatch}"] = lambda dispatch=dispatch: refused(shards, dispatch)
     found: dict[str, list[Any]] = {}

@@ -332,7 +332,7 @@ def test_equal_numbers_whatever_is_damaged(tmp_path: Path) -> None:
     for batch in (None, 2):
         counts = []
         for rank in range(3):
-            ask: dict[str, Any] = {"even": "pad", "batch": batch, "split": (rank, 3)}
+            ask: dict[str, Any] = {"even": "pad", "batch": batch, "ranks": (rank, 3)}
             ask |= {"on_error": "skip", "shuffle": 3}
             stream = sr_pairs(stored, **ask)
             whole = [name_of(one) for *_, i in stream for one in (i if batch else [i])]
@@ -363,7 +363,7 @@ def test_a_shortened_tar_of_a_folder_is_counted_too(tmp_path: Path) -> None:
 def test_nothing_left_to_make_up_with(tmp_path: Path) -> None:
     keys = [f"{n:08d}-9f86d081-t0350" for n in range(8)]
     stored = damaged(tmp_path, keys)
-    stream = sr_pairs(stored, t=(0.3, 0.4), even="cut", on_error="skip", split=(0, 2))
+    stream = sr_pairs(stored, t=(0.3, 0.4), even="cut", on_error="skip", ranks=(0, 2))
     with (
         pytest.warns(UserWarning, match="left out"),
         pytest.raises(ShardError, match="all of the 4 batches of this worker are damaged"),

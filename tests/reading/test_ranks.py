@@ -124,7 +124,7 @@ def test_whoever_reads_every_pair_comes_once_and_len_is_true(
 
 
 def test_cut_leaves_out_others_in_each_epoch(pairs: Path) -> None:
-    streams = [sr_pairs(pairs, even="cut", split=(rank, 5)) for rank in range(5)]
+    streams = [sr_pairs(pairs, even="cut", ranks=(rank, 5)) for rank in range(5)]
     epochs = [{name_of(i) for stream in streams for *_, i in stream} for _ in range(12)]
     assert {len(epoch) for epoch in epochs} == {20}
     assert set().union(*epochs) == set(EVERY)
@@ -135,7 +135,7 @@ def test_equal_numbers_of_balanced_pairs(pairs: Path, balance: bool) -> None:
     for epoch in range(4):
         counts = set()
         for rank in range(3):
-            stream = sr_pairs(pairs, balance=balance, even="pad", batch=2, split=(rank, 3))
+            stream = sr_pairs(pairs, balance=balance, even="pad", batch=2, ranks=(rank, 3))
             stream.set_epoch(epoch)
             counts.add(len(list(stream)))
         assert len(counts) == 1
@@ -157,9 +157,9 @@ def test_tars_at_urls_are_split_where_they_are_few(
 
 def test_ranks_that_may_differ_are_warned_of_once(pairs: Path) -> None:
     uneven = [
-        sr_pairs(pairs, split=(0, 7)),
-        sr_pairs(pairs, batch=5, split=(0, 4)),
-        sr_pairs([str(pairs / "degflow-000000.tar")], split=(0, 2)),
+        sr_pairs(pairs, ranks=(0, 7)),
+        sr_pairs(pairs, batch=5, ranks=(0, 4)),
+        sr_pairs([str(pairs / "degflow-000000.tar")], ranks=(0, 2)),
     ]
     for stream in uneven:
         with pytest.warns(UserWarning, match="ranks may read unequal numbers"):
@@ -168,8 +168,8 @@ def test_ranks_that_may_differ_are_warned_of_once(pairs: Path) -> None:
             warnings.simplefilter("error")
             list(stream)
     for stream in (
-        *(sr_pairs(pairs), sr_pairs(pairs, split=(0, 6)), sr_pairs(pairs, split=(1, 7))),
-        *(sr_pairs(pairs, split=(0, 7), even="cut"), sr_pairs(pairs, split="none")),
+        *(sr_pairs(pairs), sr_pairs(pairs, ranks=(0, 6)), sr_pairs(pairs, ranks=(1, 7))),
+        *(sr_pairs(pairs, ranks=(0, 7), even="cut"), sr_pairs(pairs, ranks="none")),
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -207,9 +207,9 @@ def test_a_stream_made_before_the_ranks_are_known(
 @pytest.mark.parametrize(
     ("ask", "why"),
     [
-        ({"split": "ranks"}, "split must be"),
-        ({"split": (3, 3)}, "split must be"),
-        ({"split": (-1, 3)}, "split must be"),
+        ({"ranks": "all"}, "ranks must be"),
+        ({"ranks": (3, 3)}, "ranks must be"),
+        ({"ranks": (-1, 3)}, "ranks must be"),
         ({"split": 1}, "split must be"),
         ({"even": "drop"}, "even must be"),
         ({"on_error": "ignore"}, "on_error must be"),

@@ -23,6 +23,9 @@ from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.files import FileError
 from degflow_pipe.reading import PairStream, SRPairs, sr_pairs
 from degflow_pipe.reading.samples import Queries
+from degflow_pipe.shards.layout import ShardSettings
+from degflow_pipe.stages.shard import shard
+from degflow_pipe.store import Store
 from tests.reading.conftest import (
     EVERY,
     LEVELS,
@@ -188,6 +191,30 @@ def test_other_picture_formats(tmp_path: Path, ending: str) -> None:
         lr, hr, info = SRPairs(stored)[i]
         assert torch.equal(streamed[name_of(info)][0], lr)
         assert torch.equal(streamed[name_of(info)][1], hr)
+
+
+def place_of(info: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(info[field] for field in ("source", "y", "x", "level"))
+
+
+@pytest.mark.parametrize("layout", ["pairs", "grouped"])
+@pytest.mark.parametrize(
+    "formats", [{"picture_format": "jpeg:90"}, {"picture_format": "webp", "hr_format": "png"}]
+)
+def test_hr_and_lr_of_other_formats_and_a_chain(
+    ready_store: Path, tmp_path: Path, layout: Any, formats: dict[str, str]
+) -> None:
+    shard(ready_store, tmp_path, ShardSettings(layout=layout, chain="web", **formats))
+    store, read = Store.open(ready_store), SRPairs(tmp_path)
+    hr = np.concatenate([store.hr(unit) for unit in store.units])
+    streamed = {place_of(s[2]): s for s in sr_pairs(tmp_path, flips=False)}
+    assert len(read) == len(streamed) == 2 * len(hr)
+    for i in range(len(read)):
+        lr, own, info = read[i]
+        assert np.array_equal(pixels(own), hr[i // 2].transpose(2, 0, 1))
+        assert info["chain"] and all("step" in step for step in info["chain"])
+        other = streamed[place_of(info)]
+        assert torch.equal(other[0], lr) and other[2]["chain"] == info["chain"]
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_damage_of_what_was_told_is_named(drawn: Path, tmp_path: Path, bank: Ban
     before = ledger.read_bytes()
     ledger.write_bytes(before.replace(b'"draw":1', b'"draw":7', 1))
     assert ledger.read_bytes() != before
-    with pytest.raises(StoreError, match="damaged at line 1.*`generate` again"):
+    with pytest.raises(StoreError, match=r"damaged at line 1.*`generate` again"):
         shard(path, tmp_path / "out")
     assert generate(path, bank, RANGE, **OPTIONS).pairs == 2 * 16
     shard(path, tmp_path / "out")

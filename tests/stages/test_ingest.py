@@ -86,6 +86,7 @@ def test_every_patch_is_there_with_where_it_came_from_and_its_latent(
         "replaced": 0,
         "encoded": 27,
         "lacking": 0,
+        "beyond": {},
         "skipped": {},
         "left_out": {},
         "unchecked": {},
@@ -348,6 +349,9 @@ def test_latents_that_were_not_wanted_are_made_when_they_are(
         ({"stride": 0}, "`stride` must be 1 pixel at least"),
         ({"min_detail": -1.0}, "`min_detail` must be 0 or more"),
         ({"min_detail": float("nan")}, "`min_detail` must be 0 or more"),
+        ({"min_detail": 1e12}, "`min_detail` must be 0 or more, and 1e.09 at most"),
+        ({"max_noise": -1.0}, "`max_noise` must be 0 or more"),
+        ({"min_sharpness": float("nan")}, "`min_sharpness` must be 0 or more"),
         ({"batch": 0}, "`batch` must be 1 at least"),
         ({"workers": -1}, "`workers` must be 0"),
     ],
@@ -494,7 +498,7 @@ def test_a_photo_that_is_cropped_otherwise_is_refused_or_replaced(
 ) -> None:
     feed(photo_folder)
     before = tree(tmp_path / "a.zarr")
-    for other in ({"stride": DENSE}, {"min_detail": 2.0}):
+    for other in ({"stride": DENSE}, {"min_detail": 2.0}, {"max_noise": 99.0}):
         with pytest.raises(StoreError, match=r"astronaut\.png and 2 others, cropped with 64 as"):
             feed(photo_folder, **other)
         assert tree(tmp_path / "a.zarr") == before

@@ -256,7 +256,7 @@ def test_replace_drops_the_older_one(
     assert verify(store).damage == []
 
 
-@pytest.mark.parametrize("changed", [{"stride": 32}, {"min_detail": 5.0}])
+@pytest.mark.parametrize("changed", [{"stride": 32}, {"min_detail": 5.0}, {"max_clipped": 0.9}])
 def test_a_photo_cropped_otherwise_is_refused_and_with_replace_cropped_anew(
     changed: dict[str, Any], store: Path, photo_folder: Path, tiny_model: DegFlow, tree: Any
 ) -> None:

@@ -1,0 +1,42 @@
+"""grid delete and grid merge."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from degflow_pipe.cli import options as o
+from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.words import Command
+
+Name = Annotated[str, typer.Argument(help="A grid's name (see `info`), or what it was called.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(
+        name="grid", help="Grids of levels in a store; `info` lists them.", no_args_is_help=True
+    )
+    group.command("delete", cls=Command)(delete)
+    group.command("merge", cls=Command)(merge)
+    app.add_typer(group)
+
+
+def delete(name: Name, store: o.StorePath = o.STORE, json: o.Json = False) -> None:
+    """Take a grid and its levels out of a store."""
+    from degflow_pipe.stages.grids import delete_grid
+
+    show(delete_grid(name, store).to_dict(), json, "grid delete")
+
+
+def merge(
+    names: Annotated[list[str], typer.Argument(help="Grids that differ in their levels alone.")],
+    store: o.StorePath = o.STORE,
+    name: Annotated[str, typer.Option(help="What the merged grid is called.")] = "",
+    json: o.Json = False,
+) -> None:
+    """One grid with the levels of several, which stay beside it."""
+    from degflow_pipe.stages.grids import merge_grids
+
+    summary = merge_grids(names, store, title=name, progress=TerminalProgress())
+    show(summary.to_dict(), json, "grid merge")

@@ -1,0 +1,149 @@
+"""Photos that are set apart for validation: none of them is on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset as wds
+
+from degflow_pipe import SRPairs, sr_pairs
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.engines.threads import run_in_threads
+from degflow_pipe.errors import ShardError, UsageError
+from degflow_pipe.levels import parse_t
+from degflow_pipe.shards.layout import ShardSettings
+from degflow_pipe.shards.split import Split
+from degflow_pipe.shards.tars import TarJob
+from degflow_pipe.stages.generate import generate
+from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.stages.shard import shard
+from degflow_pipe.stages.verify import verify
+from degflow_pipe.store import PatchRecord
+from tests.stages.stores import PowerCut, stopping
+
+Tree = Callable[[Path], dict[str, bytes]]
+
+BY_NAME = ShardSettings(validate="chelsea.jpg", shard_size=10)
+
+
+def photos_of(folder: Path, split: str) -> set[str]:
+    pairs = SRPairs(folder, split)
+    return {pairs[i][2]["source"] for i in range(len(pairs))}
+
+
+def test_a_photo_is_on_one_side(store: Path, tmp_path: Path) -> None:
+    done = shard(store, tmp_path / "out", BY_NAME)
+    assert done.validation is not None
+    assert (done.patches, done.validation.patches) == (21, 6)
+    assert photos_of(tmp_path / "out", "validate") == {"chelsea.jpg"}
+    assert photos_of(tmp_path / "out", "train") == {"astronaut.png", "sub/coffee.webp"}
+    streamed = sr_pairs(tmp_path / "out", split="validate", shuffle=0, flips=False)
+    assert {info["source"] for *_, info in streamed} == {"chelsea.jpg"}
+    read = wds.WebDataset([str(p) for p in (tmp_path / "out").glob("*.tar")], shardshuffle=False)
+    assert not any(b"chelsea" in sample["json"] for sample in read)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "split: validation\n    path: validate/degflow-*.tar" in card
+
+
+def test_all_pairs_are_there_once(store: Path, tmp_path: Path) -> None:
+    shard(store, tmp_path / "whole", ShardSettings(shard_size=10))
+    shard(store, tmp_path / "out", BY_NAME)
+    sides = [SRPairs(tmp_path / "out", split) for split in ("train", "validate")]
+    found = [*sides[0].keys(), *sides[1].keys()]
+    assert sorted(found) == list(SRPairs(tmp_path / "whole").keys())
+
+
+def test_a_share_leaves_photos_where_they_are(tiny_model: DegFlow, tmp_path: Path) -> None:
+    """Whatever photos are added, and in which order."""
+    rng = np.random.default_rng(0)
+    patches = [PatchRecord(f"{i}.png", rng.bytes(32).hex(), 0, 0, 1.0, "") for i in range(2000)]
+    split = Split.of("5%")
+    split.check(patches)
+    chosen = {patch.source for patch in patches if split.validates(patch)}
+    assert abs(len(chosen) - 100) < 40
+    for part in (patches[:300], patches[::-3]):
+        names = {patch.source for patch in part}
+        assert {p.source for p in part if split.validates(p)} == chosen & names
+    more = Split.of("10%")
+    assert chosen <= {patch.source for patch in patches if more.validates(patch)}
+
+
+def test_photos_that_are_added_move_no_other(
+    photo_folder: Path, tiny_model: DegFlow, tmp_path: Path
+) -> None:
+    store, sides = tmp_path / "a.zarr", []
+    share = ShardSettings(validate="60%")
+    for photos in (["astronaut.png", "chelsea.jpg"], ["sub/coffee.webp"]):
+        ingest([str(photo_folder / name) for name in photos], store, tiny_model, patch=64)
+        generate(store, tiny_model, parse_t("1"))
+        out = tmp_path / f"out{len(sides)}"
+        shard(store, out, share)
+        sides.append({split: photos_of(out, split) for split in ("train", "validate")})
+    before, after = sides
+    assert all(before[split] <= after[split] for split in before)
+    assert not after["train"] & after["validate"]
+
+
+def test_a_list_may_be_a_file(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("sub/coffee.webp\n\nchelsea.jpg\n")
+    shard(store, tmp_path / "out", ShardSettings(validate=str(tmp_path / "list.txt")))
+    assert photos_of(tmp_path / "out", "train") == {"astronaut.png"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("nobody.png", "the store has no photo 'nobody.png'"),
+        ("0%", "above 0% and below 100%"),
+        ("100%", "above 0% and below 100%"),
+        (" , ", "wants a share such as 5%"),
+        ("0.0000001%", "no hash of the 3 photos"),
+        ("99.9999999%", "no photo is left"),
+        ("astronaut.png,chelsea.jpg,sub/coffee.webp", "no photo is left"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(
+    store: Path, tmp_path: Path, text: str, why: str
+) -> None:
+    with pytest.raises(UsageError, match=f"`validate`.*{why}"):
+        shard(store, tmp_path / "out", ShardSettings(validate=text))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stop_does_not_matter(store: Path, tmp_path: Path, tree: Tree) -> None:
+    shard(store, tmp_path / "wanted", BY_NAME)
+    with pytest.raises(PowerCut):
+        shard(store, tmp_path / "out", BY_NAME, workers=1, engine=stopping(TarJob, 1))
+    assert shard(store, tmp_path / "out", BY_NAME, engine=run_in_threads).made > 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "wanted")
+
+
+def test_what_was_set_apart_does_not_stay_beside_shards_of_all(store: Path, tmp_path: Path) -> None:
+    shard(store, tmp_path / "out", BY_NAME)
+    with pytest.raises(ShardError, match=r"(set apart|other settings).*`overwrite`"):
+        shard(store, tmp_path / "out", ShardSettings(shard_size=10))
+    shard(store, tmp_path / "out", ShardSettings(shard_size=10), overwrite=True)
+    assert not (tmp_path / "out" / "validate").exists()
+    with pytest.raises(ShardError, match="has no validation set"):
+        SRPairs(tmp_path / "out", "validate")
+
+
+def test_verify_reads_both_sides(store: Path, tmp_path: Path) -> None:
+    shard(store, tmp_path / "out", BY_NAME)
+    assert verify(tmp_path / "out").whole
+    tar = next((tmp_path / "out" / "validate").glob("*.tar"))
+    data = bytearray(tar.read_bytes())
+    data[700] ^= 1
+    tar.write_bytes(data)
+    (damage,) = verify(tmp_path / "out").damage[:1]
+    assert str(tar) in damage
+
+
+@pytest.mark.parametrize("split", ["auto", "none", "val", (0, 2)])
+def test_another_split_is_refused(store: Path, tmp_path: Path, split: str) -> None:
+    shard(store, tmp_path / "out")
+    with pytest.raises(UsageError, match=r"'train' or 'validate'.*ranks="):
+        sr_pairs(tmp_path / "out", split=split)
