@@ -31,7 +31,7 @@ from degflow_pipe.engines.engine import Engine, check_workers, default_workers, 
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.estimates import Estimate, Measured
 from degflow_pipe.ledger import Ledger
-from degflow_pipe.levels import Grid, check_title
+from degflow_pipe.levels import Grid
 from degflow_pipe.shards.card import contact_sheet
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.shards.plan import Piece
@@ -65,6 +65,7 @@ from degflow_pipe.stages.shard import (
 from degflow_pipe.store import BLOCK, BLOCKS, UNIT, Encoder, Made, Store, Unit
 from degflow_pipe.store.arrays import index_bytes
 from degflow_pipe.store.reading import block_latents, known_latents
+from degflow_pipe.store.records import check_title
 from degflow_pipe.store.store import KIND
 
 TRY_SECONDS = 10.0
