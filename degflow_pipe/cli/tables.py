@@ -45,26 +45,25 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
         show(found, True)
         return
     tried = found.measured
-    counts = {
-        "photos": f"{found.photos} to read, {found.known} known, {len(found.skipped)} unusable",
+    photos = f"{found.photos} to read, {found.known} known, {len(found.skipped)} unusable"
+    room = f", {_size(found.peak_bytes)} on the way" * (found.peak_bytes > found.total_bytes)
+    rows = {
+        **({"photos": photos} if found.command in ("ingest", "run") else {}),
         "patches": f"{found.patches}",
         "pairs": f"{found.pairs} to make, {found.known_pairs} there",
         "files": f"{found.files}, {found.tars} of them tars",
-    }
-    sizes = {f"bytes of {part}": _size(size) for part, size in found.bytes.items()}
-    times = {f"time of {stage}": _time(spent) for stage, spent in found.seconds.items()}
-    room = f", {_size(found.peak_bytes)} on the way" * (found.peak_bytes > found.total_bytes)
-    rows = {
-        **counts,
-        **sizes,
+        **{f"bytes of {part}": _size(size) for part, size in found.bytes.items()},
         "bytes": f"{_size(found.total_bytes)}{room}{_spread(found.bytes_spread)}",
-        **times,
+        **{f"time of {stage}": _time(spent) for stage, spent in found.seconds.items()},
         "time": f"{_time(found.total_seconds)}{_spread(found.seconds_spread)}",
     }
     show(rows, False, f"{found.command} --dry-run: nothing was written")
+    what = "pictures" if found.command == "export" else "patches"
+    disk = "" if tried.disk else "; how fast the disk takes files is not counted"
     print(
-        f"An estimate, from {tried.photos} photos and {tried.patches} patches that were worked on "
-        f"for {tried.seconds:.0f} s: {tried.workers} workers ({tried.engine}), {tried.device}."
+        f"An estimate, from {tried.photos} photos and {tried.patches} {what} that were worked on "
+        f"for {tried.seconds:.0f} s by {tried.workers} workers ({tried.engine}) on {tried.device}"
+        f"{disk}."
     )
 
 

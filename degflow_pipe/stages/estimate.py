@@ -112,6 +112,7 @@ class _Sum:
     """Parts that do not stay."""
     looked: int = 0
     tried: int = 0
+    disk: bool = False
     bytes_spread: float = 0.0
     seconds_spread: float = 0.0
 
@@ -146,6 +147,7 @@ class _Sum:
                 workers=self.workers,
                 engine="threads" if self.engine is run_in_threads else "processes",
                 device=self.device,
+                disk=self.disk,
             ),
         )
 
@@ -401,11 +403,9 @@ class _Packed:
 def _add_tars(total: _Sum, tars: _Tars, each: _Packed, out: Path, levels: int) -> None:
     n, made = tars.patches_missing, tars.missing
     pairs = sum(made) * (levels // tars.per_patch)
-    total.patches, total.tars, total.pairs = (
-        total.patches + n,
-        total.tars + len(made),
-        total.pairs + pairs,
-    )
+    total.patches += n
+    total.tars += len(made)
+    total.pairs += pairs
     total.known_pairs += tars.patches * levels - pairs
     if made:
         total.files += 2 * len(made) + 4
@@ -418,6 +418,7 @@ def _add_tars(total: _Sum, tars: _Tars, each: _Packed, out: Path, levels: int) -
         packing = makespan([k * each.seconds / tars.per_patch for k in made], total.workers)
     wrote = files.seconds_to_write(out, DISK_BYTES) if made else None
     if wrote is not None:
+        total.disk = True
         disk = sum(of_tars) * wrote / DISK_BYTES
         packing = max(packing, disk) + disk / len(made)  # the last one is waited for
     spent = (each.start if made else 0.0) + packing
