@@ -9,8 +9,9 @@ from typing import Any
 @dataclass(frozen=True)
 class Measured:
     """What an estimate was measured on: photos that were decoded and patches that were made (of an
-    export, pictures), by so many workers on such a device, and how many seconds that took. disk: whether the time in which
-    files reach the disk is counted; not every file system lets that be seen without a trace.
+    export, pictures), by so many workers on such a device, and how many seconds that took. disk:
+    whether the time in which files reach the disk is counted; not every file system lets that be
+    seen without a trace.
     """
 
     photos: int
