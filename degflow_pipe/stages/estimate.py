@@ -364,13 +364,13 @@ def _add_levels(
 @dataclass(frozen=True)
 class _Tars:
     """The tars of a data set of so many patches. samples: a tar, at most; per_patch: samples a
-    patch; stay: tars that are whole already.
+    patch; stay: numbers of the tars that are whole already.
     """
 
     patches: int
     samples: int
     per_patch: int
-    stay: int
+    stay: frozenset[int]
 
     @property
     def count(self) -> int:
@@ -379,7 +379,8 @@ class _Tars:
     @property
     def missing(self) -> list[int]:
         """Samples of each tar that is to be made."""
-        return _parts(self.patches * self.per_patch, self.samples)[self.stay :]
+        every = _parts(self.patches * self.per_patch, self.samples)
+        return [count for number, count in enumerate(every) if number not in self.stay]
 
     @property
     def patches_missing(self) -> int:
@@ -438,11 +439,12 @@ def _tars_of(part: Part, settings: ShardSettings, more: int) -> _Tars:
     """more: patches that will follow those of the plan, so that a tar that is not full is made
     again.
     """
-    plan, ledger, stay = part.plan, part.out / settings.ledger, 0
+    plan, ledger = part.plan, part.out / settings.ledger
+    stay: frozenset[int] = frozenset()
     if files.is_folder(ledger):
         missing = set(Tars(plan, settings, part.out, Ledger(ledger), by_sum=False).missing())
         full = plan.samples // settings.shard_size if more else plan.tars
-        stay = sum(number not in missing for number in range(full))
+        stay = frozenset(set(range(full)) - missing)
     return _Tars(plan.patches + more, settings.shard_size, plan.per_patch, stay)
 
 
