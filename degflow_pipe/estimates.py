@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+DISK_BYTES = 2**24
+"""Bytes that are written to see how fast the disk is."""
+
 
 @dataclass(frozen=True)
 class Measured:

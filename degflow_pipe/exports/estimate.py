@@ -11,7 +11,7 @@ from typing import NamedTuple
 from degflow_pipe import files, folders
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
-from degflow_pipe.estimates import Estimate, Measured
+from degflow_pipe.estimates import DISK_BYTES, Estimate, Measured
 from degflow_pipe.exports import owned
 from degflow_pipe.exports.export import (
     as_it_is,
@@ -31,8 +31,6 @@ TRIED = 256
 """Pictures that are tried, at most."""
 TRY_SECONDS = 6.0
 """Seconds after which no more of them are begun."""
-DISK_BYTES = 2**24
-"""Bytes that are written to see how fast the disk is."""
 BESIDE = 4000
 """Bytes of the option file and of figures, about."""
 

@@ -43,8 +43,8 @@ LOOK_SECONDS = 6.0
 """Seconds after which no more of them are begun."""
 CODED = 512
 """Patches whose HR is coded, at most."""
-SHOWN = 64
-"""Patches whose LR may be made."""
+SHOWN = 256
+"""Patches whose LR may be made, at most."""
 SHOWN_BYTES = 2**28
 SEED = 0
 """Of the sample: the same photos are looked at again."""
@@ -171,7 +171,7 @@ def look_at_photos(
         hr=made.hr,
         coding=made.coding,
         spread=made.spread,
-        sample=_sample(looked, kept),
+        sample=_sample(looked, kept, counts, weights),
     )
 
 
@@ -316,15 +316,23 @@ def _spread(weights: np.ndarray, values: np.ndarray, all_of_them: bool) -> float
 
 
 def _sample(
-    looked: Mapping[PhotoFile, Looked], kept: Mapping[str, list[PatchRecord]]
+    looked: Mapping[PhotoFile, Looked],
+    kept: Mapping[str, list[PatchRecord]],
+    counts: Mapping[PhotoFile, int],
+    drawn: Mapping[PhotoFile, int],
 ) -> list[Patches]:
-    """Patches to try, one of each photo, then another of each."""
-    rows: list[list[Patches]] = []
-    for one in looked.values():
-        if isinstance(one.found, Measured):
-            of = {(r.y, r.x): r for r in kept.get(one.found.sha256, [])}
-            rows.append(
-                [Patches(hr[None], (of[place],)) for place, hr in one.shown.items() if place in of]
-            )
-    most = max(map(len, rows), default=0)
-    return [row[i] for i in range(most) for row in rows if i < len(row)]
+    """Patches to try, in an order in which each photo comes as often as it has, or stands for,
+    patches that are kept.
+    """
+    rng = np.random.default_rng(SEED)
+    turns: list[tuple[float, Patches]] = []
+    for file, one in looked.items():
+        if not isinstance(one.found, Measured):
+            continue
+        of = {(record.y, record.x): record for record in kept.get(one.found.sha256, [])}
+        every = drawn[file] * len(of) / counts[file]
+        shown = [Patches(hr[None], (of[place],)) for place, hr in one.shown.items() if place in of]
+        begin = rng.random()
+        order = rng.permutation(len(shown))
+        turns += [((begin + turn) / every, shown[i]) for turn, i in enumerate(order)]
+    return [patches for _, patches in sorted(turns, key=lambda turn: turn[0])]

@@ -33,6 +33,8 @@ from degflow_pipe.store.arrays import FileArray, Held
 from degflow_pipe.store.layers import sums_of
 
 NOWHERE = Path()
+MANY = 1000
+"""Units of a worker of which the last does not count."""
 AnyUnit = TypeVar("AnyUnit")
 AnyRecord = TypeVar("AnyRecord")
 
@@ -329,8 +331,10 @@ def rehearse(
     return Rehearsed(records, time.perf_counter() - begun, workers, engine)
 
 
-def makespan(costs: Iterable[float], workers: int) -> float:
+def makespan(costs: Sequence[float], workers: int) -> float:
     """Seconds until the last of these units ends, each begun by the first worker that is free."""
+    if len(costs) > MANY * workers:
+        return sum(costs) / workers
     free = [0.0] * workers
     for cost in costs:
         heapq.heapreplace(free, free[0] + cost)

@@ -28,6 +28,7 @@ CHECKPOINT = {"--checkpoint": "str = city100-compact"}
 ENGINE = {"--engine": "threads|processes = threads"}
 STORE = {"--store": "Path = degflow.zarr"}
 JSON = {"--json": "flag"}
+DRY = {"--dry-run": "flag"}
 DISTANCES = "none|lpips-vgg|lpips-alex|lpips-squeeze|stlpips-vgg|stlpips-alex"
 TRAINERS = "|".join(get_args(TrainerName))
 TRAIN = {"RECIPE": "str, required", "--data": "Path", "--out -o": "Path"} | JSON
@@ -50,6 +51,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--checkpoint": "str",
         **ENGINE,
         **COMPUTE,
+        **DRY,
         **JSON,
     },
     "remove": {
@@ -65,6 +67,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **ENGINE,
         **PRECISION,
         **COMPUTE,
+        **DRY,
         **JSON,
     },
     "shard": {
@@ -83,6 +86,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--workers": "int = 0",
         **ENGINE,
         **STORE,
+        **DRY,
         **JSON,
     },
     "run": {
@@ -97,6 +101,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **LEVELS,
         "--overwrite": "flag",
         **COMPUTE,
+        **DRY,
         **JSON,
     },
     "demo": {
@@ -210,6 +215,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--relative": "flag",
         "--overwrite": "flag",
         "--workers": "int = 0",
+        **DRY,
         **JSON,
     },
     "doctor": {
