@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, NamedTuple
@@ -111,6 +111,18 @@ class Place(NamedTuple):
     x: int
 
 
+class Drawn(NamedTuple):
+    """One level of one patch as it was made: the camera's name, its t, and its SR scale there."""
+
+    camera: str
+    t: float
+    scale: float
+
+
+Told = Sequence[Sequence[Drawn]]
+"""Of each patch, what each of its levels is; empty where all patches are alike in that."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """Levels in rising order, without repeats.
@@ -120,7 +132,8 @@ class Grid:
     `calibrated`, the seed and a digest of the noise model. checkpoint: its id, for people.
     precision: of the decoder. pictures: all that the pixels depend on. sr_scale: LR have HR's side
     over this, 0 for HR's own size. told: whether each patch says for itself what its levels are,
-    as something of them is drawn. title: what people call it.
+    as something of them is drawn. cameras: of a bank, each with its share and what it is, for
+    people. title: what people call it.
     """
 
     levels: tuple[Level, ...]
@@ -132,6 +145,7 @@ class Grid:
     scale_map: str = ""
     sr_scale: float = 0.0
     told: bool = False
+    cameras: tuple[str, ...] = field(default=(), compare=False)
     title: str = field(default="", compare=False)
 
     @property

@@ -17,7 +17,7 @@ from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.identity import digest_of, noise_id
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import UsageError
-from degflow_pipe.levels import NO_NOISE, Grid, Level, Place, with_draws
+from degflow_pipe.levels import NO_NOISE, Drawn, Grid, Level, Place, Told, with_draws
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_at
 
@@ -30,13 +30,13 @@ SEEDS = 10**18
 class LR:
     """values: (n, T, p, p, 3) uint8, p the patch's side, or less where the grid has an SR scale of
     its own. evaluations: of v for a patch. computed: what the last bits depend on, see
-    `Batches.used`. told: of grids that tell for each patch, what each level of each is; else ().
+    `Batches.used`. told: what each level of each patch is, where the grid does not say it.
     """
 
     values: np.ndarray
     evaluations: int
     computed: dict[str, Any]
-    told: tuple[tuple[dict[str, Any], ...], ...] = ()
+    told: Told = ()
 
 
 Make = Callable[[np.ndarray, Mapping[int, np.ndarray], Sequence[Place]], LR]
@@ -89,14 +89,6 @@ class Making:
                 _check_level(camera, level, sr_scale)
         made = _grid(tuple(levels), members, shares, bank, seed, sr_scale)
         return cls(tuple(members), tuple(shares), made, seed, size)
-
-    @property
-    def cameras_about(self) -> list[dict[str, Any]]:
-        """Each camera and its share, for people."""
-        return [
-            {"camera": camera.name, "share": share, "about": camera.about}
-            for camera, share in zip(self.cameras, self.shares, strict=True)
-        ]
 
     def camera_of(self, place: Place) -> int:
         """The number of the camera that a patch draws."""
@@ -181,7 +173,12 @@ def _grid(
         scale_map=scale_map,
         sr_scale=sr_scale,
         told=told,
+        cameras=() if len(cameras) == 1 else tuple(map(_about, cameras, shares)),
     )
+
+
+def _about(camera: Camera, share: float) -> str:
+    return f"{camera.name}, share {share:.4g}: {camera.about}"
 
 
 class _Opened:
@@ -205,7 +202,7 @@ class _Opened:
             np.concatenate([part.values for part in parts]),
             max(part.evaluations for part in parts),
             {**parts[0].computed, **({"batch": batch} if "batch" in parts[0].computed else {})},
-            tuple(told for part in parts for told in part.told),
+            [told for part in parts for told in part.told],
         )
 
     def _batch(
@@ -228,7 +225,7 @@ class _Opened:
                 for column, lr in zip(columns, own, strict=True):
                     made[row, column] = on_own_pixels(lr, (side, side))
             evaluations, least = max(evaluations, shown.evaluations), min(least, shown.batch)
-        told = tuple(self._told(plan) for plan in plans) if making.grid.told else ()
+        told = [self._told(plan) for plan in plans] if making.grid.told else ()
         return LR(made, evaluations, self._computed(least), told)
 
     def _plan(self, side: int, place: Place) -> _Plan:
@@ -246,19 +243,9 @@ class _Opened:
             levels.append(_Planned(Asked(t, scale, asked.seed), sizes))
         return _Plan(number, tuple(levels))
 
-    def _told(self, plan: _Plan) -> tuple[dict[str, Any], ...]:
-        """What each level of a patch is, for its sample's JSON."""
-        grid, name = self._making.grid, self._making.cameras[plan.camera].name
-        return tuple(
-            {
-                "checkpoint": name,
-                "t": asked.t,
-                "scale": grid.sr_scale or round(asked.scale, 6),
-                "camera_scale": round(asked.scale, 6),
-                "draw": level.draw,
-            }
-            for level, (asked, _) in zip(grid.levels, plan.levels, strict=True)
-        )
+    def _told(self, plan: _Plan) -> list[Drawn]:
+        name = self._making.cameras[plan.camera].name
+        return [Drawn(name, asked.t, round(asked.scale, 6)) for asked, _ in plan.levels]
 
     def _computed(self, batch: int) -> dict[str, Any]:
         first = self._making.cameras[0]

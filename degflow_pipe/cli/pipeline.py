@@ -133,8 +133,8 @@ def generate(
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
     name: Annotated[
-        str, typer.Option(help="What the grid is called, for `shard --grid`.", show_default="none")
-    ] = "",
+        str | None, typer.Option(help="What the grid is called, for `shard --grid`.")
+    ] = None,
     store: o.StorePath = o.STORE,
     checkpoint: o.StoreCheckpoint = None,
     device: o.Device = "auto",
@@ -163,7 +163,7 @@ def generate(
         "seed": seed,
         "sr_scale": sr_scale,
         "draws": draws,
-        "name": name,
+        "name": name or "",
         "batch": batch,
         "workers": workers,
         "engine": engine_of(engine),
@@ -200,13 +200,12 @@ def shard(
     ] = "refuse",
     picture_format: o.Format = "png",
     validate: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Photos to set apart, into a folder validate: a share such as 5%, names with "
-            "commas between them, or a file that names one a line.",
-            show_default="none",
+            "commas between them, or a file that names one a line."
         ),
-    ] = "",
+    ] = None,
     hr_format: Annotated[
         str | None,
         typer.Option(help="Of HR; by default as LR where that is lossless, else png."),
@@ -242,7 +241,7 @@ def shard(
         hr_format=hr_format,
         chain=None if chain is None else load_chain(chain),
         chain_seed=chain_seed,
-        validate=validate,
+        validate=validate or "",
     )
     asked: dict[str, Any] = {
         "grid": grid,
@@ -336,6 +335,7 @@ def run(
 
 def demo(
     out: o.Out = Path("demo"),
+    sr_scale: o.SRScale = 0,
     checkpoint: o.Checkpoint = o.CHECKPOINT,
     device: o.Device = "auto",
     workers: o.Workers = 0,
@@ -344,7 +344,13 @@ def demo(
     """The whole pipeline on photos that scikit-image ships."""
     from degflow_pipe.stages.demo import demo as stage
 
-    summary = stage(out, _load(checkpoint, device), workers=workers, progress=TerminalProgress())
+    summary = stage(
+        out,
+        _load(checkpoint, device),
+        sr_scale=sr_scale,
+        workers=workers,
+        progress=TerminalProgress(),
+    )
     if json:
         show(summary, True)
         return

@@ -23,6 +23,7 @@ from degflow_pipe.ledger import Ledger
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.reading.samples import picture
+from degflow_pipe.shards.layout import VALIDATE
 
 FORMAT, VERSION = "degflow-pipe export", 1
 DONE, PAIRS, MARK = "export.json", "pairs.jsonl", ".degflow/export.json"
@@ -38,7 +39,8 @@ class ExportSummary:
     """What an export left in its folder. written: pictures made now; known: those there already;
     scales: what the trainer is told, one value for each level. lossy: which of `hr` and `lr` are
     JPEG in the shards: their PNG hold what JPEG left of them. linked: HR that are further names of
-    the same file, and the bytes that saves. warnings: levels whose LR lose what the camera did.
+    the same file, and the bytes that saves. validation_pairs: of photos that were set apart, in the
+    folder `validate` of its own. warnings: levels whose LR lose what the camera did.
     """
 
     out: str
@@ -53,6 +55,7 @@ class ExportSummary:
     known: int = 0
     linked: int = 0
     saved_bytes: int = 0
+    validation_pairs: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,9 +78,10 @@ def export(
     """Write finished shards as the trainer `to` reads them; whole pictures are left as they are.
 
     scale: HR over LR for a trainer of one scale, by default that of the shards' pictures. t,
-    scales: only these levels. relative: paths in the option file are relative to the folder, for
-    those who move it. overwrite: replace an export of other settings in the same folder; only files
-    that it wrote are removed.
+    scales: only these levels. Photos that were set apart go into a folder `validate` in `out`,
+    which the option files of BasicSR, neosr and traiNNer-redux name. relative: paths in the option
+    file are relative to the folder, for those who move it. overwrite: replace an export of other
+    settings in the same folder; only files that it wrote are removed.
 
     All pictures are PNG: those of the shards byte for byte where neither sizes nor format change. A
     picture that is there already is whole where it has the shards' bytes or, made smaller, where it
@@ -90,7 +94,8 @@ def export(
     """
     trainer = find_trainer(to)
     at_once = check_workers(workers)
-    roots = Roots("" if relative else owned.root_text(out))
+    apart = files.is_folder(shards / VALIDATE)
+    roots = Roots("" if relative else owned.root_text(out), validation=apart)
     trainer.check_folder(out, relative)
     source = Source(shards)
     plans = trainer.plans(chosen_levels(source.levels, t, scales), scale)
@@ -125,6 +130,18 @@ def export(
             options_sum = _write_options(out / trainer.options, text, options_sum, task)
         files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
         files.write_json(out / DONE, _figures(made, summary, plans))
+    if apart:
+        again: dict[str, Any] = {"scale": scale, "t": t, "scales": scales, "relative": relative}
+        validation = export(
+            shards / VALIDATE,
+            to,
+            out / VALIDATE,
+            **again,
+            workers=workers,
+            overwrite=overwrite,
+            progress=progress,
+        )
+        summary.validation_pairs = validation.pairs
     return summary
 
 

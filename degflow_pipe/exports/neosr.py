@@ -44,8 +44,11 @@ def _neosr_rules(gt: str, lq: str, *more: str) -> Rules:
     )
 
 
-def _toml(plans: Sequence[Plan], gt: str, lq: str, note: str, more: str = "") -> str:
+def _toml(
+    plans: Sequence[Plan], roots: Roots, places: Sequence[str], note: str, more: str = ""
+) -> str:
     scale = int(plans[0].told)
+    gt, lq = map(roots, places)
     side = crop_side(plans, 64 * scale) // scale
     return f"""# {note}
 name = "compact_x{scale}_degflow"
@@ -58,7 +61,7 @@ dataroot_gt = {toml_string(gt)}
 dataroot_lq = {toml_string(lq)}
 patch_size = {side}
 batch_size = 8
-{more}
+{more}{_toml_val(roots, places, more) if roots.validation else ""}
 [path]
 
 [network_g]
@@ -83,6 +86,23 @@ loss_weight = 1.0
 total_iter = 300000
 save_checkpoint_freq = 5000
 use_tb_logger = true
+"""
+
+
+def _toml_val(roots: Roots, places: Sequence[str], more: str) -> str:
+    gt, lq = map(roots.apart, places)
+    return f"""
+[datasets.val]
+name = "degflow-validate"
+type = "paired"
+dataroot_gt = {toml_string(gt)}
+dataroot_lq = {toml_string(lq)}
+{more}
+[val]
+val_freq = 5000
+
+[val.metrics.psnr]
+type = "calculate_psnr"
 """
 
 
@@ -141,7 +161,7 @@ class Neosr(_ByName):
 
     def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:
         note = f"{roots.note}\n# From {SLOW} pairs on, an export to neosr-lmdb begins sooner."
-        return _toml(plans, roots("gt"), roots("lq"), note)
+        return _toml(plans, roots, self.places, note)
 
 
 class NeosrLmdb(LmdbTrainer):
@@ -154,8 +174,7 @@ class NeosrLmdb(LmdbTrainer):
         return COMPACT
 
     def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:
-        gt, lq = map(roots, self.places)
-        return _toml(plans, gt, lq, roots.note, 'io_backend = { type = "lmdb" }\n')
+        return _toml(plans, roots, self.places, roots.note, 'io_backend = { type = "lmdb" }\n')
 
 
 class TrainnerRedux(_ByName):
@@ -189,6 +208,13 @@ class TrainnerRedux(_ByName):
 
     def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:
         scale = int(plans[0].told)
+        val = {
+            "name": "degflow-validate",
+            "type": "PairedImageDataset",
+            "dataroot_gt": [roots.apart("gt")],
+            "dataroot_lq": [roots.apart("lq")],
+            "io_backend": {"type": "disk"},
+        }
         settings = {
             "name": f"{scale}x_SPAN_degflow",
             "scale": scale,
@@ -207,7 +233,8 @@ class TrainnerRedux(_ByName):
                     "num_worker_per_gpu": 4,
                     "batch_size_per_gpu": 8,
                     "accum_iter": 1,
-                }
+                },
+                **({"val": val} if roots.validation else {}),
             },
             "network_g": {"type": "span"},
             "path": {"resume_state": None},
@@ -219,7 +246,7 @@ class TrainnerRedux(_ByName):
                 "warmup_iter": -1,
                 "losses": [{"type": "l1loss", "loss_weight": 1.0}],
             },
-            "val": {"val_enabled": False, "val_freq": 5000, "save_img": False},
+            "val": {"val_enabled": roots.validation, "val_freq": 5000, "save_img": False},
             "logger": {"print_freq": 100, "save_checkpoint_freq": 5000, "use_tb_logger": True},
         }
         return yaml_text(settings, roots.note)

@@ -37,6 +37,24 @@ def crop_side(plans: Sequence[Plan], most: int) -> int:
     return max(side // (8 * scale) * 8 * scale, side // scale * scale)
 
 
+def basicsr_val(gt: str, lq: str, data: dict[str, Any]) -> dict[str, Any]:
+    """The validation set of BasicSR; data: settings of the training set, of which it has some."""
+    shared = {key: value for key, value in data.items() if key in ("filename_tmpl", "io_backend")}
+    return {
+        "name": "degflow-validate",
+        "type": "PairedImageDataset",
+        "dataroot_gt": gt,
+        "dataroot_lq": lq,
+        **shared,
+    }
+
+
+def basicsr_metrics(scale: int) -> dict[str, Any]:
+    """PSNR in RGB every 5,000 iterations."""
+    psnr = {"type": "calculate_psnr", "crop_border": scale, "test_y_channel": False}
+    return {"val_freq": 5000, "save_img": False, "metrics": {"psnr": psnr}}
+
+
 def basicsr_end() -> dict[str, Any]:
     """What a run of BasicSR, and of what is built on it, ends with."""
     return {
@@ -61,6 +79,7 @@ def training_yaml(
     data: further settings of the training set.
     """
     scale = int(plans[0].told)
+    (gt, lq), apart = places, roots.validation
     network = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16, "upscale": scale}
     kind = MSR_RESNET.name if MSR_RESNET.has(scale) else EDSR.name
     settings = {
@@ -73,8 +92,8 @@ def training_yaml(
             "train": {
                 "name": "degflow",
                 "type": "PairedImageDataset",
-                "dataroot_gt": roots(places[0]),
-                "dataroot_lq": roots(places[1]),
+                "dataroot_gt": roots(gt),
+                "dataroot_lq": roots(lq),
                 **data,
                 "gt_size": crop_side(plans, 128),
                 "use_hflip": True,
@@ -83,7 +102,8 @@ def training_yaml(
                 "batch_size_per_gpu": 16,
                 "dataset_enlarge_ratio": 1,
                 "prefetch_mode": None,
-            }
+            },
+            **({"val": basicsr_val(roots.apart(gt), roots.apart(lq), data)} if apart else {}),
         },
         "network_g": {"type": kind, **network},
         "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
@@ -95,6 +115,7 @@ def training_yaml(
             "warmup_iter": -1,
             "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
         },
+        **({"val": basicsr_metrics(scale)} if apart else {}),
         **basicsr_end(),
     }
     return yaml_text(settings, roots.note, f"Factors of MSRResNet: {MSR_RESNET.factors}.")

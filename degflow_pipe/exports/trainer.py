@@ -15,6 +15,7 @@ from degflow_pipe.exports.findings import Found, Report, whole_png
 from degflow_pipe.exports.networks import Network
 from degflow_pipe.exports.settings import Facts, Rules, Settings, check_rules
 from degflow_pipe.exports.source import NEAR, ShardLevel, ShardPair
+from degflow_pipe.shards.layout import VALIDATE
 from degflow_pipe.shards.packing import Packing, pack
 
 Row = dict[str, Any]
@@ -43,13 +44,19 @@ class Roots:
     """Where an option file says that pictures and lists are.
 
     folder: the export's folder, absolute, as no trainer looks from its option file; or empty for
-    paths that are relative to it.
+    paths that are relative to it. validation: whether photos that were set apart are in its folder
+    `validate`.
     """
 
     folder: str = ""
+    validation: bool = False
 
     def __call__(self, place: str) -> str:
         return f"{self.folder.rstrip('/')}/{place}" if self.folder else place
+
+    def apart(self, place: str) -> str:
+        """The same of the photos that were set apart."""
+        return self(f"{VALIDATE}/{place}")
 
     @property
     def whole(self) -> str:

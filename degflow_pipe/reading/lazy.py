@@ -18,7 +18,7 @@ from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.levels import Level, Place, grid_of
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.reading.samples import Sample
-from degflow_pipe.shards.layout import ShardSettings, packed_levels
+from degflow_pipe.shards.layout import ShardSettings, drawn_json, packed_levels
 from degflow_pipe.stages.generate import require_patches
 from degflow_pipe.stages.meant import checkpoint_of
 from degflow_pipe.store import PatchRecord, Store
@@ -131,7 +131,9 @@ class LazyPairs(Dataset[Sample]):
         sizes = packed_levels(making.grid, hr.shape[1], ShardSettings())[0].packing
         hr_used, lr_used = sizes.apply(hr[0], lr.values[0, 0])
         info = {"source": record.source, "y": record.y, "x": record.x}
-        info |= {"t": t, "scale": making.grid.scales[0], **(lr.told[0][0] if lr.told else {})}
+        info |= {"t": t, "scale": making.grid.scales[0]}
+        if lr.told:
+            info |= drawn_json(making.grid, making.grid.levels[0], lr.told[0][0])
         return to_tensor(lr_used)[0], to_tensor(hr_used)[0], info
 
     def _unit(self, number: int) -> _Held:

@@ -103,7 +103,7 @@ The pictures carry the licence of the photos they were made from.
 | level | asked for as | scale | LR side of HR side | PSNR to HR of the mean error, dB |
 |---|---|---|---|---|
 {chr(10).join(rows)}
-{_chain(settings)}
+{_cameras(grid)}{_chain(settings)}
 ## Reading
 
 ```python
@@ -124,10 +124,13 @@ def _validation(settings: ShardSettings) -> str:
 def _made_by(grid: Grid) -> str:
     if "," not in grid.checkpoint:
         return f"the DegFlow checkpoint `{grid.checkpoint}`"
-    return (
-        f"a bank of cameras with these shares, each patch by one of them that its JSON names:\n"
-        f"`{grid.checkpoint}`,"
-    )
+    return "a bank of cameras, each patch by one of them that its JSON names,"
+
+
+def _cameras(grid: Grid) -> str:
+    """The cameras of a bank."""
+    lines = "\n".join(f"- {camera}" for camera in grid.cameras)
+    return f"\n## Cameras\n\n{lines}\n" if grid.cameras else ""
 
 
 def _both(hr_format: PictureFormat, lr_format: PictureFormat) -> str:

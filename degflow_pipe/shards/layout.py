@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from degflow_pipe import choices
 from degflow_pipe.chains.chain import Chain, read_chain
 from degflow_pipe.errors import UsageError
-from degflow_pipe.levels import Grid, Level
+from degflow_pipe.levels import Drawn, Grid, Level
 from degflow_pipe.pictures.formats import PictureFormat, parse_format
 from degflow_pipe.settings import AtMost
 from degflow_pipe.shards.packing import Packing, own_size, pack
@@ -148,6 +148,17 @@ def patch_json(record: PatchRecord, patch: int, grid: Grid) -> dict[str, Any]:
         "grid": grid.name,
         "noise": grid.noise,
         "precision": grid.precision,
+    }
+
+
+def drawn_json(grid: Grid, level: Level, drawn: Drawn) -> dict[str, Any]:
+    """What the JSON of a level says of what its patch has drawn."""
+    return {
+        "checkpoint": drawn.camera,
+        "t": drawn.t,
+        "scale": grid.sr_scale or drawn.scale,
+        "camera_scale": drawn.scale,
+        "draw": level.draw,
     }
 
 

@@ -22,13 +22,14 @@ from degflow_pipe.chains.chain import Chain, apply_drawn, chain_rng
 from degflow_pipe.engines.threads import in_order, threads
 from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
-from degflow_pipe.levels import Grid, Place
+from degflow_pipe.levels import Grid, Place, Told
 from degflow_pipe.pictures.arrays import is_grey
 from degflow_pipe.pictures.formats import PictureFormat
 from degflow_pipe.settings import Apart, AtMost, read
 from degflow_pipe.shards.layout import (
     PackedLevel,
     ShardSettings,
+    drawn_json,
     packed_levels,
     patch_json,
     patch_key,
@@ -36,7 +37,6 @@ from degflow_pipe.shards.layout import (
 from degflow_pipe.shards.plan import Piece, Row, TarWork
 from degflow_pipe.store import BLOCK, BLOCKS, Encoder, PatchRecord, Store
 from degflow_pipe.store.reading import block_latents, block_places
-from degflow_pipe.store.records import Told
 
 HELD = 8
 """Blocks of HR that are held, so that none is read twice."""
@@ -47,7 +47,7 @@ BLOCK_OF_TAR = 512
 
 
 class LR(Protocol):
-    """values: (B, T, p, p, 3) uint8. told: see `store.records.Told`."""
+    """values: (B, T, p, p, 3) uint8. told: see `levels.Told`."""
 
     @property
     def values(self) -> np.ndarray: ...
@@ -370,8 +370,8 @@ def _samples(batch: _Batch) -> _Made:
         record, place = records[row.place], row.place % sources.size
         hr, lr = hr_batch[place], lr_batch[place]
         levels = [level.to_dict() for level in sources.levels]
-        for level, told in zip(levels, told_batch[place] if told_batch else (), strict=False):
-            level |= told
+        for i, drawn in enumerate(told_batch[place] if told_batch else ()):
+            levels[i] |= drawn_json(sources.grid, sources.grid.levels[i], drawn)
         squares = {
             i: sources.levels[i].packing.squared_error(hr, lr[i]) for i in range(row.first, row.end)
         }
@@ -389,9 +389,9 @@ def _samples(batch: _Batch) -> _Made:
             if len(packed_hr) not in hr_files:
                 hr_files[len(packed_hr)] = sources.formats[0].encode(packed_hr)
             hr_file = hr_files[len(packed_hr)]
-            packed_lr, drawn = sources.after_camera(packed_lr, record, sources.levels[i])
+            packed_lr, after = sources.after_camera(packed_lr, record, sources.levels[i])
             lr_file = sources.formats[1].encode(packed_lr)
-            note = {**patch_json(record, sources.patch, sources.grid), **levels[i], **drawn}
+            note = {**patch_json(record, sources.patch, sources.grid), **levels[i], **after}
             made.append(_Sample(_pair(key, hr_file, lr_file, note, sources), note, {i: error}))
     return _Made(made, shown)
 
@@ -421,8 +421,8 @@ def _grouped(
     notes, lr_files = [], {}
     for level, said, lr in zip(sources.levels, levels, lr_levels, strict=True):
         _, packed = level.packing.apply(hr, lr)
-        packed, drawn = sources.after_camera(packed, record, level)
-        notes.append({**said, **drawn})
+        packed, after = sources.after_camera(packed, record, level)
+        notes.append({**said, **after})
         lr_files[f"lr_{level.level.name}.{lr_format.ending}"] = lr_format.encode(packed)
     note = {**patch_json(record, sources.patch, sources.grid), "levels": notes}
     sample = {

@@ -28,9 +28,16 @@ class DemoSummary(RunSummary):
 
 
 def demo(
-    out: Path, model: DegFlow, *, workers: int = 0, progress: Progress | None = None
+    out: Path,
+    model: DegFlow,
+    *,
+    sr_scale: float = 0.0,
+    workers: int = 0,
+    progress: Progress | None = None,
 ) -> DemoSummary:
     """The whole pipeline on photos that scikit-image ships: store, shards and a strip in `out`.
+
+    sr_scale: of pairs for SR networks of that scale; 0 for LR of HR's size at ten levels.
 
     Raises UsageError where scikit-image is not installed.
     """
@@ -51,7 +58,7 @@ def demo(
         store=str(out / "degflow.zarr"),
         out=str(out / "shards"),
         ingest=IngestSettings(),
-        generate=LevelSettings(t_grid=DEMO_GRID),
+        generate=LevelSettings(t_grid=None if sr_scale else DEMO_GRID, sr_scale=sr_scale),
     )
     done = run(recipe, model, workers=workers, progress=progress)
     grid = LevelSettings(t_grid=defaults.PREVIEW_T_GRID).grid(model.info)

@@ -15,13 +15,13 @@ from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import StoreError
-from degflow_pipe.levels import Grid
+from degflow_pipe.levels import Grid, Told
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.meant import encoders_of
 from degflow_pipe.stages.remove import finish_removal
 from degflow_pipe.store import BLOCKS, Encoder, Made, Store, Unit
 from degflow_pipe.store.reading import block_latents, block_places, known_latents
-from degflow_pipe.store.records import Told, check_title
+from degflow_pipe.store.records import check_title
 from degflow_pipe.store.store import KIND
 
 

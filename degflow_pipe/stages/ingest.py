@@ -335,6 +335,8 @@ def come_again(
 
 def hashes_of(found: list[PhotoFile], engine: Engine, workers: int) -> dict[PhotoFile, str]:
     """The hash of each file; those that cannot be read are skipped by name later."""
+    if not found:  # else an engine would start its workers for nothing
+        return {}
     with closing(engine(HashJob(), found, workers)) as hashed:
         every = zip(found, hashed, strict=True)
         return {file: sha256 for file, sha256 in every if not isinstance(sha256, PhotoError)}

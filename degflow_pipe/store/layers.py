@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe.errors import StoreError
+from degflow_pipe.levels import Told
 from degflow_pipe.store.arrays import FileArray, digest
-from degflow_pipe.store.records import BLOCK, BLOCKS, Made, Told, Unit, head
+from degflow_pipe.store.records import BLOCK, BLOCKS, Made, Unit, head
 
 
 def sums_of(values: np.ndarray) -> tuple[str, ...]:

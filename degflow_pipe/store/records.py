@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from degflow_pipe.errors import UsageError
-from degflow_pipe.levels import MAX_LEVELS, Grid, grid_of, parse_t
+from degflow_pipe.levels import MAX_LEVELS, Drawn, Grid, Told, grid_of, parse_t
 from degflow_pipe.quality import Limits, Quality
 from degflow_pipe.settings import read
 
@@ -21,6 +21,7 @@ BLOCK = 16
 levels."""
 BLOCKS = UNIT // BLOCK
 MAX_PATCH = 4096
+MAX_SCALE = 1000
 MAX_UNITS = 10**8
 MAX_SIDE = 10**7
 """Pixels of a photo's side."""
@@ -189,37 +190,33 @@ class Made(NamedTuple):
         return self.hr == now and len(self.sha256) == len(now)
 
 
-Told = Sequence[Sequence[Mapping[str, Any]]]
-"""Of each patch of a block, what each of its levels is, where patches differ: `t`, `scale`,
-`camera_scale`, `checkpoint` and `draw`."""
-
-_TOLD = {
-    "t": (int, float),
-    "scale": (int, float),
-    "camera_scale": (int, float),
-    "checkpoint": (str,),
-    "draw": (int,),
-}
+def told_record(told: Told) -> dict[str, Any]:
+    """What was told of a block as the ledger has it: each camera is named once."""
+    cameras = list(dict.fromkeys(level.camera for row in told for level in row))
+    numbers = {name: i for i, name in enumerate(cameras)}
+    rows = [[[numbers[level.camera], level.t, level.scale] for level in row] for row in told]
+    return {"cameras": cameras, "levels": rows}
 
 
 def told_of_record(record: Mapping[str, Any], levels: int) -> Told:
     """What was told of a block; nothing where its levels are all that is to be told. Raises
     UsageError where it is damaged.
     """
-    told = record.get("told", [])
-    rows = isinstance(told, list) and len(told) <= BLOCK
-    if not rows or not all(isinstance(row, list) and len(row) == levels for row in told):
+    said = record.get("told")
+    if said is None:
+        return ()
+    try:
+        names, rows = said["cameras"], said["levels"]
+        _check_texts(*names)
+        told = [[Drawn(names[number], t, scale) for number, t, scale in row] for row in rows]
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise UsageError(f"told does not say what each level of each patch is: {error}") from error
+    if len(told) > BLOCK or any(len(row) != levels for row in told):
         raise UsageError("told must say what each level of each patch is")
-    for level in (level for row in told for level in row):
-        if not isinstance(level, dict) or level.keys() != _TOLD.keys():
-            raise UsageError(f"told must have {', '.join(_TOLD)}")
-        for key, kinds in _TOLD.items():
-            if type(level[key]) not in kinds:
-                raise UsageError(f"told.{key} cannot be {str(level[key])[:60]!r}")
-        numbers = level["t"], level["scale"], level["camera_scale"]
-        if not (0 <= numbers[0] <= 1 and all(1 <= scale < 1000 for scale in numbers[1:])):
-            raise UsageError("told has a level that cannot be")
-        _check_texts(level["checkpoint"])
+    for drawn in (drawn for row in told for drawn in row):
+        numbers = all(type(value) in (int, float) for value in drawn[1:])
+        if not (numbers and 0 <= drawn.t <= 1 and 1 <= drawn.scale < MAX_SCALE):
+            raise UsageError(f"told has a level that cannot be: {str(drawn)[:100]}")
     return told
 
 
@@ -324,6 +321,7 @@ class _GridFields:
     scale_map: str
     sr_scale: float
     told: bool
+    cameras: list[str]
     title: str
 
 
@@ -334,7 +332,7 @@ def grid_of_fields(data: dict[str, Any]) -> Grid:
         raise UsageError("grid.t names no levels")
     if not len(found.t) == len(found.asked) == len(found.draws) == len(found.scales):
         raise UsageError("grid: asked, draws and scales must be those of each level")
-    if not all(1 <= s < 1000 for s in found.scales):
+    if not all(1 <= s < MAX_SCALE for s in found.scales):
         raise UsageError("grid.scales must be the scale of each level")
     levels = tuple(
         replace(parse_t(t).levels[0], asked=asked, draw=draw)
@@ -342,10 +340,11 @@ def grid_of_fields(data: dict[str, Any]) -> Grid:
     )
     if levels != grid_of(levels).levels:
         raise UsageError("grid.t must rise, without repeats")
-    if not (found.sr_scale == 0 or 1 <= found.sr_scale < 1000):
+    if not (found.sr_scale == 0 or 1 <= found.sr_scale < MAX_SCALE):
         raise UsageError("grid.sr_scale must be a scale, or 0")
     rest = {field.name: getattr(found, field.name) for field in fields(found)[4:]}
-    _check_texts(*(value for value in rest.values() if isinstance(value, str)))
+    rest["cameras"] = tuple(found.cameras)
+    _check_texts(*(value for value in rest.values() if isinstance(value, str)), *found.cameras)
     if found.title:
         check_title(found.title)
     return Grid(levels, tuple(map(float, found.scales)), **rest)

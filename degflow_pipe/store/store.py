@@ -13,7 +13,7 @@ import numpy as np
 from degflow_pipe import files
 from degflow_pipe.errors import FileError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
-from degflow_pipe.levels import Grid
+from degflow_pipe.levels import Grid, Told
 from degflow_pipe.settings import read
 from degflow_pipe.store.arrays import ZARR, FileArray, group_text
 from degflow_pipe.store.description import DESCRIPTION, described, read_description
@@ -28,7 +28,6 @@ from degflow_pipe.store.records import (
     PatchRecord,
     PhotoRecord,
     StoreSettings,
-    Told,
     Unit,
     blocks_of,
     check_digest,
@@ -41,6 +40,7 @@ from degflow_pipe.store.records import (
     photo_key,
     photo_of_record,
     told_of_record,
+    told_record,
     unit_of_record,
     unit_record,
 )
@@ -297,7 +297,7 @@ class Store:
                 if made is None:
                     self._to_write(name).remove(number)
                 else:
-                    more = {"told": told} if told else {}
+                    more = {"told": told_record(told)} if told else {}
                     self._to_write(name).write(number, {**made.to_dict(), **more})
 
             def told(number: int) -> Told:

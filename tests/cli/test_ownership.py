@@ -25,6 +25,8 @@ WRITES = {
     "ingest": "ingest PHOTOS --checkpoint TINY --patch 64 --store THEIRS",
     "remove": "remove astronaut.png --store THEIRS",
     "generate": "generate --checkpoint TINY --t-grid 0.5 --store THEIRS",
+    "grid delete": "grid delete t0500 --store THEIRS",
+    "grid merge": "grid merge t0500 t1000 --store THEIRS",
     "shard": "shard --store STORE --out THEIRS",
     "run": "run RECIPE --keep none",
     "demo": "demo --checkpoint TINY --out THEIRS",

@@ -21,6 +21,7 @@ from degflow_pipe.stages.recipe import RunRecipe, run_recipe
 from degflow_pipe.version import __version__
 
 LEVELS = {"--t-grid": "str"}
+SR_SCALE = {"--sr-scale": "float = 0"}
 PRECISION = {"--precision": "auto|float32|bfloat16 = auto"}
 COMPUTE = {"--device": "str = auto", "--batch": "int = 8", "--workers": "int = 0"}
 NOISE = {"--noise": "auto|calibrated|none = auto", "--seed": "int = 0"}
@@ -61,6 +62,9 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "generate": {
         **LEVELS,
+        **SR_SCALE,
+        "--draws": "int = 1",
+        "--name": "str",
         **NOISE,
         **STORE,
         "--checkpoint": "str",
@@ -82,6 +86,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--hr-format": "str",
         "--chain": "str",
         "--chain-seed": "int = 0",
+        "--validate": "str",
         "--overwrite": "flag",
         "--workers": "int = 0",
         **ENGINE,
@@ -99,12 +104,14 @@ SURFACE: dict[str, dict[str, str]] = {
         "--checkpoint": "str",
         "--engine": "threads|processes",
         **LEVELS,
+        "--sr-scale": "float",
         "--overwrite": "flag",
         **COMPUTE,
         **DRY,
         **JSON,
     },
     "demo": {
+        **SR_SCALE,
         "--out -o": "Path = demo",
         "--device": "str = auto",
         "--workers": "int = 0",
@@ -137,6 +144,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "degrade": {
+        **SR_SCALE,
         "--max-pixels": "int = 210000000",
         **PRECISION,
         "PHOTOS": "str, required, several",
@@ -150,6 +158,9 @@ SURFACE: dict[str, dict[str, str]] = {
         **CHECKPOINT,
         **JSON,
     },
+    "grid": {},
+    "grid delete": {"NAME": "str, required", **STORE, **JSON},
+    "grid merge": {"NAMES": "str, required, several", "--name": "str = ", **STORE, **JSON},
     "info": {"PATH": "str, required", **JSON},
     "verify": {"PATH": "str, required", "--workers": "int = 0", **JSON},
     "train": {},

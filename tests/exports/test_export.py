@@ -288,7 +288,7 @@ def test_one_scale_of_native_shards_is_that_of_their_pictures(
         (
             "realsr",
             {},
-            r"t0166666667 \(x1.5\) has none \(3 of 6 levels do not fit\): ingest larger",
+            r"x1_5 \(x1.5\) has none \(3 of 6 levels do not fit\): ingest larger",
         ),
         ("interflow", {}, r"crops 72 pixels of HR at level .*x1.5\), and patches have 64 \(128 do"),
         ("liif", {}, r"3 of 6 levels do not fit"),

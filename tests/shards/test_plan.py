@@ -34,7 +34,7 @@ def test_tars_take_every_sample_once_in_order_and_are_full_but_for_the_last(
 ) -> None:
     grid = grid_of(GRID.levels[:levels])
     settings = ShardSettings(shard_size=size, layout=layout)
-    plan = Plan(units(counts), 16, replace(grid, scales=(1.0,) * levels), settings, None, None)
+    plan = Plan(units(counts), 16, replace(grid, scales=(1.0,) * levels), settings, {}, None)
     works = list(plan.works())
     assert [work.number for work in works] == list(range(plan.tars))
     samples, sizes = [], []
@@ -67,7 +67,7 @@ def test_a_tar_is_another_one_where_its_patches_are(counts: list[int], changed: 
     unit = before[number]
     after = {**before, number: replace(unit, sha256=("f" * 64, *unit.sha256[1:]))}
     grid, settings = replace(GRID, scales=(1.0,) * len(GRID)), ShardSettings(shard_size=50)
-    plans = [Plan(each, 16, grid, settings, None, None) for each in (before, after)]
+    plans = [Plan(each, 16, grid, settings, {}, None) for each in (before, after)]
     for old, new in zip(*(plan.works() for plan in plans), strict=True):
         touched = any(piece.block == number * UNIT // BLOCK for piece in old.pieces)
         assert (old.digest != new.digest) == touched

@@ -98,6 +98,10 @@ def test_every_sample_says_its_camera_and_level(
         cameras.add(info["checkpoint"])
     assert len(cameras) == 4
     assert verify(tmp_path / "out").whole and verify(drawn).whole
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "a bank of cameras" in card
+    for camera, share in zip(making.cameras, making.shares, strict=True):
+        assert f"- {camera.name}, share {share:g}: {camera.about}" in card
 
 
 @pytest.mark.parametrize("options", [OPTIONS, {"draws": 2, "seed": 3}])
@@ -165,7 +169,7 @@ def test_damage_of_what_was_told_is_named(drawn: Path, tmp_path: Path, bank: Ban
     (grid,) = Store.open(path).grids()
     (ledger,) = (path / "done" / "levels" / grid).glob("*.jsonl")
     before = ledger.read_bytes()
-    ledger.write_bytes(before.replace(b'"draw":1', b'"draw":7', 1))
+    ledger.write_bytes(before.replace(b'"simulated-', b'"simulated_', 1))
     assert ledger.read_bytes() != before
     with pytest.raises(StoreError, match=r"damaged at line 1.*`generate` again"):
         shard(path, tmp_path / "out")

@@ -296,7 +296,7 @@ def test_hr_is_lossy_only_where_that_was_asked_for(
     said: str,
 ) -> None:
     shard(ready_store, tmp_path / "out", ShardSettings(layout=layout, **asked))
-    lr_name = "lr" if layout == "pairs" else "lr_t1000"
+    lr_name = "lr" if layout == "pairs" else "lr_x4"
     wanted = [sample["hr.png"] for sample in read_all(plain)][:: 1 if layout == "pairs" else 2]
     for sample, hr in zip(read_all(tmp_path / "out"), wanted, strict=True):
         assert f"{lr_name}.{lr_ending}" in sample

@@ -287,7 +287,17 @@ def test_info_of_a_store(ready_store: Path, tiny_model: DegFlow) -> None:
     assert (found.photos, found.patches, found.colours) == (3, 27, {"sRGB": 3})
     assert list(found.latents.values()) == [LatentContents(checkpoint, 27)]
     assert list(found.grids.values()) == [
-        GridContents(GRID.t, [2.0, 4.0], "none", checkpoint, "float32", 27)
+        GridContents(
+            title="",
+            t=GRID.t,
+            scale=[2.0, 4.0],
+            levels=["x2", "x4"],
+            sr_scale=0.0,
+            noise="none",
+            checkpoint=checkpoint,
+            precision="float32",
+            patches=27,
+        )
     ]
     assert found.skipped == {}
 

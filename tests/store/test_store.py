@@ -606,7 +606,7 @@ def test_a_bit_that_readers_of_zstd_ignore_is_told_too(small: Path) -> None:
     for begin in begins:
         descriptor = bytes([whole[begin + 4] ^ 0x10])
         path.write_bytes(whole[: begin + 4] + descriptor + whole[begin + 5 :])
-        assert Store.open(small).damage(1)
+        assert damage(Store.open(small), 1)
 
 
 @pytest.mark.parametrize("name", ["hr", "latents", "levels"])
