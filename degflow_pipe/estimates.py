@@ -60,6 +60,24 @@ class Estimate:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def with_validation(self, apart: Estimate) -> Estimate:
+        """With what is set apart and done after it."""
+        counts = ("patches", "pairs", "known_pairs", "tars", "files", "total_bytes", "peak_bytes")
+        both = {name: getattr(self, name) + getattr(apart, name) for name in counts}
+        measured = replace(
+            self.measured,
+            patches=self.measured.patches + apart.measured.patches,
+            seconds=round(self.measured.seconds + apart.measured.seconds, 1),
+        )
+        return replace(
+            self,
+            **both,
+            bytes={part: size + apart.bytes[part] for part, size in self.bytes.items()},
+            seconds={stage: spent + apart.seconds[stage] for stage, spent in self.seconds.items()},
+            total_seconds=round(self.total_seconds + apart.total_seconds, 1),
+            measured=measured,
+        )
+
     def started(self, seconds: float) -> Estimate:
         """With what comes before the first stage: programs and checkpoints are loaded."""
         every = {"start": round(seconds, 1), **self.seconds}

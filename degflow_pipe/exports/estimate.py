@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from degflow_pipe import files, folders
 from degflow_pipe.engines.engine import check_workers
@@ -26,6 +26,7 @@ from degflow_pipe.exports.lmdbs import LmdbTrainer
 from degflow_pipe.exports.source import ShardPair, Source, chosen_levels
 from degflow_pipe.exports.trainer import Plan, Trainer
 from degflow_pipe.exports.trainers import find_trainer
+from degflow_pipe.shards.layout import VALIDATE
 
 TRIED = 256
 """Pictures that are tried, at most."""
@@ -89,7 +90,29 @@ def estimate_export(
     relative: bool = False,
     overwrite: bool = False,
 ) -> Estimate:
-    """What `export` would do with these options; raises as it does."""
+    """What `export` would do with these options, of photos that were set apart too; raises as it
+    does.
+    """
+    how: dict[str, Any] = {"scale": scale, "t": t, "scales": scales, "workers": workers}
+    how |= {"relative": relative, "overwrite": overwrite}
+    found = _estimate(shards, to, out, **how)
+    if not files.is_folder(shards / VALIDATE):
+        return found
+    return found.with_validation(_estimate(shards / VALIDATE, to, out / VALIDATE, **how))
+
+
+def _estimate(
+    shards: Path,
+    to: str,
+    out: Path,
+    scale: int | None,
+    t: Sequence[float] | None,
+    scales: Sequence[float] | None,
+    workers: int,
+    relative: bool,
+    overwrite: bool,
+) -> Estimate:
+    """Of the photos of one folder."""
     begun = time.perf_counter()
     trainer = find_trainer(to)
     at_once = check_workers(workers)

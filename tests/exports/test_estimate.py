@@ -11,6 +11,8 @@ import pytest
 from degflow_pipe.errors import DegflowError
 from degflow_pipe.exports.estimate import estimate_export
 from degflow_pipe.exports.export import export
+from degflow_pipe.shards.layout import ShardSettings
+from degflow_pipe.stages.shard import shard
 
 LEVELS, PATCHES = 6, 6
 
@@ -41,6 +43,14 @@ def test_export(shards: Path, tmp_path: Path, to: str, scale: int | None) -> Non
     # A data base has pages, of which the last of each picture is not full.
     slack = 0.15 if to != "basicsr-lmdb" else 0.5
     assert abs(found.total_bytes - room(tmp_path / "out")) < slack * room(tmp_path / "out")
+
+
+def test_photos_that_were_set_apart(ready_store: Path, tmp_path: Path) -> None:
+    shard(ready_store, tmp_path / "shards", ShardSettings(validate="chelsea.jpg"))
+    found = estimate_export(tmp_path / "shards", "basicsr", tmp_path / "out")
+    made = export(tmp_path / "shards", "basicsr", tmp_path / "out")
+    assert found.pairs == made.pairs + made.validation_pairs == 54
+    assert abs(found.total_bytes - room(tmp_path / "out")) < 0.15 * room(tmp_path / "out")
 
 
 def test_what_is_there_counts_as_done(shards: Path, tmp_path: Path) -> None:
