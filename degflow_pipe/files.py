@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EBADF, EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR
@@ -363,6 +364,29 @@ def fits_sum(data: bytes, value: dict[str, Any]) -> bool:
 
 def _sum_of(value: dict[str, Any]) -> str:
     return hashlib.sha256(json_text(value).encode()).hexdigest()
+
+
+def seconds_to_write(folder: Path, size: int) -> float | None:
+    """Seconds until so many bytes, at random, have reached the disk of a folder, or of what there
+    is above it: in a file without a name, which is gone at once and that nobody ever sees. None
+    where the system has no such files, or nothing may be written.
+    """
+    while not os.path.isdir(folder):
+        folder = folder.absolute().parent
+    data = os.urandom(size)
+    try:
+        opened = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except (AttributeError, OSError):  # not Linux, or not this file system
+        return None
+    try:
+        begun = time.perf_counter()
+        os.write(opened, data)
+        os.fsync(opened)
+        return time.perf_counter() - begun
+    except OSError:
+        return None
+    finally:
+        os.close(opened)
 
 
 def append_line(path: Path, text: str) -> None:

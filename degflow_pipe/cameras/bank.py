@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.checkpoint.folder import CONFIG
+from degflow_pipe.checkpoint.folder import holds_checkpoint
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.devices import choose_device
 
@@ -67,7 +66,7 @@ def parse_bank(text: str) -> tuple[Share, ...]:
 
 def members_of(text: str) -> tuple[Share, ...]:
     """The same, where a folder of that very name is none but itself."""
-    return (Share(text),) if files.exists(Path(text) / CONFIG) else parse_bank(text)
+    return (Share(text),) if holds_checkpoint(Path(text)) else parse_bank(text)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,11 @@ class CheckpointInfo:
         }
 
 
+def holds_checkpoint(path: Path) -> bool:
+    """Whether a folder is a checkpoint's."""
+    return files.exists(path / CONFIG)
+
+
 def find_checkpoint(path_or_name: str) -> Path:
     """A checkpoint folder by path, or a shipped one by its name or id.
 

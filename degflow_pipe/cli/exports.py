@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, complain, show
+from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 
 To = Annotated[
@@ -49,6 +50,7 @@ def export(
         bool, typer.Option("--overwrite", help="Replace an export that had other settings.")
     ] = False,
     workers: o.Workers = 0,
+    dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Write finished shards as an SR trainer reads them, with an option file for it."""
@@ -56,18 +58,20 @@ def export(
     from degflow_pipe.levels import AskedLevels, read_levels
 
     asked = AskedLevels() if t_grid is None else read_levels(t_grid)
-    summary = stage(
-        shards,
-        to,
-        out,
-        scale=scale,
-        t=None if asked.t is None else [float(t) for t in asked.t],
-        scales=None if asked.scales is None else [float(s) for s in asked.scales],
-        workers=workers,
-        relative=relative,
-        overwrite=overwrite,
-        progress=TerminalProgress(),
-    )
+    how: dict[str, Any] = {
+        "scale": scale,
+        "t": None if asked.t is None else [float(t) for t in asked.t],
+        "scales": None if asked.scales is None else [float(s) for s in asked.scales],
+        "workers": workers,
+        "relative": relative,
+        "overwrite": overwrite,
+    }
+    if dry_run:
+        from degflow_pipe.exports.estimate import estimate_export
+
+        show_estimate(estimate_export(shards, to, out, **how), json)
+        return
+    summary = stage(shards, to, out, progress=TerminalProgress(), **how)
     show(summary.to_dict(), json, f"export {to}")
 
 

@@ -55,6 +55,14 @@ Perceptual = Annotated[
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", min=1, help="A photo of more pixels is skipped, unread.")
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Write nothing; tell of patches, pairs, bytes and time by a sample that is tried, of "
+        "some seconds.",
+    ),
+]
 MinSharpness = Annotated[
     float | None,
     typer.Option(

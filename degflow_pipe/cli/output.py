@@ -26,6 +26,8 @@ from degflow_pipe import files
 from degflow_pipe.cli.words import spoken
 from degflow_pipe.formats.text import printable
 
+BEGAN = time.perf_counter()
+"""When the command was started, but for what Python itself takes."""
 LOG_EVERY = 10.0
 """Seconds between lines of a plain log."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -11,6 +11,7 @@ from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.asked import grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 
@@ -79,6 +80,7 @@ def ingest(
     batch: o.Batch = defaults.BATCH,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Crop photos into HR patches, encode their latents, and append both to the store."""
@@ -87,25 +89,27 @@ def ingest(
     from degflow_pipe.stages.meant import checkpoint_of
 
     bank = _load_bank(checkpoint or checkpoint_of(store), device)
-    summary = stage(
-        photos,
-        store,
-        bank,
-        patch=patch,
-        stride=stride,
-        min_detail=min_detail,
-        min_sharpness=min_sharpness,
-        max_blockiness=max_blockiness,
-        max_clipped=max_clipped,
-        max_noise=max_noise,
-        strict=strict,
-        max_pixels=max_pixels,
-        replace=replace,
-        batch=batch,
-        workers=workers,
-        progress=TerminalProgress(),
-        engine=engine_of(engine),
-    )
+    asked: dict[str, Any] = {
+        "patch": patch,
+        "stride": stride,
+        "min_detail": min_detail,
+        "min_sharpness": min_sharpness,
+        "max_blockiness": max_blockiness,
+        "max_clipped": max_clipped,
+        "max_noise": max_noise,
+        "strict": strict,
+        "max_pixels": max_pixels,
+        "replace": replace,
+        "batch": batch,
+        "workers": workers,
+        "engine": engine_of(engine),
+    }
+    if dry_run:
+        from degflow_pipe.stages.estimate import estimate_ingest
+
+        show_estimate(estimate_ingest(photos, store, bank, **asked), json)
+        return
+    summary = stage(photos, store, bank, progress=TerminalProgress(), **asked)
     show({**summary.to_dict(), "device": str(bank.first.device)}, json, "ingest")
 
 
@@ -138,6 +142,7 @@ def generate(
     batch: o.Batch = defaults.BATCH,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Make the LR of every patch at every level (by default those that the store has of earlier
@@ -156,20 +161,22 @@ def generate(
         if noise == "auto" and seed == 0:
             noise, seed = cast("choices.Noise", meant.noise), meant.seed
     bank = _load_bank(chosen, device, precision)
-    summary = stage(
-        store,
-        bank,
-        grid,
-        noise=noise,
-        seed=seed,
-        sr_scale=sr_scale,
-        draws=draws,
-        name=name or "",
-        batch=batch,
-        workers=workers,
-        progress=TerminalProgress(),
-        engine=engine_of(engine),
-    )
+    asked: dict[str, Any] = {
+        "noise": noise,
+        "seed": seed,
+        "sr_scale": sr_scale,
+        "draws": draws,
+        "name": name or "",
+        "batch": batch,
+        "workers": workers,
+        "engine": engine_of(engine),
+    }
+    if dry_run:
+        from degflow_pipe.stages.estimate import estimate_generate
+
+        show_estimate(estimate_generate(store, bank, grid, **asked), json)
+        return
+    summary = stage(store, bank, grid, progress=TerminalProgress(), **asked)
     show({**summary.to_dict(), "device": str(bank.first.device)}, json, "generate")
 
 
@@ -218,6 +225,7 @@ def shard(
     overwrite: o.Overwrite = False,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Write the pairs as WebDataset tars, with an index, sums and a data set card."""
@@ -238,16 +246,18 @@ def shard(
         chain_seed=chain_seed,
         validate=validate or "",
     )
-    summary = stage(
-        store,
-        out,
-        settings,
-        grid=grid,
-        workers=workers,
-        overwrite=overwrite,
-        progress=TerminalProgress(),
-        engine=engine_of(engine),
-    )
+    asked: dict[str, Any] = {
+        "grid": grid,
+        "workers": workers,
+        "overwrite": overwrite,
+        "engine": engine_of(engine),
+    }
+    if dry_run:
+        from degflow_pipe.stages.estimate import estimate_shard
+
+        show_estimate(estimate_shard(store, out, settings, **asked), json)
+        return
+    summary = stage(store, out, settings, progress=TerminalProgress(), **asked)
     show(summary.to_dict(), json, "shard")
 
 
@@ -289,6 +299,7 @@ def run(
     ] = None,
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
+    dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Ingest, generate and shard as one recipe says; options and photos go before the recipe's."""
@@ -314,14 +325,14 @@ def run(
         raise UsageError("--store is for a run that keeps one: leave it out, or `keep` latents")
     from degflow_pipe.stages.run import run as stage
 
-    summary = stage(
-        settings,
-        _load_bank(settings.checkpoint, device, precision),
-        batch=batch,
-        workers=workers,
-        overwrite=overwrite,
-        progress=TerminalProgress(),
-    )
+    bank = _load_bank(settings.checkpoint, device, precision)
+    asked: dict[str, Any] = {"batch": batch, "workers": workers, "overwrite": overwrite}
+    if dry_run:
+        from degflow_pipe.stages.estimate import estimate_run
+
+        show_estimate(estimate_run(settings, bank, **asked), json)
+        return
+    summary = stage(settings, bank, progress=TerminalProgress(), **asked)
     show(summary, json, "run")
 
 

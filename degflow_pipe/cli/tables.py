@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from degflow_pipe.cli.output import safe, show
+from degflow_pipe.cli.output import BEGAN, safe, show
 from degflow_pipe.quality import LIMITS
 
 if TYPE_CHECKING:
     from degflow_pipe.calibration.results import Calibrated
+    from degflow_pipe.estimates import Estimate
     from degflow_pipe.evaluation.results import Evaluation, LevelFigures
     from degflow_pipe.metrics.residual_figures import Residual
     from degflow_pipe.proxy.results import LevelTable, ProxyComparison, ScalesComparison
@@ -32,6 +34,58 @@ WIDTH = 160
 
 Numbers = Sequence[float | None]
 """A row of a table; None is shown as a dash."""
+
+
+def show_estimate(found: Estimate, as_json: bool) -> None:
+    """What a command would do; the time counts from the start of this one, that has loaded what
+    the other would.
+    """
+    found = found.started(time.perf_counter() - BEGAN - found.measured.seconds)
+    if as_json:
+        show(found, True)
+        return
+    tried = found.measured
+    photos = f"{found.photos} to read, {found.known} known, {len(found.skipped)} unusable"
+    room = f", {_size(found.peak_bytes)} on the way" * (found.peak_bytes > found.total_bytes)
+    rows = {
+        **({"photos": photos} if found.command in ("ingest", "run") else {}),
+        "patches": f"{found.patches}",
+        "pairs": f"{found.pairs} to make, {found.known_pairs} there",
+        "files": f"{found.files}, {found.tars} of them tars",
+        **{f"bytes of {part}": _size(size) for part, size in found.bytes.items()},
+        "bytes": f"{_size(found.total_bytes)}{room}{_spread(found.bytes_spread)}",
+        **{f"time of {stage}": _time(spent) for stage, spent in found.seconds.items()},
+        "time": f"{_time(found.total_seconds)}{_spread(found.seconds_spread)}",
+    }
+    show(rows, False, f"{found.command} --dry-run: nothing was written")
+    what = "pictures" if found.command == "export" else "patches"
+    disk = "" if tried.disk else "; how fast the disk takes files is not counted"
+    print(
+        f"An estimate, from {tried.photos} photos and {tried.patches} {what} that were worked on "
+        f"for {tried.seconds:.0f} s by {tried.workers} workers ({tried.engine}) on {tried.device}"
+        f"{disk}."
+    )
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _spread(part: float) -> str:
+    """A relative standard error."""
+    return f", give or take {100 * part:.0f} %" if part >= 0.005 else ""
 
 
 def show_evaluation(result: Evaluation, as_json: bool, title: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from degflow_pipe import files, folders
 from degflow_pipe.engines.engine import check_workers
@@ -110,7 +110,7 @@ def export(
         warnings=[found for found in map(_below_its_grid, plans) if found],
         lossy=source.lossy,
     )
-    made = _made(trainer, source, plans)
+    made = made_of(trainer, source, plans)
     with folders.one_writer(out, "export"):
         options_sum = _clear_way(out, trainer, made, overwrite)
         files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
@@ -178,7 +178,7 @@ def _sum_of(path: Path) -> str | None:
     return files.sha256(path) if files.is_file(path) else None
 
 
-def _made(trainer: Trainer, source: Source, plans: Sequence[Plan]) -> dict[str, Any]:
+def made_of(trainer: Trainer, source: Source, plans: Sequence[Plan]) -> dict[str, Any]:
     """What two runs must share to write into one folder."""
     return {
         "trainer": trainer.name,
@@ -231,17 +231,36 @@ def _mark(out: Path) -> dict[str, Any] | None:
 def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: bool) -> str | None:
     """Take back the mark of a finished export, and remove the files of one of other settings.
 
-    Returns the sum of the option file that an earlier run of these settings wrote. Nothing is
-    removed that the export's ledger and list do not name. Raises FileError, and removes nothing,
-    where files of others would be among those of the new export.
+    Returns the sum of the option file that an earlier run of these settings wrote. Raises as
+    `in_the_way`.
+    """
+    way = in_the_way(out, trainer, made, overwrite)
+    owned.remove_files(out, way.files)
+    if way.other:
+        files.remove(out / owned.WRITTEN)
+    return way.options_sum
+
+
+class Way(NamedTuple):
+    """What of earlier exports is to go: files, and whether they are of other settings. options_sum:
+    of the option file that a run of the same settings wrote.
+    """
+
+    files: list[str]
+    other: bool = False
+    options_sum: str | None = None
+
+
+def in_the_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: bool) -> Way:
+    """Nothing is to go that the export's ledger and list do not name. Raises FileError where files
+    of others would be among those of the new export.
     """
     found = _mark(out)
     if found is None:
-        return None
+        return Way([])
     options_sum = found.pop(OPTIONS_SUM, None)
     if found == made:
-        owned.remove_files(out, [DONE])
-        return options_sum if isinstance(options_sum, str) else None
+        return Way([DONE], options_sum=options_sum if isinstance(options_sum, str) else None)
     other = TRAINERS[found["trainer"]]()
     if not overwrite:
         raise FileError(
@@ -266,9 +285,7 @@ def _clear_way(out: Path, trainer: Trainer, made: dict[str, Any], overwrite: boo
                     raise FileError(
                         f"{file} is of no export: move it, or give another folder as `out`"
                     )
-    owned.remove_files(out, [DONE, *sorted(ours)])
-    files.remove(out / owned.WRITTEN)
-    return None
+    return Way([DONE, *sorted(ours)], other=True)
 
 
 def _run(
@@ -280,7 +297,7 @@ def _run(
     with ExitStack() as stack:
         sink = stack.enter_context(trainer.sink(out))
         listed: list[tuple[IO[bytes], Callable[[Row], str]]] = [
-            (stack.enter_context(files.writing(out / PAIRS)), _json_line),
+            (stack.enter_context(files.writing(out / PAIRS)), json_line),
             *(
                 (stack.enter_context(files.writing(out / name)), line)
                 for name, line in trainer.lists.items()
@@ -308,7 +325,7 @@ def _run(
             yield unit
 
 
-def _json_line(row: Row) -> str:
+def json_line(row: Row) -> str:
     return json.dumps(row, sort_keys=True)
 
 
@@ -343,12 +360,12 @@ def _pictures(
         if plan is None:
             continue
         paths = trainer.where(pair, plan)
-        made.rows.append(_row(pair, plan, paths))
+        made.rows.append(row_of(pair, plan, paths))
         for path, is_hr in zip(paths, (True, False), strict=True):
             if path in seen:
                 continue
             seen.add(path)
-            data, side = _as_it_is(pair, plan, is_hr), _side(plan, is_hr)
+            data, side = as_it_is(pair, plan, is_hr), side_of(plan, is_hr)
             # Of other kinds than PNG each pair may have lost something else.
             alike = is_hr and pair.hr.is_png
             first = first_of.setdefault((pair.patch, side), path) if alike else path
@@ -359,7 +376,7 @@ def _pictures(
             else:
                 missing.append((path, pair, plan, is_hr, data))
     for path, pair, plan, is_hr, data in missing:
-        picture, side = data or _smaller(pair, plan, is_hr), _side(plan, is_hr)
+        picture, side = data or smaller(pair, plan, is_hr), side_of(plan, is_hr)
         made.written += 1
         if sink.in_workers:
             sink.put(path, picture, side)
@@ -374,7 +391,7 @@ def _pictures(
     return made
 
 
-def _row(pair: ShardPair, plan: Plan, paths: tuple[str, str]) -> Row:
+def row_of(pair: ShardPair, plan: Plan, paths: tuple[str, str]) -> Row:
     return {
         "hr": paths[0],
         "lr": paths[1],
@@ -391,14 +408,14 @@ def _row(pair: ShardPair, plan: Plan, paths: tuple[str, str]) -> Row:
     }
 
 
-def _side(plan: Plan, is_hr: bool) -> int:
+def side_of(plan: Plan, is_hr: bool) -> int:
     return plan.packing.hr if is_hr else plan.packing.lr
 
 
-def _as_it_is(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes | None:
+def as_it_is(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes | None:
     """A pair's HR or LR as the shards have it, where it is the PNG that is wanted; else None."""
     span = pair.hr if is_hr else pair.lr
-    side = _side(plan, is_hr)
+    side = side_of(plan, is_hr)
     if not span.is_png or (plan.level.hr if is_hr else plan.level.lr) != side:
         return None
     data = span.read()
@@ -407,14 +424,14 @@ def _as_it_is(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes | None:
     return data
 
 
-def _smaller(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes:
+def smaller(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes:
     """A pair's HR or LR, decoded, cut or made smaller, as PNG."""
     span = pair.hr if is_hr else pair.lr
     stored = plan.level.hr if is_hr else plan.level.lr
     pixels = picture(span.read(), span.where)
     if pixels.shape[:2] != (stored, stored):
         raise ShardError(f"{span.where}: a picture is not of the size that the index says")
-    if (side := _side(plan, is_hr)) != stored:
+    if (side := side_of(plan, is_hr)) != stored:
         # An LR is cropped and reduced as `shard` does it for `lr_size="native"`.
         pixels = pixels[:side, :side] if is_hr else plan.packing.apply(pixels, pixels)[1]
     return parse_format("png").encode(pixels)

@@ -131,8 +131,17 @@ class Plan:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     @property
+    def per_patch(self) -> int:
+        """Samples of a patch."""
+        return self._per_patch
+
+    @property
+    def samples(self) -> int:
+        return self.patches * self._per_patch
+
+    @property
     def tars(self) -> int:
-        return -(-self.patches * self._per_patch // self._size)
+        return -(-self.samples // self._size)
 
     def works(self) -> Iterator[TarWork]:
         """Every tar, in order."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
 from webdataset import TarWriter
@@ -73,6 +73,14 @@ class Maker(Protocol):
 
     def open(self) -> AbstractContextManager[Levels]:
         """Load what it needs."""
+
+
+class Written(Protocol):
+    """A file that takes what is written, one byte after the other."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+    def flush(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -210,31 +218,39 @@ class Sources:
 
 def _write(work: TarWork, sources: Sources, pool: ThreadPoolExecutor) -> TarDone:
     """Write one tar and its index."""
+    out, settings = Path(sources.job.out), sources.job.settings
+    tar, index = out / settings.tar(work.number), out / settings.index(work.number)
+    with files.writing(tar) as file, files.writing(index) as lines:
+        return write_samples(work, sources, pool, file, lines)
+
+
+def write_samples(
+    work: TarWork, sources: Sources, pool: ThreadPoolExecutor, file: Written, lines: Written
+) -> TarDone:
+    """Write the samples of a tar into a file, and its index into another."""
     job = sources.job
-    out, settings = Path(job.out), job.settings
     errors, counts = np.zeros(len(job.grid)), np.zeros(len(job.grid), int)
     shown: dict[int, np.ndarray] = {}
     keys: list[str] = []
-    tar = out / settings.tar(work.number)
-    with files.writing(tar) as file, files.writing(out / settings.index(work.number)) as lines:
-        summed, index = _Summed(file), _Summed(lines)
-        # Fixed owner, mode and time: the same samples give the same bytes.
-        writer = TarWriter(summed, encoder=False, user="degflow", group="degflow", mtime=0)
-        try:
-            for batch in in_order(_samples, _batches(work, sources), job.at_once, pool):
-                shown |= batch.shown
-                for sample, note, squares in batch.made:
-                    keys.append(sample["__key__"])
-                    members = _add(writer, sample)
-                    line = {"key": keys[-1], "tar": tar.name, "members": members, "json": note}
-                    index.write(json.dumps(line, sort_keys=True).encode() + b"\n")
-                    for i, error in squares.items():
-                        errors[i], counts[i] = errors[i] + error, counts[i] + 1
+    name = job.settings.tar(work.number)
+    summed, index = _Summed(file), _Summed(lines)
+    # Fixed owner, mode and time: the same samples give the same bytes.
+    writer = TarWriter(summed, encoder=False, user="degflow", group="degflow", mtime=0)
+    try:
+        for batch in in_order(_samples, _batches(work, sources), job.at_once, pool):
+            shown |= batch.shown
+            for sample, note, squares in batch.made:
+                keys.append(sample["__key__"])
+                members = _add(writer, sample)
+                line = {"key": keys[-1], "tar": name, "members": members, "json": note}
+                index.write(json.dumps(line, sort_keys=True).encode() + b"\n")
+                for i, error in squares.items():
+                    errors[i], counts[i] = errors[i] + error, counts[i] + 1
+        writer.close()
+    except BaseException:
+        with suppress(OSError):  # else it tries to write its end when it is collected
             writer.close()
-        except BaseException:
-            with suppress(OSError):  # else it tries to write its end when it is collected
-                writer.close()
-            raise
+        raise
     record = TarRecord(
         digest=work.digest,
         sha256=summed.digest.hexdigest(),
@@ -255,7 +271,7 @@ def _write(work: TarWork, sources: Sources, pool: ThreadPoolExecutor) -> TarDone
 class _Summed:
     """A file that is summed while it is written, never by reading it back."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Written) -> None:
         self._file, self.digest, self.size = file, hashlib.sha256(), 0
 
     def write(self, data: bytes) -> int:

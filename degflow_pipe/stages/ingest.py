@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace as dc_replace
 from pathlib import Path
+from typing import NamedTuple
 
 from degflow_pipe import defaults, files, folders
 from degflow_pipe.cameras.bank import Bank
@@ -87,17 +88,13 @@ def ingest(
     """
     stride = patch if stride is None else stride
     first, *others = Bank.of(model).models
-    for each in (first, *others):
-        check_grid(patch, stride, each.config.side_multiple)
     limits = Limits(min_sharpness, max_blockiness, max_clipped, max_noise)
-    check_least("min_detail", min_detail)
+    check_asked(model, patch, stride, min_detail, max_pixels)
     batches = Batches.of(first, batch)
     at_once = check_workers(workers)
-    check_max_pixels(max_pixels)
     left_out: dict[str, int] = {}
     found = list(find_photos(photos, left_out))
-    if files.exists(store / ZARR) and not folders.kind_of(store):
-        Store.open(store)  # one of an older version says so
+    check_version(store)
     with folders.one_writer(store, KIND):
         target = _open(store, patch)
         with target.writing():
@@ -122,8 +119,24 @@ def ingest(
             target.note_skipped(summary.skipped, numbering.ingested)
             summary.lacking = len(lacking(target))
             summary.patches_in_store = sum(unit.count for unit in target.units.values())
-    _require_some(summary, len(found))
+    require_some(summary, len(found))
     return summary
+
+
+def check_asked(
+    model: DegFlow | Bank, patch: int, stride: int, min_detail: float, max_pixels: int
+) -> None:
+    """Raises UsageError for what `ingest` cannot do."""
+    for each in Bank.of(model).models:
+        check_grid(patch, stride, each.config.side_multiple)
+    check_least("min_detail", min_detail)
+    check_max_pixels(max_pixels)
+
+
+def check_version(store: Path) -> None:
+    """Raises StoreError for a store of an older version, which says so of itself."""
+    if files.exists(store / ZARR) and not folders.kind_of(store):
+        Store.open(store)
 
 
 @dataclass(frozen=True)
@@ -191,7 +204,7 @@ class _Writer:
             self.store.note_photo(photo)
 
 
-def _require_some(summary: IngestSummary, found: int) -> None:
+def require_some(summary: IngestSummary, found: int) -> None:
     """Raises PhotoError where the store is empty, or none of the photos could be used."""
     reasons = "; ".join(list(summary.skipped.values())[:3])
     if not summary.patches_in_store:
@@ -204,13 +217,18 @@ def _require_some(summary: IngestSummary, found: int) -> None:
 
 def _open(path: Path, patch: int) -> Store:
     """The store, made where there is none; refused where it was made with another patch."""
+    return found_store(path, patch) or Store.create(path, StoreSettings(patch))
+
+
+def found_store(path: Path, patch: int) -> Store | None:
+    """The store, None where there is none yet; refused where it was made with another patch."""
     if not files.exists(path / DESCRIPTION):
-        if left := folders.held(path):
+        if left := folders.held(path) if files.exists(path) else []:
             raise StoreError(
                 f"{path} has lost its description, {DESCRIPTION}, and holds {left[0]}: put a copy "
                 f"of it back, or ingest into another `store`"
             )
-        return Store.create(path, StoreSettings(patch))
+        return None
     store = Store.open(path)
     if store.settings.patch != patch:
         raise StoreError(
@@ -261,6 +279,34 @@ def _take_out(
     workers: int,
 ) -> _Again:
     """Take out photos that are to be cropped anew. Raises StoreError where they may not be."""
+    held, hashes, changed = come_again(store, found, measure, replace, engine, workers)
+    gone, unreadable = _readable(changed, measure, engine, workers)
+    if gone:
+        store.note_ingest(complete=False)
+        drop_photos(store, gone)
+    stay = {name: {photo.sha256 for photo in photos} - gone for name, photos in held.items()}
+    return _Again(len(gone), unreadable, outdated_of(stay, hashes) if replace else set())
+
+
+class ComeAgain(NamedTuple):
+    """held: photos of the store, by name. hashes: of the files of those names that had to be looked
+    at. changed: those that are to be cropped otherwise than they were.
+    """
+
+    held: dict[str, list[PhotoRecord]]
+    hashes: dict[PhotoFile, str]
+    changed: list[tuple[PhotoFile, PhotoRecord]]
+
+
+def come_again(
+    store: Store,
+    found: list[PhotoFile],
+    measure: MeasureJob,
+    replace: bool,
+    engine: Engine,
+    workers: int,
+) -> ComeAgain:
+    """Raises StoreError where a photo is to be cropped otherwise than it was, and may not be."""
     held: dict[str, list[PhotoRecord]] = {}
     for photo in store.photos().values():
         held.setdefault(photo.source, []).append(photo)
@@ -274,7 +320,7 @@ def _take_out(
         for file in found
         if file.name in held and (replace or any(map(differs, held[file.name])))
     ]
-    hashes = _hashes(looked_at, engine, workers)
+    hashes = hashes_of(looked_at, engine, workers)
     changed = [
         (file, photo)
         for file, sha256 in hashes.items()
@@ -284,15 +330,10 @@ def _take_out(
     if changed and not replace:
         _, first = changed[0]
         raise StoreError(otherwise(store.path, first, first.source, len(changed)))
-    gone, unreadable = _readable(changed, measure, engine, workers)
-    if gone:
-        store.note_ingest(complete=False)
-        drop_photos(store, gone)
-    stay = {name: {photo.sha256 for photo in photos} - gone for name, photos in held.items()}
-    return _Again(len(gone), unreadable, _outdated(stay, hashes) if replace else set())
+    return ComeAgain(held, hashes, changed)
 
 
-def _hashes(found: list[PhotoFile], engine: Engine, workers: int) -> dict[PhotoFile, str]:
+def hashes_of(found: list[PhotoFile], engine: Engine, workers: int) -> dict[PhotoFile, str]:
     """The hash of each file; those that cannot be read are skipped by name later."""
     if not found:  # else an engine would start its workers for nothing
         return {}
@@ -317,7 +358,7 @@ def _readable(
     return gone, unreadable
 
 
-def _outdated(held: dict[str, set[str]], hashes: dict[PhotoFile, str]) -> set[str]:
+def outdated_of(held: dict[str, set[str]], hashes: dict[PhotoFile, str]) -> set[str]:
     """Hashes of photos in the store whose name one file, and one alone, bears now that differs.
 
     held: hashes in the store, by name. Two files of one name, given together, are no versions of

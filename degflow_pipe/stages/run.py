@@ -13,6 +13,7 @@ from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, engine_of
 from degflow_pipe.errors import ShardError, UsageError
+from degflow_pipe.levels import Grid
 from degflow_pipe.pictures.photos import find_photos
 from degflow_pipe.progress import Progress
 from degflow_pipe.stages.generate import GenerateSummary, generate
@@ -54,14 +55,9 @@ def run(
     lies within the output until the shards are whole, and the recipe's own is not touched. engine:
     another than the recipe names.
     """
-    if not recipe.photos:
-        raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
     levels, out = recipe.generate, Path(recipe.out)
-    grid = levels.grid(Bank.of(model).first.info)
+    grid, making = asked_of(recipe, model, batch, overwrite)
     asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
-    making = Making.of(model, grid, levels.noise, levels.seed, **asked)
-    folders.check_ours(out, SHARDS)
-    check_data_set(out, recipe.shard, recipe.ingest.patch, making.grid, overwrite)
     if recipe.keep == "none":
         folders.claim(out, SHARDS)  # the store lies in it
     store = _work_store(recipe, overwrite) if recipe.keep == "none" else Path(recipe.store)
@@ -94,29 +90,59 @@ def run(
     return RunSummary(first, None, third)
 
 
+def asked_of(
+    recipe: RunRecipe, model: DegFlow | Bank, batch: int, overwrite: bool
+) -> tuple[Grid, Making]:
+    """The levels that are asked for, and how they are made. Raises what `run` would before it
+    writes.
+    """
+    if not recipe.photos:
+        raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
+    levels, out = recipe.generate, Path(recipe.out)
+    grid = levels.grid(Bank.of(model).first.info)
+    asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
+    making = Making.of(model, grid, levels.noise, levels.seed, **asked)
+    folders.check_ours(out, SHARDS)
+    check_data_set(out, recipe.shard, recipe.ingest.patch, making.grid, overwrite)
+    return grid, making
+
+
 def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
     """Where the store of a run that keeps none lies, empty unless this run was begun before.
 
-    Raises ShardError where the folder's data set is finished and was made of other photos.
+    Raises as `begun_before`.
     """
     out = Path(recipe.out)
     store, mark = out / WORK, out / f"{WORK}.json"
     files.remove(_leaving(store))
+    begun, is_begun = begun_before(recipe, overwrite)
+    if is_begun:
+        return store
+    _remove(store)
+    files.write_json(mark, begun)
+    return store
+
+
+def begun_before(recipe: RunRecipe, overwrite: bool) -> tuple[dict[str, Any], bool]:
+    """What a run that keeps no store is begun with, and whether it was.
+
+    Raises ShardError where the folder's data set is finished and was made of other photos.
+    """
+    out = Path(recipe.out)
+    mark = out / f"{WORK}.json"
     begun = {
         "photos": recipe.photos,
         "files": _digest_of(recipe.photos),
         "ingest": asdict(recipe.ingest),
     }
     if files.exists(mark) and files.read_json(mark) == begun:
-        return store
+        return begun, True
     if files.exists(out / f"{recipe.shard.name}.json") and not overwrite:
         raise ShardError(
             f"{out} holds {recipe.shard.name} already, not made by this run with `keep=none`: give "
             f"another folder as `out`, or `overwrite`"
         )
-    _remove(store)
-    files.write_json(mark, begun)
-    return store
+    return begun, False
 
 
 def _digest_of(photos: list[str]) -> str:

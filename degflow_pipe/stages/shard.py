@@ -103,37 +103,75 @@ def shard(
     settings = settings or ShardSettings()
     at_once = check_workers(workers)
     source = Store.open(store)
-    _require_whole(source)
-    chosen = _choose_grid(source, grid) if maker is None else maker.grid
-    made = None if maker is not None else _complete_levels(source, chosen)
+    chosen, made = levels_to_pack(source, grid, maker)
     encoders = dict(encoders or {})
+    parts = parts_of(source, out, settings, chosen, encoders, made)
     work = _Work(
-        *(source, out, settings, chosen, encoders, maker, made),
+        *(source, settings, chosen, encoders, maker),
         *(at_once, overwrite, progress or Silent(), engine),
     )
     wanted = settings_json(settings, source.settings.patch, chosen)
     # Sizes that cannot be had are refused before anything is written.
     packed_levels(chosen, source.settings.patch, settings)
-    split = None if not settings.validate else Split.of(settings.validate)
-    sides: list[tuple[Path, Callable[[PatchRecord], bool] | None]] = [(out, None)]
-    if split is not None:
-        split.check(patch for _, patches in source.every_patch() for patch in patches)
-        sides = [
-            (out, lambda patch: not split.validates(patch)),
-            (out / VALIDATE, split.validates),
-        ]
-    known = [_look(folder, settings, wanted, overwrite) for folder, _ in sides]
-    if split is None:
-        _drop_validation(out, overwrite)
-    if not all(one.same for one in known):
+    looks = [_look(part.out, settings, wanted, overwrite) for part in parts]
+    if not settings.validate and check_validation(out, overwrite):
+        files.remove(out / VALIDATE)
+    if not all(look.same for look in looks):
         # No side is finished while a photo may be on both.
-        for folder, _ in sides:
-            files.remove(folder / f"{settings.name}.json")
-    summary, *apart = [work.done(folder, side) for folder, side in sides]
-    if not apart:
+        for part in parts:
+            files.remove(part.out / f"{settings.name}.json")
+    summary, *others = [work.done(part.out, part.plan) for part in parts]
+    if not others:
         return summary
-    figures = {field.name: getattr(apart[0], field.name) for field in fields(ValidationSummary)}
+    (apart,) = others
+    figures = {field.name: getattr(apart, field.name) for field in fields(ValidationSummary)}
     return replace(summary, validation=ValidationSummary(**figures))
+
+
+def levels_to_pack(
+    source: Store, grid: str | None, maker: Maker | None
+) -> tuple[Grid, dict[int, Made] | None]:
+    """The grid that is packed, and what the store says of its levels where it is to have them;
+    raises as `shard`.
+    """
+    _require_whole(source)
+    if maker is not None:
+        return maker.grid, None
+    chosen = _choose_grid(source, grid)
+    return chosen, _complete_levels(source, chosen)
+
+
+class Part(NamedTuple):
+    """A folder of tars, and which there are."""
+
+    out: Path
+    plan: Plan
+
+
+def parts_of(
+    source: Store,
+    out: Path,
+    settings: ShardSettings,
+    grid: Grid,
+    encoders: Mapping[int, Encoder],
+    made: dict[int, Made] | None,
+) -> list[Part]:
+    """The tars of a store's patches, and apart from them those for validation, where there are
+    some. Raises UsageError for names that no photo has.
+    """
+    latents = {i: source.latents(encoder).made for i, encoder in encoders.items()}
+
+    def plan(wanted: Callable[[PatchRecord], bool] | None) -> Plan:
+        runs = None if wanted is None else runs_of(source.every_patch(), wanted)
+        patch = source.settings.patch
+        return Plan(source.units, patch, grid, settings, latents, made, runs=runs)
+
+    if not settings.validate:
+        return [Part(out, plan(None))]
+    split = Split.of(settings.validate)
+    split.check(patch for _, patches in source.every_patch() for patch in patches)
+    trained = plan(lambda patch: not split.validates(patch))
+    return [Part(out, trained), Part(out / VALIDATE, plan(split.validates))]
 
 
 @dataclass(frozen=True)
@@ -141,31 +179,25 @@ class _Work:
     """What the shards of a store are made of, and how."""
 
     store: Store
-    out: Path
     settings: ShardSettings
     grid: Grid
     encoders: dict[int, Encoder]
     maker: Maker | None
-    made: dict[int, Made] | None
     at_once: int
     overwrite: bool
     progress: Progress
     engine: Engine
 
-    def done(self, out: Path, wanted: Callable[[PatchRecord], bool] | None) -> ShardSummary:
-        """Make the tars of the patches that are wanted, or of all."""
+    def done(self, out: Path, plan: Plan) -> ShardSummary:
+        """Make the tars of a folder."""
         store, settings, grid = self.store, self.settings, self.grid
         packed = packed_levels(grid, store.settings.patch, settings)
-        latents = {i: store.latents(encoder).made for i, encoder in self.encoders.items()}
-        runs = None if wanted is None else runs_of(store.every_patch(), wanted)
-        plan = Plan(
-            *(store.units, store.settings.patch, grid, settings, latents, self.made), runs=runs
-        )
-        shown = _Shown(store, plan, grid, self.maker)
+        shown = Shown(store, plan, grid, self.maker)
         with folders.one_writer(out, KIND), Ledger(out / settings.ledger) as ledger:
             wants = settings_json(settings, store.settings.patch, grid)
             look = _look(out, settings, wants, self.overwrite)
-            tars = _Tars(plan, settings, out, ledger, by_sum=self.overwrite)
+            tars = Tars(plan, settings, out, ledger, by_sum=self.overwrite)
+            tars.forget_others()
             missing = tars.missing()
             if missing or not look.finished or look.tars != plan.tars:
                 tars.take_back(missing)
@@ -184,7 +216,7 @@ class _Work:
             bytes=tars.bytes,
         )
 
-    def _make(self, out: Path, plan: Plan, tars: _Tars, missing: list[int], shown: _Shown) -> None:
+    def _make(self, out: Path, plan: Plan, tars: Tars, missing: list[int], shown: Shown) -> None:
         job = TarJob(
             *(str(self.store.path), str(out), self.settings, self.grid, self.encoders, self.maker),
             at_once=self.at_once if self.engine is run_in_threads else 1,
@@ -205,7 +237,7 @@ class _Work:
                 raise
 
 
-class _Tars:
+class Tars:
     """What is known of the tars that are whole and stay, and sums over them.
 
     by_sum: they are looked at by their sums, else by their lengths.
@@ -221,13 +253,19 @@ class _Tars:
         """SHA-256 of each tar and of its index."""
         self.first_keys: dict[int, str] = {}
         self.errors: dict[str, list[float]] = {}
-        for key in ledger.every_key():
-            if not key.isdecimal() or int(key) >= plan.tars:  # of an earlier, larger data set
-                ledger.remove(key)
         for key, data in ledger.records():
             record = TarRecord.from_dict(data)
-            if record is not None and self._stays(int(key), record):
+            if record is not None and self._is_ours(key) and self._stays(int(key), record):
                 self._add(int(key), record)
+
+    def _is_ours(self, key: str) -> bool:
+        return key.isdecimal() and int(key) < self.plan.tars
+
+    def forget_others(self) -> None:
+        """Take back what the ledger says of tars of an earlier, larger data set."""
+        for key in self._ledger.every_key():
+            if not self._is_ours(key):
+                self._ledger.remove(key)
 
     def missing(self) -> list[int]:
         """The tars that are to be made."""
@@ -268,7 +306,7 @@ class _Tars:
             known[0], known[1] = known[0] + error, known[1] + count
 
 
-class _Shown:
+class Shown:
     """The patches that the contact sheet shows, spread over the store.
 
     known: LR of those that were made for a tar just now, by the number of the patch.
@@ -426,17 +464,19 @@ def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite:
     return _Look(same, whole, len(tars) if isinstance(tars, list) else 0)
 
 
-def _drop_validation(out: Path, overwrite: bool) -> None:
-    """Take away what an earlier run set apart. Raises ShardError where it was not said to."""
+def check_validation(out: Path, overwrite: bool) -> bool:
+    """Whether an earlier run set photos apart, which are to go. Raises ShardError where it was not
+    said so.
+    """
     if not files.exists(out / VALIDATE):
-        return
+        return False
     folders.check_ours(out / VALIDATE, KIND)
     if not overwrite:
         raise ShardError(
             f"{out / VALIDATE} holds photos that were set apart, which would be trained on too: "
             f"give the same `validate`, another folder as `out`, or `overwrite`"
         )
-    files.remove(out / VALIDATE)
+    return True
 
 
 def _same(found: Any, wanted: dict[str, Any]) -> bool:
@@ -447,9 +487,9 @@ def _same(found: Any, wanted: dict[str, Any]) -> bool:
 def _finish(
     out: Path,
     settings: ShardSettings,
-    tars: _Tars,
+    tars: Tars,
     wanted: dict[str, Any],
-    shown: _Shown,
+    shown: Shown,
     packed: list[PackedLevel],
 ) -> None:
     """Everything beside the tars; NAME.json last, the mark of a finished data set."""

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.core.buffer import default_buffer_prototype
 from zarr.errors import ZarrUserWarning
+from zarr.storage import MemoryStore
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, FileError, StoreError
@@ -28,6 +30,11 @@ ZARR = "zarr.json"
 ZSTD = b"\x28\xb5\x2f\xfd"
 ABSENT = 2**64 - 1
 """Offset and length of an inner chunk that zarr did not write, as all of it is 0."""
+
+
+def index_bytes(chunks: int) -> int:
+    """Bytes of a file beside its chunks: where each lies, and a CRC-32C."""
+    return chunks * 16 + 4
 
 
 def digest(array: np.ndarray) -> str:
@@ -59,6 +66,10 @@ class FileArray:
     @property
     def chunk(self) -> tuple[int, ...]:
         return (1,) * self.loose + self.item[self.loose - 1 :]
+
+    @property
+    def index_bytes(self) -> int:
+        return index_bytes(self.rows * prod(self.item[: self.loose - 1]))
 
     def describe(self, count: int) -> str:
         """The text of zarr.json where there is room for so many files (zarr specification, v3).
@@ -197,9 +208,9 @@ class FileArray:
         The index of a shard is at its end: offset and length of each inner chunk, and a CRC-32C.
         A Zstandard frame says what it unpacks to (RFC 8878, 3.1.1.1), and we always write that.
         """
-        parts = self.rows * prod(self.item[: self.loose - 1])
+        tail = self.index_bytes
+        parts = tail // 16
         wanted = prod(self.chunk) * np.dtype(self.dtype).itemsize
-        tail = parts * 16 + 4
         with files.reading(self.file(number)) as file:
             length = file.seek(0, 2)
             if not tail <= length <= parts * (wanted + wanted // 64 + 1024) + tail:
@@ -215,6 +226,25 @@ class FileArray:
                 claimed = _unpacked_size(file.read(min(size, 18)))
                 if claimed != wanted:
                     raise StoreError(f"a chunk of {wanted} bytes says that it has {claimed}")
+
+
+class Held:
+    """One file of an array in memory alone, coded as it would be on disk: to see what it takes."""
+
+    def __init__(self, array: FileArray) -> None:
+        described = default_buffer_prototype().buffer.from_bytes(array.describe(1).encode())
+        self._index_bytes = array.index_bytes
+        self._parts = {ZARR: described}
+        self._array = zarr.open_array(MemoryStore(self._parts), mode="r+")
+
+    def write(self, values: np.ndarray) -> int:
+        """All its items; returns the bytes of their chunks."""
+        self._array[:] = values
+        coded = sum(len(part) for name, part in self._parts.items() if name != ZARR)
+        return max(coded - self._index_bytes, 0)
+
+    def read(self) -> np.ndarray:
+        return np.asarray(self._array[:])
 
 
 def _unpacked_size(head: bytes) -> int | None:

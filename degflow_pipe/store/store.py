@@ -382,12 +382,12 @@ class Store:
             ) from error
         return grid
 
-    def make_grid(self, grid: Grid) -> Grid:
-        """Let the store hold the grid's levels for every ingested unit; called ahead.
+    def check_levels(self, grid: Grid) -> Grid:
+        """The grid as the store has it, or will: one that a checkpoint made before it was renamed
+        names it as it was.
 
-        Returns the grid as the store has it: one that a checkpoint made before it was renamed names
-        it as it was. Raises UsageError for more levels than fit in memory, or what a grid cannot be
-        called.
+        Raises UsageError for more levels than fit in memory, or what a grid cannot be called,
+        StoreError where the store has another grid of that name.
         """
         side = lr_side(self.settings.patch, grid.sr_scale)
         check_room("levels", BLOCK, (len(grid), side, side, 3), 1)
@@ -398,11 +398,20 @@ class Store:
                     raise StoreError(
                         f"{self.path} has another grid called {grid.title}: delete that first"
                     )
-        known = self.grid(grid.name) if grid.name in self.grids() else None
-        if known is not None and known != grid:
+        if grid.name not in self.grids():
+            return grid
+        known = self.grid(grid.name)
+        if known != grid:
             raise StoreError(f"{self.path}: the grid {grid.name} is another one there")
-        held = grid if known is None else replace(known, title=grid.title or known.title)
-        if known is None or held.title != known.title:
+        return replace(known, title=grid.title or known.title)
+
+    def make_grid(self, grid: Grid) -> Grid:
+        """Let the store hold the grid's levels for every ingested unit; called ahead.
+
+        Returns the grid as the store has it, and raises as `check_levels`.
+        """
+        held = self.check_levels(grid)
+        if grid.name not in self.grids() or held.title != self.grid(grid.name).title:
             files.write_summed(self.path / "done" / "levels" / grid.name / GRID, grid_fields(held))
         self.levels(held).make_room(self._room())
         return held

@@ -25,6 +25,7 @@ from degflow_pipe.bench.results import Benchmark
 from degflow_pipe.calibration.results import Calibrated, TunedSolver
 from degflow_pipe.checkpoint.results import Exported, Imported
 from degflow_pipe.cli.app import app
+from degflow_pipe.estimates import Estimate
 from degflow_pipe.evaluation.results import Evaluation
 from degflow_pipe.exports.export import ExportSummary
 from degflow_pipe.exports.results import Diagnosis
@@ -51,13 +52,13 @@ from degflow_pipe.training.results import TrainedAutoencoder, TrainedCheckpoint
 PICTURE = Path(__file__).parent / "json_keys.json"
 
 RESULTS: dict[str, Any] = {
-    "ingest": (IngestSummary, {"device": str}),
+    "ingest": [(IngestSummary, {"device": str}), Estimate],
     "remove": RemoveSummary,
-    "generate": (GenerateSummary, {"device": str}),
+    "generate": [(GenerateSummary, {"device": str}), Estimate],
     "grid delete": GridSummary,
     "grid merge": GridSummary,
-    "shard": ShardSummary,
-    "run": RunSummary,
+    "shard": [ShardSummary, Estimate],
+    "run": [RunSummary, Estimate],
     "demo": DemoSummary,
     "inspect": Inspected,
     "preview": Preview,
@@ -75,7 +76,7 @@ RESULTS: dict[str, Any] = {
     "checkpoint import": Imported,
     "checkpoint export": Exported,
     "simulate": SimulateSummary,
-    "export": ExportSummary,
+    "export": [ExportSummary, Estimate],
     "doctor": Diagnosis,
 }
 """What each command returns; a tuple is one mapping made of several, a list one of several."""

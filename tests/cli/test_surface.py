@@ -29,6 +29,7 @@ CHECKPOINT = {"--checkpoint": "str = city100-compact"}
 ENGINE = {"--engine": "threads|processes = threads"}
 STORE = {"--store": "Path = degflow.zarr"}
 JSON = {"--json": "flag"}
+DRY = {"--dry-run": "flag"}
 DISTANCES = "none|lpips-vgg|lpips-alex|lpips-squeeze|stlpips-vgg|stlpips-alex"
 TRAINERS = "|".join(get_args(TrainerName))
 TRAIN = {"RECIPE": "str, required", "--data": "Path", "--out -o": "Path"} | JSON
@@ -51,6 +52,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--checkpoint": "str",
         **ENGINE,
         **COMPUTE,
+        **DRY,
         **JSON,
     },
     "remove": {
@@ -69,6 +71,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **ENGINE,
         **PRECISION,
         **COMPUTE,
+        **DRY,
         **JSON,
     },
     "shard": {
@@ -88,6 +91,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--workers": "int = 0",
         **ENGINE,
         **STORE,
+        **DRY,
         **JSON,
     },
     "run": {
@@ -103,6 +107,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--sr-scale": "float",
         "--overwrite": "flag",
         **COMPUTE,
+        **DRY,
         **JSON,
     },
     "demo": {
@@ -221,6 +226,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--relative": "flag",
         "--overwrite": "flag",
         "--workers": "int = 0",
+        **DRY,
         **JSON,
     },
     "doctor": {
