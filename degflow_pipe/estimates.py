@@ -1,4 +1,4 @@
-"""What a command would make, and what that would take, as `--dry-run` tells it."""
+"""What a command would make, and what that would take, as a dry run tells it."""
 
 from __future__ import annotations
 

@@ -166,7 +166,8 @@ class Grid:
         parts = [level.name for level in self.levels]
         parts += [self.noise] if not self.pictures else [self.pictures, self.scale_map]
         digest = hashlib.sha256(",".join(parts).encode()).hexdigest()[:8]
-        return f"{self.levels[0].name}-{self.levels[-1].name}-{len(self.levels)}-{digest}"
+        size = f"lr{self.sr_scale:g}-".replace(".", "_") if self.sr_scale else ""
+        return f"{self.levels[0].name}-{self.levels[-1].name}-{len(self.levels)}-{size}{digest}"
 
     def __len__(self) -> int:
         return len(self.levels)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from skimage import data
 
+from degflow_pipe.chains.chain import read_chain
 from degflow_pipe.training.recipe import train_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -172,6 +173,12 @@ def test_recipe_is_one() -> None:
     recipe = train_recipe(yaml.safe_load(text))
     assert [level.t for level in recipe.data.knots] == [0.0, 1.0]
     assert recipe.rae.steps == 5000 and recipe.lfm.perceptual == "none"
+
+
+def test_chain_is_one() -> None:
+    (text,) = blocks("text")
+    chain = read_chain(yaml.safe_load(text))
+    assert {type(step).__name__ for step in chain.steps} >= {"Resize", "Noise", "Gamma", "Either"}
 
 
 def test_table_of_commands_is_the_command_line(shell) -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from degflow_pipe.cameras.camera import SimulatedCamera
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import holds_checkpoint
 from degflow_pipe.errors import UsageError
@@ -43,6 +44,11 @@ def parse_bank(text: str) -> tuple[Share, ...]:
             count = int(simulated[1])
             found.append(Share(SIMULATED, float(simulated[2] or count), count))
         elif named and named[1] != SIMULATED:
+            _, colon, rest = named[1].rpartition(":")
+            if colon and "/" not in rest:
+                raise UsageError(
+                    f"`checkpoint`: {rest!r} in {part!r} is no share, which is a number above 0"
+                )
             found.append(Share(named[1], float(named[2] or 1)))
         else:
             raise UsageError(
@@ -107,6 +113,12 @@ class Bank:
     def first(self) -> DegFlow:
         """By whose scales levels are asked for, and whose latents an ingest writes first."""
         return self.models[0]
+
+    @property
+    def s_max(self) -> float:
+        """The largest scale that all of its cameras have."""
+        simulated = [SimulatedCamera.S_MAX] if self.simulated else []
+        return min([*simulated, *(model.info.s_max for model in self.models)])
 
     @property
     def name(self) -> str:

@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 def grid_of(checkpoint: str, t_grid: str | None, sr_scale: float = 0) -> Grid:
     """The levels asked for; needs the scale mapping of the (first) checkpoint, not its weights."""
     from degflow_pipe.cameras.bank import SIMULATED, members_of
+    from degflow_pipe.cameras.camera import SimulatedCamera
     from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
     from degflow_pipe.stages.recipe import LevelSettings
 
-    first = next(one.name for one in members_of(checkpoint) if one.name != SIMULATED)
-    return LevelSettings(t_grid, sr_scale=sr_scale).grid(read_info(find_checkpoint(first)))
+    members = members_of(checkpoint)
+    infos = [read_info(find_checkpoint(one.name)) for one in members if one.name != SIMULATED]
+    most = [info.s_max for info in infos]
+    if len(infos) < len(members):
+        most.append(SimulatedCamera.S_MAX)
+    return LevelSettings(t_grid, sr_scale=sr_scale).grid(infos[0], min(most))
 
 
 def data_of_recipe(recipe: str | None) -> DataSettings | None:

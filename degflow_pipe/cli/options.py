@@ -43,6 +43,15 @@ Format = Annotated[
     str, typer.Option("--format", help="Of LR: png, webp (lossless) or jpeg:QUALITY.")
 ]
 Patch = Annotated[int, typer.Option("--patch", min=1, help="Side of a patch in pixels.")]
+StorePatch = Annotated[
+    int | None,
+    typer.Option(
+        "--patch",
+        min=1,
+        help="Side of a patch in pixels; by default the store's, "
+        f"{defaults.PATCH} for a new store.",
+    ),
+]
 Photos = Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")]
 Pairs = Annotated[Path, typer.Argument(help="Folder of the pairs.")]
 DataRecipe = Annotated[

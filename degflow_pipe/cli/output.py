@@ -110,7 +110,7 @@ def show(result: Any, as_json: bool, title: str = "") -> None:
         print(files.json_text(as_mapping(result)), end="")
         return
     table = Table(title=safe(title) if title else None, show_header=False, title_justify="left")
-    table.add_column("name", style="bold")
+    table.add_column("name", style="bold", overflow="fold")
     table.add_column("value", overflow="fold")
     for name, value in _flat(as_mapping(result)):
         table.add_row(safe(name), safe(spoken(value)))

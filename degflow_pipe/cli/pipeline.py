@@ -44,7 +44,7 @@ def ingest(
     ],
     store: o.StorePath = o.STORE,
     checkpoint: o.StoreCheckpoint = None,
-    patch: o.Patch = defaults.PATCH,
+    patch: o.StorePatch = None,
     stride: Annotated[
         int | None,
         typer.Option(
@@ -86,11 +86,11 @@ def ingest(
     """Crop photos into HR patches, encode their latents, and append both to the store."""
     from degflow_pipe.engines.engine import engine_of
     from degflow_pipe.stages.ingest import ingest as stage
-    from degflow_pipe.stages.meant import checkpoint_of
+    from degflow_pipe.stages.meant import checkpoint_of, patch_of
 
     bank = _load_bank(checkpoint or checkpoint_of(store), device)
     asked: dict[str, Any] = {
-        "patch": patch,
+        "patch": patch_of(store) if patch is None else patch,
         "stride": stride,
         "min_detail": min_detail,
         "min_sharpness": min_sharpness,
@@ -317,6 +317,9 @@ def run(
     }
     values |= {key: said for key, said in given.items() if said is not None}
     levels = values.get("generate") or {}
+    if sr_scale is not None and t_grid is None and isinstance(levels, dict):
+        # The recipe's levels were chosen for LR of another size.
+        levels = {key: said for key, said in levels.items() if key != "t_grid"}
     for key, said in (("t_grid", t_grid), ("sr_scale", sr_scale)):
         if said is not None and isinstance(levels, dict):
             levels = values["generate"] = {**levels, key: said}

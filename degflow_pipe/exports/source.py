@@ -178,6 +178,8 @@ def chosen_levels(
     for value in wanted or []:
 
         def off(level: ShardLevel, value: float = value) -> float:
+            if t is None and level.name == f"x{value:g}".replace(".", "_"):
+                return 0.0  # as it was asked for, whatever the pair's own scale
             return abs((level.t if t is not None else level.scale) - value)
 
         best = min(levels, key=off)

@@ -90,7 +90,7 @@ configs:
 # {settings.name}
 
 HR/LR pairs for super-resolution. HR are patches of photos; LR were generated from them by
-{_made_by(grid)} at {len(grid)} degradation levels.
+{_made_by(grid)} at {len(grid)} degradation level{"s" if len(grid) > 1 else ""}.
 The pictures carry the licence of the photos they were made from.
 
 ![HR and levels](contact_sheet.png)
@@ -102,7 +102,7 @@ The pictures carry the licence of the photos they were made from.
 | samples | {figures["samples"]}, layout `{settings.layout}` |
 | tars | {len(figures["tars"])}, {figures["bytes"] / 1e6:.1f} MB |
 | pictures | {pictures} |
-| LR size | {settings.lr_size} |
+| LR size | {f"HR / {grid.sr_scale:g}" if grid.sr_scale else settings.lr_size} |
 
 | level | asked for as | scale | LR side of HR side | PSNR to HR of the mean error, dB |
 |---|---|---|---|---|

@@ -69,11 +69,16 @@ class Split:
             sides.add(self.validates(patch))
             seen.add(patch.source)
         if unknown := sorted(self.names - seen):
-            raise UsageError(f"`validate`: the store has no photo {unknown[0]!r}")
+            held = sorted(seen)
+            more = f" and {len(held) - 5} more" if len(held) > 5 else ""
+            raise UsageError(
+                f"`validate`: the store has no photo {unknown[0]!r}; it has "
+                f"{', '.join(held[:5])}{more}"
+            )
         if sides == {False}:
             raise UsageError(
-                f"`validate`: no hash of the {len(seen)} photos is among the {self.share:.4g} that "
-                f"are set apart: choose more, or name photos"
+                f"`validate`: none of the {len(seen)} photos falls into {self.key}: choose more, "
+                f"or name photos"
             )
         if sides == {True}:
             raise UsageError("`validate`: no photo is left to train on")

@@ -23,7 +23,8 @@ from degflow_pipe.shards.card import contact_sheet
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.photo_sample import Found
 from degflow_pipe.stages.rehearsal import makespan
-from degflow_pipe.stages.shard import Part, Tars
+from degflow_pipe.stages.shard import Part
+from degflow_pipe.stages.tars import Tars
 from degflow_pipe.stages.trial import Rates
 from degflow_pipe.store import BLOCK, UNIT, Store
 from degflow_pipe.store.arrays import index_bytes

@@ -91,10 +91,10 @@ def degrade(
     sides over `sr_scale` (of its part from the top left that gives whole pixels).
 
     photos: files, folders and globs. Files are called by their levels: PHOTO_t0500.png, or
-    PHOTO_x1.5.png where SR scales were asked for. noise, seed: see `DegFlow.degrade`. workers:
-    tiles at once, 0 for one a core; a GPU computes one of them. max_pixels: a photo of more is not
-    read. A photo whose LR is complete is left as it is; memory grows with the largest photo, not
-    with the number of levels or photos.
+    PHOTO_x1.5.png where SR scales were asked for, PHOTO_x1.5_lr4.png at an SR scale. noise, seed:
+    see `DegFlow.degrade`. workers: tiles at once, 0 for one a core; a GPU computes one of them.
+    max_pixels: a photo of more is not read. A photo whose LR is complete is left as it is; memory
+    grows with the largest photo, not with the number of levels or photos.
 
     Photos below `out` are left out: they may be LR of an earlier run. A photo that cannot be read,
     or whose name leaves no room for what is added to it, is skipped and named. Raises UsageError
@@ -104,10 +104,13 @@ def degrade(
     at_once = check_workers(workers)
     noise_model = model.noise_model(noise)
     encoding = parse_format(picture_format)
-    names = [level.asked or level.name for level in grid.levels]
+    size = f"_lr{sr_scale:g}" if sr_scale else ""
+    names = [f"{level.asked or level.name}{size}" for level in grid.levels]
     for level in grid.levels:
         if level.drawn:
-            raise UsageError("`t_grid`: a photo is degraded at levels, not at one that is drawn")
+            raise UsageError(
+                "`t_grid`: name levels, such as 0.2,0.8: one that is drawn is a patch's own"
+            )
         if sr_scale:
             sizes_at(2**20, sr_scale, model.info.scale_of_t(level.t), model.info.s_max)
     check_max_pixels(max_pixels)
@@ -270,7 +273,7 @@ class _Outputs:
             found = self._ledger.record(self._key)
             levels, ending = found["made"]["levels"], found["made"]["ending"]
             whole = isinstance(levels, dict) and isinstance(found["files"], dict)
-            whole = whole and all(re.fullmatch(r"[a-z0-9.]+", name) for name in (*levels, ending))
+            whole = whole and all(re.fullmatch(r"[a-z0-9._]+", name) for name in (*levels, ending))
         except (FileError, TypeError, KeyError):
             whole = False
         if not whole and not self._overwrite:

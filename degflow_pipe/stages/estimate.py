@@ -54,12 +54,12 @@ from degflow_pipe.stages.run import WORK, asked_of, begun_before
 from degflow_pipe.stages.shard import KIND as SHARDS
 from degflow_pipe.stages.shard import (
     Part,
-    Shown,
     check_data_set,
     check_validation,
     levels_to_pack,
     parts_of,
 )
+from degflow_pipe.stages.tars import Shown
 from degflow_pipe.stages.trial import (
     TRY_SECONDS,
     Rates,

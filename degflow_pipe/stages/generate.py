@@ -29,14 +29,16 @@ from degflow_pipe.store.store import KIND
 class GenerateSummary:
     """What a generate did. pairs: LR pictures made now; known: those that were there.
 
-    noise: what the LR carries, see `levels.Grid`. precision: of the decoder. evaluations: of v for
-    a patch, None where nothing was left to make. batch: patches computed at once, the least where a
-    GPU's memory did not do for what was asked. encoded: patches that were encoded here, as the
-    store had no latents of this checkpoint.
+    levels: as they were asked for; t: of a level that each patch draws, the least. noise: what the
+    LR carries, see `levels.Grid`. precision: of the decoder. evaluations: of v for a patch, None
+    where nothing was left to make. batch: patches computed at once, the least where a GPU's memory
+    did not do for what was asked. encoded: patches of blocks for which the store had no latents, or
+    whose HR was reduced first.
     """
 
     store: str
     grid: str
+    levels: list[str]
     t: list[float]
     noise: str
     checkpoint: str
@@ -140,6 +142,7 @@ def generate(
             summary = GenerateSummary(
                 store=str(store),
                 grid=grid.name,
+                levels=[level.label for level in grid.levels],
                 t=grid.t,
                 noise=grid.noise,
                 checkpoint=grid.checkpoint,

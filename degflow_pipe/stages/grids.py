@@ -117,8 +117,9 @@ def _merged(grids: Sequence[Grid], title: str) -> Grid:
 
 
 def _differences(one: Grid, other: Grid) -> list[str]:
-    fields = ("noise", "checkpoint", "precision", "pictures", "scale_map", "sr_scale", "told")
-    return [name for name in fields if getattr(one, name) != getattr(other, name)]
+    fields = ("checkpoint", "noise", "precision", "sr_scale")
+    found = [name for name in fields if getattr(one, name) != getattr(other, name)]
+    return found or ["what their pixels depend on"]
 
 
 def _places(grids: Sequence[Grid], merged: Grid) -> list[tuple[int, int]]:

@@ -68,7 +68,7 @@ class StoreContents:
         return cls(
             kind="store",
             patch=store.settings.patch,
-            photos=len(photos),
+            photos=sum(photo.kept > 0 for photo in photos),
             patches=sum(unit.count for unit in store.units.values()),
             beyond=dict(Counter(photo.beyond for photo in photos if photo.beyond)),
             colours=dict(Counter(photo.colour for photo in photos)),

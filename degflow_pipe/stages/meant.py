@@ -70,10 +70,18 @@ def levels_of(store: Path) -> MeantLevels | None:
     source = Store.open(store)
     every = {MeantLevels.of(source.grid(name)) for name in source.grids()}
     if len(every) > 1:
-        raise StoreError(
-            f"{store} holds grids of {len(every)} kinds of levels: say which are meant by `t_grid`"
-        )
+        grids = [source.grid(name) for name in source.grids()]
+        called = ", ".join(one.title or one.name for one in grids)
+        raise StoreError(f"{store} holds {len(grids)} grids, {called}: say the levels as `t_grid`")
     return next(iter(every), None)
+
+
+def patch_of(store: Path) -> int:
+    """The side of a patch that is meant where none is said: the store's, or the default of a new
+    one.
+    """
+    held = Store.open(store) if files.exists(store / DESCRIPTION) else None
+    return defaults.PATCH if held is None or not held.units else held.settings.patch
 
 
 def checkpoint_of(store: Path) -> str:

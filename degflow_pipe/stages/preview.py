@@ -44,6 +44,10 @@ def preview(
     Raises PhotoError for a photo that cannot be read, UsageError for a side below 16, or where
     there is a file of that name that is not to be overwritten.
     """
+    if any(level.drawn for level in grid.levels):
+        raise UsageError(
+            "`t_grid`: name levels, such as 0.2,0.8: one that is drawn is a patch's own"
+        )
     if side < 16:
         raise UsageError(f"`side` must be 16 pixels at least, got {side}")
     hr = middle(read_photo(photo).pixels, side)

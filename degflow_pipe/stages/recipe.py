@@ -40,16 +40,17 @@ class LevelSettings:
     sr_scale: float = 0.0
     draws: int = 1
 
-    def grid(self, checkpoint: CheckpointInfo) -> Grid:
+    def grid(self, checkpoint: CheckpointInfo, most: float | None = None) -> Grid:
         """The levels asked for, scales by the checkpoint's own mapping. Where none are: the
-        default, or with an SR scale the camera's largest that does for it.
+        default, or with an SR scale the largest that does for it.
 
-        Raises UsageError for what is no grid, or scales that the checkpoint does not have.
+        most: the largest scale that all cameras of a bank have, by default the checkpoint's. Raises
+        UsageError for what is no grid, or scales that the checkpoint does not have.
         """
         text = self.t_grid
         if text is None and self.sr_scale:
             check_sr_scale(self.sr_scale)
-            text = f"x{min(self.sr_scale, checkpoint.s_max):g}"
+            text = f"x{min(self.sr_scale, most or checkpoint.s_max):g}"
         return parse_grid(text or defaults.T_GRID, checkpoint.s_max, checkpoint.t_of_scale)
 
 

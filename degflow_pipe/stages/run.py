@@ -99,7 +99,7 @@ def asked_of(
     if not recipe.photos:
         raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
     levels, out = recipe.generate, Path(recipe.out)
-    grid = levels.grid(Bank.of(model).first.info)
+    grid = levels.grid(Bank.of(model).first.info, Bank.of(model).s_max)
     asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
     making = Making.of(model, grid, levels.noise, levels.seed, **asked)
     folders.check_ours(out, SHARDS)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from degflow_pipe import files, folders
 from degflow_pipe.engines.engine import Engine, check_workers
@@ -30,17 +28,15 @@ from degflow_pipe.shards.layout import (
 from degflow_pipe.shards.plan import Plan, runs_of
 from degflow_pipe.shards.split import Split
 from degflow_pipe.shards.summary import FORMAT, VERSION
-from degflow_pipe.shards.tars import Maker, TarJob, TarRecord
+from degflow_pipe.shards.tars import Maker, TarJob
 from degflow_pipe.stages.meant import MeantLevels
-from degflow_pipe.store import BLOCK, BLOCKS, Encoder, Made, PatchRecord, Store
+from degflow_pipe.stages.tars import Shown, Tars
+from degflow_pipe.store import BLOCKS, Encoder, Made, PatchRecord, Store
 from degflow_pipe.store.lacking import lacking
-from degflow_pipe.store.reading import block_places
 
 KIND = "set of shards"
 """Of the folder, for `folders.one_writer`."""
 CARD, SHEET = "README.md", "contact_sheet.png"
-SHOWN = 4
-"""Patches, at most, that the contact sheet shows."""
 TARS_AT_ONCE = 4
 """Tars that share the threads, so that none of them waits where a tar begins or ends."""
 
@@ -235,114 +231,6 @@ class _Work:
             except DegflowError:
                 _require_unchanged(self.store)  # else what was changed looks damaged
                 raise
-
-
-class Tars:
-    """What is known of the tars that are whole and stay, and sums over them.
-
-    by_sum: they are looked at by their sums, else by their lengths.
-    """
-
-    def __init__(
-        self, plan: Plan, settings: ShardSettings, out: Path, ledger: Ledger, by_sum: bool
-    ) -> None:
-        self.plan, self._settings, self._out, self._ledger = plan, settings, out, ledger
-        self._by_sum = by_sum
-        self.samples = self.pairs = self.bytes = 0
-        self.sums: dict[int, tuple[str, str]] = {}
-        """SHA-256 of each tar and of its index."""
-        self.first_keys: dict[int, str] = {}
-        self.errors: dict[str, list[float]] = {}
-        for key, data in ledger.records():
-            record = TarRecord.from_dict(data)
-            if record is not None and self._is_ours(key) and self._stays(int(key), record):
-                self._add(int(key), record)
-
-    def _is_ours(self, key: str) -> bool:
-        return key.isdecimal() and int(key) < self.plan.tars
-
-    def forget_others(self) -> None:
-        """Take back what the ledger says of tars of an earlier, larger data set."""
-        for key in self._ledger.every_key():
-            if not self._is_ours(key):
-                self._ledger.remove(key)
-
-    def missing(self) -> list[int]:
-        """The tars that are to be made."""
-        return [number for number in range(self.plan.tars) if number not in self.sums]
-
-    def take_back(self, numbers: list[int]) -> None:
-        """What the ledger says of tars that are to be made is true no longer: they are replaced
-        before they are noted.
-        """
-        for number in numbers:
-            self._ledger.remove(number)
-        self._ledger.sync()
-
-    def note(self, number: int, record: TarRecord) -> None:
-        """A tar is there now."""
-        self._ledger.write(number, record.to_dict())
-        self._add(number, record)
-
-    def _stays(self, number: int, record: TarRecord) -> bool:
-        tar = self._out / self._settings.tar(number)
-        index = self._out / self._settings.index(number)
-        if record.digest != self.plan.work(number).digest:
-            return False
-        for path, size in ((tar, record.bytes), (index, record.index_bytes)):
-            if not files.exists(path) or files.size(path) != size:
-                return False
-        sums = record.sha256, record.index_sha256
-        return not self._by_sum or sums == (files.sha256(tar), files.sha256(index))
-
-    def _add(self, number: int, record: TarRecord) -> None:
-        self.samples += record.samples
-        self.pairs += record.pairs
-        self.bytes += record.bytes
-        self.sums[number] = record.sha256, record.index_sha256
-        self.first_keys[number] = record.first_key
-        for level, (error, count) in record.squared_error.items():
-            known = self.errors.setdefault(level, [0.0, 0])
-            known[0], known[1] = known[0] + error, known[1] + count
-
-
-class Shown:
-    """The patches that the contact sheet shows, spread over the store.
-
-    known: LR of those that were made for a tar just now, by the number of the patch.
-    """
-
-    def __init__(self, store: Store, plan: Plan, grid: Grid, maker: Maker | None) -> None:
-        self._store, self.grid, self._maker = store, grid, maker
-        count = plan.patches
-        places = sorted({count * (2 * i + 1) // (2 * SHOWN) for i in range(SHOWN)})
-        self._pieces = {
-            piece.block * BLOCK + piece.start: piece for piece in map(plan.piece, places)
-        }
-        self.known: dict[int, np.ndarray] = {}
-
-    @property
-    def numbers(self) -> tuple[int, ...]:
-        return tuple(self._pieces)
-
-    def pictures(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """HR and LR of each."""
-        unmade = self._maker is not None and self._pieces.keys() - self.known.keys()
-        with self._maker.open() if self._maker is not None and unmade else nullcontext() as make:
-            for number, piece in self._pieces.items():
-                place = number % BLOCK
-                hr = self._store.block_hr(piece.block, piece.unit)
-                if number in self.known:
-                    yield hr[place], self.known[number]
-                elif self._maker is None:
-                    levels = self._store.levels(self.grid)
-                    yield hr[place], levels.read(piece.block, piece.unit)[place]
-                else:
-                    assert make is not None
-                    first = place // self._maker.size * self._maker.size
-                    batch = slice(first, first + self._maker.size)
-                    lr = make(hr[batch], {}, block_places(self._store, piece.block)[batch])
-                    yield hr[place], lr.values[place - first]
 
 
 def _choose_grid(store: Store, name: str | None) -> Grid:

@@ -12,7 +12,7 @@ from degflow_pipe.cameras.camera import LearnedCamera
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.engines.engine import Engine
 from degflow_pipe.stages.rehearsal import Patches, Rehearsed, Tried, TryJob, evenly, rehearse
-from degflow_pipe.stages.shard import SHOWN
+from degflow_pipe.stages.tars import SHOWN
 from degflow_pipe.store import BLOCK, BLOCKS, Encoder, Store, Unit
 from degflow_pipe.store.reading import block_latents, known_latents
 

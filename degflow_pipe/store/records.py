@@ -379,9 +379,10 @@ def check_digest(value: Any, name: str) -> None:
 
 def check_title(title: str) -> None:
     """Raises UsageError for what a grid cannot be called."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,59}", title):
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,59}", title):
         raise UsageError(
-            f"`name` must be lower-case letters, digits, - and _, 60 at most, got {title[:70]!r}"
+            f"`name` must be lower-case letters, digits, '.', - and _, 60 at most, got "
+            f"{title[:70]!r}"
         )
 
 

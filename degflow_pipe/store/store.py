@@ -351,7 +351,8 @@ class Store:
     def grid(self, name: str) -> Grid:
         """The levels of a grid in the store. Raises StoreError where there is no such grid."""
         if name not in self.grids():
-            known = ", ".join(self.grids()) or "none"
+            titles = {grid.name: grid.title for grid in self.readable_grids()}
+            known = ", ".join(titles.get(one) or one for one in self.grids()) or "none"
             raise StoreError(f"{self.path} has no grid {name}; it has {known}")
         return self._grid(name)
 

@@ -41,6 +41,8 @@ def test_a_bank_is_names_with_shares() -> None:
         ("a,simulated:0", "must be above 0"),
         ("a,simulated:2000", "must be above 0"),
         ("simulated:20", "name a checkpoint beside"),
+        ("a:-1,b", "'-1' in 'a:-1' is no share"),
+        ("a:abc", "'abc' in 'a:abc' is no share"),
     ],
 )
 def test_a_bank_that_is_none_is_refused(text: str, why: str) -> None:

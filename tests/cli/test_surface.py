@@ -40,7 +40,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--max-pixels": "int = 210000000",
         "--replace": "flag",
         "PHOTOS": "str, required, several",
-        "--patch": "int = 256",
+        "--patch": "int",
         "--stride": "int",
         "--min-detail": "float = 1.0",
         "--min-sharpness": "float",

@@ -186,7 +186,7 @@ def test_impossible_wishes_are_told(
 ) -> None:
     photo = sorted(photo_folder.iterdir())[0]
     for levels, options, why in (
-        (parse_grid("0.2..0.5", 4), {}, "at levels, not at one that is drawn"),
+        (parse_grid("0.2..0.5", 4), {}, "name levels, such as 0.2,0.8"),
         (parse_t("1"), {"sr_scale": 2.0}, "x2 cannot be had of a camera's level x4"),
     ):
         with pytest.raises(UsageError, match=why):
@@ -344,5 +344,5 @@ def test_a_photo_of_any_size_has_an_lr_at_any_scale(
     cv2.imwrite(str(tmp_path / "a.png"), photo)
     grid = parse_grid("x2.9", 4.0)
     degrade([str(tmp_path / "a.png")], tmp_path / "lr", tiny_model, grid, sr_scale=2.9)
-    made = read_photo(tmp_path / "lr" / "a_x2.9.png").pixels
+    made = read_photo(tmp_path / "lr" / "a_x2.9_lr2.9.png").pixels
     assert made.shape == (int(height / 2.9), int(117 / 2.9), 3)

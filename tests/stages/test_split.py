@@ -104,7 +104,7 @@ def test_a_list_may_be_a_file(store: Path, tmp_path: Path) -> None:
         ("0%", "above 0% and below 100%"),
         ("100%", "above 0% and below 100%"),
         (" , ", "wants a share such as 5%"),
-        ("0.0000001%", "no hash of the 3 photos"),
+        ("0.0000001%", "none of the 3 photos falls into"),
         ("99.9999999%", "no photo is left"),
         ("astronaut.png,chelsea.jpg,sub/coffee.webp", "no photo is left"),
     ],
