@@ -51,7 +51,8 @@ class LevelSettings:
         if text is None and self.sr_scale:
             check_sr_scale(self.sr_scale)
             text = f"x{min(self.sr_scale, most or checkpoint.s_max):g}"
-        return parse_grid(text or defaults.T_GRID, checkpoint.s_max, checkpoint.t_of_scale)
+        text = defaults.T_GRID if text is None else text
+        return parse_grid(text, checkpoint.s_max, checkpoint.t_of_scale)
 
 
 @dataclass(frozen=True)

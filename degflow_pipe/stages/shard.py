@@ -323,7 +323,10 @@ class _Look(NamedTuple):
 
 
 def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite: bool) -> _Look:
-    """Look at a folder, and refuse another data set. Raises ShardError."""
+    """Look at a folder, and refuse another data set. Raises ShardError, FileError where it is of
+    something else.
+    """
+    folders.check_ours(out, KIND)
     _check_name(out, settings)
     path = out / f"{settings.name}.json"
     if not files.exists(path):

@@ -141,7 +141,7 @@ def test_run_with_everything_in_the_recipe(
     samples = list(wds.WebDataset(tars, shardshuffle=False).decode("rgb8"))
     assert [sample["hr.webp"].shape for sample in samples] == [(128, 128, 3)] * 6
     assert [sample["lr_x2.webp"].shape for sample in samples] == [(64, 64, 3)] * 6
-    assert [sample["lr_t1000.webp"].shape for sample in samples] == [(32, 32, 3)] * 6
+    assert [sample["lr_x4.webp"].shape for sample in samples] == [(32, 32, 3)] * 6
 
 
 def test_a_chain_by_name_by_file_and_in_a_recipe(

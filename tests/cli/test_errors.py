@@ -59,7 +59,7 @@ def assert_nothing_was_started(done: Any, folder: Path) -> None:
         ("--t-grid 0:1:nan", "'nan' is not a number"),
         ("--t-grid 0:inf:0.1", "'inf' is not a number"),
         ("--t-grid a:b:c", "'a' is not a number"),
-        ("--t-grid ''", "0.2,0.55 (a list), x1.5,x2"),
+        ("--t-grid ''", "SR scales: x1.5,x2 or"),
         ("--t-grid 0.5,1.5", "[0, 1], got 1.5; an SR scale is written x1.5"),
         ("--t-grid -0.5", "[0, 1], got -0.5"),
         ("--t-grid nan", "'nan' is not a number"),
