@@ -241,7 +241,8 @@ def _choose_grid(store: Store, name: str | None) -> Grid:
         told = "; ".join(
             f"{grid.title or grid.name} by {grid.checkpoint}, noise {grid.noise}, "
             f"{grid.precision}, {', '.join(level.label for level in grid.levels[:3])}"
-            f"{f' and {len(grid) - 3} more' if len(grid) > 3 else ''}"
+            f"{f' and {len(grid) - 3} more' if len(grid) > 3 else ''} "
+            f"(x{grid.scales[0]:.3g} to x{grid.scales[-1]:.3g})"
             f"{f', LR of HR / {grid.sr_scale:g}' if grid.sr_scale else ''}"
             for grid in map(store.grid, grids)
         )
