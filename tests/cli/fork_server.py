@@ -1,4 +1,5 @@
-"""Runs degflow-pipe commands, each in a fork of this process, which has imported torch already.
+"""Runs degflow-pipe commands, each in a fork of this process, which has imported torch and the
+other large libraries already.
 
 A line of JSON in, {"args", "cwd", "out", "err", "largest_file"}; a line with the exit code out. The
 package's own modules are left to the forks, but for the face of the command.
@@ -12,7 +13,9 @@ import resource
 import sys
 from typing import Any
 
+import cv2  # noqa: F401
 import torch  # noqa: F401
+import torchdiffeq  # noqa: F401
 import webdataset  # noqa: F401
 import zarr  # noqa: F401
 

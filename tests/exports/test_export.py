@@ -343,7 +343,7 @@ def test_a_picture_that_is_not_what_the_index_says_is_an_error(
         assert not (tmp_path / f"out{scale}" / "export.json").exists()
 
 
-@given(st.integers(32, 512), st.sampled_from([1, 1.5, 2, 2.5, 3, 3.5, 4, 6, 8]))
+@given(st.integers(56, 512), st.sampled_from([1, 1.5, 2, 2.5, 3, 3.5, 4, 6, 8]))
 def test_sizes_are_exact_and_no_more_than_an_eighth_is_cropped(patch: int, ratio: float) -> None:
     level = ShardLevel("t1000", 1.0, 2.0, patch, patch)
     packing = packing_at("kair", level, ratio)
