@@ -8,6 +8,7 @@ is the same level however it was reached.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -171,6 +172,11 @@ class Grid:
 
     def __len__(self) -> int:
         return len(self.levels)
+
+
+def lr_side(patch: int, sr_scale: float) -> int:
+    """Side of an LR in pixels: the patch's, or that over the grid's own SR scale, whole pixels."""
+    return math.floor(patch / sr_scale + 1e-9) if sr_scale else patch
 
 
 def grid_of(levels: Iterable[Level]) -> Grid:

@@ -27,7 +27,13 @@ from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import NO_NOISE, Drawn, Grid, Level, Place, Told, with_draws
 from degflow_pipe.model.devices import one_thread_each
-from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_at
+from degflow_pipe.pictures.sizes import (
+    Sizes,
+    check_camera_scale,
+    on_own_pixels,
+    seen_by_camera,
+    sizes_at,
+)
 
 VERSION = 1
 """Raised when the same draws give other LR than before, or the same levels other sizes."""
@@ -156,7 +162,7 @@ def _check_level(camera: Camera, level: Level, sr_scale: float) -> None:
             )
         scale = end if level.by_scale else camera.scale_of_t(end)
         if sr_scale:
-            sizes_at(2**20, sr_scale, scale, camera.s_max)
+            check_camera_scale(sr_scale, scale)
 
 
 def _grid(

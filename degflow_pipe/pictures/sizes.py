@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.levels import lr_side
 from degflow_pipe.pictures.arrays import shrunk
 
 MAX_SR_SCALE = 16.0
@@ -41,13 +42,8 @@ def sizes_at(side: int, sr_scale: float, camera_scale: float, most: float) -> Si
     HR is cropped where that makes its side a whole multiple of the LR's, as whole scales want.
     Raises UsageError for a scale of the camera above the pair's, or an LR of less than LEAST.
     """
-    check_sr_scale(sr_scale)
-    if camera_scale > sr_scale * (1 + 1e-9):
-        raise UsageError(
-            f"an LR at x{sr_scale:g} cannot be had of a camera's level x{camera_scale:g}: ask for "
-            f"levels up to x{sr_scale:g} in `t_grid`"
-        )
-    lr = math.floor(side / sr_scale + 1e-9)  # as `store.records.lr_side` has it
+    check_camera_scale(sr_scale, camera_scale)
+    lr = lr_side(side, sr_scale)
     hr = round(lr * sr_scale) if sr_scale == int(sr_scale) else side
     if lr < LEAST:
         raise UsageError(
@@ -65,6 +61,16 @@ def sizes_of(
     rows = sizes_at(shape[0], sr_scale, camera_scale, most)
     # Where HR is not cropped its sides may lie a little off the scale.
     return rows, sizes_at(shape[1], sr_scale, min(rows.camera_scale, sr_scale), most)
+
+
+def check_camera_scale(sr_scale: float, camera_scale: float) -> None:
+    """Raises UsageError where an LR at `sr_scale` cannot be had of a camera's level."""
+    check_sr_scale(sr_scale)
+    if camera_scale > sr_scale * (1 + 1e-9):
+        raise UsageError(
+            f"an LR at x{sr_scale:g} cannot be had of a camera's level x{camera_scale:g}: ask for "
+            f"levels up to x{sr_scale:g} in `t_grid`"
+        )
 
 
 def check_sr_scale(sr_scale: float) -> None:

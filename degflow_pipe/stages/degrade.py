@@ -30,9 +30,9 @@ from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photo
 from degflow_pipe.pictures.sizes import (
     LEAST,
     Sizes,
+    check_camera_scale,
     on_own_pixels,
     seen_by_camera,
-    sizes_at,
     sizes_of,
 )
 from degflow_pipe.pictures.tiles import Span, spans
@@ -112,7 +112,7 @@ def degrade(
                 "`t_grid`: name levels, such as 0.2,0.8: one that is drawn is a patch's own"
             )
         if sr_scale:
-            sizes_at(2**20, sr_scale, model.info.scale_of_t(level.t), model.info.s_max)
+            check_camera_scale(sr_scale, model.info.scale_of_t(level.t))
     check_max_pixels(max_pixels)
     left_out: dict[str, int] = {}
     found = _photos(photos, out, left_out)

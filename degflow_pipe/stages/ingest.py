@@ -230,9 +230,9 @@ def found_store(path: Path, patch: int) -> Store | None:
             )
         return None
     store = Store.open(path)
-    if store.settings.patch != patch and not store.units and not store.photos():
-        return None  # nothing came of an ingest before: it is made anew
     if store.settings.patch != patch:
+        if not store.units and not store.photos():
+            return None  # nothing came of an ingest before: it is made anew
         raise StoreError(
             f"{path} holds patches of {store.settings.patch}, not {patch}: give "
             f"{store.settings.patch} as `patch`, or another `store`"

@@ -164,8 +164,7 @@ def parts_of(
 
     if not settings.validate:
         return [Part(out, plan(None))]
-    split = Split.of(settings.validate)
-    split.check(patch for _, patches in source.every_patch() for patch in patches)
+    split = checked_split(source, settings)
     trained = plan(lambda patch: not split.validates(patch))
     return [Part(out, trained), Part(out / VALIDATE, plan(split.validates))]
 
@@ -284,11 +283,11 @@ def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
     return levels.made
 
 
-def check_split(store: Path, settings: ShardSettings) -> None:
-    """Raises UsageError where the store's photos cannot be set apart so."""
-    if settings.validate:
-        patches = (patch for _, unit in Store.open(store).every_patch() for patch in unit)
-        Split.of(settings.validate).check(patches)
+def checked_split(store: Store, settings: ShardSettings) -> Split:
+    """Which photos are set apart. Raises UsageError where the store's cannot be, so."""
+    split = Split.of(settings.validate)
+    split.check(patch for _, patches in store.every_patch() for patch in patches)
+    return split
 
 
 def check_data_set(

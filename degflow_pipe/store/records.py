@@ -228,11 +228,6 @@ def told_of_record(record: Mapping[str, Any], levels: int) -> Told:
     return told
 
 
-def lr_side(patch: int, sr_scale: float) -> int:
-    """Side of an LR in pixels: the patch's, or that over the grid's own SR scale, whole pixels."""
-    return math.floor(patch / sr_scale + 1e-9) if sr_scale else patch
-
-
 _COMPUTED: dict[str, Mapping[str, Any]] = {}
 """Each that was read once: they are few, and what says them are millions."""
 

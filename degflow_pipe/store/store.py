@@ -14,7 +14,7 @@ import numpy as np
 from degflow_pipe import files
 from degflow_pipe.errors import FileError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
-from degflow_pipe.levels import Grid, Told
+from degflow_pipe.levels import Grid, Told, lr_side
 from degflow_pipe.settings import read
 from degflow_pipe.store.arrays import ZARR, FileArray, group_text
 from degflow_pipe.store.description import DESCRIPTION, described, read_description
@@ -37,7 +37,6 @@ from degflow_pipe.store.records import (
     check_title,
     grid_fields,
     grid_of_fields,
-    lr_side,
     patches_of_record,
     photo_key,
     photo_of_record,
@@ -435,7 +434,7 @@ class Store:
         return self.path / "levels" / name, self.path / "done" / "levels" / name
 
     def levels(self, grid: Grid) -> Layer:
-        """The LR of a grid: (n, T, p, p, 3) uint8 a block; p: see `records.lr_side`."""
+        """The LR of a grid: (n, T, p, p, 3) uint8 a block; p: see `levels.lr_side`."""
         p = lr_side(self.settings.patch, grid.sr_scale)
         path = self.path / "levels" / grid.name
         said = grid_fields(replace(grid, title=""))
