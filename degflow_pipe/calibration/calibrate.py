@@ -8,9 +8,11 @@ sigma is 0.91 sqrt(s² - 1) within 4 % from s = 1.3 up.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from degflow_pipe.calibration.noise_fit import NoiseFit
@@ -21,7 +23,7 @@ from degflow_pipe.checkpoint.folder import own_checkpoint, read_info, write_info
 from degflow_pipe.errors import DataError
 from degflow_pipe.folders import locked
 from degflow_pipe.metrics.blur import BLUR_SIDE, equivalent_blur
-from degflow_pipe.noise.model import NoiseModel
+from degflow_pipe.noise.model import LEAST_SIDE, NoiseModel
 from degflow_pipe.pairs.intermediate import variance_share
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
 from degflow_pipe.pairs.settings import DataSettings
@@ -65,11 +67,12 @@ def _calibrate(
     made: list[list[float]] = []
     real: list[list[float]] = []
     fits = {level.t: NoiseFit() for level in data.knots[1:]}
+    own_fits = {level.t: NoiseFit() for level in data.knots[1:] if data.scale_of_t(level.t) > 1}
     with progress.task("calibrate", len(pairs.scenes)) as task:
         for i, scene in enumerate(pairs.scenes):
             pictures = pairs.pictures(scene)
             if i % -(-len(pairs.scenes) // NOISE_SCENES) == 0:
-                _add_noise(model, pairs, pictures, fits)
+                _add_noise(model, pairs, pictures, fits, own_fits)
             if i % every == 0:
                 assert pictures[0] is not None
                 made.append(generated_blurs(model, pictures[0], levels.tolist()))
@@ -78,14 +81,10 @@ def _calibrate(
     # As a rising curve: what falls back is held.
     blurs = np.column_stack([levels, np.maximum.accumulate(np.mean(made, axis=0))])
     s_of_pairs = [data.scale_of_t(level.t) for level in data.pair_levels]
-    found = Calibration(
-        scales=_scales(s_of_pairs, np.nanmean(real, axis=0), blurs),
-        noise=NoiseModel(
-            knots=[fit.fitted(t) for t, fit in fits.items()],
-            onset=_onset(blurs, min(fits)),
-            blurs=np.round(blurs, 4).tolist(),
-        ),
-    )
+    scales = _scales(s_of_pairs, np.nanmean(real, axis=0), blurs)
+    onset = _onset(blurs, min(fits))
+    own_noise = _own_noise(own_fits, onset, blurs, scales)
+    found = Calibration(scales, _noise(fits, onset, blurs), own_noise)
     info = replace(read_info(folder), calibration=found)
     write_info(folder, info)
     return Calibrated(
@@ -95,7 +94,27 @@ def _calibrate(
         scales=found.scales,
         noise=found.noise.digest,
         noise_t=list(fits),
+        own_noise="" if found.own_noise is None else found.own_noise.digest,
     )
+
+
+def _noise(fits: dict[float, NoiseFit], onset: list[list[float]], blurs: np.ndarray) -> NoiseModel:
+    knots = [fit.fitted(t) for t, fit in fits.items()]
+    return NoiseModel(knots, onset, np.round(blurs, 4).tolist())
+
+
+def _own_noise(
+    fits: dict[float, NoiseFit],
+    onset: list[list[float]],
+    blurs: np.ndarray,
+    scales: list[list[float]],
+) -> NoiseModel | None:
+    """That of the camera's own pixels, in which blurs are smaller by the scale."""
+    if not fits or not all(fit.residuals for fit in fits.values()):
+        return None
+    s_of_t = np.interp(blurs[:, 0], *reversed(np.transpose(scales)))
+    own_blurs = np.maximum.accumulate(blurs[:, 1] / s_of_t)
+    return _noise(fits, onset, np.column_stack([blurs[:, 0], own_blurs]))
 
 
 def _add_noise(
@@ -103,6 +122,7 @@ def _add_noise(
     pairs: Pairs,
     pictures: list[np.ndarray | None],
     fits: dict[float, NoiseFit],
+    own_fits: dict[float, NoiseFit],
 ) -> None:
     hr = pictures[0]
     assert hr is not None
@@ -111,7 +131,34 @@ def _add_noise(
     for lr, (t, fit) in zip(expected, fits.items(), strict=True):
         picture = reals[t]
         assert picture is not None  # a training scene has every knot
-        fit.add(lr.mul(255).movedim(0, -1).cpu().numpy(), picture)
+        made = lr.mul(255).movedim(0, -1).cpu().numpy()
+        fit.add(made, picture)
+        s = pairs.data.scale_of_t(t)
+        if t in own_fits and min(hr.shape[:2]) >= LEAST_SIDE * s:
+            own_fits[t].add(*(_own_pixels(p, s) for p in (made, picture)))
+
+
+def _own_pixels(lr: np.ndarray, s: float) -> np.ndarray:
+    """An LR that was enlarged s times about its middle, (H, W, 3), at its own pixels, float32.
+
+    By the exact scale, where `pictures.sizes.on_own_pixels` fits the last ones to the sides: half
+    a pixel off at the sides, an LR that was enlarged by cubic convolution would have lost three
+    quarters of the power of its highest frequencies there.
+    """
+    size = [math.ceil(side / s - 1e-9) for side in lr.shape[:2]]
+    rows, columns = (
+        [s, (side - 1) / 2 - s * (count - 1) / 2]
+        for side, count in zip(lr.shape[:2], size, strict=True)
+    )
+    read = cv2.warpAffine(
+        lr.astype(np.float32),
+        np.array([[columns[0], 0, columns[1]], [0, *rows]]),
+        size[::-1],
+        flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    # As the camera's own pixels are; the taps go beyond where a sharp edge is near.
+    return np.clip(read, 0, 255)
 
 
 def generated_blurs(model: DegFlow, picture: np.ndarray, levels: list[float]) -> list[float]:

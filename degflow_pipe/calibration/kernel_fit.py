@@ -38,7 +38,7 @@ class KernelFit:
         self.moment = np.zeros((*shape, COUNT + 2))
 
     def add(self, expected: np.ndarray, real: np.ndarray) -> None:
-        """expected: (H, W, 3) float in [0, 255]; real: (H, W, 3) uint8."""
+        """expected, real: (H, W, 3) in [0, 255]."""
         expected = expected.astype(np.float32)
         left = _fast(real.astype(np.float32) - expected)
         ways = [_fast(way) for way in derivatives(expected)]

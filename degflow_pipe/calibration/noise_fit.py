@@ -22,16 +22,18 @@ import numpy as np
 from degflow_pipe.calibration.kernel_fit import KernelFit
 from degflow_pipe.metrics.spectrum import hann_window
 from degflow_pipe.noise import kernels
-from degflow_pipe.noise.model import BRIGHTNESS, NODES, KnotNoise, hats, local
+from degflow_pipe.noise.model import BRIGHTNESS, LEAST_SIDE, NODES, KnotNoise, hats, local
 from degflow_pipe.pictures.arrays import tiles
 
-TILE = 64
+TILE = LEAST_SIDE
 TILES = 96
 """Tiles of a picture that are looked at, evenly spread."""
 CALM = 0.25
 """Share of the tiles, those of the least contrast, that tell the flat field's colours."""
 LEAST_SHARE = 0.1
 """Of a node's power that the residual must have to be compared with what is lacking."""
+BAND = 1 / 16
+"""Cycles a pixel; width of the bands in which the kernels may be no stronger than the residual."""
 SHARPENING = 10
 """Iterations that take the smoothing back; 40 change no band of City100 by 2 %."""
 LEAST = 1e-9
@@ -53,7 +55,7 @@ class NoiseFit:
     """What the edge field's unevenness and the window spread a frequency to; see `_spread`."""
 
     def add(self, expected: np.ndarray, real: np.ndarray) -> None:
-        """expected: (H, W, 3) float in [0, 255]; real: (H, W, 3) uint8, sides of 64 or more."""
+        """expected, real: (H, W, 3) in [0, 255], sides of LEAST_SIDE or more."""
         brightness, contrast = local(expected)
         self.kernels.add(expected, real)
         self.residuals.append(_tiles(real.astype(np.float32) - expected))
@@ -74,6 +76,8 @@ class NoiseFit:
         variances = self.kernels.fitted()
         rng = np.random.default_rng(0)
         moved = np.stack([kernels.drawn(variances, tile, rng) for tile in expected])
+        share = _share_there(residual, moved)
+        variances, moved = share * variances, np.sqrt(share) * moved
 
         def lines(axes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             power, whole, wanted, drawn = (
@@ -97,6 +101,28 @@ class NoiseFit:
             gain=np.round(gain, 4).tolist(),
             kernels=np.round(variances, 6).reshape(-1, 9).tolist(),
         )
+
+
+def _share_there(residual: np.ndarray, moved: np.ndarray) -> float:
+    """Share of the kernels' power, at most 1, that is nowhere more than what is there.
+
+    residual, moved: (N, 64, 64, 3), what is left of real LR and what the kernels draw of it. Their
+    weights are told by calm places; at a strong edge the expected LR need not err by as much more
+    as its derivatives are larger.
+    """
+    band = np.hypot(NODES[:, None], NODES).ravel() // BAND
+    there, drawn = (
+        np.bincount(band.astype(int), _powers(part, np.eye(3)).mean(0).sum(0) * _bins())
+        for part in (residual, moved)
+    )
+    told = drawn > LEAST_SHARE * drawn.max()
+    return float(np.min(there[told] / np.maximum(drawn[told], LEAST), initial=1.0))
+
+
+def _bins() -> np.ndarray:
+    """How many frequencies of a tile each node stands for, (K²,)."""
+    count = _lines_between().sum(0)
+    return np.outer(count, count).ravel()
 
 
 def _axes(
@@ -236,9 +262,7 @@ def _gain(
 ) -> np.ndarray:
     """Relative variance of the flat field at BRIGHTNESS, from the calmer half of the tiles."""
     calm = contrast <= np.median(contrast)
-    # A node counts for the frequencies that it stands for.
-    count = hats(np.abs(np.fft.fftfreq(TILE)), NODES).sum(0)
-    bins = np.outer(count, count).ravel()
+    bins = _bins()
     flat_sum, edge_sum = max(float((flat @ bins).sum()), LEAST), float((edge @ bins).sum())
     left = (power[calm] @ bins).sum(1) - contrast[calm] * edge_sum
     relative = left / flat_sum

@@ -14,7 +14,8 @@ class Calibrated:
 
     checkpoint: its folder; id: of the checkpoint. scenes: training scenes that were read. scales:
     [s, t] pairs, see `Calibration`. noise: digest of the noise model; noise_t: the levels that it
-    was measured at, rising.
+    was measured at, rising. own_noise: of that on the camera's own pixels; empty where the pictures
+    were too small.
     """
 
     checkpoint: str
@@ -23,6 +24,7 @@ class Calibrated:
     scales: list[list[float]]
     noise: str
     noise_t: list[float]
+    own_noise: str
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -97,8 +97,8 @@ def latents_of(batches: Batches, hr: np.ndarray) -> Latents:
 
 
 class Shown(NamedTuple):
-    """values: (n, T, P, P, 3) uint8, LR as large as what the camera was shown. evaluations: of v
-    for a patch. batch: the least that was computed at once; None where nothing is computed so.
+    """values: (n, T, p, p, 3) uint8. evaluations: of v for a patch. batch: the least that was
+    computed at once; None where nothing is computed so.
     """
 
     values: np.ndarray
@@ -112,12 +112,14 @@ def shown_at(
     latents: np.ndarray | None,
     asked: Sequence[tuple[float, int]],
     noise: NoiseModel | None,
+    side: int,
 ) -> Shown:
     """LR of n HR patches at T levels.
 
     hr: (n, P, P, 3) uint8; latents: (n, C, h, w) float32, or None where one pass of the encoder is
     to give them too. asked: t and the seed of its noise, see `noise.drawing.noisy`; a t that comes
-    again is decoded once. Patches are cut into batches from the first on.
+    again is decoded once. side: p, pixels of the LR: P, or those of the camera. Patches are cut
+    into batches from the first on.
     """
     model, size = batches.model, batches.size
     evaluations = [0]
@@ -138,7 +140,8 @@ def shown_at(
             lr[:, i] = level
         return lr
 
-    made = np.empty((len(hr), len(asked), *hr.shape[1:]), np.uint8)
+    made = np.empty((len(hr), len(asked), side, side, 3), np.uint8)
+    size_of_lr = None if side == hr.shape[1] else (side, side)
     least = size
     for i in range(0, len(hr), size):
         part = slice(i, i + size)
@@ -147,5 +150,5 @@ def shown_at(
         least = min(least, batch)
         # Drawn when the GPU's turn is another's.
         for k, (t, seed) in enumerate(asked):
-            made[part, k] = noisy(pictures[:, places[k]], hr[part], t, noise, seed)
+            made[part, k] = noisy(pictures[:, places[k]], hr[part], t, noise, seed, size_of_lr)
     return Shown(made, max(evaluations), least)

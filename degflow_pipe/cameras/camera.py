@@ -16,7 +16,7 @@ from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import NO_NOISE
 from degflow_pipe.noise.model import noise_rng
 from degflow_pipe.pictures.arrays import greyed, is_grey
-from degflow_pipe.pictures.sizes import Sizes
+from degflow_pipe.pictures.sizes import Sizes, on_own_pixels
 from degflow_pipe.simulation.camera import VERSION, WAVELENGTHS, ZoomCamera
 
 T_DIGITS = 9
@@ -31,8 +31,10 @@ class Asked(NamedTuple):
     seed: int
 
 
-Show = Callable[[np.ndarray, np.ndarray | None, Sequence[Asked]], Shown]
-"""HR (n, P, P, 3) uint8, and latents (n, C, h, w) float32 where they are known, to LR."""
+Show = Callable[[np.ndarray, np.ndarray | None, Sequence[Asked], int], Shown]
+"""HR (n, P, P, 3) uint8, and latents (n, C, h, w) float32 where they are known, to LR of as many
+pixels a side: P, or the camera's own.
+"""
 
 
 def at_whole_pixels(camera: Camera | CheckpointInfo, sizes: Sizes, seed: int) -> Asked:
@@ -78,11 +80,14 @@ class Camera(Protocol):
 
 @dataclass(frozen=True)
 class LearnedCamera:
-    """A checkpoint. noise: see `checkpoint.identity.noise_id`. size: patches computed at once."""
+    """A checkpoint. noise: see `checkpoint.identity.noise_id`. size: patches computed at once.
+    own_pixels: whether its LR are on its own pixels.
+    """
 
     site: Site
     noise: str
     size: int
+    own_pixels: bool
 
     @property
     def name(self) -> str:
@@ -113,11 +118,15 @@ class LearnedCamera:
 
     def open(self) -> Show:
         model = self.site.load()
-        noise = None if self.noise == NO_NOISE else model.noise_model("calibrated")
+        asked_noise = "none" if self.noise == NO_NOISE else "calibrated"
+        noise = model.noise_model(asked_noise, self.own_pixels)
         batches = Batches(model, self.size)
 
-        def show(hr: np.ndarray, latents: np.ndarray | None, asked: Sequence[Asked]) -> Shown:
-            return shown_at(batches, hr, latents, [(one.t, one.seed) for one in asked], noise)
+        def show(
+            hr: np.ndarray, latents: np.ndarray | None, asked: Sequence[Asked], side: int
+        ) -> Shown:
+            levels = [(one.t, one.seed) for one in asked]
+            return shown_at(batches, hr, latents, levels, noise, side)
 
         return show
 
@@ -195,11 +204,14 @@ class SimulatedCamera:
     def open(self) -> Show:
         camera = self.parameters
 
-        def show(hr: np.ndarray, latents: np.ndarray | None, asked: Sequence[Asked]) -> Shown:
-            made = np.empty((len(hr), len(asked), *hr.shape[1:]), np.uint8)
+        def show(
+            hr: np.ndarray, latents: np.ndarray | None, asked: Sequence[Asked], side: int
+        ) -> Shown:
+            made = np.empty((len(hr), len(asked), side, side, 3), np.uint8)
             for i, own in enumerate(hr):
                 for k, (t, scale, seed) in enumerate(asked):
                     lr = camera.shoot(own, scale, noise_rng(seed, own, t))
+                    lr = on_own_pixels(lr, (side, side))
                     made[i, k] = greyed(lr) if is_grey(own) else lr
             return Shown(made, 0, None)
 

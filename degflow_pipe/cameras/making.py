@@ -30,7 +30,6 @@ from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.sizes import (
     Sizes,
     check_camera_scale,
-    on_own_pixels,
     seen_by_camera,
     sizes_at,
 )
@@ -95,7 +94,12 @@ class Making:
         bank, sr_scale = Bank.of(cameras), float(sr_scale)
         size = Batches.of(bank.first, batch).size
         members: list[Camera] = [
-            LearnedCamera(Site.of(model), noise_id(model.noise_model(noise), seed), size)
+            LearnedCamera(
+                Site.of(model),
+                noise_id(model.noise_model(noise, sr_scale > 0), seed),
+                size,
+                own_pixels=sr_scale > 0,
+            )
             for model in bank.models
         ]
         members += [SimulatedCamera(number + 1, seed) for number in range(bank.simulated)]
@@ -246,10 +250,8 @@ class _Opened:
                 seen = np.stack([seen_by_camera(one, sizes, sizes) for one in seen])
             elif number in latents:
                 known = latents[number][rows]
-            shown = self._shows[number](seen, known, [level.asked for level in levels])
-            for row, own in zip(rows, shown.values, strict=True):
-                for column, lr in zip(columns, own, strict=True):
-                    made[row, column] = on_own_pixels(lr, (side, side))
+            shown = self._shows[number](seen, known, [level.asked for level in levels], side)
+            made[np.ix_(rows, columns)] = shown.values
             evaluations = max(evaluations, shown.evaluations)
             least = min(least, shown.batch or least)
         told = [self._told(plan) for plan in plans] if making.grid.told else ()

@@ -17,11 +17,13 @@ class Calibration:
     """Measured by `calibrate`.
 
     scales: [s, t] pairs, both rising, from [1, 0] to t = 1: the level whose equivalent blur is that
-    of scale s.
+    of scale s. noise: of LR of HR's size. own_noise: of LR on the camera's own pixels; None where
+    the training pictures were too small to tell.
     """
 
     scales: list[list[float]]
     noise: NoiseModel
+    own_noise: NoiseModel | None = None
 
     def __post_init__(self) -> None:
         pairs = bool(self.scales) and all(len(pair) == 2 for pair in self.scales)
@@ -52,4 +54,9 @@ class Calibration:
         """Raises UsageError naming the key that is wrong."""
         if not isinstance(data, dict) or not isinstance(data.get("noise"), dict):
             raise UsageError("calibration must be a mapping with scales and noise")
-        return read(cls, {**data, "noise": NoiseModel.from_dict(data["noise"])}, "calibration")
+        models = {
+            key: NoiseModel.from_dict(data[key])
+            for key in ("noise", "own_noise")
+            if isinstance(data.get(key), dict)
+        }
+        return read(cls, {**data, **models}, "calibration")

@@ -16,7 +16,7 @@ from degflow_pipe.model.networks import Networks
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.noise.drawing import noisy
-from degflow_pipe.noise.model import NoiseModel
+from degflow_pipe.noise.model import LEAST_SIDE, NoiseModel
 from degflow_pipe.pictures.arrays import is_grey, to_picture
 
 
@@ -77,8 +77,12 @@ class DegFlow(Networks):
         ]
         return torch.stack(levels, dim=1).movedim(-1, -3).to(lr).div(255)
 
-    def noise_model(self, noise: str) -> NoiseModel | None:
-        """What `noise` means for this checkpoint: see `degrade`. None for no noise."""
+    def noise_model(self, noise: str, own_pixels: bool = False) -> NoiseModel | None:
+        """What `noise` means for this checkpoint: see `degrade`. None for no noise.
+
+        own_pixels: for LR on the camera's own pixels, else for those of HR's size. Raises
+        UsageError where it was not measured.
+        """
         check_choice("noise", noise, Noise)
         calibration = self.info.calibration
         if noise == "none" or (noise == "auto" and calibration is None):
@@ -88,7 +92,15 @@ class DegFlow(Networks):
                 "`noise=calibrated`: this checkpoint has no noise model: measure it with "
                 "`calibrate()`, or say `noise=none`"
             )
-        return calibration.noise
+        if not own_pixels:
+            return calibration.noise
+        if calibration.own_noise is None:
+            raise UsageError(
+                f"`noise={noise}` at an `sr_scale`: this checkpoint's noise was not measured on "
+                f"the camera's own pixels: run `calibrate()` again, on pictures of "
+                f"{LEAST_SIDE} x s pixels at least, or say `noise=none`"
+            )
+        return calibration.own_noise
 
     def t_of_scale(self, s: float) -> float:
         """Level of an SR scale: by the checkpoint's calibration, else (s - 1) / (s_max - 1).

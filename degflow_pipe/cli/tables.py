@@ -210,7 +210,8 @@ def show_calibrated(result: Calibrated, as_json: bool) -> None:
         show(result, True)
         return
     rows: dict[str, Any] = {"checkpoint": result.checkpoint, "id": result.id}
-    rows |= {"scenes": result.scenes, "noise": result.noise}
+    own = result.own_noise or "not measured: the pictures are too small"
+    rows |= {"scenes": result.scenes, "noise": result.noise, "noise on its own pixels": own}
     show({**rows, **{f"t of s = {s:g}": t for s, t in result.scales}}, False, "calibrate")
 
 

@@ -23,6 +23,7 @@ import torch
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.noise import kernels
+from degflow_pipe.pictures.arrays import rounded
 from degflow_pipe.settings import AtMost, read, shown
 
 NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
@@ -32,6 +33,8 @@ BRIGHTNESS = np.linspace(0, 255, 9)
 MOST = 1e9
 """No power and no gain is larger."""
 MOST_KNOTS = 100
+LEAST_SIDE = 64
+"""Pixels of a picture's side, at least, that noise can be measured on."""
 CONTRAST_SIGMA = 2.0
 """Pixels; width of the Gaussian window of a local standard deviation."""
 KERNELS = len(kernels.DERIVATIVES) * len(kernels.LENGTHS)
@@ -134,8 +137,7 @@ class NoiseModel:
         The same picture, t and state of rng give the same bytes.
         """
         picture = picture.astype(np.float32)
-        noisy = picture + self.drawn(picture, t, rng)
-        return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+        return rounded(picture + self.drawn(picture, t, rng))
 
     def drawn(self, picture: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
         """The noise alone, (H, W, 3) float32 in grey levels, for a picture as `add` takes it."""

@@ -24,6 +24,11 @@ def to_picture(x: Tensor) -> np.ndarray:
     return np.ascontiguousarray(grey.movedim(-3, -1).cpu().numpy())
 
 
+def rounded(picture: np.ndarray) -> np.ndarray:
+    """Grey levels, (..., 3) float, as the nearest in uint8; those beyond 0 and 255 are cut off."""
+    return np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
+
+
 def decoded(data: bytes, turn: bool) -> np.ndarray | None:
     """A picture's bytes by OpenCV as (H, W, 3) uint8 RGB; None where it cannot.
 

@@ -87,7 +87,7 @@ def seen_by_camera(hr: np.ndarray, rows: Sizes, columns: Sizes) -> np.ndarray:
 
 
 def on_own_pixels(lr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8, an LR that was enlarged to HR's size, on the camera's own pixels.
+    """(H, W, 3) uint8 or float32, an LR that was enlarged to HR's size, on the camera's own pixels.
 
     Such a picture holds nothing that its own pixels could not, so it is read at their places, by
     Lanczos of eight taps: white noise that was enlarged by cubic convolution comes back to 52 dB at

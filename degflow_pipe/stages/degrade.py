@@ -24,7 +24,7 @@ from degflow_pipe.ledger import Ledger, key_of
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.noise.model import NoiseModel, noise_rng
-from degflow_pipe.pictures.arrays import greyed, is_grey, to_tensor
+from degflow_pipe.pictures.arrays import greyed, is_grey, rounded, to_tensor
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos, read_photo
 from degflow_pipe.pictures.sizes import (
@@ -102,7 +102,7 @@ def degrade(
     the way that are not this photo's LR of these settings, PhotoError where no photo is left.
     """
     at_once = check_workers(workers)
-    noise_model = model.noise_model(noise)
+    noise_model = model.noise_model(noise, sr_scale > 0)
     encoding = parse_format(picture_format)
     size = f"_lr{sr_scale:g}" if sr_scale else ""
     names = [f"{level.asked or level.name}{size}" for level in grid.levels]
@@ -313,12 +313,15 @@ class _Making:
         for level in self.grid.t:
             rows, columns = self._sizes(level)
             asked = at_whole_pixels(self.model.info, rows, self.seed)
-            tiled = self._tiled(seen_by_camera(self.hr, rows, columns))
-            for lr in tiled.levels([asked.t], workers, task):
-                yield on_own_pixels(lr, (rows.lr, columns.lr))
+            seen = seen_by_camera(self.hr, rows, columns)
+            for expected in _Tiled(seen, self.model).levels([asked.t], workers, task):
+                lr = on_own_pixels(expected, (rows.lr, columns.lr))
+                if self.noise is not None:
+                    lr += _noise_of(lr, self.noise, asked.t, noise_rng(self.seed, seen, asked.t))
+                yield rounded(lr)
 
     def _tiled(self, hr: np.ndarray) -> _Tiled:
-        return _Tiled(hr, self.model, self.noise, self.seed)
+        return _Tiled(hr, self.model, self.noise, self.seed, np.uint8)
 
     def _sizes(self, t: float) -> tuple[Sizes, Sizes]:
         height, width = self.hr.shape[:2]
@@ -326,11 +329,35 @@ class _Making:
         return sizes_of((height, width), self.sr_scale, info.scale_of_t(t), info.s_max)
 
 
-class _Tiled:
-    """One picture's LR, tile by tile."""
+def _noise_of(
+    expected: np.ndarray, noise: NoiseModel, t: float, rng: np.random.Generator
+) -> np.ndarray:
+    """The noise of a whole LR on its own pixels, (h, w, 3) float32, tile by tile."""
+    drawn = np.zeros_like(expected)
+    for row, column in product(*(spans(length, 1) for length in expected.shape[:2])):
+        part = expected[row.slice, column.slice]
+        drawn[row.slice, column.slice] += noise.drawn(part, t, rng) * _passing(row, column)
+    return drawn
 
-    def __init__(self, hr: np.ndarray, model: DegFlow, noise: NoiseModel | None, seed: int) -> None:
-        self.hr, self.model, self.noise, self.seed = hr, model, noise, seed
+
+def _passing(row: Span, column: Span) -> np.ndarray:
+    """What a tile's noise is multiplied with, (h, w, 1): it is another in each tile, so it is its
+    power that passes from one to the next."""
+    return np.sqrt(row.weight[:, None] * column.weight)[..., None]
+
+
+class _Tiled:
+    """One picture's LR, tile by tile; kind: of its numbers, uint8 or float32."""
+
+    def __init__(
+        self,
+        hr: np.ndarray,
+        model: DegFlow,
+        noise: NoiseModel | None = None,
+        seed: int = 0,
+        kind: type[np.uint8 | np.float32] = np.float32,
+    ) -> None:
+        self.hr, self.model, self.noise, self.seed, self.kind = hr, model, noise, seed, kind
         multiple = model.config.side_multiple
         self.rows, self.columns = (spans(length, multiple) for length in hr.shape[:2])
 
@@ -339,16 +366,16 @@ class _Tiled:
         return len(self.rows) * len(self.columns)
 
     def levels(self, t: Sequence[float], workers: int, task: Task) -> Iterator[np.ndarray]:
-        """The LR of each level, (H, W, 3) uint8."""
+        """The LR of each level, (H, W, 3)."""
         for i in range(0, len(t), AT_ONCE):
             made = self._whole(list(t[i : i + AT_ONCE]), workers, task)
             while made:
                 yield made.pop(0)  # what is handed on is not held here
 
     def _whole(self, levels: list[float], workers: int, task: Task) -> list[np.ndarray]:
-        """Some levels, each (H, W, 3) uint8. A row of tiles is summed up at a time."""
+        """Some levels, each (H, W, 3). A row of tiles is summed up at a time."""
         width = self.hr.shape[1]
-        lr = [np.empty_like(self.hr) for _ in levels]
+        lr = [np.empty_like(self.hr, self.kind) for _ in levels]
         places = product(self.rows, self.columns)
         tiles = in_order(lambda place: self._tile(levels, *place), places, workers)
         carried = np.zeros((len(levels), 0, width, 3), np.float32)
@@ -360,15 +387,12 @@ class _Tiled:
                 task.advance()
             below = self.rows[i + 1].start if i + 1 < len(self.rows) else row.end
             for level, ready in zip(lr, sums[:, : below - row.start], strict=True):
-                level[row.start : below] = np.rint(np.clip(ready, 0, 255))
+                level[row.start : below] = rounded(ready) if self.kind is np.uint8 else ready
             carried = sums[:, below - row.start :]
         return lr
 
     def _tile(self, levels: list[float], row: Span, column: Span) -> np.ndarray:
-        """One tile's part of the sum, (T, h, w, 3) float32 in grey levels.
-
-        Noise is another in each tile, so it is its power that passes from one to the next.
-        """
+        """One tile's part of the sum, (T, h, w, 3) float32 in grey levels."""
         hr = np.ascontiguousarray(self.hr[row.slice, column.slice])
         with self.model.turn:
             z, skips = self.model.encode(to_tensor(hr))
@@ -380,6 +404,6 @@ class _Tiled:
             part = picture * weight
             if self.noise is not None:
                 rng = noise_rng(self.seed, hr, t)
-                part += self.noise.drawn(picture, t, rng) * np.sqrt(weight)
+                part += self.noise.drawn(picture, t, rng) * _passing(row, column)
             parts.append(part)
         return np.stack(parts)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+from degflow_pipe.checkpoint.calibration import Calibration
 from degflow_pipe.checkpoint.folder import FORMAT, MAPPING, VERSION, CheckpointInfo
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.model.config import ModelConfig
@@ -164,12 +165,19 @@ class ScaleContents:
 class CalibrationContents:
     """What `calibrate` measured.
 
-    scales: [s, t] pairs. noise: digest of the noise model; config.json has its spectra, which are
-    pages of numbers.
+    scales: [s, t] pairs. noise, own_noise: digests of the noise models, the latter empty where
+    there is none; config.json has their spectra, which are pages of numbers.
     """
 
     scales: list[list[float]]
     noise: str
+    own_noise: str
+
+    @classmethod
+    def of(cls, found: Calibration) -> CalibrationContents:
+        return cls(
+            found.scales, found.noise.digest, found.own_noise.digest if found.own_noise else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -209,9 +217,7 @@ class CheckpointContents:
             weights_sha256=info.weights_sha256,
             training=info.training,
             data=info.data,
-            calibration=None
-            if found is None
-            else CalibrationContents(found.scales, found.noise.digest),
+            calibration=None if found is None else CalibrationContents.of(found),
             card_sha256=info.card_sha256,
         )
 

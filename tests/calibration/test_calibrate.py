@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,11 +16,12 @@ from skimage import data
 from degflow_pipe.calibration.calibrate import calibrate
 from degflow_pipe.calibration.noise_fit import NoiseFit
 from degflow_pipe.calibration.results import Calibrated
+from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.calibration import Calibration
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info
+from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info, write_info
 from degflow_pipe.errors import DataError, UsageError
-from degflow_pipe.levels import parse_scales
+from degflow_pipe.levels import Place, parse_grid, parse_scales
 from degflow_pipe.metrics import spectrum
 from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, drawn
 from degflow_pipe.noise.model import KERNELS, NODES, KnotNoise, NoiseModel, noise_rng
@@ -82,6 +84,8 @@ def test_it_is_kept_in_the_checkpoint(
     assert calibrated.calibration is not None
     assert found.scales == calibrated.calibration.scales
     assert found.noise == calibrated.calibration.noise.digest
+    assert calibrated.calibration.own_noise is not None
+    assert found.own_noise == calibrated.calibration.own_noise.digest
     assert (found.checkpoint, found.scenes, found.noise_t) == (str(checkpoint), 1, [1.0])
     assert DegFlow.load(str(checkpoint), "cpu").noise_model("auto") is not None
 
@@ -141,6 +145,53 @@ def test_noise_is_told_from_the_picture(calibrated: CheckpointInfo) -> None:
     (knot,) = calibrated.calibration.noise.knots
     fine = np.hypot(NODES[:, None], NODES).ravel() > 0.25
     assert np.array(knot.flat)[:, fine].mean() == pytest.approx(9.0, rel=0.1)
+
+
+def test_noise_is_that_of_the_cameras_own_pixels(tiny: str, tmp_path: Path) -> None:
+    """White noise of three grey levels on an LR that was enlarged four times: it comes back on the
+    LR's own pixels, with what this checkpoint errs by, up to the highest frequencies, of which
+    enlarging took three quarters."""
+    rng = np.random.default_rng(0)
+    for name, scene in PHOTOS.items():
+        photo = np.tile(scene, (3, 3, 1))
+        size = photo.shape[1] // 4, photo.shape[0] // 4
+        small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+        small = np.clip(small + 3 * rng.standard_normal(small.shape), 0, 255).astype(np.float32)
+        lr = cv2.resize(small, photo.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        Image.fromarray(np.ascontiguousarray(photo)).save(tmp_path / f"{name}_HR.png")
+        Image.fromarray(np.clip(np.rint(lr), 0, 255).astype(np.uint8)).save(
+            tmp_path / f"{name}_LR.png"
+        )
+    checkpoint = Path(shutil.copytree(tiny, tmp_path / "tiny"))
+    calibrate(str(checkpoint), SETTINGS, tmp_path, "cpu")
+    model = DegFlow.load(str(checkpoint), "cpu")
+    grid = parse_grid("1", 4.0)
+    hr = np.full((1, 256, 256, 3), 128, np.uint8)
+    place = [Place("0" * 64, 0, 0)]
+    found = []
+    for noise in ("calibrated", "none"):
+        with Making.of(model, grid, noise, sr_scale=4).open() as make:
+            found.append(make(hr, {}, place).values[0, 0].astype(float))
+    power = (np.abs(np.fft.fft2(found[0] - found[1], axes=(0, 1))) ** 2).sum(-1) / 64**2
+    radius = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.fftfreq(64))
+    for low in (0.3, 0.4, 0.5, 0.6):
+        band = power[(radius > low) & (radius < low + 0.1)]
+        assert 0.75 * 27 < band.mean() < 2.2 * 27, low
+
+
+def test_noise_that_was_not_measured_on_its_own_pixels_is_not_drawn_there(
+    checkpoint: Path, calibrated: CheckpointInfo, tmp_path: Path
+) -> None:
+    assert calibrated.calibration is not None
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "tiny"))
+    without = replace(calibrated.calibration, own_noise=None)
+    write_info(folder, replace(calibrated, calibration=without))
+    model = DegFlow.load(str(folder), "cpu")
+    for noise in ("auto", "calibrated"):
+        with pytest.raises(UsageError, match=r"not measured on the camera's own pixels"):
+            Making.of(model, parse_grid("1", 4.0), noise, sr_scale=4)
+        assert Making.of(model, parse_grid("1", 4.0), noise).grid.noise.startswith("calibrated")
+    assert Making.of(model, parse_grid("1", 4.0), "none", sr_scale=4).grid.noise == "none"
 
 
 def test_a_fit_finds_the_noise_that_was_added() -> None:

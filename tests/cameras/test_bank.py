@@ -102,16 +102,16 @@ def test_a_level_that_some_camera_lacks_is_refused_by_name(tiny_model: DegFlow) 
 def test_simulated_cameras_are_cameras(number: int) -> None:
     camera = SimulatedCamera(number, 3)
     hr = np.random.default_rng(number).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    shown = camera.open()(hr, None, [Asked(1 / 3, 2.0, 0), Asked(1 / 3, 2.0, 1)])
+    shown = camera.open()(hr, None, [Asked(1 / 3, 2.0, 0), Asked(1 / 3, 2.0, 1)], 64)
     assert shown.values.shape == (2, 2, 64, 64, 3)
     first, second = shown.values[0]
     assert not np.array_equal(first, second), "another seed draws other noise"
-    again = camera.open()(hr, None, [Asked(1 / 3, 2.0, 0)]).values
+    again = camera.open()(hr, None, [Asked(1 / 3, 2.0, 0)], 64).values
     assert np.array_equal(again[:, 0], shown.values[:, 0])
     assert camera.parts != SimulatedCamera(number, 4).parts
 
 
 def test_a_grey_patch_stays_grey() -> None:
     grey = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 1), np.uint8), 3, 3)
-    lr = SimulatedCamera(1, 0).open()(grey, None, [Asked(0.5, 2.5, 0)]).values[0, 0]
+    lr = SimulatedCamera(1, 0).open()(grey, None, [Asked(0.5, 2.5, 0)], 64).values[0, 0]
     assert (lr == lr[..., :1]).all()
