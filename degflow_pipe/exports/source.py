@@ -56,7 +56,7 @@ class ShardPair:
 
     hr, lr: where the coded pictures are, and whether they are PNG. source, sha256: the photo's name
     and the SHA-256 of its file in hex, as the shards say them; t, scale: this pair's own; camera:
-    of a bank, that made it.
+    of a bank, that made it. hr_side: of the stored HR, of which a pair may use less.
     """
 
     key: str
@@ -64,6 +64,7 @@ class ShardPair:
     number: int
     level: str
     hr: Span
+    hr_side: int
     lr: Span
     source: str
     sha256: str
@@ -126,6 +127,7 @@ class Source:
         for name, members, pairs in read_index(self.shards):
             tar = self.shards.folder / name
             hr = self._span(tar, members, "hr", pairs[0][0])
+            hr_side = max(_level(key, info).hr for key, _, info in pairs)
             for key, lr_name, info in pairs:
                 patch = key.removesuffix(f"-{info['level']}")
                 if patch != held:
@@ -133,7 +135,7 @@ class Source:
                 lr = self._span(tar, members, lr_name, key)
                 source, sha256 = (_text(info.get(field)) for field in ("source", "source_sha256"))
                 yield ShardPair(
-                    *(key, patch, number, info["level"], hr, lr, source, sha256),
+                    *(key, patch, number, info["level"], hr, hr_side, lr, source, sha256),
                     t=float(info["t"]),
                     scale=float(info["scale"]),
                     camera=_text(info["camera"]) if "camera" in info else None,

@@ -14,7 +14,7 @@ from webdataset.filters import pick
 from degflow_pipe import files
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.reading.ask import Ask, kind_of
-from degflow_pipe.reading.samples import Info, Queries, Sample, member, pairs_of, picture
+from degflow_pipe.reading.samples import Info, Queries, Sample, hr_of, member, pairs_of, picture
 from degflow_pipe.shards.summary import AGAIN
 
 JSON_LIMIT = 1024**2
@@ -147,7 +147,8 @@ def decoded(batch: list[Coded], ask: Ask, epoch: int, faults: Faults) -> Sample 
     samples: list[Sample] = []
     for pair in batch:
         try:
-            lr, hr = picture(pair.lr, pair.where), picture(pair.hr, pair.where)
+            lr = picture(pair.lr, pair.where)
+            hr = hr_of(picture(pair.hr, pair.where), pair.info, pair.where)
             sample = *ask.cut.apply(lr, hr, pair.where, ask.rng(pair.key, epoch)), pair.info
             if ask.batch and samples and _shapes(sample) != _shapes(samples[0]):
                 raise ShardError(f"{pair.where}: its sizes are not those it states; {AGAIN}")

@@ -16,7 +16,7 @@ from degflow_pipe import files
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT
 from degflow_pipe.pictures.arrays import to_tensor
-from degflow_pipe.reading.samples import Info, Sample, member, pairs_of, picture
+from degflow_pipe.reading.samples import Info, Sample, hr_of, member, pairs_of, picture
 from degflow_pipe.shards.layout import VALIDATE
 from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
 
@@ -82,7 +82,7 @@ class SRPairs(Dataset[Sample]):
         spans = [member(members, stem, where) for stem in (lr_name, "hr")]
         with files.reading(tar) as file:
             lr, hr = (picture(cut(file, span, where), where) for span in spans)
-        return to_tensor(lr)[0], to_tensor(hr)[0], info
+        return to_tensor(lr)[0], to_tensor(hr_of(hr, info, where))[0], info
 
     def keys(self) -> Iterator[str]:
         """The key of each pair in order, read from the index one line at a time."""

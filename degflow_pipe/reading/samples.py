@@ -81,6 +81,19 @@ def member(members: dict[str, Any], stem: str, where: str) -> Any:
     raise ShardError(f"{where} has no picture {stem!r}; {AGAIN}")
 
 
+def hr_of(hr: np.ndarray, info: Info, where: str) -> np.ndarray:
+    """What a pair uses of an HR, from its top left, as `hr_size` says it: a sample of several
+    levels holds HR once, which levels may crop differently. Raises ShardError.
+    """
+    sides = info.get("hr_size", list(hr.shape[:2]))
+    whole = isinstance(sides, list) and len(sides) == 2
+    if not whole or not all(
+        type(v) is int and 0 < v <= s for v, s in zip(sides, hr.shape, strict=False)
+    ):
+        raise ShardError(f"{where}: HR is not of the size that its JSON says; {AGAIN}")
+    return hr[: sides[0], : sides[1]]
+
+
 def cropped(
     lr: np.ndarray, hr: np.ndarray, side: int, of: str, where: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:

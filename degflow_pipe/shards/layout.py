@@ -56,11 +56,6 @@ class ShardSettings:
         choices.check_choice("layout", self.layout, choices.Layout)
         choices.check_choice("lr_size", self.lr_size, choices.LRSize)
         choices.check_choice("uneven", self.uneven, choices.Uneven)
-        if self.layout == "grouped" and self.lr_size == "native" and self.uneven == "crop":
-            raise UsageError(
-                "`uneven` crop crops HR for each level, and `layout` grouped stores HR once: use "
-                "`layout` pairs"
-            )
         parse_format(self.picture_format)
         if self.hr_format is not None:
             parse_format(self.hr_format, "hr_format")

@@ -417,7 +417,9 @@ def _grouped(
     sources: Sources,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     hr_format, lr_format = sources.formats
-    hr = hr[: sources.levels[0].packing.hr, : sources.levels[0].packing.hr]
+    # Once, as large as the level that uses most of it; each level's JSON says how much it uses.
+    side = max(level.packing.hr for level in sources.levels)
+    hr = hr[:side, :side]
     notes, lr_files = [], {}
     for level, said, lr in zip(sources.levels, levels, lr_levels, strict=True):
         _, packed = level.packing.apply(hr, lr)

@@ -141,10 +141,6 @@ def test_an_unknown_format_is_refused(text: str) -> None:
         ({"lr_size": "small"}, "`lr_size` must be same or native"),
         ({"uneven": "round"}, "`uneven` must be refuse or crop"),
         ({"picture_format": "gif"}, "`picture_format` must be"),
-        (
-            {"layout": "grouped", "lr_size": "native", "uneven": "crop"},
-            "`layout` grouped stores HR once: use `layout` pairs",
-        ),
     ],
 )
 def test_wrong_settings_are_refused(options: dict[str, Any], reason: str) -> None:

@@ -15,14 +15,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 import webdataset as wds
 import yaml
 from PIL import Image
 
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import StoreError, UsageError
+from degflow_pipe.exports.export import export
 from degflow_pipe.levels import Grid, parse_scales, parse_t
 from degflow_pipe.metrics.fidelity import psnr
+from degflow_pipe.reading import SRPairs, sr_pairs
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
@@ -355,6 +358,37 @@ def test_scales_that_do_not_divide_are_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=r"64 at scale 1.5 would be 42.67 pixels.*`uneven` crop"):
         shard(uneven, tmp_path / "out", ShardSettings(lr_size="native"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_grouped_sample_takes_levels_that_crop_its_hr_differently(
+    uneven: Path, tmp_path: Path
+) -> None:
+    """HR is there once; whoever reads the pairs gets of it what each uses, as of `pairs`."""
+    for layout in ("grouped", "pairs"):
+        settings = ShardSettings(lr_size="native", uneven="crop", layout=layout)
+        shard(uneven, tmp_path / layout, settings)
+    grouped, pairs = (SRPairs(str(tmp_path / layout)) for layout in ("grouped", "pairs"))
+    assert len({tuple(info["hr_size"]) for _, _, info in pairs}) > 1
+    streamed = list(sr_pairs(str(tmp_path / "grouped"), shuffle=0, flips=False))
+    assert len(grouped) == len(pairs) == len(streamed) == 18
+    for one, other, third in zip(grouped, pairs, streamed, strict=True):
+        for a, b, c in zip(one[:2], other[:2], third[:2], strict=True):
+            assert torch.equal(a, b) and torch.equal(a, c)
+
+
+def test_an_export_cuts_what_a_level_uses_out_of_a_grouped_samples_hr(
+    make_store: Callable[..., Path], photo_folder: Path, tmp_path: Path
+) -> None:
+    """At x3 a pair uses 63 of the 64 pixels that are stored for x2."""
+    store = make_store(tmp_path / "a.zarr", [str(photo_folder / "chelsea.jpg")], scales="2,3")
+    found = []
+    for layout in ("grouped", "pairs"):
+        settings = ShardSettings(lr_size="native", uneven="crop", layout=layout)
+        shard(store, tmp_path / layout, settings)
+        out = tmp_path / f"of-{layout}"
+        export(tmp_path / layout, "basicsr", out, scales=[3])
+        found.append({p.relative_to(out): p.read_bytes() for p in out.rglob("*.png")})
+    assert found[0] == found[1] and len(found[0]) == 12
 
 
 def test_uneven_crop_crops_both_and_says_the_scale_that_came_of_it(
