@@ -23,7 +23,7 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info, write_info
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.levels import Place, parse_grid, parse_scales
 from degflow_pipe.metrics import spectrum
-from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, drawn
+from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, derivatives, drawn
 from degflow_pipe.noise.model import KERNELS, NODES, KnotNoise, NoiseModel, noise_rng
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
@@ -177,6 +177,21 @@ def test_noise_is_that_of_the_cameras_own_pixels(tiny: str, tmp_path: Path) -> N
     for low in (0.3, 0.4, 0.5, 0.6):
         band = power[(radius > low) & (radius < low + 0.1)]
         assert 0.75 * 27 < band.mean() < 2.2 * 27, low
+
+
+def test_kernels_are_drawn_no_stronger_than_what_they_stand_for() -> None:
+    """Shifts that a strong edge shows less of than a weak one: in proportion to its derivative a
+    kernel that is told by the weak ones would draw a fifth too much."""
+    clean = cv2.GaussianBlur(data.coffee(), (0, 0), 1.0).astype(np.float32)
+    coarse = 2 * np.random.default_rng(0).standard_normal((50, 75)).astype(np.float32)
+    weights = cv2.resize(coarse, clean.shape[1::-1])[..., None]
+    shifted = 2 * np.tanh(weights * derivatives(clean)[0] / 2)
+    real = np.clip(np.rint(clean + shifted), 0, 255).astype(np.uint8)
+    fit = NoiseFit()
+    fit.add(clean, real)
+    model = NoiseModel([fit.fitted(1.0)], [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.5]])
+    drawn_noise = model.drawn(clean, 1.0, np.random.default_rng(1))
+    assert drawn_noise.std() == pytest.approx((real - clean).std(), rel=0.1)
 
 
 def test_noise_that_was_not_measured_on_its_own_pixels_is_not_drawn_there(
