@@ -55,8 +55,8 @@ class Calibration:
         if not isinstance(data, dict) or not isinstance(data.get("noise"), dict):
             raise UsageError("calibration must be a mapping with scales and noise")
         models = {
-            key: NoiseModel.from_dict(data[key])
+            key: NoiseModel.from_dict(data[key], key)
             for key in ("noise", "own_noise")
-            if isinstance(data.get(key), dict)
+            if data.get(key) is not None
         }
         return read(cls, {**data, **models}, "calibration")

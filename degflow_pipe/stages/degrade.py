@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import defaults, files, folders
+from degflow_pipe.cameras.batches import Asked
 from degflow_pipe.cameras.camera import at_whole_pixels
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import check_workers
@@ -317,7 +318,7 @@ class _Making:
             for expected in _Tiled(seen, self.model).levels([asked.t], workers, task):
                 lr = on_own_pixels(expected, (rows.lr, columns.lr))
                 if self.noise is not None:
-                    lr += _noise_of(lr, self.noise, asked.t, noise_rng(self.seed, seen, asked.t))
+                    lr += _noise_of(lr, self.noise, asked, noise_rng(self.seed, seen, asked.t))
                 yield rounded(lr)
 
     def _tiled(self, hr: np.ndarray) -> _Tiled:
@@ -330,13 +331,14 @@ class _Making:
 
 
 def _noise_of(
-    expected: np.ndarray, noise: NoiseModel, t: float, rng: np.random.Generator
+    expected: np.ndarray, noise: NoiseModel, asked: Asked, rng: np.random.Generator
 ) -> np.ndarray:
     """The noise of a whole LR on its own pixels, (h, w, 3) float32, tile by tile."""
     drawn = np.zeros_like(expected)
     for row, column in product(*(spans(length, 1) for length in expected.shape[:2])):
         part = expected[row.slice, column.slice]
-        drawn[row.slice, column.slice] += noise.drawn(part, t, rng) * _passing(row, column)
+        own = noise.drawn(part, asked.t, rng, asked.own)
+        drawn[row.slice, column.slice] += own * _passing(row, column)
     return drawn
 
 

@@ -179,6 +179,19 @@ def test_noise_is_that_of_the_cameras_own_pixels(tiny: str, tmp_path: Path) -> N
         assert 0.75 * 27 < band.mean() < 2.2 * 27, low
 
 
+def test_a_reduced_hr_has_lost_its_noise_and_the_camera_adds_more() -> None:
+    """Below the first knot HR's own noise is taken to be there still, but where HR was reduced."""
+    flat = [[1.0] * len(NODES) ** 2] * 3
+    none = [[0.0] * len(NODES) ** 2] * 3
+    axes = np.eye(3).tolist()
+    knot = KnotNoise(1.0, axes, axes, flat, none, [1.0] * 9, [[0.0] * 9] * KERNELS)
+    model = NoiseModel([knot], [[0.0, 0.0], [0.5, 0.4], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]])
+    picture = np.full((128, 128, 3), 128.0, np.float32)
+    for own, share in ((1.0, 0.4), (0.25, 0.85), (0.0, 1.0)):
+        drawn_noise = model.drawn(picture, 0.5, np.random.default_rng(0), own)
+        assert drawn_noise.var() == pytest.approx(share, rel=0.05)
+
+
 def test_kernels_are_drawn_no_stronger_than_what_they_stand_for() -> None:
     """Shifts that a strong edge shows less of than a weak one: in proportion to its derivative a
     kernel that is told by the weak ones would draw a fifth too much."""
