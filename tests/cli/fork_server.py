@@ -7,14 +7,21 @@ package's own modules are left to the forks, but for the face of the command.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import resource
 import sys
+import threading
 from typing import Any
 
 import cv2  # noqa: F401
-import torch  # noqa: F401
+import imageio.v3  # noqa: F401
+import pydantic  # noqa: F401
+import scipy.ndimage  # noqa: F401
+import skimage.metrics  # noqa: F401
+import torch._dynamo  # noqa: F401
 import torchdiffeq  # noqa: F401
 import webdataset  # noqa: F401
 import zarr  # noqa: F401
@@ -31,9 +38,20 @@ def become(ask: dict[str, Any]) -> None:
         limits = (ask["largest_file"], resource.RLIM_INFINITY)
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     sys.argv = ["degflow-pipe", *ask["args"]]
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        # As Python ends, but for taking its modules apart: that would copy the pages shared with
+        # the server, and take longer than most of the commands.
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)
 
 
+gc.collect()
+gc.freeze()  # a collection in a fork would copy every page it looks at
 for line in sys.stdin:
     child = os.fork()
     if child == 0:

@@ -102,7 +102,6 @@ def test_wrong_levels(words: str, says: str, degflow: Run, tiny: str, tmp_path: 
         ("--layout rows", "'pairs', 'grouped'"),
         ("--lr-size tiny", "'same', 'native'"),
         ("--uneven pad", "'refuse', 'crop'"),
-        ("--uneven crop --layout grouped --lr-size native", "--layout pairs"),
         ("--workers -1", "Invalid value for"),
     ],
 )
