@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 from skimage import data
+
+from tests.cli.conftest import Begun
 
 Run = Callable[..., Any]
 STAGES = ("ingest", "generate", "shard")
@@ -32,10 +33,10 @@ def done_of(stage: str, folder: Path) -> int:
 
 @pytest.fixture(scope="module")
 def commands(tiny: str, photo_folder: Path) -> dict[str, list[str]]:
-    """A job of 3 units, 10 blocks and 11 tars; photos go on over the ends of units."""
+    """A job of 4 units, 13 blocks and 13 tars; photos go on over the ends of units."""
     workers = ["--workers", "2"]
     model = ["--checkpoint", tiny, *workers]
-    crop = ["--patch", "64", "--stride", "16", "--min-detail", "0"]
+    crop = ["--patch", "64", "--stride", "14", "--min-detail", "0"]
     return {
         "ingest": ["ingest", str(photo_folder), *crop, *model],
         "generate": ["generate", "--t-grid", "0.5", *model],
@@ -54,18 +55,18 @@ def uninterrupted(
         degflow(*commands[stage], cwd=folder)
         found[stage] = Path(shutil.copytree(folder, folder.with_name(f"after_{stage}")))
     done = {stage: done_of(stage, folder) for stage in STAGES}
-    assert done == {"ingest": 3, "generate": 10, "shard": 11}
+    assert done == {"ingest": 4, "generate": 13, "shard": 13}
     return found
 
 
 @pytest.fixture
 def begun(
     request: pytest.FixtureRequest,
-    start: Run,
+    begin: Run,
     commands: dict[str, list[str]],
     uninterrupted: dict[str, Path],
     tmp_path: Path,
-) -> Iterator[tuple[str, Path, subprocess.Popen[str]]]:
+) -> Iterator[tuple[str, Path, Begun]]:
     """A stage, its folder, and its process held still in the middle: some of its units are done."""
     stage: str = request.param
     folder = tmp_path / "job"
@@ -74,10 +75,8 @@ def begun(
         folder.mkdir()
     else:
         shutil.copytree(uninterrupted[STAGES[before]], folder)
-    process = start(*commands[stage], cwd=folder)
-    while process.poll() is None and not done_of(stage, folder):
-        time.sleep(0.001)
-    process.send_signal(signal.SIGSTOP)
+    process = begin(*commands[stage], cwd=folder, hold_at=f"{LEDGERS[stage]}/*.jsonl")
+    process.until_held()
     assert 0 < done_of(stage, folder) < done_of(stage, uninterrupted[stage])
     yield stage, folder, process
     process.kill()
@@ -165,10 +164,10 @@ rae: {steps: 20, batch: 2, patch: 64, lr: 1e-3, warmup: 1, save_every: 1000, log
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_is_asked_to_stop(
-    number: signal.Signals, start: Run, degflow: Run, training: Path
+    number: signal.Signals, begin: Run, degflow: Run, training: Path
 ) -> None:
     out = training / number.name
-    process = start(*TRAIN, out, cwd=training)
+    process = begin(*TRAIN, out, cwd=training)
     while process.poll() is None and not (out / "rae.log.jsonl").exists():
         time.sleep(0.001)
     process.send_signal(number)
