@@ -192,6 +192,16 @@ def test_a_reduced_hr_has_lost_its_noise_and_the_camera_adds_more() -> None:
         assert drawn_noise.var() == pytest.approx(share, rel=0.05)
 
 
+def test_one_tile_is_enough_to_draw_its_power_again() -> None:
+    """One tile tells no slope against contrast."""
+    clean = cv2.GaussianBlur(data.coffee()[100:164, 100:164], (0, 0), 2.0).astype(np.float32)
+    real = clean + 3 * np.random.default_rng(0).standard_normal(clean.shape)
+    fit = NoiseFit()
+    fit.add(clean, np.clip(np.rint(real), 0, 255).astype(np.uint8))
+    model = NoiseModel([fit.fitted(1.0)], [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]])
+    assert model.drawn(clean, 1.0, np.random.default_rng(1)).std() == pytest.approx(3, rel=0.2)
+
+
 def test_kernels_are_drawn_no_stronger_than_what_they_stand_for() -> None:
     """Shifts that a strong edge shows less of than a weak one: in proportion to its derivative a
     kernel that is told by the weak ones would draw a fifth too much."""
