@@ -152,7 +152,6 @@ def shown_at(
         return lr
 
     made = np.empty((len(hr), len(asked), side, side, 3), np.uint8)
-    size_of_lr = None if side == hr.shape[1] else (side, side)
     least = size
     for i in range(0, len(hr), size):
         part = slice(i, i + size)
@@ -161,5 +160,7 @@ def shown_at(
         least = min(least, batch)
         # Drawn when the GPU's turn is another's.
         for k, (t, _, seed, own) in enumerate(asked):
-            made[part, k] = noisy(pictures[:, places[k]], hr[part], t, noise, seed, size_of_lr, own)
+            made[part, k] = noisy(
+                pictures[:, places[k]], hr[part], t, noise, seed, (side, side), own
+            )
     return Shown(made, max(evaluations), least)

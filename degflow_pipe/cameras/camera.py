@@ -111,8 +111,7 @@ class LearnedCamera:
 
     def open(self) -> Show:
         model = self.site.load()
-        asked_noise = "none" if self.noise == NO_NOISE else "calibrated"
-        noise = model.noise_model(asked_noise, self.own_pixels)
+        noise = model.noise_model("calibrated", self.own_pixels) if self.noise != NO_NOISE else None
         batches = Batches(model, self.size)
 
         def show(

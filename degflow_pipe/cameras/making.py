@@ -26,12 +26,7 @@ from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import NO_NOISE, Drawn, Grid, Level, Place, Told, with_draws
 from degflow_pipe.model.devices import one_thread_each
-from degflow_pipe.pictures.sizes import (
-    Sizes,
-    check_camera_scale,
-    seen_by_camera,
-    sizes_at,
-)
+from degflow_pipe.pictures.sizes import Sizes, check_camera_scale, seen_by_camera, sizes_at
 
 VERSION = 2
 """Raised when the same draws give other LR than before, or the same levels other sizes."""

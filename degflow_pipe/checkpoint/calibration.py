@@ -36,6 +36,11 @@ class Calibration:
                 f"{self.scales[-1]}"
             )
 
+    @property
+    def own_digest(self) -> str:
+        """Of `own_noise`; empty where there is none."""
+        return "" if self.own_noise is None else self.own_noise.digest
+
     def t_of_scale(self, s: float) -> float:
         """Level of a scale; the ends beyond them."""
         scales, levels = zip(*self.scales, strict=True)

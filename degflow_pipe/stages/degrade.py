@@ -20,10 +20,7 @@ from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.arrays import greyed, is_grey
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos, read_photo
-from degflow_pipe.pictures.sizes import (
-    LEAST,
-    check_camera_scale,
-)
+from degflow_pipe.pictures.sizes import LEAST, check_camera_scale
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.whole import WholePhoto
 

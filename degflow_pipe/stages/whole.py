@@ -41,7 +41,7 @@ class WholePhoto:
     def tiles(self) -> int:
         """How many tiles `levels` computes."""
         if not self.sr_scale:
-            return self._tiled(self.hr).count * -(-len(self.grid) // AT_ONCE)
+            return self._tiled.count * -(-len(self.grid) // AT_ONCE)
         multiple = self.model.config.side_multiple
         return sum(
             len(spans(rows.seen, multiple)) * len(spans(columns.seen, multiple))
@@ -53,7 +53,7 @@ class WholePhoto:
         if self.model.config.velocity.view == "global" and self.tiles > 1:
             task.note("this checkpoint sees whole pictures: tiles pass into each other, no more")
         if not self.sr_scale:
-            yield from self._tiled(self.hr).levels(self.grid.t, workers, task)
+            yield from self._tiled.levels(self.grid.t, workers, task)
             return
         for level in self.grid.t:
             rows, columns = self._sizes(level)
@@ -65,8 +65,9 @@ class WholePhoto:
                     lr += _noise_of(lr, self.noise, asked, noise_rng(self.seed, seen, asked.t))
                 yield rounded(lr)
 
-    def _tiled(self, hr: np.ndarray) -> _Tiled:
-        return _Tiled(hr, self.model, self.noise, self.seed, np.uint8)
+    @property
+    def _tiled(self) -> _Tiled:
+        return _Tiled(self.hr, self.model, self.noise, self.seed, np.uint8)
 
     def _sizes(self, t: float) -> tuple[Sizes, Sizes]:
         height, width = self.hr.shape[:2]

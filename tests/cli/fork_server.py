@@ -21,6 +21,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+# Not used here: the forks have them already.
 import cv2  # noqa: F401
 import imageio.v3  # noqa: F401
 import pydantic  # noqa: F401
