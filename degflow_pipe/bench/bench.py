@@ -32,7 +32,7 @@ from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.model.networks import Networks
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
-from degflow_pipe.noise.drawing import noisy
+from degflow_pipe.noise.drawing import Sources
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.patches import check_grid, check_size, crop_patches, starts
@@ -224,7 +224,9 @@ def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: BenchSettings) -> 
         timed("integrate", lambda z=z, s=skips: model.trajectory(z, grid.t, s))
         lr = timed("levels", lambda z=z, s=skips: list(model.levels(z, grid.t, s).pictures))
         levels = list(zip(lr, grid.t, strict=True))
-        pictures = timed("noise", lambda v=levels: [noisy(x, hr[None], t, noise)[0] for x, t in v])
+        sources = Sources(hr[None])
+        drawn = timed("noise", lambda v=levels, s=sources: [s.noisy(x, t, noise)[0] for x, t in v])
+        pictures = [picture.cpu().numpy() for picture in drawn]
         timed("code", lambda p=pictures: [encoding.encode(picture) for picture in p])
     least = {name: min(times) for name, times in found.items()}
     decode = least.pop("levels") - least["integrate"]

@@ -22,8 +22,10 @@ import numpy as np
 from degflow_pipe.calibration.kernel_fit import KernelFit
 from degflow_pipe.metrics.spectrum import hann_window
 from degflow_pipe.noise import kernels
-from degflow_pipe.noise.model import BRIGHTNESS, LEAST_SIDE, NODES, KnotNoise, hats, local
-from degflow_pipe.pictures.arrays import tiles
+from degflow_pipe.noise.fields import NODES, hats, local_of
+from degflow_pipe.noise.model import BRIGHTNESS, LEAST_SIDE, KnotNoise
+from degflow_pipe.noise.numbers import Numbers
+from degflow_pipe.pictures.arrays import as_picture, planes, tiles
 
 TILE = LEAST_SIDE
 TILES = 96
@@ -56,7 +58,7 @@ class NoiseFit:
 
     def add(self, expected: np.ndarray, real: np.ndarray) -> None:
         """expected, real: (H, W, 3) in [0, 255], sides of LEAST_SIDE or more."""
-        brightness, contrast = local(expected)
+        brightness, contrast = local_of(expected)
         self.kernels.add(expected, real)
         self.residuals.append(_tiles(real.astype(np.float32) - expected))
         self.reals.append(_tiles(real))
@@ -74,8 +76,7 @@ class NoiseFit:
         # A tile's own mean is exposure and white balance, which differ from shot to shot.
         residual -= residual.mean((1, 2), keepdims=True)
         variances = self.kernels.fitted()
-        rng = np.random.default_rng(0)
-        moved = np.stack([kernels.drawn(variances, tile, rng) for tile in expected])
+        moved = _moved(variances, expected)
         share = _share_there(residual, moved)
         variances, moved = share * variances, np.sqrt(share) * moved
 
@@ -101,6 +102,14 @@ class NoiseFit:
             gain=np.round(gain, 4).tolist(),
             kernels=np.round(variances, 6).reshape(-1, 9).tolist(),
         )
+
+
+def _moved(variances: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """What the kernels draw of tiles, (N, 64, 64, 3)."""
+    roots, made = kernels.roots_of(variances), []
+    for i, tile in enumerate(expected):
+        made.append(as_picture(kernels.drawn(roots, planes(tile), Numbers([i], roots.device))))
+    return np.stack(made)
 
 
 def _share_there(residual: np.ndarray, moved: np.ndarray) -> float:

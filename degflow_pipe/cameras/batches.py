@@ -12,18 +12,36 @@ from torch import Tensor
 
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DegflowError, UsageError
-from degflow_pipe.noise.drawing import noisy
+from degflow_pipe.noise.drawing import Sources
 from degflow_pipe.noise.model import NoiseModel
 from degflow_pipe.pictures.arrays import to_tensor
 
 
 class Computed(NamedTuple):
-    """values: on the device, where they may not be done yet. batch: the least that was computed at
-    once, where a GPU's memory did not do for what was asked.
+    """values: on their way from the device. batch: the least that was computed at once, where a
+    GPU's memory did not do for what was asked.
     """
 
-    values: Tensor
+    values: Fetched
     batch: int
+
+
+class Fetched:
+    """Values that are copied off a device while it goes on to compute others."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._host, self._copied = values, None
+        if values.device.type == "cuda":
+            self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._host.copy_(values, non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def numpy(self) -> np.ndarray:
+        """Waits for them."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._host.numpy()
 
 
 @dataclass(frozen=True)
@@ -57,12 +75,15 @@ class Batches:
         for one patch.
         """
         with self.model.turn:
-            return self._in_halves(function, *arrays)
+            values, batch = self._in_halves(function, *arrays)
+            return Computed(Fetched(values), batch)
 
-    def _in_halves(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> Computed:
+    def _in_halves(
+        self, function: Callable[..., Tensor], *arrays: np.ndarray
+    ) -> tuple[Tensor, int]:
         n = len(arrays[0])
         try:
-            return Computed(function(*arrays), self.size)
+            return function(*arrays), self.size
         except torch.OutOfMemoryError as error:
             if n == 1:
                 raise DegflowError(
@@ -73,9 +94,7 @@ class Batches:
         half = (n + 1) // 2
         parts = (slice(half), slice(half, n))
         made = [self._in_halves(function, *(a[p] for a in arrays)) for p in parts]
-        return Computed(
-            torch.cat([one.values for one in made]), min(half, *(m.batch for m in made))
-        )
+        return torch.cat([values for values, _ in made]), min(half, *(least for _, least in made))
 
 
 class Latents(NamedTuple):
@@ -92,7 +111,7 @@ def latents_of(batches: Batches, hr: np.ndarray) -> Latents:
         batches.compute(lambda x: batches.model.latents(to_tensor(x)), hr[i : i + size])
         for i in range(0, len(hr), size)
     ]
-    values = np.concatenate([part.values.cpu().numpy() for part in parts])
+    values = np.concatenate([part.values.numpy() for part in parts])
     return Latents(values, batches.used(min(part.batch for part in parts)))
 
 
@@ -128,39 +147,39 @@ def shown_at(
     """LR of n HR patches at T levels.
 
     hr: (n, P, P, 3) uint8; latents: (n, C, h, w) float32, or None where one pass of the encoder is
-    to give them too. asked: t and the seed of its noise, see `noise.drawing.noisy`; a t that comes
-    again is decoded once. side: p, pixels of the LR: P, or those of the camera. Patches are cut
-    into batches from the first on.
+    to give them too. asked: t and the seed of its noise, see `noise.drawing`; a t that comes again
+    is decoded once. side: p, pixels of the LR: P, or those of the camera. Patches are cut into
+    batches from the first on.
     """
     model, size = batches.model, batches.size
     evaluations = [0]
     levels = sorted({one.t for one in asked})
-    places = [levels.index(one.t) for one in asked]
 
-    def expected(hr: np.ndarray, latents: np.ndarray | None = None) -> Tensor:
-        """(B, T, 3, P, P) float32 in [0, 1]."""
+    def made(hr: np.ndarray, latents: np.ndarray | None = None) -> Tensor:
+        """(B, T, p, p, 3) uint8, on the device."""
         x = to_tensor(hr)
         if latents is None:
             z, skips = model.encode(x)
         else:
             z, skips = torch.from_numpy(latents), model.skips(x)
-        lr = torch.empty((len(hr), len(levels), *x.shape[1:]), device=model.device)
-        made = model.levels(z, levels, skips)
-        evaluations.append(made.evaluations)
-        for i, level in enumerate(made.pictures):
-            lr[:, i] = level
+        lr = torch.empty(
+            (len(hr), len(asked), side, side, 3), dtype=torch.uint8, device=model.device
+        )
+        found, sources = model.levels(z, levels, skips), Sources(hr)
+        evaluations.append(found.evaluations)
+        for level, pictures in zip(levels, found.pictures, strict=True):
+            for k, (t, _, seed, own) in enumerate(asked):
+                if t == level:
+                    lr[:, k] = sources.noisy(pictures, t, noise, seed, (side, side), own)
         return lr
 
-    made = np.empty((len(hr), len(asked), side, side, 3), np.uint8)
-    least = size
-    for i in range(0, len(hr), size):
-        part = slice(i, i + size)
-        arrays = [hr[part]] if latents is None else [hr[part], latents[part]]
-        pictures, batch = batches.compute(expected, *arrays)
-        least = min(least, batch)
-        # Drawn when the GPU's turn is another's.
-        for k, (t, _, seed, own) in enumerate(asked):
-            made[part, k] = noisy(
-                pictures[:, places[k]], hr[part], t, noise, seed, (side, side), own
-            )
-    return Shown(made, max(evaluations), least)
+    parts = [slice(i, i + size) for i in range(0, len(hr), size)]
+    computed = [
+        batches.compute(made, *([hr[part]] if latents is None else [hr[part], latents[part]]))
+        for part in parts
+    ]
+    return Shown(
+        np.concatenate([one.values.numpy() for one in computed]),
+        max(evaluations),
+        min(one.batch for one in computed),
+    )

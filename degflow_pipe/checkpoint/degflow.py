@@ -71,10 +71,7 @@ class DegFlow(Networks):
         bytes_of_hr = to_picture(hr)
         if model is None and not any(map(is_grey, bytes_of_hr)):
             return lr
-        levels = [
-            torch.from_numpy(noisy(lr[:, i], bytes_of_hr, t_i, model, seed))
-            for i, t_i in enumerate(t)
-        ]
+        levels = [noisy(lr[:, i], bytes_of_hr, t_i, model, seed) for i, t_i in enumerate(t)]
         return torch.stack(levels, dim=1).movedim(-1, -3).to(lr).div(255)
 
     def noise_model(self, noise: str, own_pixels: bool = False) -> NoiseModel | None:

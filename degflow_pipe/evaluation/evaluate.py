@@ -197,7 +197,7 @@ class _Work:
         model = self.model.noise_model("auto")
         if model is None:
             return {}
-        return {"noisy": noisy(expected, hr[None], t, model)[0]}
+        return {"noisy": noisy(expected, hr[None], t, model)[0].cpu().numpy()}
 
     def _others(
         self, scene: Scene, level: PairLevel, hr: np.ndarray, real: np.ndarray

@@ -41,7 +41,8 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 @contextmanager
 def one_thread_each(device: torch.device) -> Iterator[None]:
-    """On the CPU each worker computes on one thread: bytes must not depend on the machine's cores.
+    """Each worker computes on one thread: many that share the cores would wait for one another, and
+    on the CPU bytes would depend on the machine's cores.
 
     On CUDA the convolutions are pinned to deterministic ones in full float32. Raises DegflowError
     where a GPU's memory does not do.
@@ -49,8 +50,7 @@ def one_thread_each(device: torch.device) -> Iterator[None]:
     threads = torch.get_num_threads()
     cudnn = torch.backends.cudnn
     with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        if device.type == "cpu":
-            torch.set_num_threads(1)
+        torch.set_num_threads(1)
         try:
             yield
         except torch.OutOfMemoryError as error:

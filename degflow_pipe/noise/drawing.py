@@ -2,36 +2,82 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import cv2
 import numpy as np
+import torch
 from torch import Tensor
 
-from degflow_pipe.noise.model import NoiseModel, noise_rng
-from degflow_pipe.pictures.arrays import greyed, is_grey, rounded
-from degflow_pipe.pictures.sizes import on_own_pixels
+from degflow_pipe.noise.fields import luma_of
+from degflow_pipe.noise.model import NoiseModel
+from degflow_pipe.noise.numbers import digest_of_hr, noise_key
+from degflow_pipe.pictures.arrays import as_picture, is_grey, planes
 
 
-def noisy(
-    lr: Tensor,
-    hr: np.ndarray,
-    t: float,
-    model: NoiseModel | None,
-    seed: int = 0,
-    size: tuple[int, int] | None = None,
-    own_noise: float = 1.0,
-) -> np.ndarray:
-    """Decoded pictures of one level as bytes, with noise where there is a model of it.
+class Sources:
+    """HR pictures, by which the noise of their LR is drawn; hr: (B, H, W, 3) uint8."""
 
-    lr: (B, 3, H, W) float in [0, 1]; hr: (B, H, W, 3) uint8, which seeds the noise beside t and
-    seed. size: (h, w) of the camera's own pixels, of which the noise is then; that of HR by
-    default. own_noise: see `NoiseModel.add`. Returns (B, h, w, 3) uint8. The LR of a grey picture
-    is grey too: both were made so after the camera.
-    """
-    made = []
-    for expected, own in zip(lr.mul(255).movedim(-3, -1).cpu().numpy(), hr, strict=True):
-        picture = expected if size is None else on_own_pixels(expected, size)
-        if model is None:
-            picture = rounded(picture)
-        else:
-            picture = model.add(picture, t, noise_rng(seed, own, t), own_noise)
-        made.append(greyed(picture) if is_grey(own) else picture)
-    return np.stack(made)
+    def __init__(self, hr: np.ndarray) -> None:
+        self._digests = [digest_of_hr(one) for one in hr]
+        self._grey = [is_grey(one) for one in hr]
+
+    def noisy(
+        self,
+        lr: Tensor,
+        t: float,
+        model: NoiseModel | None,
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+        own_noise: float = 1.0,
+    ) -> Tensor:
+        """Decoded pictures of one level as bytes, with noise where there is a model of it.
+
+        lr: (B, 3, H, W) float in [0, 1]. size: (h, w) of the camera's own pixels, of which the
+        noise is then; that of HR by default. own_noise: see `NoiseModel.drawn`. Returns
+        (B, h, w, 3) uint8, on the device of `lr`. The LR of a grey picture is grey too: both were
+        made so after the camera.
+        """
+        pictures = lr.mul(255)
+        if size is not None and size != tuple(pictures.shape[-2:]):
+            pictures = on_own_pixels(pictures, size)
+        if model is not None:
+            keys = [noise_key(seed, digest, t) for digest in self._digests]
+            pictures = pictures + model.drawn(pictures, t, keys, own_noise)
+        for i in np.flatnonzero(self._grey):
+            pictures[i] = luma_of(rounded(pictures[i : i + 1]))
+        return rounded(pictures).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def rounded(pictures: Tensor) -> Tensor:
+    """Grey levels at whole ones; those beyond 0 and 255 are cut off."""
+    return pictures.round().clamp_(0, 255)
+
+
+def noisy(lr: Tensor, hr: np.ndarray, t: float, model: NoiseModel | None, seed: int = 0) -> Tensor:
+    """`Sources.noisy` of LR of HR's size, one by one, so that a batch changes no byte."""
+    pairs = zip(hr, lr, strict=True)
+    return torch.cat([Sources(one[None]).noisy(own[None], t, model, seed) for one, own in pairs])
+
+
+def added(picture: np.ndarray, t: float, model: NoiseModel, key: int) -> np.ndarray:
+    """A picture, (H, W, 3) in grey levels, as uint8 with the noise of level t; key: see `Numbers`."""
+    expected = planes(picture)
+    return as_picture(rounded(expected + model.drawn(expected, t, [key]))).astype(np.uint8)
+
+
+def on_own_pixels(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """`pictures.sizes.on_own_pixels` of (B, 3, H, W) float32, on any device."""
+    rows, columns = (
+        _reading(length, wanted, pictures.device)
+        for length, wanted in zip(pictures.shape[-2:], size, strict=True)
+    )
+    return rows @ pictures @ columns.T
+
+
+@lru_cache(maxsize=64)
+def _reading(length: int, wanted: int, device: torch.device) -> Tensor:
+    """What reads so many pixels off a line of pixels, (wanted, length) float32."""
+    each = np.eye(length, dtype=np.float32)
+    read = cv2.resize(each, (length, wanted), interpolation=cv2.INTER_LANCZOS4)
+    return torch.from_numpy(read).to(device)

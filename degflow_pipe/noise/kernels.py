@@ -3,14 +3,22 @@
 The expected LR is HR under the camera's mean kernel. A real LR is shifted a little here and sharper
 there, which changes slowly over the picture and runs along its edges. To second order the
 difference is a weighted sum of the LR's derivatives; the weights are Gaussian fields, smooth over
-LENGTHS pixels. Pictures are (H, W, 3) RGB in grey levels, 0 to 255.
+LENGTHS pixels. Pictures are (B, 3, H, W) RGB in grey levels, 0 to 255.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from degflow_pipe.noise.fields import mirrored
+from degflow_pipe.noise.numbers import Numbers
 
 DERIVATIVES = ("dx", "dy", "dxx", "dyy", "dxy")
 ORDERS = tuple(len(name) - 1 for name in DERIVATIVES)
@@ -18,16 +26,32 @@ LENGTHS = (64, 16, 4)
 """Pixels between the nodes of a weight's coarse, middle and fine part."""
 RING = 4
 """Nodes around a part that its blur reads: four sigma."""
-SMOOTHING = np.array([3, 10, 3], np.float32) / 16
+SMOOTHING = (3 / 16, 10 / 16)
 """Scharr's, both ways, before a derivative: they would enlarge the finest detail too much."""
 
 
-def derivatives(picture: np.ndarray) -> np.ndarray:
-    """DERIVATIVES of (H, W, C) float32, a grey level a pixel (squared for the second): (5, ...)."""
-    slope, keep, bend = (np.array(v, np.float32) for v in ([-0.5, 0, 0.5], [0, 1, 0], [1, -2, 1]))
-    ways = ((slope, keep), (keep, slope), (bend, keep), (keep, bend), (slope, slope))
-    smooth = cv2.sepFilter2D(picture, cv2.CV_32F, SMOOTHING, SMOOTHING)
-    return np.stack([cv2.sepFilter2D(smooth, cv2.CV_32F, x, y) for x, y in ways])
+def derivatives(pictures: Tensor) -> list[Tensor]:
+    """DERIVATIVES of (B, C, H, W) float32, a grey level a pixel (squared for the second)."""
+    x = mirrored(pictures, 1)
+    for dim in (-1, -2):
+        before, here, after = _thirds(x, dim)
+        x = (before + after).mul_(SMOOTHING[0]).add_(here, alpha=SMOOTHING[1])
+    x = mirrored(x, 1)
+    (left, here, right), (above, middle, below) = _thirds(x, -1), _thirds(x, -2)
+    slope = (right - left).mul_(0.5)
+    inner, within = slice(1, -1), (..., slice(1, -1))
+    dxx = (left + right).sub_(here, alpha=2)[..., inner, :]
+    dyy = (above + below).sub_(middle, alpha=2)[within]
+    up, _, down = _thirds(slope, -2)
+    dy = (below - above).mul_(0.5)[within]
+    return [slope[..., inner, :], dy, dxx, dyy, (down - up).mul_(0.5)]
+
+
+def _thirds(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What lies before each inner place along an axis, there, and after it."""
+    length = x.shape[dim] - 2
+    before, here, after = (x.narrow(dim, i, length) for i in range(3))
+    return before, here, after
 
 
 def correlation(length: int, distance: float) -> float:
@@ -35,47 +59,60 @@ def correlation(length: int, distance: float) -> float:
     return float(np.exp(-((distance / (2 * length)) ** 2)))
 
 
-def drawn(variances: np.ndarray, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The difference to a picture, (H, W, 3) float32: a random kernel at each place.
+def roots_of(variances: np.ndarray) -> Tensor:
+    """What `drawn` makes weights of: (L, 5, 3, 3) float32, by length and derivative.
 
-    variances: (5, 3, 3, 3), of each derivative and length the covariance of the weights of R, G, B.
+    variances: (5, L, 3, 3), of each derivative and length the covariance of the weights of R, G, B.
     """
-    height, width = picture.shape[:2]
-    nodes = _weights(variances, (height, width), rng)
-    found = np.zeros(picture.shape, np.float32)
-    for i, derivative in enumerate(derivatives(picture.astype(np.float32))):
-        # One derivative's at a time, as products with every fifteenth number are slow.
-        derivative *= _enlarged(nodes[..., i, :], LENGTHS[-1], height, width)
-        found += derivative
-    return found
-
-
-def _weights(variances: np.ndarray, sides: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Weights of the derivatives at the finest nodes, (h, w, 5, 3) float32: each part is enlarged
-    and the next added."""
     values, axes = np.linalg.eigh(variances)
     roots = axes * np.sqrt(np.maximum(values, 0))[..., None, :]
     # A blur of one node leaves 1 / (4 pi) of white noise's variance, straight lines between nodes
     # that are correlated by exp(-1 / 4) a third less the more of it each way, on the average.
     roots *= np.sqrt(4 * np.pi) * 3 / (2 + np.exp(-0.25))
-    count, found = len(DERIVATIVES), None
-    for i, length in enumerate(LENGTHS):
-        # Two nodes more than the picture covers: enlarging leaves the rim of the coarser part.
-        height, width = (-(-side // length) + 2 for side in sides)
-        white = rng.standard_normal((height + 2 * RING, width + 2 * RING, 3 * count), np.float32)
-        smooth = cv2.GaussianBlur(white, (0, 0), 1.0)[RING:-RING, RING:-RING]
-        # By torch, as the fields are: its products keep to its one thread.
-        mixed = torch.block_diag(*torch.from_numpy(roots[:, i]).float()).T
-        part = (torch.from_numpy(smooth.reshape(-1, 3 * count)) @ mixed).numpy()
-        part = part.reshape(height, width, 3 * count)
-        if found is not None:
-            part += _enlarged(found, LENGTHS[i - 1] // length, height, width)
-        found = part
+    return torch.from_numpy(roots.swapaxes(0, 1).copy()).float()
+
+
+def drawn(roots: Tensor, pictures: Tensor, numbers: Numbers) -> Tensor:
+    """The difference to pictures, (B, 3, H, W) float32: a random kernel at each place.
+
+    roots: see `roots_of`, on the device of the pictures.
+    """
+    height, width = pictures.shape[-2:]
+    nodes = _weights(roots, (height, width), numbers)
+    # By OpenCV's way of enlarging, as the parts are: a node's own place is between pixels.
+    large = F.interpolate(nodes, scale_factor=LENGTHS[-1], mode="bilinear", align_corners=False)
+    weights = large[..., :height, :width].split(3, dim=1)
+    found = torch.zeros_like(pictures)
+    for derivative, weight in zip(derivatives(pictures), weights, strict=True):
+        found.addcmul_(derivative, weight)
+    return found
+
+
+def _weights(roots: Tensor, sides: tuple[int, int], numbers: Numbers) -> Tensor:
+    """Weights of the derivatives at the finest nodes, (B, 15, h, w) float32."""
+    found = None
+    for root, length in zip(roots, LENGTHS, strict=True):
+        rows, columns = (_spread(side, length).to(roots.device) for side in sides)
+        white = numbers.draw(len(DERIVATIVES), 3, rows.shape[1], columns.shape[1])
+        coloured = (root @ white.flatten(3)).view_as(white)
+        part = rows @ coloured @ columns.T
+        found = part if found is None else found.add_(part)
     assert found is not None
-    return found.reshape(*found.shape[:2], count, 3)
+    return found.flatten(1, 2)
 
 
-def _enlarged(part: np.ndarray, times: int, height: int, width: int) -> np.ndarray:
-    """A coarse (h, w, C) brought to `times` its size, of which the first rows and columns stay."""
-    large = cv2.resize(np.ascontiguousarray(part), None, fx=times, fy=times)
-    return large[:height, :width]
+@lru_cache(maxsize=64)
+def _spread(side: int, length: int) -> Tensor:
+    """White nodes along one axis to a weight's part at the finest nodes, as one matrix.
+
+    They are blurred by a node, then enlarged by straight lines, length by length. Two nodes more
+    than the picture covers: enlarging leaves the rim of the coarser part.
+    """
+    count = -(-side // length) + 2
+    white = np.eye(count + 2 * RING, dtype=np.float32)
+    part = cv2.GaussianBlur(white, (1, 2 * RING + 1), 1.0)[RING:-RING]
+    for coarse, fine in pairwise(LENGTHS):
+        if coarse <= length:
+            size = (part.shape[1], part.shape[0] * (coarse // fine))
+            part = cv2.resize(part, size)[: -(-side // fine) + 2]
+    return torch.from_numpy(np.ascontiguousarray(part))

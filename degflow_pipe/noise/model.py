@@ -13,31 +13,48 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Annotated, Any
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.noise import kernels
-from degflow_pipe.pictures.arrays import rounded
+from degflow_pipe.noise.fields import NODES, amplitudes, field, local
+from degflow_pipe.noise.numbers import Numbers, check_seed, digest_of_hr
 from degflow_pipe.settings import AtMost, read, shown
 
-NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
-"""Frequencies, cycles a pixel, at which a spectrum is given, both ways."""
 BRIGHTNESS = np.linspace(0, 255, 9)
 """Grey levels at which the gain of the flat field is given."""
+DRAWING = 2
+"""Raised when the same model, seed and picture give another LR than before."""
 MOST = 1e9
 """No power and no gain is larger."""
 MOST_KNOTS = 100
 LEAST_SIDE = 64
 """Pixels of a picture's side, at least, that noise can be measured on."""
-CONTRAST_SIGMA = 2.0
-"""Pixels; width of the Gaussian window of a local standard deviation."""
+MOST_SIZES = 16
+"""Sizes of pictures whose tables are kept."""
 KERNELS = len(kernels.DERIVATIVES) * len(kernels.LENGTHS)
+
+
+class Tables(NamedTuple):
+    """A knot's noise as it is drawn, float32 on one device.
+
+    amplitude: (6, H, W // 2 + 1), of the flat and of the edge field, see `fields.amplitudes`;
+    flat_axes, edge_axes: (3, 3), from parts to colours; gain: (9,); roots: see `kernels.roots_of`.
+    """
+
+    amplitude: Tensor
+    flat_axes: Tensor
+    edge_axes: Tensor
+    gain: Tensor
+    roots: Tensor
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,33 @@ class KnotNoise:
                     f"`{name}` must hold {len(wanted)} x {wanted[0]} numbers from "
                     f"{least:g}, got {shown(found)}"
                 )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return asdict(self)  # without the tables, which each process makes for itself
+
+    def tables(self, sides: tuple[int, int], device: torch.device) -> Tables:
+        """Kept for a few sizes, as patches of one size have it in common."""
+        return self._tables(sides, device)
+
+    @cached_property
+    def _tables(self) -> Callable[[tuple[int, int], torch.device], Tables]:
+        @lru_cache(maxsize=MOST_SIZES)
+        def tables(sides: tuple[int, int], device: torch.device) -> Tables:
+            flat_axes, edge_axes, gain = (
+                torch.tensor(values).float()
+                for values in (self.flat_axes, self.edge_axes, self.gain)
+            )
+            variances = np.reshape(self.kernels, (-1, len(kernels.LENGTHS), 3, 3))
+            made = Tables(
+                amplitudes(np.concatenate([self.flat, self.edge]), sides),
+                flat_axes.T.contiguous(),
+                edge_axes.T.contiguous(),
+                gain,
+                kernels.roots_of(variances),
+            )
+            return Tables(*(table.to(device) for table in made))
+
+        return tables
 
 
 @dataclass(frozen=True)
@@ -127,45 +171,45 @@ class NoiseModel:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that tell noise models apart."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        """Twelve hex digits that tell noise models, and ways to draw them, apart."""
+        text = json.dumps([DRAWING, self.to_dict()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def add(
-        self, picture: np.ndarray, t: float, rng: np.random.Generator, own: float = 1.0
-    ) -> np.ndarray:
-        """A picture without noise, (H, W, 3) float in [0, 255], as uint8 with the noise of level t.
+    def drawn(self, pictures: Tensor, t: float, keys: Sequence[int], own: float = 1.0) -> Tensor:
+        """The noise of level t, (B, 3, H, W) float32 in grey levels.
 
-        own: share of its own noise that HR still had when the camera saw it, 1 but where it was
-        reduced. The same picture, t, own and state of rng give the same bytes.
+        pictures: without noise, (B, 3, H, W) float32 RGB in [0, 255]. keys: of each, see
+        `numbers.noise_key`. own: share of its own noise that HR still had when the camera saw it, 1
+        but where it was reduced. The same picture, t, own and key give the same bytes on one kind
+        of device, on the CPU whatever the batch where it is given one picture at a time.
         """
-        picture = picture.astype(np.float32)
-        return rounded(picture + self.drawn(picture, t, rng, own))
-
-    def drawn(
-        self, picture: np.ndarray, t: float, rng: np.random.Generator, own: float = 1.0
-    ) -> np.ndarray:
-        """The noise alone, (H, W, 3) float32 in grey levels, for a picture as `add` takes it."""
-        left, right, weight = self._around(t, own)
-        brightness, contrast = local(picture)
-        noise = torch.zeros(3, *picture.shape[:2])
-        kernels_drawn = np.zeros(picture.shape, np.float32)
-        for knot, share in ((left, 1 - weight), (right, weight)):
-            if knot is None or share <= 0:
-                continue
-            gain = np.interp(brightness, BRIGHTNESS, knot.gain).astype(np.float32)
-            for axes, power, variance in (
-                (knot.flat_axes, knot.flat, gain),
-                (knot.edge_axes, knot.edge, contrast),
+        height, width = pictures.shape[-2:]
+        numbers = Numbers(keys, pictures.device)
+        brightness, contrast = local(pictures)
+        noise = torch.zeros_like(pictures)
+        for knot, share in self._shares(t, own):
+            tables = knot.tables((height, width), pictures.device)
+            flat, edge = field(tables.amplitude, width, numbers).split(3, dim=1)
+            for axes, plain, variance in (
+                (tables.flat_axes, flat, _between(tables.gain, brightness)),
+                (tables.edge_axes, edge, contrast),
             ):
-                fields = _fields(np.asarray(power), picture.shape[:2], rng)
-                colours = torch.tensordot(torch.tensor(axes).T, fields, 1)
-                noise += torch.from_numpy(np.sqrt(variance * share)) * colours
-            variances = np.reshape(knot.kernels, (-1, len(kernels.LENGTHS), 3, 3)) * share
-            size = (self._sigma(t) / self._sigma(knot.t)) ** 2
-            variances *= np.power(size, kernels.ORDERS)[:, None, None, None]
-            kernels_drawn += kernels.drawn(variances, picture, rng)
-        return np.asarray(noise.permute(1, 2, 0)) + kernels_drawn
+                colours = (axes @ plain.flatten(2)).view_as(plain)
+                noise.addcmul_(colours, (variance * share).sqrt_())
+            size = self._sigma(t) / self._sigma(knot.t)
+            powers = [math.sqrt(share) * size**order for order in kernels.ORDERS]
+            noise += kernels.drawn(
+                tables.roots * tables.roots.new_tensor(powers)[:, None, None], pictures, numbers
+            )
+        return noise
+
+    def _shares(self, t: float, own: float) -> Iterator[tuple[KnotNoise, float]]:
+        """The knots around t that have a share of the power, and their shares."""
+        left, right, weight = self._around(t, own)
+        if left is not None and weight < 1:
+            yield left, 1 - weight
+        if weight > 0:
+            yield right, weight
 
     def _around(self, t: float, own: float) -> tuple[KnotNoise | None, KnotNoise, float]:
         """The knots on both sides of t, and the share of the right one's power."""
@@ -203,47 +247,17 @@ class NoiseModel:
 
 
 def noise_rng(seed: int, hr: np.ndarray, t: float) -> np.random.Generator:
-    """The generator of one patch's noise at one level: of its bytes, not of its place in a batch.
+    """numpy's generator of one patch at one level, for what is not drawn by `NoiseModel`.
 
     hr: (H, W, 3) uint8; t: told apart to nine decimals. Raises UsageError for a seed below 0.
     """
-    if seed < 0:
-        raise UsageError(f"`seed` must be 0 or more, got {seed}")
-    key = hashlib.blake2b(np.ascontiguousarray(hr).tobytes(), digest_size=16).digest()
-    return np.random.default_rng([seed, int.from_bytes(key, "big"), round(t * 1e9)])
+    check_seed(seed)
+    return np.random.default_rng([seed, int.from_bytes(digest_of_hr(hr), "big"), round(t * 1e9)])
 
 
-def local(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Brightness and contrast at each pixel, (H, W) float32: local mean and deviation of luma."""
-    luma = cv2.cvtColor(picture.astype(np.float32), cv2.COLOR_RGB2GRAY)
-    mean = cv2.GaussianBlur(luma, (0, 0), CONTRAST_SIGMA)
-    # Of what is left of the mean, as the square of the grey levels would cost float32 its digits.
-    rest = cv2.GaussianBlur((luma - mean) ** 2, (0, 0), CONTRAST_SIGMA)
-    return np.clip(mean, 0, 255), np.sqrt(np.maximum(rest, 0))
-
-
-def hats(values: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    """How much each of K nodes counts at N values, (N, K), where straight lines join the nodes."""
-    return np.stack([np.interp(values, nodes, node) for node in np.eye(len(nodes))], axis=-1)
-
-
-def _fields(power: np.ndarray, sides: tuple[int, int], rng: np.random.Generator) -> torch.Tensor:
-    """Gaussian fields (3, H, W) float32 with the given powers (3, K²), by their spectra.
-
-    They are periodic, which no picture shows. By torch, which keeps to its one thread where many
-    workers share the cores; numpy's products would not.
-    """
-    white = torch.from_numpy(rng.standard_normal((3, *sides), np.float32))
-    return torch.fft.irfft2(torch.fft.rfft2(white) * _amplitude(power.tobytes(), sides), s=sides)
-
-
-@lru_cache(maxsize=16)
-def _amplitude(power: bytes, sides: tuple[int, int]) -> torch.Tensor:
-    """(3, H, W // 2 + 1) float32; kept, as patches of one size have many levels in common."""
-    height, width = sides
-    vertical, horizontal = (
-        torch.from_numpy(hats(np.abs(frequency), NODES))
-        for frequency in (np.fft.fftfreq(height), np.fft.rfftfreq(width))
-    )
-    surfaces = torch.from_numpy(np.frombuffer(power).reshape(3, len(NODES), len(NODES)).copy())
-    return (vertical @ surfaces @ horizontal.T).sqrt().float()
+def _between(gain: Tensor, brightness: Tensor) -> Tensor:
+    """The gain at BRIGHTNESS, on straight lines between its evenly spaced nodes."""
+    place = brightness * ((len(BRIGHTNESS) - 1) / BRIGHTNESS[-1])
+    left = place.floor().clamp_(0, len(BRIGHTNESS) - 2)
+    nodes = left.long()
+    return torch.lerp(gain[nodes], gain[nodes + 1], place - left)

@@ -18,6 +18,17 @@ def to_tensor(picture: np.ndarray) -> Tensor:
     return torch.from_numpy(planes).float().div_(255.0)
 
 
+def planes(pictures: np.ndarray) -> Tensor:
+    """(H, W, C) or (B, H, W, C) numbers to (B, C, H, W) float32, unchanged; B is 1 for one."""
+    batch = pictures if pictures.ndim == 4 else pictures[None]
+    return torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32))
+
+
+def as_picture(planes: Tensor) -> np.ndarray:
+    """(1, C, H, W) to (H, W, C), unchanged."""
+    return np.ascontiguousarray(planes[0].movedim(0, -1).cpu().numpy())
+
+
 def to_picture(x: Tensor) -> np.ndarray:
     """(..., 3, H, W) float in [0, 1] to (..., H, W, 3) uint8, rounded to the nearest."""
     grey = x.mul(255.0).round().clamp(0, 255).to(torch.uint8)

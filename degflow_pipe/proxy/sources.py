@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from degflow_pipe.evaluation import baselines
+from degflow_pipe.noise.drawing import added
 from degflow_pipe.noise.model import NoiseModel
 
 MARGIN = 32
@@ -43,7 +44,7 @@ def held(
     """LR that is there: lr (N, T, P, P, 3) uint8 at levels t, one of which is drawn."""
     level = int(rng.integers(len(t)))
     crop = place.cut(lr[place.patch, level])
-    return crop if noise is None else noise.add(crop, t[level], rng)
+    return crop if noise is None else added(crop, t[level], noise, int(rng.integers(2**63)))
 
 
 def drawn(

@@ -13,8 +13,9 @@ from degflow_pipe.cameras.camera import at_whole_pixels
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.levels import Grid
-from degflow_pipe.noise.model import NoiseModel, noise_rng
-from degflow_pipe.pictures.arrays import rounded, to_tensor
+from degflow_pipe.noise.model import NoiseModel
+from degflow_pipe.noise.numbers import digest_of_hr, noise_key
+from degflow_pipe.pictures.arrays import as_picture, planes, rounded, to_tensor
 from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_of
 from degflow_pipe.pictures.tiles import Span, spans
 from degflow_pipe.progress import Task
@@ -62,7 +63,7 @@ class WholePhoto:
             for expected in _Tiled(seen, self.model).levels([asked.t], workers, task):
                 lr = on_own_pixels(expected, (rows.lr, columns.lr))
                 if self.noise is not None:
-                    lr += _noise_of(lr, self.noise, asked, noise_rng(self.seed, seen, asked.t))
+                    lr += _noise_of(lr, self.noise, asked, digest_of_hr(seen))
                 yield rounded(lr)
 
     @property
@@ -75,14 +76,13 @@ class WholePhoto:
         return sizes_of((height, width), self.sr_scale, info.scale_of_t(t), info.s_max)
 
 
-def _noise_of(
-    expected: np.ndarray, noise: NoiseModel, asked: Asked, rng: np.random.Generator
-) -> np.ndarray:
+def _noise_of(expected: np.ndarray, noise: NoiseModel, asked: Asked, digest: bytes) -> np.ndarray:
     """The noise of a whole LR on its own pixels, (h, w, 3) float32, tile by tile."""
     drawn = np.zeros_like(expected)
     for row, column in product(*(spans(length, 1) for length in expected.shape[:2])):
-        part = expected[row.slice, column.slice]
-        own = noise.drawn(part, asked.t, rng, asked.own)
+        part = planes(expected[row.slice, column.slice])
+        key = noise_key(asked.seed, digest, asked.t, (row.start, column.start))
+        own = as_picture(noise.drawn(part, asked.t, [key], asked.own))
         drawn[row.slice, column.slice] += own * _passing(row, column)
     return drawn
 
@@ -147,10 +147,10 @@ class _Tiled:
         weight = (row.weight[:, None] * column.weight)[..., None]
         parts = []
         for t, expected in zip(levels, pictures, strict=True):
-            picture = expected[0].mul(255).movedim(0, -1).cpu().numpy()
-            part = picture * weight
+            lr = expected.mul(255)
+            part = as_picture(lr) * weight
             if self.noise is not None:
-                rng = noise_rng(self.seed, hr, t)
-                part += self.noise.drawn(picture, t, rng) * _passing(row, column)
+                key = noise_key(self.seed, digest_of_hr(hr), t)
+                part += as_picture(self.noise.drawn(lr, t, [key])) * _passing(row, column)
             parts.append(part)
         return np.stack(parts)

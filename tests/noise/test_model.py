@@ -6,13 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.metrics import spectrum
-from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, correlation, drawn
-from degflow_pipe.noise.model import BRIGHTNESS, KERNELS, NODES, KnotNoise, NoiseModel, noise_rng
+from degflow_pipe.noise import drawing
+from degflow_pipe.noise.fields import NODES
+from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, correlation, drawn, roots_of
+from degflow_pipe.noise.model import BRIGHTNESS, KERNELS, KnotNoise, NoiseModel
+from degflow_pipe.noise.numbers import Numbers, digest_of_hr, noise_key
+from degflow_pipe.pictures.arrays import as_picture, planes
 
 AXES = np.eye(3).tolist()
 SURFACE = len(NODES) ** 2
@@ -37,8 +42,16 @@ def model_of(knots: list[KnotNoise], onset: list[list[float]]) -> NoiseModel:
 
 
 def added(model: NoiseModel, picture: np.ndarray, t: float = 1.0, seed: int = 0) -> np.ndarray:
-    made = model.add(picture, t, np.random.default_rng(seed))
-    return made.astype(np.float64) - picture
+    return drawing.added(picture, t, model, seed).astype(np.float64) - picture
+
+
+def drawn_on(model: NoiseModel, picture: np.ndarray, t: float = 1.0, seed: int = 0) -> np.ndarray:
+    """The noise alone, (H, W, 3)."""
+    return as_picture(model.drawn(planes(picture), t, [seed]))
+
+
+def numbers(key: int) -> Numbers:
+    return Numbers([key], torch.device("cpu"))
 
 
 GREY = np.full((256, 256, 3), 128, np.uint8)
@@ -55,7 +68,7 @@ def test_the_spectrum_is_the_one_asked_for() -> None:
     flat = [falling.ravel().tolist()] * 3
     model = model_of([replace(knot(), flat=flat)], [[0.0, 0.0], [1.0, 1.0]])
     large = np.full((1024, 1024, 3), 128, np.uint8)
-    found = spectrum.power(model.add(large, 1.0, np.random.default_rng(0)), 32)
+    found = spectrum.power(drawing.added(large, 1.0, model, 0), 32)
     wanted = 16.0 / (1 + 64 * spectrum.centres(32)) + 1 / 12
     np.testing.assert_allclose(found[1:], wanted[1:], rtol=0.12)
 
@@ -97,22 +110,20 @@ RAMP = np.repeat(np.linspace(30, 220, 256, dtype=np.float32)[None, :, None], 256
 def test_a_random_shift_moves_slopes_and_leaves_flat_ground() -> None:
     """190 grey levels over 255 pixels: a shift by N(0, 2 pixels) has 1.49 grey levels."""
     model = of_kernels("dx", np.full((3, 3), 4.0))
-    drawn = [model.drawn(RAMP, 1.0, np.random.default_rng(seed)) for seed in range(200)]
+    drawn = [drawn_on(model, RAMP, seed=seed) for seed in range(200)]
     inside = np.stack(drawn)[:, 1:-1, 1:-1]
     assert inside.std() == pytest.approx(2 * 190 / 255, rel=0.1)
     # One shift of all colours, which hardly changes over a few pixels, and nothing along the slope.
     np.testing.assert_allclose(inside[..., 0], inside[..., 2], atol=1e-4)
     assert np.diff(inside, axis=1).std() < 0.05 * inside.std()
-    assert np.abs(model.drawn(GREY, 1.0, np.random.default_rng(0))).max() == 0
+    assert np.abs(drawn_on(model, GREY)).max() == 0
     turned = np.ascontiguousarray(RAMP.transpose(1, 0, 2))
-    assert np.abs(model.drawn(turned, 1.0, np.random.default_rng(0))[1:-1, 1:-1]).max() < 1e-4
+    assert np.abs(drawn_on(model, turned)[1:-1, 1:-1]).max() < 1e-4
 
 
 def test_colours_may_shift_apart() -> None:
     model = of_kernels("dx", np.diag([4.0, 0.0, 1.0]))
-    drawn = np.stack(
-        [model.drawn(RAMP, 1.0, np.random.default_rng(seed))[1:-1, 1:-1] for seed in range(200)]
-    )
+    drawn = np.stack([drawn_on(model, RAMP, seed=seed)[1:-1, 1:-1] for seed in range(200)])
     red, green, blue = (drawn[..., i] for i in range(3))
     assert np.abs(green).max() == 0
     assert red.std() / blue.std() == pytest.approx(2, rel=0.15)
@@ -123,9 +134,10 @@ def test_colours_may_shift_apart() -> None:
 def test_a_kernels_weight_has_the_variance_and_length_it_says(length: int) -> None:
     variances = np.zeros((len(DERIVATIVES), len(LENGTHS), 3, 3))
     variances[0, length] = np.eye(3)
-    slope = np.repeat(np.arange(256, dtype=np.float32)[None, :, None], 256, 0).repeat(3, 2)
+    slope = planes(np.repeat(np.arange(256.0)[None, :, None], 256, 0).repeat(3, 2))
+    roots = roots_of(variances)
     weights = np.stack(
-        [drawn(variances, slope, np.random.default_rng(seed))[:, 1:-1] for seed in range(150)]
+        [as_picture(drawn(roots, slope, numbers(seed)))[:, 1:-1] for seed in range(150)]
     )
     distance = LENGTHS[length]
     together = (weights[:, distance:] * weights[:, :-distance]).mean() / np.square(weights).mean()
@@ -146,8 +158,7 @@ def test_kernels_differ_in_proportion_to_their_size(derivative: str, order: int,
     x = np.arange(256, dtype=np.float32) - 128
     row = 10 * x if order == 1 else 5 * x**2
     picture = np.repeat(row[None, :, None], 256, 0).repeat(3, 2)
-    rng = np.random.default_rng(0)
-    noise = model.drawn(picture, t, rng)[:, 4:-4]
+    noise = drawn_on(model, picture, t)[:, 4:-4]
     assert noise.std() == pytest.approx(t**order, rel=0.15)
 
 
@@ -188,7 +199,7 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not() -> None:
     model = model_of([knot()], [[0.0, 0.0], [1.0, 1.0]])
 
     def bytes_of(seed: int, hr: np.ndarray, t: float) -> bytes:
-        return model.add(GREY, 1.0, noise_rng(seed, hr, t)).tobytes()
+        return drawing.added(GREY, 1.0, model, noise_key(seed, digest_of_hr(hr), t)).tobytes()
 
     other = GREY.copy()
     other[0, 0, 0] += 1
