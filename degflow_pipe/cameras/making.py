@@ -147,7 +147,8 @@ class Making:
         opened = _Opened(self, [camera.open() for camera in self.cameras])
         learned = self.cameras[0]
         assert isinstance(learned, LearnedCamera)
-        with one_thread_each(learned.site.load().device):
+        model = learned.site.load()
+        with one_thread_each(model.device, model.precision):
             yield opened.make
 
 

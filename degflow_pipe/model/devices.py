@@ -40,16 +40,18 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 @contextmanager
-def one_thread_each(device: torch.device) -> Iterator[None]:
+def one_thread_each(device: torch.device, precision: str = "float32") -> Iterator[None]:
     """Each worker computes on one thread: many that share the cores would wait for one another, and
     on the CPU bytes would depend on the machine's cores.
 
-    On CUDA the convolutions are pinned to deterministic ones in full float32. Raises DegflowError
-    where a GPU's memory does not do.
+    On CUDA the convolutions are pinned to deterministic ones, in full float32 unless `precision` is
+    bfloat16: then those that are not in it are in TF32, three times as fast at the published size.
+    Raises DegflowError where a GPU's memory does not do.
     """
     threads = torch.get_num_threads()
     cudnn = torch.backends.cudnn
-    with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    tf32 = precision == "bfloat16"
+    with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
         torch.set_num_threads(1)
         try:
             yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from threading import Lock
 from typing import NamedTuple
 
@@ -54,9 +55,10 @@ class Networks:
     a batch are computed one by one, because the kernels chosen for another batch size round
     otherwise; on CUDA they are computed together, and bytes repeat at the same batch.
 
-    precision: `float32`, or `bfloat16` for the products of the decoder, which is most of the
-    arithmetic; encoder and velocity, whose errors add up along the path, keep float32. name: what
-    errors call them.
+    precision: `float32`, or `bfloat16` for the decoder, which is most of the arithmetic, and which
+    is compiled for it on CUDA; encoder and velocity, whose errors add up along the path, keep
+    float32, on CUDA with products in TF32 (see `devices.one_thread_each`). name: what errors call
+    them.
     """
 
     def __init__(
@@ -71,6 +73,14 @@ class Networks:
         self.rae = rae.eval()
         self.velocity = velocity.eval()
         self.config = config
+        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        decoder = self.rae.decoder
+        if self._dtype != torch.float32:
+            decoder = deepcopy(decoder).to(self._dtype)
+        self._decode = decoder.decode
+        if self.device.type == "cuda" and precision == "bfloat16":
+            # The norms between the convolutions, each a pass over memory, take twice their time.
+            self._decode = torch.compile(decoder.decode, fullgraph=True, dynamic=True)
         self.turn: AbstractContextManager[object] = (
             nullcontext() if self.device.type == "cpu" else Lock()
         )
@@ -163,13 +173,14 @@ class Networks:
         """
         with torch.inference_mode():
             prepared = self._by_sample(
-                lambda *features: self.rae.decoder.prepare(Skips(*features)), *skips.features
+                lambda *features: self.rae.decoder.prepare(Skips(*features), self._dtype),
+                *skips.features,
             )
         for z in z_t.to(self.device).unbind(1):
             # Not around the yield, which would lend the modes to the caller.
-            with torch.inference_mode(), self._autocast():
-                pictures = self._by_sample(lambda *x: (self.rae.decoder.decode(*x),), z, *prepared)
-                picture = crop(pictures[0].float(), skips.size).clamp(-1, 1).add(1).mul(0.5)
+            with torch.inference_mode():
+                pictures = self._by_sample(lambda *x: (self._decode(*x),), z, *prepared)
+                picture = crop(pictures[0], skips.size).clamp(-1, 1).add(1).mul(0.5)
                 self._check(picture, "LR")
             yield picture
 
@@ -213,10 +224,6 @@ class Networks:
         if hr.ndim != 4 or hr.shape[1] != 3 or hr.dtype != torch.float32:
             raise ValueError(f"hr must be (B, 3, H, W) float32, got {tuple(hr.shape)} {hr.dtype}")
         return pad(hr.to(self.device).mul(2).sub(1), self.config.side_multiple)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        enabled = self.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def _by_sample(
         self, compute: Callable[..., tuple[Tensor, ...]], *batch: Tensor

@@ -1,9 +1,9 @@
-"""Integration of dz/dt = v(z, t) by torchdiffeq: one solve of a batch gives every wanted level.
+"""Integration of dz/dt = v(z, t): one solve of a batch gives every wanted level.
 
 A level's latent depends on the picture, the weights and t alone. A fixed-step solver walks the same
 knots whatever levels are asked for, and a cubic Hermite polynomial between them gives the levels.
-An adaptive solver shares one step size over the batch, so its error norm is the largest of the
-norms of the samples, not their mean; its dense output serves every level.
+An adaptive solver, torchdiffeq's, shares one step size over the batch, so its error norm is the
+largest of the norms of the samples, not their mean; its dense output serves every level.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from degflow_pipe.errors import CheckpointError
+from degflow_pipe.model import fixed_steps
 from degflow_pipe.model.config import SolverConfig
 
 MOST_STEPS = 2000
@@ -23,24 +24,20 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 
 
 class _Counted:
-    """v as torchdiffeq calls it, f(t, z), counting evaluations.
-
-    torchdiffeq's Hermite interpolation asks for v at a knot once for every level in the step and
-    the next step asks again; the last answer is kept, so each knot is evaluated once.
-    """
+    """v, counting evaluations."""
 
     def __init__(self, velocity: Velocity) -> None:
         self.velocity = velocity
         self.evaluations = 0
-        self._last: tuple[float, Tensor, Tensor] | None = None
+
+    def at_time(self, t: float, z: Tensor) -> Tensor:
+        self.evaluations += 1
+        return self.velocity(z, torch.full((len(z),), t, dtype=z.dtype, device=z.device))
 
     def __call__(self, t: Tensor, z: Tensor) -> Tensor:
-        if self._last is not None and self._last[0] == float(t) and self._last[1] is z:
-            return self._last[2]
-        v = self.velocity(z, t.to(z.dtype).expand(len(z)))
+        """As torchdiffeq calls it."""
         self.evaluations += 1
-        self._last = (float(t), z, v)
-        return v
+        return self.velocity(z, t.to(z.dtype).expand(len(z)))
 
 
 def largest_sample_norm(z: Tensor) -> Tensor:
@@ -68,40 +65,33 @@ def integrate(
     counted = _Counted(velocity)
     found = dict.fromkeys((float(t) for t in levels if t <= solver.t_start), z0)
     if wanted:
-        times = torch.tensor([solver.t_start, *wanted], dtype=torch.float64, device=z0.device)
-        states = _solve(counted, z0, times, solver)
-        found.update(zip(wanted, states[1:], strict=True))
+        solve = _adaptive if solver.adaptive else _by_steps
+        found.update(zip(wanted, solve(counted, z0, wanted, solver), strict=True))
     return torch.stack([found[float(t)] for t in levels], dim=1), counted.evaluations
 
 
-def _solve(counted: _Counted, z0: Tensor, times: Tensor, solver: SolverConfig) -> Tensor:
-    if solver.adaptive:
-        try:
-            return odeint(
-                counted,
-                z0,
-                times,
-                method=solver.method,
-                rtol=solver.rtol,
-                atol=solver.atol,
-                options={"norm": largest_sample_norm, "max_num_steps": MOST_STEPS},
-            )
-        except AssertionError as error:  # how torchdiffeq says that it cannot go on
-            raise CheckpointError(
-                f"{solver.method} cannot follow this model's velocity ({str(error)[:80]}): its "
-                f"weights are of no use, or its tolerances too small"
-            ) from error
-    knots = torch.linspace(
-        solver.t_start, 1.0, solver.steps + 1, dtype=torch.float64, device=z0.device
-    )
-    # Whole steps only: stop at the first knot past the last level, and drop that knot's own state.
-    knots = knots[: int((knots < times[-1]).sum()) + 1]
-    extended = times if times[-1] == knots[-1] else torch.cat([times, knots[-1:]])
-    states = odeint(
-        counted,
-        z0,
-        extended,
-        method=solver.method,
-        options={"grid_constructor": lambda f, y, t: knots, "interp": "cubic"},
-    )
-    return states[: len(times)]
+def _adaptive(counted: _Counted, z0: Tensor, wanted: list[float], solver: SolverConfig) -> Tensor:
+    times = torch.tensor([solver.t_start, *wanted], dtype=torch.float64, device=z0.device)
+    try:
+        states: Tensor = odeint(
+            counted,
+            z0,
+            times,
+            method=solver.method,
+            rtol=solver.rtol,
+            atol=solver.atol,
+            options={"norm": largest_sample_norm, "max_num_steps": MOST_STEPS},
+        )
+    except AssertionError as error:  # how torchdiffeq says that it cannot go on
+        raise CheckpointError(
+            f"{solver.method} cannot follow this model's velocity ({str(error)[:80]}): its "
+            f"weights are of no use, or its tolerances too small"
+        ) from error
+    return states[1:]
+
+
+def _by_steps(counted: _Counted, z0: Tensor, wanted: list[float], solver: SolverConfig) -> Tensor:
+    knots = torch.linspace(solver.t_start, 1.0, solver.steps + 1, dtype=torch.float64).tolist()
+    # Whole steps only: stop at the first knot past the last level.
+    needed = sum(knot < wanted[-1] for knot in knots) + 1
+    return fixed_steps.solve(counted.at_time, z0, knots[:needed], wanted, solver.method)

@@ -6,7 +6,7 @@ Pictures here are RGB in [-1, 1]; the public face, `checkpoint.degflow`, speaks 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +75,10 @@ class Stage(nn.Module):
 
 
 class Upsample(nn.Sequential):
-    """1x1 convolution to four times the channels, PixelShuffle(2), 1x1 convolution."""
+    """1x1 convolution to four times the channels, PixelShuffle(2), 1x1 convolution.
+
+    Its weights; `Fusion.fused` computes it.
+    """
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__(
@@ -83,6 +86,19 @@ class Upsample(nn.Sequential):
             nn.PixelShuffle(2),
             nn.Conv2d(channels, out_channels, 1),
         )
+
+    @property
+    def first(self) -> nn.Conv2d:
+        return cast(nn.Conv2d, self[0])
+
+    @property
+    def last(self) -> nn.Conv2d:
+        return cast(nn.Conv2d, self[2])
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    assert convolution.bias is not None
+    return convolution.bias
 
 
 class Encoder(nn.Module):
@@ -136,9 +152,26 @@ class Fusion(nn.Conv2d):
         """What the skip adds, bias included."""
         return F.conv2d(skip, self.weight[:, self.out_channels :], self.bias)
 
-    def fused(self, h: Tensor, of_skip: Tensor) -> Tensor:
-        """The whole convolution, given what `of_skip` returned."""
-        return F.conv2d(h, self.weight[:, : self.out_channels]) + of_skip
+    def fused(self, up: Upsample, h: Tensor, of_skip: Tensor) -> Tensor:
+        """The whole convolution of up(h), given what `of_skip` returned.
+
+        Nothing bends between the three convolutions, so one of their product does, before its
+        channels are spread over four pixels: two passes over the large picture less.
+        """
+        first, last = up.first, up.last
+        # In float32 whatever the weights are, as they are rounded once more.
+        after = self.weight[:, : self.out_channels, 0, 0].float() @ last.weight[:, :, 0, 0].float()
+        before = torch.cat([first.weight[:, :, 0, 0], _bias(first)[:, None]], dim=1).float()
+        # Channels of one pixel lie side by side, as they do in memory.
+        product = after @ before.unflatten(0, (-1, 4)).transpose(0, 1)
+        weight, bias = product.flatten(0, 1).split((first.in_channels, 1), dim=1)
+        constant = self.weight[:, : self.out_channels, 0, 0].float() @ _bias(last).float()
+        bias = bias[:, 0] + constant.repeat(4)
+        spread = F.conv2d(h, weight[:, :, None, None].to(h.dtype), bias.to(h.dtype))
+        b, _, height, width = spread.shape
+        pixels = spread.permute(0, 2, 3, 1).reshape(b, height, width, 2, 2, self.out_channels)
+        large = pixels.transpose(2, 3).reshape(b, 2 * height, 2 * width, self.out_channels)
+        return large.permute(0, 3, 1, 2) + of_skip
 
 
 class _Trunk(nn.Module):
@@ -157,11 +190,10 @@ class _Trunk(nn.Module):
         self.stage1 = Stage(d)
 
     def half_size(self, z_bchw: Tensor, of_f2: Tensor, of_f1: Tensor) -> Tensor:
+        z_bchw = z_bchw.to(self.from_latent.weight.dtype)
         h = self.from_latent(z_bchw.contiguous(memory_format=torch.channels_last))
-        h = self.up2(self.stage3(h))
-        h = self.stage2(self.fuse2.fused(h, of_f2))
-        h = self.up1(h)
-        return self.stage1(self.fuse1.fused(h, of_f1))
+        h = self.stage2(self.fuse2.fused(self.up2, self.stage3(h), of_f2))
+        return self.stage1(self.fuse1.fused(self.up1, h, of_f1))
 
 
 class Decoder(_Trunk):
@@ -175,16 +207,19 @@ class Decoder(_Trunk):
         self.stage0 = Stage(d)
         self.to_rgb = nn.Conv2d(d, 3, 3, padding=1)
 
-    def prepare(self, skips: Skips) -> tuple[Tensor, ...]:
-        """All that is the same at every level: what the skips add to the three fusions."""
+    def prepare(self, skips: Skips, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
+        """All that is the same at every level: what the skips add to the three fusions.
+
+        dtype: of the weights that are to decode.
+        """
         of_f2, of_f1 = self.fuse2.of_skip(skips.f2), self.fuse1.of_skip(skips.f1)
-        return of_f2, of_f1, self.fuse0.of_skip(skips.f0)
+        return of_f2.to(dtype), of_f1.to(dtype), self.fuse0.of_skip(skips.f0).to(dtype)
 
     def decode(self, z_bchw: Tensor, of_f2: Tensor, of_f1: Tensor, of_f0: Tensor) -> Tensor:
         """A level's picture, of its latent and what `prepare` gave."""
-        h = self.up0(self.half_size(z_bchw, of_f2, of_f1))
-        h = self.stage0(self.fuse0.fused(h, of_f0))
-        return self.to_rgb(F.gelu(h))
+        h = self.half_size(z_bchw, of_f2, of_f1)
+        h = self.stage0(self.fuse0.fused(self.up0, h, of_f0))
+        return self.to_rgb(F.gelu(h)).float()
 
     def forward(self, z_bchw: Tensor, skips: Skips) -> Tensor:
         return self.decode(z_bchw, *self.prepare(skips))
@@ -201,11 +236,14 @@ class BlurDecoder(_Trunk):
         self.stage0 = Stage(config.width)
         self.to_mix = nn.Conv2d(config.width, 3 * len(SIGMAS), 3, padding=1)
 
-    def prepare(self, skips: Skips) -> tuple[Tensor, ...]:
-        """What the skips add to both fusions, and the blurs as `mix` wants them."""
+    def prepare(self, skips: Skips, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
+        """What the skips add to both fusions, and the blurs as `mix` wants them, in float32.
+
+        dtype: of the weights that are to decode.
+        """
         assert skips.blurs is not None
         of_f2, of_f1 = self.fuse2.of_skip(skips.f2), self.fuse1.of_skip(skips.f1)
-        return of_f2, of_f1, *compared(skips.blurs)
+        return of_f2.to(dtype), of_f1.to(dtype), *compared(skips.blurs)
 
     def decode(
         self, z_bchw: Tensor, of_f2: Tensor, of_f1: Tensor, middle: Tensor, others: Tensor
@@ -213,7 +251,8 @@ class BlurDecoder(_Trunk):
         """A level's picture, of its latent and what `prepare` gave."""
         h = self.stage0(self.half_size(z_bchw, of_f2, of_f1))
         # The blurs lie plane by plane, so the weights are to lie so too.
-        weights = self.to_mix(F.gelu(h)).contiguous(memory_format=torch.contiguous_format)
+        weights = self.to_mix(F.gelu(h)).float()
+        weights = weights.contiguous(memory_format=torch.contiguous_format)
         weights = F.interpolate(weights, scale_factor=2, mode="bilinear", align_corners=False)
         return mix(middle + weights[:, :3], others, weights[:, 3:])
 

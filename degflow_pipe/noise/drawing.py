@@ -61,7 +61,10 @@ def noisy(lr: Tensor, hr: np.ndarray, t: float, model: NoiseModel | None, seed: 
 
 
 def added(picture: np.ndarray, t: float, model: NoiseModel, key: int) -> np.ndarray:
-    """A picture, (H, W, 3) in grey levels, as uint8 with the noise of level t; key: see `Numbers`."""
+    """A picture, (H, W, 3) in grey levels, as uint8 with the noise of level t.
+
+    key: see `numbers.noise_key`.
+    """
     expected = planes(picture)
     return as_picture(rounded(expected + model.drawn(expected, t, [key]))).astype(np.uint8)
 

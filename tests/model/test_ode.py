@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torchdiffeq import odeint
 
 from degflow_pipe.model.config import ADAPTIVE_METHODS, FIXED_METHODS, SolverConfig
 from degflow_pipe.model.ode import integrate, largest_sample_norm
@@ -66,6 +67,29 @@ def test_error_falls_with_the_order_of_the_method(method: str, order: int) -> No
     steps = [8, 16, 32, 64]
     at_end = [float(errors(SolverConfig(method, n), [1.0])[0]) for n in steps]
     assert measured_order(steps, at_end) == pytest.approx(order, abs=0.1)
+
+
+@pytest.mark.parametrize("method", FIXED_METHODS)
+@given(
+    levels=st.lists(st.floats(0.002, 1.0), min_size=1, max_size=6, unique=True),
+    steps=st.integers(1, 5),
+)
+@quick
+def test_fixed_steps_are_those_of_torchdiffeq_to_the_last_bit(
+    method: str, levels: list[float], steps: int
+) -> None:
+    z0 = start(3, torch.float32)
+    made, _ = integrate(logistic, z0, sorted(levels), SolverConfig(method, steps))
+    knots = torch.linspace(T_START, 1.0, steps + 1, dtype=torch.float64)
+    times = torch.tensor([T_START, *sorted({*levels, 1.0})], dtype=torch.float64)
+    theirs = odeint(
+        lambda t, z: logistic(z, t.to(z.dtype).expand(len(z))),
+        z0,
+        times,
+        method=method,
+        options={"grid_constructor": lambda f, y, t: knots, "interp": "cubic"},
+    )
+    assert torch.equal(made, theirs[1 : len(levels) + 1].movedim(0, 1))
 
 
 def test_levels_between_knots_lose_no_order() -> None:
