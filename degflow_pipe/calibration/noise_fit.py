@@ -108,7 +108,8 @@ def _moved(variances: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """What the kernels draw of tiles, (N, 64, 64, 3)."""
     roots, made = kernels.roots_of(variances), []
     for i, tile in enumerate(expected):
-        made.append(as_picture(kernels.drawn(roots, planes(tile), Numbers([i], roots.device))))
+        numbers = Numbers([i], kernels.count(tile.shape[:2]), roots.device)
+        made.append(as_picture(kernels.drawn(roots, planes(tile), numbers)))
     return np.stack(made)
 
 

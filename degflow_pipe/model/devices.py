@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,10 @@ import torch
 
 from degflow_pipe.choices import Precision, check_choice
 from degflow_pipe.errors import DegflowError, UsageError
+
+SHORT = 2e-4
+"""Seconds that a thread waits at most for Python's lock: the one that keeps a GPU busy asks for it
+with every call, among many that write files."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -48,14 +53,17 @@ def one_thread_each(device: torch.device, precision: str = "float32") -> Iterato
     bfloat16: then those that are not in it are in TF32, three times as fast at the published size.
     Raises DegflowError where a GPU's memory does not do.
     """
-    threads = torch.get_num_threads()
+    threads, interval = torch.get_num_threads(), sys.getswitchinterval()
     cudnn = torch.backends.cudnn
     tf32 = precision == "bfloat16"
     with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
         torch.set_num_threads(1)
+        if device.type == "cuda":
+            sys.setswitchinterval(SHORT)
         try:
             yield
         except torch.OutOfMemoryError as error:
             raise DegflowError("out of GPU memory: free some, or give `device=cpu`") from error
         finally:
             torch.set_num_threads(threads)
+            sys.setswitchinterval(interval)

@@ -72,6 +72,18 @@ def roots_of(variances: np.ndarray) -> Tensor:
     return torch.from_numpy(roots.swapaxes(0, 1).copy()).float()
 
 
+def count(sides: tuple[int, int]) -> int:
+    """Numbers that the weights of pictures of these sides are made of."""
+    height, width = sides
+    nodes = sum(_nodes(height, length) * _nodes(width, length) for length in LENGTHS)
+    return 3 * len(DERIVATIVES) * nodes
+
+
+def _nodes(side: int, length: int) -> int:
+    """White nodes along an axis. Two more than the picture covers, as enlarging leaves the rim."""
+    return -(-side // length) + 2 + 2 * RING
+
+
 def drawn(roots: Tensor, pictures: Tensor, numbers: Numbers) -> Tensor:
     """The difference to pictures, (B, 3, H, W) float32: a random kernel at each place.
 
@@ -92,7 +104,7 @@ def _weights(roots: Tensor, sides: tuple[int, int], numbers: Numbers) -> Tensor:
     """Weights of the derivatives at the finest nodes, (B, 15, h, w) float32."""
     found = None
     for root, length in zip(roots, LENGTHS, strict=True):
-        rows, columns = (_spread(side, length).to(roots.device) for side in sides)
+        rows, columns = (_spread(side, length, roots.device) for side in sides)
         white = numbers.draw(len(DERIVATIVES), 3, rows.shape[1], columns.shape[1])
         coloured = (root @ white.flatten(3)).view_as(white)
         part = rows @ coloured @ columns.T
@@ -102,17 +114,15 @@ def _weights(roots: Tensor, sides: tuple[int, int], numbers: Numbers) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _spread(side: int, length: int) -> Tensor:
+def _spread(side: int, length: int, device: torch.device) -> Tensor:
     """White nodes along one axis to a weight's part at the finest nodes, as one matrix.
 
-    They are blurred by a node, then enlarged by straight lines, length by length. Two nodes more
-    than the picture covers: enlarging leaves the rim of the coarser part.
+    They are blurred by a node, then enlarged by straight lines, length by length.
     """
-    count = -(-side // length) + 2
-    white = np.eye(count + 2 * RING, dtype=np.float32)
+    white = np.eye(_nodes(side, length), dtype=np.float32)
     part = cv2.GaussianBlur(white, (1, 2 * RING + 1), 1.0)[RING:-RING]
     for coarse, fine in pairwise(LENGTHS):
         if coarse <= length:
             size = (part.shape[1], part.shape[0] * (coarse // fine))
             part = cv2.resize(part, size)[: -(-side // fine) + 2]
-    return torch.from_numpy(np.ascontiguousarray(part))
+    return torch.from_numpy(np.ascontiguousarray(part)).to(device)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from degflow_pipe.errors import UsageError
-from degflow_pipe.noise import kernels
+from degflow_pipe.noise import fields, kernels
 from degflow_pipe.noise.fields import NODES, amplitudes, field, local
 from degflow_pipe.noise.numbers import Numbers, check_seed, digest_of_hr
 from degflow_pipe.settings import AtMost, read, shown
@@ -184,10 +184,12 @@ class NoiseModel:
         of device, on the CPU whatever the batch where it is given one picture at a time.
         """
         height, width = pictures.shape[-2:]
-        numbers = Numbers(keys, pictures.device)
+        shares = list(self._shares(t, own))
+        each = 6 * fields.count((height, width)) + kernels.count((height, width))
+        numbers = Numbers(keys, len(shares) * each, pictures.device)
         brightness, contrast = local(pictures)
         noise = torch.zeros_like(pictures)
-        for knot, share in self._shares(t, own):
+        for knot, share in shares:
             tables = knot.tables((height, width), pictures.device)
             flat, edge = field(tables.amplitude, width, numbers).split(3, dim=1)
             for axes, plain, variance in (

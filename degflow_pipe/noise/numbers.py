@@ -49,35 +49,29 @@ class Numbers:
     of many, and a hash gives even ones at a tenth of the cost.
     """
 
-    def __init__(self, keys: Sequence[int], device: torch.device) -> None:
+    def __init__(self, keys: Sequence[int], count: int, device: torch.device) -> None:
         halves = np.array([[key & 0xFFFFFFFF, key >> 32] for key in keys], np.uint32)
         first, second = torch.from_numpy(halves.view(np.int32)).to(device).split(1, dim=1)
-        self._first, self._second, self._from = first, second, 0
-
-    def draw(self, *shape: int) -> Tensor:
-        """The next ones of each key, (B, *shape) float32."""
-        count = math.prod(shape)
-        hashed = self._hashed(-(-count // 2))
-        made = hashed.view(torch.int16)[:, :count].float().add_(0.5).mul_(_SCALE)
-        return made.view(len(made), *shape)
-
-    def _hashed(self, count: int) -> Tensor:
-        """(B, count) int32."""
-        counters = _counters(self._from, count, self._first.device)
-        self._from += count
-        h = counters + self._first
+        h = _counters(-(-count // 2), device) + first
         for i, (shift, factor) in enumerate(_MIXING):
             # Shifts of int32 repeat the sign: what comes in from the left is masked away.
             h ^= (h >> shift).bitwise_and_((1 << (32 - shift)) - 1)
             if factor is not None:
                 h *= factor
             if i == 0:
-                h ^= self._second
-        return h
+                h ^= second
+        self._made = h.view(torch.int16)
+        self._from = 0
+
+    def draw(self, *shape: int) -> Tensor:
+        """The next ones of each key, (B, *shape) float32, of `count` in all."""
+        start, self._from = self._from, self._from + math.prod(shape)
+        made = self._made[:, start : self._from].float().add_(0.5).mul_(_SCALE)
+        return made.view(len(made), *shape)
 
 
 @lru_cache(maxsize=16)
-def _counters(start: int, count: int, device: torch.device) -> Tensor:
+def _counters(count: int, device: torch.device) -> Tensor:
     """Multiples of _STEP, (count,) int32."""
-    counters = np.arange(start, start + count, dtype=np.int64) * _STEP
+    counters = np.arange(count, dtype=np.int64) * _STEP
     return torch.from_numpy(counters.astype(np.int32)).to(device)

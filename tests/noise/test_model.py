@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.metrics import spectrum
-from degflow_pipe.noise import drawing
+from degflow_pipe.noise import drawing, kernels
 from degflow_pipe.noise.fields import NODES
 from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, correlation, drawn, roots_of
 from degflow_pipe.noise.model import BRIGHTNESS, KERNELS, KnotNoise, NoiseModel
@@ -51,7 +51,7 @@ def drawn_on(model: NoiseModel, picture: np.ndarray, t: float = 1.0, seed: int =
 
 
 def numbers(key: int) -> Numbers:
-    return Numbers([key], torch.device("cpu"))
+    return Numbers([key], kernels.count((256, 256)), torch.device("cpu"))
 
 
 GREY = np.full((256, 256, 3), 128, np.uint8)
