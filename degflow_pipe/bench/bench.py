@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from degflow_pipe import defaults, files
+from degflow_pipe.bench.device import device_figures
 from degflow_pipe.bench.limit import decoder_flops, level_seconds
 from degflow_pipe.bench.published_procedure import published_patch
 from degflow_pipe.bench.reading import reading_speed
@@ -93,6 +94,7 @@ def bench(
         together, threads = (1, at_once) if on_cpu else (batch, 1)
         level = level_seconds(model, patches[:together], threads)
         parts = _parts(model, patches[0], grid, asked)
+        on_device = device_figures(model, patches[:together], grid, asked.noise)
         difference = _difference(model, few, grid)
     decoded = len({end for t in grid.t for end in model.config.solver.decoded(t)[:2]})
     seconds = Seconds(ours, published, level * len(grid))
@@ -117,6 +119,7 @@ def bench(
         max_diff=difference.max_diff,
         share_within_1=difference.share_within_1,
         parts=parts,
+        on_device=on_device,
         reading=reading,
         decoder_gflops=decoder_flops(model, patches[0]) / 1e9,
         peak_mb=peak,
@@ -202,6 +205,7 @@ def _run_recipe(patches: np.ndarray, folder: Path, grid: Grid, asked: BenchSetti
         generate=LevelSettings(",".join(str(v.exact) for v in grid.levels), asked.noise),
         shard=ShardSettings(picture_format=asked.picture_format, shard_size=A_TAR * len(grid)),
         keep=asked.keep,
+        engine=asked.engine,
     )
 
 

@@ -18,7 +18,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.model.rae import Skips
 from degflow_pipe.pictures.arrays import to_tensor
 
 SECONDS = 0.2
@@ -59,8 +58,8 @@ def decoder_flops(model: DegFlow, hr: np.ndarray) -> int:
     hr: (P, P, 3) uint8. Multiply-adds count as two.
     """
     z, prepared = _decoder_input(model, hr[None])
-    with FlopCounterMode(display=False) as counter:
-        model.rae.decoder.decode(z, *prepared)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.decoder.decode(z, *prepared)
     return int(counter.get_total_flops())
 
 
@@ -68,7 +67,7 @@ def convolutions(model: DegFlow, hr: np.ndarray) -> list[Convolution]:
     """Those of which decoding one level consists; hr: (B, P, P, 3) uint8, computed at once."""
     z, prepared = _decoder_input(model, hr)
     with torch.no_grad(), _Convolutions() as seen:
-        model.rae.decoder.decode(z, *prepared)
+        model.decoder.decode(z, *prepared)
     return seen.found
 
 
@@ -90,8 +89,7 @@ def level_seconds(model: DegFlow, hr: np.ndarray, workers: int) -> float:
 def _decoder_input(model: DegFlow, hr: np.ndarray) -> tuple[Tensor, tuple[Tensor, ...]]:
     z, skips = model.encode(to_tensor(hr))
     # Cloned out of inference mode, which no dispatch mode sees into.
-    features = [feature.clone() for feature in skips.features]
-    return z.clone(), model.rae.decoder.prepare(Skips(*features))
+    return z.clone(), tuple(part.clone() for part in model.prepared(skips))
 
 
 @torch.no_grad()

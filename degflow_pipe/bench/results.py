@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from degflow_pipe import defaults
-from degflow_pipe.choices import Keep, Noise, check_choice
+from degflow_pipe.choices import Engine, Keep, Noise, check_choice
 from degflow_pipe.errors import UsageError
 from degflow_pipe.pictures.formats import parse_format
 
@@ -25,6 +25,7 @@ class BenchSettings:
     noise: Noise = "none"
     keep: Keep = "none"
     picture_format: str = "png"
+    engine: Engine = "threads"
     folder: str | None = None
 
     def __post_init__(self) -> None:
@@ -88,6 +89,32 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class DeviceFigures:
+    """The device on a batch of patches, alone: nothing is read, coded or written beside it.
+
+    encode, integrate: seconds a patch; decode_a_level, noise_a_level: seconds an LR; whole: seconds
+    a patch from HR to the bytes of all its LR on the host. busy: of these, the share that the
+    device computes. matrix_tflops: 10^12 operations a second of a large product of matrices, in the
+    decoder's numbers; decoder_tflops: of the decoder; decoder_of_matrix: the one over the other.
+    equal, share_within_1, max_diff: bytes of LR as they ship against the CPU's in float32.
+    """
+
+    batch: int
+    encode: float
+    integrate: float
+    decode_a_level: float
+    noise_a_level: float
+    whole: float
+    busy: float
+    matrix_tflops: float
+    decoder_tflops: float
+    decoder_of_matrix: float
+    equal: float
+    share_within_1: float
+    max_diff: int
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """Ours, the published procedure and the device's limit, in one run.
 
@@ -121,6 +148,7 @@ class Benchmark:
     max_diff: int
     share_within_1: float
     parts: Parts
+    on_device: DeviceFigures
     reading: Reading
     decoder_gflops: float
     peak_mb: float

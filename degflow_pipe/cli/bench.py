@@ -39,6 +39,7 @@ def bench(
     noise: o.Noise = "none",
     keep: Annotated[choices.Keep, typer.Option(help="What the run leaves in the store.")] = "none",
     picture_format: o.Format = "png",
+    engine: o.Engine = "threads",
     folder: Annotated[
         str | None,
         typer.Option(help="Also tell the time that these photos would take."),
@@ -58,7 +59,7 @@ def bench(
 
     if random is not None and against is not None:
         raise UsageError("--random is for both procedures: leave --against out")
-    asked = BenchSettings(patch, patches, compare, noise, keep, picture_format, folder)
+    asked = BenchSettings(patch, patches, compare, noise, keep, picture_format, engine, folder)
     with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
         chosen = checkpoint if random is None else str(random_checkpoint(random, Path(temporary)))
         grid = grid_of(chosen, t_grid)

@@ -74,13 +74,13 @@ class Networks:
         self.velocity = velocity.eval()
         self.config = config
         self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        decoder = self.rae.decoder
+        self.decoder = self.rae.decoder
         if self._dtype != torch.float32:
-            decoder = deepcopy(decoder).to(self._dtype)
-        self._decode = decoder.decode
+            self.decoder = deepcopy(self.decoder).to(self._dtype)
+        self._decode = self.decoder.decode
         if self.device.type == "cuda" and precision == "bfloat16":
             # The norms between the convolutions, each a pass over memory, take twice their time.
-            self._decode = torch.compile(decoder.decode, fullgraph=True, dynamic=True)
+            self._decode = torch.compile(self.decoder.decode, fullgraph=True, dynamic=True)
         self.turn: AbstractContextManager[object] = (
             nullcontext() if self.device.type == "cpu" else Lock()
         )
@@ -171,18 +171,25 @@ class Networks:
 
         What does not depend on the level is computed once.
         """
-        with torch.inference_mode():
-            prepared = self._by_sample(
-                lambda *features: self.rae.decoder.prepare(Skips(*features), self._dtype),
-                *skips.features,
-            )
+        prepared = self.prepared(skips)
         for z in z_t.to(self.device).unbind(1):
-            # Not around the yield, which would lend the modes to the caller.
-            with torch.inference_mode():
-                pictures = self._by_sample(lambda *x: (self._decode(*x),), z, *prepared)
-                picture = crop(pictures[0], skips.size).clamp(-1, 1).add(1).mul(0.5)
-                self._check(picture, "LR")
-            yield picture
+            yield self.decoded(z, skips, prepared)
+
+    @torch.inference_mode()
+    def prepared(self, skips: SizedSkips) -> tuple[Tensor, ...]:
+        """All that the decoder needs of HR, the same at every level."""
+        return self._by_sample(
+            lambda *features: self.rae.decoder.prepare(Skips(*features), self._dtype),
+            *skips.features,
+        )
+
+    @torch.inference_mode()
+    def decoded(self, z: Tensor, skips: SizedSkips, prepared: tuple[Tensor, ...]) -> Tensor:
+        """`decode` of one level, (B, C, h, w); prepared: what `prepared` returned."""
+        pictures = self._by_sample(lambda *x: (self._decode(*x),), z, *prepared)
+        picture = crop(pictures[0], skips.size).clamp(-1, 1).add(1).mul(0.5)
+        self._check(picture, "LR")
+        return picture
 
     def levels(
         self,
