@@ -48,9 +48,8 @@ def mix(middle: Tensor, others: Tensor, weights: Tensor) -> Tensor:
 
 def _blurred(x: Tensor, sigma: float) -> Tensor:
     radius = math.ceil(3.5 * sigma)
-    taps = torch.arange(radius + 1, dtype=torch.float64)
-    half = torch.exp(-(taps**2) / (2 * sigma**2))
-    weights = (half / (2 * half.sum() - 1)).tolist()
+    half = [math.exp(-(i**2) / (2 * sigma**2)) for i in range(radius + 1)]
+    weights = [weight / (2 * sum(half) - 1) for weight in half]
     x = F.pad(x, (radius, radius, radius, radius), mode="replicate")
     for axis in (3, 2):
         # Shifted sums take less than half the time of convolutions of one channel on a CPU.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchdiffeq import odeint
@@ -91,7 +92,7 @@ def _adaptive(counted: _Counted, z0: Tensor, wanted: list[float], solver: Solver
 
 
 def _by_steps(counted: _Counted, z0: Tensor, wanted: list[float], solver: SolverConfig) -> Tensor:
-    knots = torch.linspace(solver.t_start, 1.0, solver.steps + 1, dtype=torch.float64).tolist()
+    knots = np.linspace(solver.t_start, 1.0, solver.steps + 1).tolist()
     # Whole steps only: stop at the first knot past the last level.
     needed = sum(knot < wanted[-1] for knot in knots) + 1
     return fixed_steps.solve(counted.at_time, z0, knots[:needed], wanted, solver.method)
