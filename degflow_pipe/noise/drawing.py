@@ -12,6 +12,7 @@ from torch import Tensor
 from degflow_pipe.noise.fields import luma_of
 from degflow_pipe.noise.model import NoiseModel
 from degflow_pipe.noise.numbers import digest_of_hr, noise_key
+from degflow_pipe.pictures import arrays
 from degflow_pipe.pictures.arrays import as_picture, is_grey, planes
 
 
@@ -60,13 +61,19 @@ def noisy(lr: Tensor, hr: np.ndarray, t: float, model: NoiseModel | None, seed: 
     return torch.cat([Sources(one[None]).noisy(own[None], t, model, seed) for one, own in pairs])
 
 
+def noise_of(
+    picture: np.ndarray, t: float, model: NoiseModel, key: int, own: float = 1.0
+) -> np.ndarray:
+    """The noise alone of a picture, (H, W, 3) in grey levels: see `NoiseModel.drawn`."""
+    return as_picture(model.drawn(planes(picture), t, [key], own))
+
+
 def added(picture: np.ndarray, t: float, model: NoiseModel, key: int) -> np.ndarray:
     """A picture, (H, W, 3) in grey levels, as uint8 with the noise of level t.
 
     key: see `numbers.noise_key`.
     """
-    expected = planes(picture)
-    return as_picture(rounded(expected + model.drawn(expected, t, [key]))).astype(np.uint8)
+    return arrays.rounded(picture + noise_of(picture, t, model, key))
 
 
 def on_own_pixels(pictures: Tensor, size: tuple[int, int]) -> Tensor:

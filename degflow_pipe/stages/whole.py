@@ -13,9 +13,10 @@ from degflow_pipe.cameras.camera import at_whole_pixels
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.levels import Grid
+from degflow_pipe.noise.drawing import noise_of
 from degflow_pipe.noise.model import NoiseModel
 from degflow_pipe.noise.numbers import digest_of_hr, noise_key
-from degflow_pipe.pictures.arrays import as_picture, planes, rounded, to_tensor
+from degflow_pipe.pictures.arrays import as_picture, rounded, to_tensor
 from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_of
 from degflow_pipe.pictures.tiles import Span, spans
 from degflow_pipe.progress import Task
@@ -80,9 +81,9 @@ def _noise_of(expected: np.ndarray, noise: NoiseModel, asked: Asked, digest: byt
     """The noise of a whole LR on its own pixels, (h, w, 3) float32, tile by tile."""
     drawn = np.zeros_like(expected)
     for row, column in product(*(spans(length, 1) for length in expected.shape[:2])):
-        part = planes(expected[row.slice, column.slice])
+        part = expected[row.slice, column.slice]
         key = noise_key(asked.seed, digest, asked.t, (row.start, column.start))
-        own = as_picture(noise.drawn(part, asked.t, [key], asked.own))
+        own = noise_of(part, asked.t, noise, key, asked.own)
         drawn[row.slice, column.slice] += own * _passing(row, column)
     return drawn
 

@@ -45,11 +45,6 @@ def added(model: NoiseModel, picture: np.ndarray, t: float = 1.0, seed: int = 0)
     return drawing.added(picture, t, model, seed).astype(np.float64) - picture
 
 
-def drawn_on(model: NoiseModel, picture: np.ndarray, t: float = 1.0, seed: int = 0) -> np.ndarray:
-    """The noise alone, (H, W, 3)."""
-    return as_picture(model.drawn(planes(picture), t, [seed]))
-
-
 def numbers(key: int) -> Numbers:
     return Numbers([key], kernels.count((256, 256)), torch.device("cpu"))
 
@@ -110,20 +105,20 @@ RAMP = np.repeat(np.linspace(30, 220, 256, dtype=np.float32)[None, :, None], 256
 def test_a_random_shift_moves_slopes_and_leaves_flat_ground() -> None:
     """190 grey levels over 255 pixels: a shift by N(0, 2 pixels) has 1.49 grey levels."""
     model = of_kernels("dx", np.full((3, 3), 4.0))
-    drawn = [drawn_on(model, RAMP, seed=seed) for seed in range(200)]
+    drawn = [drawing.noise_of(RAMP, 1.0, model, seed) for seed in range(200)]
     inside = np.stack(drawn)[:, 1:-1, 1:-1]
     assert inside.std() == pytest.approx(2 * 190 / 255, rel=0.1)
     # One shift of all colours, which hardly changes over a few pixels, and nothing along the slope.
     np.testing.assert_allclose(inside[..., 0], inside[..., 2], atol=1e-4)
     assert np.diff(inside, axis=1).std() < 0.05 * inside.std()
-    assert np.abs(drawn_on(model, GREY)).max() == 0
+    assert np.abs(drawing.noise_of(GREY, 1.0, model, 0)).max() == 0
     turned = np.ascontiguousarray(RAMP.transpose(1, 0, 2))
-    assert np.abs(drawn_on(model, turned)[1:-1, 1:-1]).max() < 1e-4
+    assert np.abs(drawing.noise_of(turned, 1.0, model, 0)[1:-1, 1:-1]).max() < 1e-4
 
 
 def test_colours_may_shift_apart() -> None:
     model = of_kernels("dx", np.diag([4.0, 0.0, 1.0]))
-    drawn = np.stack([drawn_on(model, RAMP, seed=seed)[1:-1, 1:-1] for seed in range(200)])
+    drawn = np.stack([drawing.noise_of(RAMP, 1.0, model, seed)[1:-1, 1:-1] for seed in range(200)])
     red, green, blue = (drawn[..., i] for i in range(3))
     assert np.abs(green).max() == 0
     assert red.std() / blue.std() == pytest.approx(2, rel=0.15)
@@ -158,7 +153,7 @@ def test_kernels_differ_in_proportion_to_their_size(derivative: str, order: int,
     x = np.arange(256, dtype=np.float32) - 128
     row = 10 * x if order == 1 else 5 * x**2
     picture = np.repeat(row[None, :, None], 256, 0).repeat(3, 2)
-    noise = drawn_on(model, picture, t)[:, 4:-4]
+    noise = drawing.noise_of(picture, t, model, 0)[:, 4:-4]
     assert noise.std() == pytest.approx(t**order, rel=0.15)
 
 
