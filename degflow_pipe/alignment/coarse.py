@@ -168,6 +168,6 @@ def _bent(warp: Warp, source: np.ndarray, target: np.ndarray, pixel: float) -> W
         if near.sum() < LEAST_MATCHES:
             return warp
         certainty = np.broadcast_to(np.eye(2) / (0.5 * pixel) ** 2, (int(near.sum()), 2, 2))
-        warp, _ = fitted(warp, source[near], off[near], certainty)
+        warp = fitted(warp, source[near], off[near], certainty).warp
         limit = float(np.clip(6 * np.median(apart[near]), 1.5 * pixel, limit))
     return warp

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from degflow_pipe.alignment.model import fitted
+from degflow_pipe.alignment.model import Fitted, fitted
 from degflow_pipe.alignment.tiles import Tiles, block_sums, solve
 from degflow_pipe.alignment.warp import Warp, spline_of
 
@@ -24,15 +24,15 @@ LEAST_TILES = 6
 
 @dataclass(frozen=True)
 class Fine:
-    """warp; sigma: of the Gaussian, in pixels of HR, that makes HR as blurred as the LR; tiles: as
-    they lie after the last round; weights: (T,) how far each was believed; before: (T, 2) shifts
-    at the first warp, of the tiles that could be used then, else NaN.
+    """warp; fitted: with what is not known of it; sigma: of the Gaussian, in pixels of HR, that makes
+    HR as blurred as the LR; tiles: as they lie after the last round, and at the first warp.
     """
 
     warp: Warp
+    fitted: Fitted
     sigma: float
     tiles: Tiles
-    weights: np.ndarray
+    first_tiles: Tiles
     rounds: int
 
 
@@ -53,31 +53,31 @@ def fine(hr: np.ndarray, lr: np.ndarray, first: Warp) -> Fine:
                 f"only {tiles.usable.sum()} of {len(tiles.usable)} tiles of 96 pixels have detail "
                 f"that both show"
             )
-        warp, weights, moved = _updated(warp, tiles)
+        first_tiles = tiles if number == 0 else first_tiles
+        found, moved = _updated(warp, tiles)
+        warp = found.warp
         if not extra:
-            sigma = _sigma(sigma, tiles, weights, scale)
+            sigma = _sigma(sigma, tiles.blur[tiles.usable][found.weights > 0.3], scale)
         if moved < DONE and not extra:
             break
     tiles = solve(block_sums(hr, spline, warp, sigma), scale)
-    return Fine(warp, sigma, tiles, weights, number + 1)
+    return Fine(warp, found, sigma, tiles, first_tiles, number + 1)
 
 
-def _sigma(sigma: float, tiles: Tiles, weights: np.ndarray, scale: float) -> float:
-    believed = weights > 0.3
-    lacking = float(np.median(tiles.blur[believed])) if believed.any() else 0.0
+def _sigma(sigma: float, blur: np.ndarray, scale: float) -> float:
+    lacking = float(np.median(blur)) if len(blur) else 0.0
     return float(np.sqrt(np.clip(sigma**2 + lacking, 0.01, (2 * scale) ** 2)))
 
 
-def _updated(warp: Warp, tiles: Tiles) -> tuple[Warp, np.ndarray, float]:
-    """The warp that the tiles ask for, their weights, and pixels of HR that it was moved by."""
+def _updated(warp: Warp, tiles: Tiles) -> tuple[Fitted, float]:
+    """The warp that the tiles ask for, and pixels of HR that it was moved by at most."""
     usable = tiles.usable
     middles = tiles.middles[usable]
     ahead = warp.jacobians(middles)
     off = -np.einsum("tij,tj->ti", ahead, tiles.shift[usable])
     covariance = np.linalg.inv(tiles.certainty[usable] + 1e-9 * np.eye(2)) + FLOOR**2 * np.eye(2)
     certainty = np.linalg.inv(ahead @ covariance @ ahead.transpose(0, 2, 1))
-    made, weights = fitted(warp, middles, off, certainty)
-    every = np.zeros(len(usable))
-    every[usable] = weights
-    change = np.linalg.solve(ahead, (made.at(middles) - warp.at(middles))[..., None])[..., 0]
-    return made, every, float(np.hypot(*change.T).max())
+    found = fitted(warp, middles, off, certainty)
+    change = found.warp.at(middles) - warp.at(middles)
+    moved = np.linalg.solve(ahead, change[..., None])[..., 0]
+    return found, float(np.hypot(*moved.T).max())

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from degflow_pipe.alignment.warp import POWERS, Warp
 
-CENTRE = 0.1
+CENTRE = 0.06
 """Where a lens's centre may lie off HR's middle, in halves of what HR shows: a deviation."""
-RADIAL = (0.06, 0.02, 0.01)
+RADIAL = (0.06, 0.015, 0.005)
 """Deviations of a lens's three terms: 2 % of the radius is a strong one, of wide lenses."""
 BENT = (0.003, 0.1, 1.0)
 """What RADIAL may be multiplied with: no lens to speak of, a mild one, a strong one."""
 TERMS = (0.002, 0.03, 0.1, 0.4)
 """Deviations that the other terms may have, in pixels of HR."""
-OUTLYING = 3.0
+OUTLYING = 4.0
 """Deviations at which a weight has fallen to a quarter."""
 ROUNDS = 8
 
 
-def fitted(
-    warp: Warp, points: np.ndarray, off: np.ndarray, certainty: np.ndarray
-) -> tuple[Warp, np.ndarray]:
+@dataclass(frozen=True)
+class Fitted:
+    """warp; weights: (N,) in [0, 1], how far each place was believed; covariance: (P, P) of the
+    warp's `parameters`.
+    """
+
+    warp: Warp
+    weights: np.ndarray
+    covariance: np.ndarray
+
+    def doubt(self, points: np.ndarray) -> np.ndarray:
+        """(N,) deviation of where the warp puts points (N, 2) of HR, in pixels of HR."""
+        rows = _jacobian(self.warp, parameters(self.warp), points)
+        square = np.einsum("tip,pq,tiq->t", rows, self.covariance, rows)
+        return np.sqrt(np.maximum(square, 0)) / _pixel(self.warp)
+
+
+def fitted(warp: Warp, points: np.ndarray, off: np.ndarray, certainty: np.ndarray) -> Fitted:
     """The warp that moves points (N, 2) of HR in the LR by `off` (N, 2), as far as one can.
 
-    certainty: (N, 2, 2) inverse of the covariance of `off`, in pixels of the LR. Returns (N,)
-    weights too, in [0, 1]: what does not go with the rest counts for little (Geman and McClure).
+    certainty: (N, 2, 2) inverse of the covariance of `off`, in pixels of the LR. What does not go
+    with the rest counts for little (Geman and McClure).
     """
     target = warp.at(points) + off
     now, weights = parameters(warp), np.ones(len(points))
@@ -43,18 +58,24 @@ def fitted(
         normal = np.einsum("tip,tij,tjq->pq", rows, weighted, rows)
         wanted = left + np.einsum("tip,p->ti", rows, now)
         right = np.einsum("tip,tij,tj->p", rows, weighted, wanted)
-        now = max((_solved(normal, right, prior) for prior in _priors()), key=lambda one: one[0])[1]
-    return with_parameters(warp, now), weights
+        solved = (_solved(normal, right, prior) for prior in _priors())
+        _, now, covariance = max(solved, key=lambda one: one[0])
+    return Fitted(with_parameters(warp, now), weights, covariance)
 
 
-def _solved(normal: np.ndarray, right: np.ndarray, prior: np.ndarray) -> tuple[float, np.ndarray]:
-    """How likely the data are under a prior of the parameters, in logarithm, and the parameters."""
+def _solved(
+    normal: np.ndarray, right: np.ndarray, prior: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """How likely the data are under a prior of the parameters, in logarithm, the parameters and
+    their covariance.
+    """
     size = np.sqrt(np.diag(normal) + prior + 1e-12)
     scaled = (normal + np.diag(prior)) / np.outer(size, size) + 1e-12 * np.eye(len(size))
     found = np.linalg.solve(scaled, right / size) / size
     known = prior > 0
     evidence = np.log(prior[known]).sum() - np.linalg.slogdet(scaled)[1] - 2 * np.log(size).sum()
-    return float(evidence + right @ found) / 2, found
+    covariance = np.linalg.inv(scaled) / np.outer(size, size)
+    return float(evidence + right @ found) / 2, found, covariance
 
 
 def parameters(warp: Warp) -> np.ndarray:

@@ -25,7 +25,7 @@ STRIDE = 2
 """Blocks from a tile to the next."""
 BAND = 20
 """Blocks of rows that are computed at once."""
-WHOLE = 0.6
+WHOLE = 0.4
 """Share of a tile's pixels that must be there: in the LR, and clipped in neither picture."""
 DARK, BRIGHT = 4.0, 250.0
 """Grey levels beyond which a pixel counts as clipped."""
@@ -52,6 +52,7 @@ class Tiles:
     certainty: np.ndarray
     gain: np.ndarray
     blur: np.ndarray
+    blur_doubt: np.ndarray
     noise: np.ndarray
     likeness: np.ndarray
     usable: np.ndarray
@@ -109,6 +110,7 @@ def block_sums(
     sums = np.zeros((len(PAIRS), rows, columns))
     room = int(np.ceil(3 * extra)) + 3
     total = float(np.hypot(sigma, extra))
+    edge = int(np.ceil(3 * total))
     for top, bottom in bands(hr.shape[0]):
         first, last = max(top - room, 0), min(bottom + room, hr.shape[0])
         places = warp.rows(first, last)
@@ -116,6 +118,9 @@ def block_sums(
         b = blurred_band(hr, first, last, total)
         fits = inside(places, spline.shape) & (lr > DARK) & (lr < BRIGHT) & (b > DARK)
         weight = (fits & (b < BRIGHT)).astype(np.float32)
+        # Beyond HR's border lies what its blur does not know, and the LR's does.
+        weight[:, :edge] = weight[:, hr.shape[1] - edge :] = 0
+        weight[: max(edge - first, 0)] = weight[max(hr.shape[0] - edge - first, 0) :] = 0
         if extra:
             lr = blurred(lr, extra)
         b, lr = (b - 128) / 128, (lr - 128) / 128
@@ -135,9 +140,12 @@ def block_sums(
     return sums
 
 
-def solve(sums: np.ndarray, scale: float) -> Tiles:
-    """The tiles of `block_sums`; scale: pixels of HR to one of the LR, whose noise is that wide."""
-    of_tile = _of_tiles(sums)
+def solve(sums: np.ndarray, scale: float, side: int = TILE, stride: int = STRIDE) -> Tiles:
+    """The tiles of `block_sums`; scale: pixels of HR to one of the LR, whose noise is that wide.
+
+    side, stride: of a tile and to the next, in blocks.
+    """
+    of_tile = _of_tiles(sums, side, stride)
     shape = of_tile.shape[1:]
     count = shape[0] * shape[1]
     moments = np.zeros((count, REGRESSORS + 1, REGRESSORS + 1))
@@ -157,19 +165,20 @@ def solve(sums: np.ndarray, scale: float) -> Tiles:
     safe = np.where(np.abs(gain) > 1e-3, gain, 1e-3)
     variance = left / np.maximum(share, 1e-9)
     # Neighbouring pixels of a warped LR have one noise: a pixel of the LR counts once.
-    pixels = (TILE * BLOCK / max(scale, 1.0)) ** 2
+    pixels = (side * BLOCK / max(scale, 1.0)) ** 2
     certainty = alone * (safe**2 * pixels / variance)[:, None, None]
     likeness = 1 - left / spread
     usable = (share >= WHOLE) & (gain > 0.2) & (gain < 5) & (likeness > 0.3)
     usable &= spread / np.maximum(share, 1e-9) > (1.0 / 128) ** 2
     rows, columns = np.mgrid[: shape[0], : shape[1]]
-    middles = np.stack([columns, rows], axis=-1).reshape(-1, 2) * (STRIDE * BLOCK)
+    middles = np.stack([columns, rows], axis=-1).reshape(-1, 2) * (stride * BLOCK)
     return Tiles(
-        middles + (TILE * BLOCK - 1) / 2,
+        middles + (side * BLOCK - 1) / 2,
         found[:, :2] / safe[:, None],
         certainty,
         gain,
         2 * found[:, 4] / safe,
+        2 * np.sqrt(variance / pixels * np.linalg.inv(normal + held)[:, 4, 4]) / np.abs(safe),
         128 * np.sqrt(variance),
         likeness,
         usable,
@@ -177,15 +186,14 @@ def solve(sums: np.ndarray, scale: float) -> Tiles:
     )
 
 
-def _of_tiles(sums: np.ndarray) -> np.ndarray:
+def _of_tiles(sums: np.ndarray, side: int, stride: int) -> np.ndarray:
     """Means over tiles, (21, tile rows, tile columns), of means over blocks."""
-    rows, columns = ((side - TILE) // STRIDE + 1 for side in sums.shape[1:])
-    made = np.zeros((len(sums), max(rows, 0), max(columns, 0)))
-    for i in range(TILE):
-        for j in range(TILE):
-            made += sums[
-                :,
-                i : i + STRIDE * (rows - 1) + 1 : STRIDE,
-                j : j + STRIDE * (columns - 1) + 1 : STRIDE,
-            ]
-    return made / TILE**2
+    rows, columns = (max((count - side) // stride + 1, 0) for count in sums.shape[1:])
+    made = np.zeros((len(sums), rows, columns))
+    if not made.size:
+        return made
+    for i in range(side):
+        for j in range(side):
+            down = slice(i, i + stride * (rows - 1) + 1, stride)
+            made += sums[:, down, j : j + stride * (columns - 1) + 1 : stride]
+    return made / side**2
