@@ -1,0 +1,121 @@
+"""Shots of a camera: photos and camera raw, with what the camera noted of each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags
+
+from degflow_pipe import files
+from degflow_pipe.decoding.decode import opened
+from degflow_pipe.errors import DegflowError, PhotoError
+from degflow_pipe.formats.text import printable
+from degflow_pipe.pictures.photos import (
+    EXTENSIONS,
+    MAX_BYTES,
+    MAX_PIXELS,
+    Photo,
+    file_digest,
+    read_photo,
+)
+
+RAW = frozenset(
+    ".3fr .arw .cr2 .cr3 .dng .erf .iiq .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl "
+    ".sr2 .srf .srw .x3f".split()
+)
+SHOTS = EXTENSIONS | RAW
+EXIF_IFD = 0x8769
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What the camera noted of a shot, where it did. focal35: focal length in mm, as of a camera of
+    35 mm film; focal: in mm; zoom: digital zoom; model: maker and model; time: seconds, of no
+    certain clock.
+    """
+
+    focal35: float | None = None
+    focal: float | None = None
+    zoom: float = 1.0
+    model: str = ""
+    time: float | None = None
+
+
+def noted(path: Path) -> Noted:
+    """From the EXIF of a file; nothing of what is not there or makes no sense."""
+    try:
+        with files.reading(path, MAX_BYTES) as file, opened(file) as image:
+            base = dict(image.getexif())
+            inner = dict(image.getexif().get_ifd(EXIF_IFD))
+    except Exception:  # odd metadata makes Pillow raise nearly anything; reading it is no need
+        return Noted()
+    both = {**base, **inner}
+    maker, model = (_text(both.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+    if maker and not model.lower().startswith(maker.lower()):
+        model = f"{maker} {model}".strip()
+    return Noted(
+        _number(both.get(ExifTags.Base.FocalLengthIn35mmFilm), 2000),
+        _number(both.get(ExifTags.Base.FocalLength), 5000),
+        _number(both.get(ExifTags.Base.DigitalZoomRatio), 100) or 1.0,
+        model,
+        _time(both),
+    )
+
+
+def _number(value: Any, most: float) -> float | None:
+    try:
+        found = float(value)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return found if math.isfinite(found) and 0 < found <= most else None
+
+
+def _text(value: Any) -> str:
+    return printable(value.strip("\0 ")[:80]) if isinstance(value, str) else ""
+
+
+def _time(values: dict[Any, Any]) -> float | None:
+    said = values.get(ExifTags.Base.DateTimeOriginal) or values.get(ExifTags.Base.DateTime)
+    part = values.get(ExifTags.Base.SubsecTimeOriginal)
+    try:
+        seconds = (datetime.strptime(_text(said), "%Y:%m:%d %H:%M:%S") - datetime(1970, 1, 1)).total_seconds()
+    except ValueError:
+        return None
+    digits = _text(part)
+    return seconds + (float(f"0.{digits}") if digits.isdecimal() and digits.isascii() else 0.0)
+
+
+def read_shot(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read one shot: see `read_photo`; camera raw is developed in sRGB with the camera's white
+    balance, by LibRaw, without its own brightening. Raises PhotoError as `read_photo`, and where
+    rawpy is needed and not installed.
+    """
+    if path.suffix.lower() not in RAW:
+        return read_photo(path, max_pixels)
+    name = printable(str(path))
+    try:
+        import rawpy
+    except ImportError as error:
+        raise PhotoError(
+            f"{name}: camera raw is read by rawpy: pip install 'degflow-pipe[raw]'"
+        ) from error
+    sha256 = file_digest(path)
+    try:
+        with rawpy.imread(str(path)) as raw:
+            width, height = raw.sizes.width, raw.sizes.height
+            if width * height > max_pixels:
+                raise PhotoError(
+                    f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}: "
+                    f"raise `max_pixels` if it is a photo"
+                )
+            pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=8)
+    except DegflowError:
+        raise
+    except Exception as error:  # LibRaw's errors are of many kinds, and have no common base
+        raise PhotoError(f"{name}: damaged, or no camera raw: {printable(str(error))}") from error
+    return Photo(np.ascontiguousarray(pixels), sha256, "developed from raw")
