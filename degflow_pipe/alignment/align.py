@@ -101,9 +101,7 @@ def onto(hr: np.ndarray, lr: np.ndarray, found: Coarse, max_shift: float) -> Ali
     after = solve(block_sums(grey, spline, warp, fitted.sigma), scale, WIDE, BETWEEN)
     light, difference = _lit(hr, part, warp, fitted.sigma)
     reasons = _reasons(fitted, after, difference, scale, max_shift)
-    return Aligned(
-        found, warp, part, fitted.sigma, fitted.rounds, light, before, after, reasons
-    )
+    return Aligned(found, warp, part, fitted.sigma, fitted.rounds, light, before, after, reasons)
 
 
 def _splines(lr: np.ndarray) -> list[np.ndarray]:
@@ -115,8 +113,7 @@ def _lit(hr: np.ndarray, lr: np.ndarray, warp: Warp, sigma: float) -> tuple[Ligh
     size = hr.shape[0], hr.shape[1]
     splines = _splines(lr)
     means = [
-        np.concatenate(rows)
-        for rows in zip(*_means(hr, lr, splines, warp, sigma), strict=True)
+        np.concatenate(rows) for rows in zip(*_means(hr, lr, splines, warp, sigma), strict=True)
     ]
     hr_means, lr_means, outside, clipped = means
     light = fit_light(hr_means, lr_means, (outside == 0) & (clipped < 0.02), size)
@@ -131,7 +128,7 @@ def _means(
     hr: np.ndarray, lr: np.ndarray, splines: list[np.ndarray], warp: Warp, sigma: float
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Of each band's blocks: means of HR and LR, shares outside of the LR and clipped."""
-    full = spline_of(((lr >= BRIGHT).any(2) * np.float32(255)))
+    full = spline_of((lr >= BRIGHT).any(2) * np.float32(255))
     for top, bottom in bands(hr.shape[0]):
         places = warp.rows(top, bottom)
         there = np.stack([read_at(spline, places) for spline in splines], axis=-1)
@@ -174,7 +171,9 @@ def _reasons(
     certain = after.usable & (after.doubt < max_shift / 2)
     off = np.hypot(*after.shift.T)
     shifted = certain & (off - 2 * after.doubt > max_shift)
-    blur = (after.likeness > 0.8) & (np.abs(after.blur) - 3 * after.blur_doubt > FOCUS * max(fitted.sigma**2, 0.5))
+    blur = (after.likeness > 0.8) & (
+        np.abs(after.blur) - 3 * after.blur_doubt > FOCUS * max(fitted.sigma**2, 0.5)
+    )
     found = {
         "outside": difference.outside > 0,
         "clipped": difference.clipped >= CLIPPED,

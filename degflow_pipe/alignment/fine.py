@@ -40,11 +40,12 @@ class NoFit(Exception):
     """Why no smooth warp could be found, in one line."""
 
 
-def fine(hr: np.ndarray, lr: np.ndarray, first: Warp) -> Fine:
-    """hr, lr: (H, W) uint8 grey; first: the warp to start from. Raises NoFit."""
+def fine(hr: np.ndarray, lr: np.ndarray, first: Warp, scale: float = 0.0) -> Fine:
+    """hr, lr: (H, W) uint8 grey; first: the warp to start from; scale: pixels of HR to
+    one that the LR's camera had, where that is not what the warp says. Raises NoFit."""
     spline = spline_of(lr)
     warp = first
-    scale = warp.scale
+    scale = scale or warp.scale
     sigma = 0.5 * scale
     for number, extra in enumerate(EXTRA):
         tiles = solve(block_sums(hr, spline, warp, sigma, extra * max(scale / 3, 0.5)), scale)

@@ -25,8 +25,7 @@ from degflow_pipe.pictures.photos import (
 )
 
 RAW = frozenset(
-    ".3fr .arw .cr2 .cr3 .dng .erf .iiq .mef .mos .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl "
-    ".sr2 .srf .srw .x3f".split()
+    [".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"]
 )
 SHOTS = EXTENSIONS | RAW
 EXIF_IFD = 0x8769
@@ -83,7 +82,9 @@ def _time(values: dict[Any, Any]) -> float | None:
     said = values.get(ExifTags.Base.DateTimeOriginal) or values.get(ExifTags.Base.DateTime)
     part = values.get(ExifTags.Base.SubsecTimeOriginal)
     try:
-        seconds = (datetime.strptime(_text(said), "%Y:%m:%d %H:%M:%S") - datetime(1970, 1, 1)).total_seconds()
+        seconds = (
+            datetime.strptime(_text(said), "%Y:%m:%d %H:%M:%S") - datetime(1970, 1, 1)
+        ).total_seconds()
     except ValueError:
         return None
     digits = _text(part)

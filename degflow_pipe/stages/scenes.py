@@ -40,8 +40,10 @@ def find_scenes(
     is no shot, two scenes would have one name, or a time is needed and not there.
     """
     if not files.is_folder(shots):
-        raise UsageError(f"`shots` must be a folder, with a folder for each scene or with shots "
-                         f"that are named by scene: {printable(str(shots))}")
+        raise UsageError(
+            f"`shots` must be a folder, with a folder for each scene or with shots "
+            f"that are named by scene: {printable(str(shots))}"
+        )
     groups: dict[str, list[Path]] = {}
     flat: list[Path] = []
     for path in files.walk(shots):

@@ -1,0 +1,131 @@
+"""align --check: what misalignment is left in pairs that are aligned already. Nothing is changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from degflow_pipe import files
+from degflow_pipe.alignment.check import checked
+from degflow_pipe.alignment.fine import NoFit
+from degflow_pipe.alignment.results import CheckSummary, LevelChecked, PairChecked
+from degflow_pipe.engines.engine import Engine, check_workers
+from degflow_pipe.engines.threads import run_in_threads
+from degflow_pipe.errors import DataError, DegflowError, UsageError
+from degflow_pipe.formats.text import printable
+from degflow_pipe.pictures.photos import EXTENSIONS, read_photo
+from degflow_pipe.progress import Progress, Silent
+
+WORST = 5
+"""Pairs that are named, those that lie off most."""
+_HR = re.compile(r"(.+)[_-](?:hr|x1)", re.IGNORECASE)
+_LR = re.compile(r"(.+)[_-]((?:lr|x)[\d.]*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    level: str
+    hr: Path
+    lr: Path
+
+
+@dataclass(frozen=True)
+class _Checked:
+    pair: _Pair
+    found: PairChecked | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class CheckJob:
+    """Measures pairs: see `engines.job.Job`."""
+
+    @contextmanager
+    def open(self) -> Iterator[Callable[[_Pair], _Checked]]:
+        yield self._checked
+
+    def _checked(self, pair: _Pair) -> _Checked:
+        try:
+            hr, lr = (read_photo(path).pixels for path in (pair.hr, pair.lr))
+            ratio = hr.shape[0] / lr.shape[0]
+            if ratio < 1 or ratio != round(ratio) or hr.shape[1] != lr.shape[1] * ratio:
+                raise DataError(
+                    f"{pair.lr.name} is {lr.shape[1]} x {lr.shape[0]}, HR {hr.shape[1]} x "
+                    f"{hr.shape[0]}: no whole ratio"
+                )
+            grey, grey_lr = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (hr, lr))
+            return _Checked(pair, checked(grey, grey_lr, pair.hr.name, pair.lr.name))
+        except (DegflowError, NoFit) as error:
+            return _Checked(pair, None, printable(str(error)))
+
+
+def check_pairs(
+    pairs: Path,
+    *,
+    workers: int = 0,
+    progress: Progress | None = None,
+    engine: Engine = run_in_threads,
+) -> CheckSummary:
+    """Measure each pair of a folder, by folder and level.
+
+    Pairs are found by names: `SCENE_hr.png` (or `SCENE_HR`, `SCENE_x1`) beside `SCENE_lr.png`,
+    `SCENE_LR4.png`, `SCENE_x2.9.png`; LR as large as HR, or smaller by a whole factor. Raises
+    UsageError where there is none, DataError where none can be measured.
+    """
+    workers = check_workers(workers)
+    found = list(_pairs(pairs))
+    if not found:
+        raise UsageError(
+            f"no pairs at {printable(str(pairs))}: names such as 001_hr.png and 001_lr.png, or "
+            f"001_HR.png and 001_LR4.png, are looked for"
+        )
+    summary = CheckSummary(printable(str(pairs)), {}, [])
+    by_level: dict[str, list[PairChecked]] = {}
+    with (progress or Silent()).task("check", len(found)) as task:
+        for one in engine(CheckJob(), found, workers, lambda _: 100 * 1024**2):
+            if one.found is None:
+                summary.failed[one.pair.lr.name] = one.problem
+            else:
+                by_level.setdefault(one.pair.level, []).append(one.found)
+            task.advance()
+    if not by_level:
+        raise DataError(f"no pair could be measured: {next(iter(summary.failed.values()))}")
+    for level, ones in sorted(by_level.items()):
+        shifts = np.array([one.shift for one in ones])
+        gains = np.array([one.gain for one in ones])
+        summary.levels[level] = LevelChecked(
+            pairs=len(ones),
+            shift_median=round(float(np.median(shifts[:, 0])), 3),
+            shift_90=round(float(np.quantile(shifts[:, 0], 0.9)), 3),
+            shift_most=round(float(shifts[:, 0].max()), 3),
+            tile_90=round(float(np.median(shifts[:, 1])), 3),
+            gain_median=round(float(np.median(gains)), 4),
+            gain_spread=round(float(gains.std()), 4),
+        )
+    every = sorted((one for ones in by_level.values() for one in ones), key=lambda o: -o.shift[0])
+    summary.worst = every[:WORST]
+    return summary
+
+
+def _pairs(folder: Path) -> Iterator[_Pair]:
+    if not files.is_folder(folder):
+        raise UsageError(f"`shots` must be a folder of pairs here: {printable(str(folder))}")
+    hr: dict[tuple[Path, str], Path] = {}
+    lr: list[tuple[tuple[Path, str], str, Path]] = []
+    for path in files.walk(folder):
+        if path.suffix.lower() not in EXTENSIONS:
+            continue
+        if match := _HR.fullmatch(path.stem):
+            hr[path.parent, match[1]] = path
+        elif match := _LR.fullmatch(path.stem):
+            lr.append(((path.parent, match[1]), match[2], path))
+    for key, level, path in lr:
+        if key in hr:
+            below = key[0].relative_to(folder).as_posix()
+            yield _Pair(level if below == "." else f"{below}/{level}", hr[key], path)
