@@ -128,7 +128,7 @@ def _means(
     hr: np.ndarray, lr: np.ndarray, splines: list[np.ndarray], warp: Warp, sigma: float
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Of each band's blocks: means of HR and LR, shares outside of the LR and clipped."""
-    full = spline_of((lr >= BRIGHT).any(2) * np.float32(255))
+    full = spline_of(np.where((lr >= BRIGHT).any(2), np.float32(255), np.float32(0)))
     for top, bottom in bands(hr.shape[0]):
         places = warp.rows(top, bottom)
         there = np.stack([read_at(spline, places) for spline in splines], axis=-1)

@@ -15,6 +15,7 @@ import numpy as np
 
 from degflow_pipe.alignment.model import fitted
 from degflow_pipe.alignment.warp import Warp, projected
+from degflow_pipe.errors import DataError
 
 FIRST_PIXELS = 800_000
 SECOND_PIXELS = 1_000_000
@@ -41,10 +42,9 @@ class Coarse:
     agreeing: int
 
 
-class NoMatch(Exception):
-    """Why two pictures could not be matched: the reason of a scene's failure, in one line.
-
-    flat: whether one of them has too little to be matched by; `which` says HR or LR.
+class NoMatch(DataError):
+    """Why two pictures could not be matched, in one line. which: HR or LR where it is the one that
+    has too little to be matched by.
     """
 
     def __init__(self, reason: str, which: str = "") -> None:
@@ -66,7 +66,7 @@ def coarse(hr: np.ndarray, lr: np.ndarray) -> Coarse:
     reduced_lr, to_lr = _reduced(part, shrink * min(scale, 1.0))
     features = _features(reduced_hr, "HR"), _features(reduced_lr, "LR")
     hr_points = projected(to_hr, features[0][0])
-    lr_points = projected(to_lr, features[1][0]) + (left, top)
+    lr_points = projected(to_lr, features[1][0]) + np.array([left, top])
     near = NEAR * to_lr[0, 0]
     a, b = _matched(features[0][1], features[1][1], first.at(hr_points), lr_points, near)
     source, target = hr_points[a], lr_points[b]
@@ -98,7 +98,7 @@ def _reduced(picture: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray
 
 def _features(picture: np.ndarray, which: str) -> tuple[np.ndarray, np.ndarray]:
     """Places (N, 2) float64 and descriptors (N, 128) float32 of SIFT."""
-    sift = cv2.SIFT_create(nfeatures=FEATURES, contrastThreshold=0.01)
+    sift = cv2.SIFT.create(nfeatures=FEATURES, contrastThreshold=0.01)
     keypoints, descriptors = sift.detectAndCompute(picture, None)
     # At one place a feature may be taken at several angles.
     if descriptors is None or len(keypoints) < LEAST_FEATURES:

@@ -11,6 +11,7 @@ import numpy as np
 from degflow_pipe.alignment.model import Fitted, fitted
 from degflow_pipe.alignment.tiles import Tiles, block_sums, solve
 from degflow_pipe.alignment.warp import Warp, spline_of
+from degflow_pipe.errors import DataError
 
 EXTRA = (2.0, 0.0, 0.0, 0.0, 0.0)
 """Blur, in pixels of HR over a third of the scale, that both get in each round at least: a first
@@ -24,45 +25,44 @@ LEAST_TILES = 6
 
 @dataclass(frozen=True)
 class Fine:
-    """warp; fitted: with what is not known of it; sigma: of the Gaussian, in pixels of HR, that makes
-    HR as blurred as the LR; tiles: as they lie after the last round, and at the first warp.
+    """warp; fitted: with what is not known of it; sigma: of the Gaussian, in pixels of HR, that
+    makes HR as blurred as the LR; rounds: that it took.
     """
 
     warp: Warp
     fitted: Fitted
     sigma: float
-    tiles: Tiles
-    first_tiles: Tiles
     rounds: int
 
 
-class NoFit(Exception):
+class NoFit(DataError):
     """Why no smooth warp could be found, in one line."""
 
 
 def fine(hr: np.ndarray, lr: np.ndarray, first: Warp, scale: float = 0.0) -> Fine:
     """hr, lr: (H, W) uint8 grey; first: the warp to start from; scale: pixels of HR to
-    one that the LR's camera had, where that is not what the warp says. Raises NoFit."""
+    one that the LR's camera had, where that is not what the warp says. Raises NoFit.
+    """
     spline = spline_of(lr)
     warp = first
     scale = scale or warp.scale
     sigma = 0.5 * scale
-    for number, extra in enumerate(EXTRA):
+    rounds = 0
+    for extra in EXTRA:
+        rounds += 1
         tiles = solve(block_sums(hr, spline, warp, sigma, extra * max(scale / 3, 0.5)), scale)
         if tiles.usable.sum() < LEAST_TILES:
             raise NoFit(
-                f"only {tiles.usable.sum()} of {len(tiles.usable)} tiles of 96 pixels have detail "
+                f"only {tiles.usable.sum()} of {len(tiles.usable)} tiles of 48 pixels have detail "
                 f"that both show"
             )
-        first_tiles = tiles if number == 0 else first_tiles
         found, moved = _updated(warp, tiles)
         warp = found.warp
         if not extra:
             sigma = _sigma(sigma, tiles.blur[tiles.usable][found.weights > 0.3], scale)
         if moved < DONE and not extra:
             break
-    tiles = solve(block_sums(hr, spline, warp, sigma), scale)
-    return Fine(warp, found, sigma, tiles, first_tiles, number + 1)
+    return Fine(warp, found, sigma, rounds)
 
 
 def _sigma(sigma: float, blur: np.ndarray, scale: float) -> float:

@@ -83,7 +83,9 @@ def without_specks(mask: np.ndarray, least: int = 2) -> np.ndarray:
     """(rows, columns) bool without parts of fewer blocks than `least`: of a thousand, noise makes
     a few.
     """
-    count, labels, figures, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), None, 8)
+    count, labels, figures, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=8
+    )
     small = [i for i in range(1, count) if figures[i, cv2.CC_STAT_AREA] < least]
     return mask & ~np.isin(labels, small)
 

@@ -10,8 +10,8 @@ from typing import Any
 class LevelAligned:
     """One LR on its HR. scale: measured; exif_scale: by the focal lengths, None where they are not
     noted. shift_before, shift_after: median and 95 % of what tiles of 96 pixels lie off, in pixels
-    of HR. sigma: of the blur, in pixels of HR, that makes HR like the LR. kept: share of HR that can
-    be used; reasons: shares that cannot. light: see `Light.to_dict`.
+    of HR. sigma: of the blur, in pixels of HR, that makes HR like the LR. kept: share of HR that
+    can be used; reasons: shares that cannot. light: see `Light.to_dict`.
     """
 
     level: str
@@ -48,8 +48,8 @@ class SceneAligned:
 @dataclass
 class AlignSummary:
     """What `align` did. made, known: scenes aligned now, and before. failed: why a scene has no
-    pair. levels: scale of each. knots: those that every scene has. shift_after: median and 95 % over
-    all tiles' medians; light_left: grey levels, median over scenes.
+    pair. levels: scale of each. knots: those that every scene has. shift_after: medians over scenes
+    of the median and the 95 % of tiles; light_left: grey levels, median over scenes.
     """
 
     out: str
@@ -103,6 +103,10 @@ class LevelChecked:
 
 @dataclass
 class CheckSummary:
+    """What `align --check` measured. levels: by folder and level, as they are named; worst: the
+    pairs that lie off most; failed: why a pair could not be measured, by its LR.
+    """
+
     pairs: str
     levels: dict[str, LevelChecked]
     worst: list[PairChecked]

@@ -161,6 +161,7 @@ def solve(sums: np.ndarray, scale: float, side: int = TILE, stride: int = STRIDE
     )
     own, shared, rest = normal[:, :2, :2], normal[:, :2, 2:], normal[:, 2:, 2:] + held[2:, 2:]
     alone = own - shared @ np.linalg.solve(rest, shared.transpose(0, 2, 1))
+    unsure = np.linalg.inv(normal + held)[:, 4, 4]
     gain = found[:, 2]
     safe = np.where(np.abs(gain) > 1e-3, gain, 1e-3)
     variance = left / np.maximum(share, 1e-9)
@@ -178,7 +179,7 @@ def solve(sums: np.ndarray, scale: float, side: int = TILE, stride: int = STRIDE
         certainty,
         gain,
         2 * found[:, 4] / safe,
-        2 * np.sqrt(variance / pixels * np.linalg.inv(normal + held)[:, 4, 4]) / np.abs(safe),
+        2 * np.sqrt(variance / pixels * np.maximum(unsure, 0)) / np.abs(safe),
         128 * np.sqrt(variance),
         likeness,
         usable,

@@ -102,6 +102,7 @@ class AlignJob:
 
     def _aligned(self, work: _Work) -> _Made:
         out, name, found = Path(self.out), work.scene.name, work.measured
+        assert found.shots is not None
         hr = shot_named(work.scene, found.hr, self.max_pixels).pixels
         clean = np.ones([side // 24 for side in hr.shape[:2]], bool)
         aligned: dict[str, Aligned] = {}

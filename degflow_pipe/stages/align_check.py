@@ -1,4 +1,4 @@
-"""align --check: what misalignment is left in pairs that are aligned already. Nothing is changed."""
+"""align --check: what misalignment is left in pairs that are aligned already."""
 
 from __future__ import annotations
 

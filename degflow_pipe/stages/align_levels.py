@@ -63,15 +63,15 @@ def levels_of(
         lacking = [level for level in summary.knots if level not in assigned[name].values()]
         if lacking:
             summary.failed[name] = (
-                f"it has no shot near {lacking[0]}, as {counts[lacking[0]]} of {len(usable)} scenes "
-                f"have: shoot all scenes at the same zooms"
+                f"it has no shot near {lacking[0]}, as {counts[lacking[0]]} of {len(usable)} "
+                f"scenes have: shoot all scenes at the same zooms"
             )
             del assigned[name]
     return levels, assigned
 
 
 def validation_of(pairs: dict[str, list[str]]) -> tuple[list[str], str]:
-    """Pairs that are held out, whole scenes by the hash of their names, and what is odd about it."""
+    """Pairs that are held out, whole scenes by the hash of their names, and what is odd of it."""
     order = sorted(pairs, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     if len(order) > 1:
         held = order[: max(1, round(HELD_OUT * len(order)))]

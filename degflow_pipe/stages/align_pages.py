@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from html import escape
 from typing import Any
 
@@ -77,8 +78,6 @@ def summary_page(summary: AlignSummary, scenes: list[dict[str, Any]]) -> str:
 
 
 def _plain(scene: SceneAligned) -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
     return [asdict(one) for one in scene.levels]
 
 

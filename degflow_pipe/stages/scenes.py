@@ -20,7 +20,7 @@ _COUNTED = re.compile(r"(?:[A-Za-z]{1,5}[_-]?|_[A-Za-z]{2,3})\d{3,}(?:[_-]\d+)*|
 
 @dataclass(frozen=True)
 class Scene:
-    """The shots of a scene. name: of letters, digits, `_`, `+`, `-`, as in the names of its pairs."""
+    """The shots of a scene. name: letters, digits, `_`, `+`, `-`, as in the names of its pairs."""
 
     name: str
     shots: tuple[Path, ...]

@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 
+from degflow_pipe.alignment.results import AlignSummary, CheckSummary
 from degflow_pipe.bench.results import Benchmark
 from degflow_pipe.calibration.results import Calibrated, TunedSolver
 from degflow_pipe.checkpoint.results import Exported, Imported
@@ -76,6 +77,7 @@ RESULTS: dict[str, Any] = {
     "checkpoint import": Imported,
     "checkpoint export": Exported,
     "simulate": SimulateSummary,
+    "align": [AlignSummary, CheckSummary],
     "export": [ExportSummary, Estimate],
     "doctor": Diagnosis,
 }
