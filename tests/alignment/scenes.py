@@ -88,10 +88,11 @@ def _inverted(to_hr, size, lr_size, scale):  # type: ignore[no-untyped-def]
     y, x = np.mgrid[: size[0], : size[1]].astype(float)
     wanted = np.stack([x, y], axis=-1)
     found = (wanted - (np.array(size[::-1]) - 1) / 2) / scale + (np.array(lr_size[::-1]) - 1) / 2
+    right, down = np.array([0.5, 0]), np.array([0, 0.5])
     for _ in range(30):
         off = to_hr(found) - wanted
-        a = to_hr(found + [0.5, 0]) - to_hr(found - [0.5, 0])
-        b = to_hr(found + [0, 0.5]) - to_hr(found - [0, 0.5])
+        a = to_hr(found + right) - to_hr(found - right)
+        b = to_hr(found + down) - to_hr(found - down)
         det = a[..., 0] * b[..., 1] - b[..., 0] * a[..., 1]
         step = np.stack(
             [

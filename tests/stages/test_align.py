@@ -1,0 +1,135 @@
+"""align: folders of shots to pairs that train reads."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from degflow_pipe.errors import FileError, PhotoError, UsageError
+from degflow_pipe.pairs.pairs import Pairs, find_scenes
+from degflow_pipe.recipes import load_recipe
+from degflow_pipe.stages.align import AlignSettings, align
+from degflow_pipe.stages.align_check import check_pairs
+from degflow_pipe.training.recipe import train_recipe
+
+_path = Path(__file__).parents[1] / "alignment" / "scenes.py"
+_spec = importlib.util.spec_from_file_location("scenes", _path)
+assert _spec and _spec.loader
+scenes = importlib.util.module_from_spec(_spec)
+sys.modules["scenes"] = scenes
+_spec.loader.exec_module(scenes)
+
+SMALL = AlignSettings(least=96)
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scenes by folder, one flat, and four that cannot be used."""
+    folder = tmp_path_factory.mktemp("shots")
+    for seed, (name, photo) in enumerate(
+        {"cup": data.coffee(), "cat": data.chelsea(), "eye": data.astronaut()}.items()
+    ):
+        made = scenes.shots(photo[:300, :450], seed, scale=2.0)
+        _write(folder / name / "tele.png", made.hr)
+        _write(folder / name / "wide.png", made.lr)
+    _write(folder / "alone_1.png", data.coffee())
+    _write(folder / "other" / "a.png", data.coffee())
+    _write(folder / "other" / "b.png", data.astronaut())
+    _write(folder / "copy" / "a.png", data.coffee())
+    _write(folder / "copy" / "b.png", data.coffee())
+    small = cv2.resize(data.coffee(), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    _write(folder / "small" / "a.png", data.coffee())
+    _write(folder / "small" / "b.png", small)
+    (folder / "cut").mkdir()
+    (folder / "cut" / "a.cr2").write_bytes(b"no raw")
+    _write(folder / "cut" / "b.png", data.coffee())
+    return folder
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+@pytest.fixture(scope="module")
+def pairs(shots: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("pairs")
+    summary = align(shots, out, SMALL, workers=1)
+    assert summary.made == 3 and summary.knots == ["x2.0"]
+    assert set(summary.failed) == {"alone", "other", "copy", "small", "cut"}
+    assert "two zooms" in summary.failed["alone"]
+    assert "another scene" in summary.failed["other"]
+    assert "copy" in summary.failed["copy"]
+    assert "what HR shows" in summary.failed["small"] or "made smaller" in summary.failed["small"]
+    assert "raw" in summary.failed["cut"]
+    assert all("\n" not in reason for reason in summary.failed.values())
+    return out
+
+
+def test_the_recipe_is_taken_as_it_is(pairs: Path) -> None:
+    recipe = train_recipe(load_recipe(str(pairs / "train.yaml"), "train"))
+    train, held_out = find_scenes(recipe.data, pairs)
+    assert train and held_out
+    for scene in train + held_out:
+        Pairs([scene], recipe.data).check(scene, 64)
+
+
+def test_hr_keeps_its_pixels(pairs: Path, shots: Path) -> None:
+    hr = np.asarray(Image.open(shots / "cup" / "tele.png"))
+    found = sorted(pairs.glob("cup*_hr.png"))
+    assert found
+    for path in found:
+        part = np.asarray(Image.open(path))
+        places = cv2.matchTemplate(hr, part, cv2.TM_SQDIFF)
+        assert places.min() < 1
+        assert path.with_name(path.name.replace("_hr", "_x2.0")).exists()
+
+
+def test_the_same_bytes_again_and_with_two_workers(
+    pairs: Path, shots: Path, tmp_path: Path
+) -> None:
+    assert align(shots, pairs, SMALL, workers=1).known == 3
+    align(shots, tmp_path, SMALL, workers=2)
+    names = sorted(p.name for p in pairs.glob("*.*") if p.is_file())
+    assert names == sorted(p.name for p in tmp_path.glob("*.*") if p.is_file())
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (pairs / name).read_bytes()
+
+
+def test_a_lost_pair_is_made_again(pairs: Path, shots: Path) -> None:
+    (lost, *_) = sorted(pairs.glob("cat*_hr.png"))
+    before = lost.read_bytes()
+    lost.unlink()
+    summary = align(shots, pairs, SMALL, workers=1)
+    assert (summary.made, summary.known) == (1, 2)
+    assert lost.read_bytes() == before
+
+
+def test_other_settings_are_refused(pairs: Path, shots: Path) -> None:
+    with pytest.raises(FileError, match="overwrite"):
+        align(shots, pairs, AlignSettings(least=128), workers=1)
+
+
+def test_check_tells_what_is_left(pairs: Path, tmp_path: Path) -> None:
+    (level,) = check_pairs(pairs, workers=1).levels.values()
+    assert level.shift_median < 0.1
+    for path in pairs.glob("*_*.png"):
+        picture = np.asarray(Image.open(path))
+        turn = 2 if path.name.endswith("x2.0.png") else 0
+        _write(tmp_path / path.name, np.ascontiguousarray(np.roll(picture, turn, 1)[:, 8:-8]))
+    (level,) = check_pairs(tmp_path, workers=1).levels.values()
+    assert abs(level.shift_median - 2) < 0.1
+
+
+def test_nothing_that_can_be_used_is_an_error(shots: Path, tmp_path: Path) -> None:
+    with pytest.raises(PhotoError, match="no pair came"):
+        align(shots / "other" / "..", tmp_path / "out", AlignSettings(least=4000), workers=1)
+    with pytest.raises(UsageError, match="folder"):
+        align(shots / "cup" / "tele.png", tmp_path / "out2")
