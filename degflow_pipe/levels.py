@@ -328,6 +328,8 @@ def read_levels(text: str, option: str = "`t_grid`") -> AskedLevels:
 def _read_range(text: str, option: str) -> AskedLevels:
     ends = [part.strip() for part in text.split(RANGE)]
     by_scale = [part[:1] in ("x", "X") for part in ends]
+    if "," in text:
+        raise UsageError(f"{option}: a range that patches draw from stands alone, got {text!r}")
     if len(ends) != 2 or any(by_scale) != all(by_scale):
         raise UsageError(f"{option} wants a range such as 0.2..0.8 or x1.5..x2.9, got {text!r}")
     low, high = (_number(part[all(by_scale) :], option) for part in ends)

@@ -25,17 +25,25 @@ from degflow_pipe.checkpoint.folder import write_checkpoint
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
-from tests.cli.conftest import degflow, environment  # noqa: F401
+from tests.cli.conftest import begin, degflow, environment  # noqa: F401
 
-LONGEST = ("test_readme.py", "test_distributed.py", "test_run.py")
-"""Files of tests that take minutes: they go first, else one core would wait for them at the end."""
+LONGEST = (
+    *("test_resume.py", "test_commands.py", "test_errors.py", "test_proxy.py", "test_readme.py"),
+    *("test_run.py", "test_calibrate.py", "test_ownership.py", "test_distributed.py"),
+    *("test_ranks.py", "test_training.py", "test_joint.py", "test_remove.py", "test_keep.py"),
+    *("test_tune_solver.py", "test_degrade.py", "test_gaps.py", "test_checkpoint.py"),
+)
+"""Files of tests that take longest, from the longest on: they go first, else one core would wait
+for them at the end.
+"""
 PATCH = 64
 SCALES = "2,4"
 """The levels of `store`: both divide the patch, and 4 is the tiny checkpoint's s_max."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

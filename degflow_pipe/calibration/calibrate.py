@@ -8,11 +8,9 @@ sigma is 0.91 sqrt(s² - 1) within 4 % from s = 1.3 up.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from degflow_pipe.calibration.noise_fit import NoiseFit
@@ -28,6 +26,7 @@ from degflow_pipe.pairs.intermediate import variance_share
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.pictures.arrays import middle, to_picture, to_tensor
+from degflow_pipe.pictures.sizes import at_own_pixels
 from degflow_pipe.progress import Progress, Silent
 
 STEPS = 20
@@ -67,7 +66,7 @@ def _calibrate(
     made: list[list[float]] = []
     real: list[list[float]] = []
     fits = {level.t: NoiseFit() for level in data.knots[1:]}
-    own_fits = {level.t: NoiseFit() for level in data.knots[1:] if data.scale_of_t(level.t) > 1}
+    own_fits = {t: NoiseFit() for t in fits}
     with progress.task("calibrate", len(pairs.scenes)) as task:
         for i, scene in enumerate(pairs.scenes):
             pictures = pairs.pictures(scene)
@@ -81,10 +80,15 @@ def _calibrate(
     # As a rising curve: what falls back is held.
     blurs = np.column_stack([levels, np.maximum.accumulate(np.mean(made, axis=0))])
     s_of_pairs = [data.scale_of_t(level.t) for level in data.pair_levels]
-    scales = _scales(s_of_pairs, np.nanmean(real, axis=0), blurs)
     onset = _onset(blurs, min(fits))
-    own_noise = _own_noise(own_fits, onset, blurs, scales)
-    found = Calibration(scales, _noise(fits, onset, blurs), own_noise)
+    found = Calibration(
+        _scales(s_of_pairs, np.nanmean(real, axis=0), blurs), _noise(fits, onset, blurs)
+    )
+    if all(fit.residuals for fit in own_fits.values()):
+        # In the camera's own pixels blurs are smaller by the scale.
+        own = np.maximum.accumulate([sigma / found.scale_of_t(t) for t, sigma in blurs])
+        own_noise = _noise(own_fits, onset, np.column_stack([levels, own]))
+        found = replace(found, own_noise=own_noise)
     info = replace(read_info(folder), calibration=found)
     write_info(folder, info)
     return Calibrated(
@@ -94,27 +98,13 @@ def _calibrate(
         scales=found.scales,
         noise=found.noise.digest,
         noise_t=list(fits),
-        own_noise="" if found.own_noise is None else found.own_noise.digest,
+        own_noise=found.own_digest,
     )
 
 
 def _noise(fits: dict[float, NoiseFit], onset: list[list[float]], blurs: np.ndarray) -> NoiseModel:
     knots = [fit.fitted(t) for t, fit in fits.items()]
     return NoiseModel(knots, onset, np.round(blurs, 4).tolist())
-
-
-def _own_noise(
-    fits: dict[float, NoiseFit],
-    onset: list[list[float]],
-    blurs: np.ndarray,
-    scales: list[list[float]],
-) -> NoiseModel | None:
-    """That of the camera's own pixels, in which blurs are smaller by the scale."""
-    if not fits or not all(fit.residuals for fit in fits.values()):
-        return None
-    s_of_t = np.interp(blurs[:, 0], *reversed(np.transpose(scales)))
-    own_blurs = np.maximum.accumulate(blurs[:, 1] / s_of_t)
-    return _noise(fits, onset, np.column_stack([blurs[:, 0], own_blurs]))
 
 
 def _add_noise(
@@ -134,31 +124,8 @@ def _add_noise(
         made = lr.mul(255).movedim(0, -1).cpu().numpy()
         fit.add(made, picture)
         s = pairs.data.scale_of_t(t)
-        if t in own_fits and min(hr.shape[:2]) >= LEAST_SIDE * s:
-            own_fits[t].add(*(_own_pixels(p, s) for p in (made, picture)))
-
-
-def _own_pixels(lr: np.ndarray, s: float) -> np.ndarray:
-    """An LR that was enlarged s times about its middle, (H, W, 3), at its own pixels, float32.
-
-    By the exact scale, where `pictures.sizes.on_own_pixels` fits the last ones to the sides: half
-    a pixel off at the sides, an LR that was enlarged by cubic convolution would have lost three
-    quarters of the power of its highest frequencies there.
-    """
-    size = [math.ceil(side / s - 1e-9) for side in lr.shape[:2]]
-    rows, columns = (
-        [s, (side - 1) / 2 - s * (count - 1) / 2]
-        for side, count in zip(lr.shape[:2], size, strict=True)
-    )
-    read = cv2.warpAffine(
-        lr.astype(np.float32),
-        np.array([[columns[0], 0, columns[1]], [0, *rows]]),
-        size[::-1],
-        flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT,
-    )
-    # As the camera's own pixels are; the taps go beyond where a sharp edge is near.
-    return np.clip(read, 0, 255)
+        if min(hr.shape[:2]) >= LEAST_SIDE * s:
+            own_fits[t].add(*(at_own_pixels(p, s) for p in (made, picture)))
 
 
 def generated_blurs(model: DegFlow, picture: np.ndarray, levels: list[float]) -> list[float]:

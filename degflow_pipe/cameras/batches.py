@@ -96,6 +96,17 @@ def latents_of(batches: Batches, hr: np.ndarray) -> Latents:
     return Latents(values, batches.used(min(part.batch for part in parts)))
 
 
+class Asked(NamedTuple):
+    """What one LR is: t and SR scale of the camera's level, the seed of its noise, and the share of
+    its own noise that HR has kept when the camera is shown it.
+    """
+
+    t: float
+    scale: float
+    seed: int
+    own: float = 1.0
+
+
 class Shown(NamedTuple):
     """values: (n, T, p, p, 3) uint8. evaluations: of v for a patch. batch: the least that was
     computed at once; None where nothing is computed so.
@@ -110,7 +121,7 @@ def shown_at(
     batches: Batches,
     hr: np.ndarray,
     latents: np.ndarray | None,
-    asked: Sequence[tuple[float, int]],
+    asked: Sequence[Asked],
     noise: NoiseModel | None,
     side: int,
 ) -> Shown:
@@ -123,8 +134,8 @@ def shown_at(
     """
     model, size = batches.model, batches.size
     evaluations = [0]
-    levels = sorted({t for t, _ in asked})
-    places = [levels.index(t) for t, _ in asked]
+    levels = sorted({one.t for one in asked})
+    places = [levels.index(one.t) for one in asked]
 
     def expected(hr: np.ndarray, latents: np.ndarray | None = None) -> Tensor:
         """(B, T, 3, P, P) float32 in [0, 1]."""
@@ -141,7 +152,6 @@ def shown_at(
         return lr
 
     made = np.empty((len(hr), len(asked), side, side, 3), np.uint8)
-    size_of_lr = None if side == hr.shape[1] else (side, side)
     least = size
     for i in range(0, len(hr), size):
         part = slice(i, i + size)
@@ -149,6 +159,8 @@ def shown_at(
         pictures, batch = batches.compute(expected, *arrays)
         least = min(least, batch)
         # Drawn when the GPU's turn is another's.
-        for k, (t, seed) in enumerate(asked):
-            made[part, k] = noisy(pictures[:, places[k]], hr[part], t, noise, seed, size_of_lr)
+        for k, (t, _, seed, own) in enumerate(asked):
+            made[part, k] = noisy(
+                pictures[:, places[k]], hr[part], t, noise, seed, (side, side), own
+            )
     return Shown(made, max(evaluations), least)

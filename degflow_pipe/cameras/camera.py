@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from degflow_pipe.cameras.batches import Batches, Shown, shown_at
+from degflow_pipe.cameras.batches import Asked, Batches, Shown, shown_at
 from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.checkpoint.identity import digest_of, pictures_id, scales_id
 from degflow_pipe.checkpoint.site import Site
@@ -23,14 +23,6 @@ T_DIGITS = 9
 """Decimals by which levels are told apart."""
 
 
-class Asked(NamedTuple):
-    """What one LR is: t and SR scale of the camera's level, and the seed of its noise."""
-
-    t: float
-    scale: float
-    seed: int
-
-
 Show = Callable[[np.ndarray, np.ndarray | None, Sequence[Asked], int], Shown]
 """HR (n, P, P, 3) uint8, and latents (n, C, h, w) float32 where they are known, to LR of as many
 pixels a side: P, or the camera's own.
@@ -38,9 +30,10 @@ pixels a side: P, or the camera's own.
 
 
 def at_whole_pixels(camera: Camera | CheckpointInfo, sizes: Sizes, seed: int) -> Asked:
-    """The camera's level whose scale gives those sizes."""
+    """The camera's level whose scale gives those sizes. Reducing HR averages its noise away."""
     scale = min(max(sizes.camera_scale, 1.0), camera.s_max)
-    return Asked(round(camera.t_of_scale(scale), T_DIGITS), scale, seed)
+    kept = (sizes.seen / sizes.hr) ** 2
+    return Asked(round(camera.t_of_scale(scale), T_DIGITS), scale, seed, kept)
 
 
 class Camera(Protocol):
@@ -118,15 +111,13 @@ class LearnedCamera:
 
     def open(self) -> Show:
         model = self.site.load()
-        asked_noise = "none" if self.noise == NO_NOISE else "calibrated"
-        noise = model.noise_model(asked_noise, self.own_pixels)
+        noise = model.noise_model("calibrated", self.own_pixels) if self.noise != NO_NOISE else None
         batches = Batches(model, self.size)
 
         def show(
             hr: np.ndarray, latents: np.ndarray | None, asked: Sequence[Asked], side: int
         ) -> Shown:
-            levels = [(one.t, one.seed) for one in asked]
-            return shown_at(batches, hr, latents, levels, noise, side)
+            return shown_at(batches, hr, latents, asked, noise, side)
 
         return show
 
@@ -209,7 +200,7 @@ class SimulatedCamera:
         ) -> Shown:
             made = np.empty((len(hr), len(asked), side, side, 3), np.uint8)
             for i, own in enumerate(hr):
-                for k, (t, scale, seed) in enumerate(asked):
+                for k, (t, scale, seed, _) in enumerate(asked):
                     lr = camera.shoot(own, scale, noise_rng(seed, own, t))
                     lr = on_own_pixels(lr, (side, side))
                     made[i, k] = greyed(lr) if is_grey(own) else lr

@@ -11,10 +11,9 @@ import numpy as np
 
 from degflow_pipe import defaults
 from degflow_pipe.cameras.bank import Bank
-from degflow_pipe.cameras.batches import Batches
+from degflow_pipe.cameras.batches import Asked, Batches
 from degflow_pipe.cameras.camera import (
     T_DIGITS,
-    Asked,
     Camera,
     LearnedCamera,
     Show,
@@ -27,14 +26,9 @@ from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import NO_NOISE, Drawn, Grid, Level, Place, Told, with_draws
 from degflow_pipe.model.devices import one_thread_each
-from degflow_pipe.pictures.sizes import (
-    Sizes,
-    check_camera_scale,
-    seen_by_camera,
-    sizes_at,
-)
+from degflow_pipe.pictures.sizes import Sizes, check_camera_scale, seen_by_camera, sizes_at
 
-VERSION = 1
+VERSION = 2
 """Raised when the same draws give other LR than before, or the same levels other sizes."""
 SEEDS = 10**18
 """Above any seed: the noise of draw d is seeded by seed + d * SEEDS."""

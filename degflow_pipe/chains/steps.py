@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.pictures.arrays import rounded
 from degflow_pipe.pictures.formats import CHROMA, PictureFormat
 from degflow_pipe.settings import AtLeast, AtMost
 
@@ -162,7 +163,7 @@ class Sharpen(Action):
         sharp = picture.astype(np.float32)
         radius = drawn["radius"]
         blurred = cv2.GaussianBlur(sharp, (0, 0), radius, borderType=cv2.BORDER_REFLECT_101)
-        return _bytes(sharp + np.float32(drawn["amount"]) * (sharp - blurred))
+        return rounded(sharp + np.float32(drawn["amount"]) * (sharp - blurred))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +195,7 @@ class Noise(Action):
         deviation = np.sqrt(drawn["gaussian"] ** 2 + drawn["shot"] ** 2 * bright / 255)
         rng = np.random.default_rng(drawn["seed"])
         noise = deviation.astype(np.float32) * rng.standard_normal(bright.shape, np.float32)
-        return _bytes(clean + noise)
+        return rounded(clean + noise)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +210,7 @@ class Gamma(Action):
 
     @staticmethod
     def apply(picture: np.ndarray, drawn: Drawn) -> np.ndarray:
-        return _bytes(255 * (np.arange(256) / 255) ** drawn["gamma"])[picture]
+        return rounded(255 * (np.arange(256) / 255) ** drawn["gamma"])[picture]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,10 +248,6 @@ def _whole(rng: np.random.Generator, span: tuple[int, int]) -> int:
 
 def _word(rng: np.random.Generator, words: Sequence[str]) -> str:
     return words[int(rng.integers(len(words)))]
-
-
-def _bytes(values: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
 def _coded(picture: np.ndarray, name: str, ending: str, parameters: tuple[int, ...]) -> np.ndarray:

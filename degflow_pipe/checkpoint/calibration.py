@@ -36,6 +36,11 @@ class Calibration:
                 f"{self.scales[-1]}"
             )
 
+    @property
+    def own_digest(self) -> str:
+        """Of `own_noise`; empty where there is none."""
+        return "" if self.own_noise is None else self.own_noise.digest
+
     def t_of_scale(self, s: float) -> float:
         """Level of a scale; the ends beyond them."""
         scales, levels = zip(*self.scales, strict=True)
@@ -55,8 +60,8 @@ class Calibration:
         if not isinstance(data, dict) or not isinstance(data.get("noise"), dict):
             raise UsageError("calibration must be a mapping with scales and noise")
         models = {
-            key: NoiseModel.from_dict(data[key])
+            key: NoiseModel.from_dict(data[key], key)
             for key in ("noise", "own_noise")
-            if isinstance(data.get(key), dict)
+            if data.get(key) is not None
         }
         return read(cls, {**data, **models}, "calibration")

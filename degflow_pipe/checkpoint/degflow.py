@@ -89,15 +89,15 @@ class DegFlow(Networks):
             return None
         if calibration is None:
             raise UsageError(
-                "`noise=calibrated`: this checkpoint has no noise model: measure it with "
+                f"`noise=calibrated`: {self.info.id} has no noise model: measure it with "
                 "`calibrate()`, or say `noise=none`"
             )
         if not own_pixels:
             return calibration.noise
         if calibration.own_noise is None:
             raise UsageError(
-                f"`noise={noise}` at an `sr_scale`: this checkpoint's noise was not measured on "
-                f"the camera's own pixels: run `calibrate()` again, on pictures of "
+                f"`noise={noise}` at an `sr_scale`: the noise of {self.info.id} was not measured "
+                f"on the camera's own pixels: run `calibrate()` again, on pictures of "
                 f"{LEAST_SIDE} x s pixels at least, or say `noise=none`"
             )
         return calibration.own_noise

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FORMAT = "degflow-pipe checkpoint"
 VERSION = 1
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+_NO_BANK = ": one is wanted here; a bank is for `ingest`, `generate`, `run` and `LazyPairs`"
 CONFIG_LIMIT = 8 * 1024**2
 """Bytes of config.json; with the noise of three levels it has some 200,000."""
 S_MAX_LIMIT = 100.0
@@ -111,7 +112,7 @@ def find_checkpoint(path_or_name: str) -> Path:
         known = ", ".join(shipped.names("checkpoints"))
         raise CheckpointError(
             f"no checkpoint {path_or_name}: neither a folder with {CONFIG} nor one of the shipped "
-            f"ones ({known})"
+            f"ones ({known}){_NO_BANK if ',' in path_or_name else ''}"
         )
     return found
 

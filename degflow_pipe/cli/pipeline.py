@@ -363,12 +363,13 @@ def demo(
     made = summary.shard
     shown = {"out": made.out, "pairs": made.pairs, "patches": made.patches, "tars": made.tars}
     show({**shown, "strip": summary.strip}, False, "demo")
+    asked = f"--sr-scale {sr_scale:g}" if sr_scale else "--t-grid 0.1:1.0:0.05"
     print(
         f"Look at {summary.strip}. Next:\n"
         f"  degflow-pipe info {out / 'shards'}\n"
         f"  degflow-pipe preview YOUR_PHOTO -o strip.png\n"
         f"  degflow-pipe ingest YOUR_PHOTOS\n"
-        f"  degflow-pipe generate --t-grid 0.1:1.0:0.05\n"
+        f"  degflow-pipe generate {asked}\n"
         f"  degflow-pipe shard"
     )
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BAR = 50
 """Characters of the longest bar of a histogram, which fits 80 columns."""
+NAMED = 20
+"""Photos beyond a limit that are named, at most."""
 UNITS = {
     "sharpness": "fine detail, in grey levels",
     "blockiness": "steps along JPEG's grid, in grey levels",
@@ -268,6 +270,13 @@ def show_inspected(result: Inspected, as_json: bool) -> None:
         print()
     rows = {"photos": len(result.photos), "beyond a limit": result.beyond, "sheet": result.sheet}
     show({**rows, "skipped": result.skipped, "left_out": result.left_out}, False, "inspect")
+    beyond = [row for row in result.photos if row.beyond]
+    for row in beyond[:NAMED]:
+        figures = (name for name, limit in LIMITS.items() if limit in row.beyond)
+        said = ", ".join(f"{name} {getattr(row, name):.3g}" for name in figures)
+        print(f"  {safe(row.photo)}: {said}")
+    if len(beyond) > NAMED:
+        print(f"  and {len(beyond) - NAMED} more beyond a limit: --json names all")
     print(f"Nothing was left out. To let `ingest` do so:\n  {' '.join(options)}")
 
 

@@ -21,6 +21,7 @@ from degflow_pipe.exports.export import (
     row_of,
     side_of,
     smaller,
+    stored_side,
 )
 from degflow_pipe.exports.lmdbs import LmdbTrainer
 from degflow_pipe.exports.source import ShardPair, Source, chosen_levels
@@ -52,7 +53,7 @@ class _Picture(NamedTuple):
     def is_kept(self) -> bool:
         """Whether it is written byte for byte."""
         span = self.pair.hr if self.is_hr else self.pair.lr
-        stored = self.plan.level.hr if self.is_hr else self.plan.level.lr
+        stored = stored_side(self.pair, self.plan, self.is_hr)
         return span.is_png and stored == side_of(self.plan, self.is_hr)
 
 

@@ -412,7 +412,7 @@ def side_of(plan: Plan, is_hr: bool) -> int:
     return plan.packing.hr if is_hr else plan.packing.lr
 
 
-def _stored(pair: ShardPair, plan: Plan, is_hr: bool) -> int:
+def stored_side(pair: ShardPair, plan: Plan, is_hr: bool) -> int:
     """Side of a pair's HR or LR in the shards."""
     return pair.hr_side if is_hr else plan.level.lr
 
@@ -421,7 +421,7 @@ def as_it_is(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes | None:
     """A pair's HR or LR as the shards have it, where it is the PNG that is wanted; else None."""
     span = pair.hr if is_hr else pair.lr
     side = side_of(plan, is_hr)
-    if not span.is_png or _stored(pair, plan, is_hr) != side:
+    if not span.is_png or stored_side(pair, plan, is_hr) != side:
         return None
     data = span.read()
     if png_size(data) != (side, side):
@@ -432,7 +432,7 @@ def as_it_is(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes | None:
 def smaller(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes:
     """A pair's HR or LR, decoded, cut or made smaller, as PNG."""
     span = pair.hr if is_hr else pair.lr
-    stored = _stored(pair, plan, is_hr)
+    stored = stored_side(pair, plan, is_hr)
     pixels = picture(span.read(), span.where)
     if pixels.shape[:2] != (stored, stored):
         raise ShardError(f"{span.where}: a picture is not of the size that the index says")

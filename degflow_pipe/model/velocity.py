@@ -25,7 +25,8 @@ def time_frequencies(kind: str, count: int) -> Tensor:
     `sinusoidal`: the published embedding of 999*t, from 999 down to 0.0999 in geometric steps.
     `smooth`: from pi down to pi/64, so that no feature turns more than half a wave over [0, 1].
     """
-    ramp = torch.arange(count, dtype=torch.float32) / max(count - 1, 1)
+    # Named, as on the device `meta` torch would import its compiler for this: a second.
+    ramp = torch.arange(count, dtype=torch.float32, device="cpu") / max(count - 1, 1)
     if kind == "sinusoidal":
         return 999.0 * torch.exp(-math.log(10_000.0) * ramp)
     return math.pi * torch.exp(-math.log(64.0) * ramp)

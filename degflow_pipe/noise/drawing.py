@@ -17,13 +17,14 @@ def noisy(
     model: NoiseModel | None,
     seed: int = 0,
     size: tuple[int, int] | None = None,
+    own_noise: float = 1.0,
 ) -> np.ndarray:
     """Decoded pictures of one level as bytes, with noise where there is a model of it.
 
     lr: (B, 3, H, W) float in [0, 1]; hr: (B, H, W, 3) uint8, which seeds the noise beside t and
     seed. size: (h, w) of the camera's own pixels, of which the noise is then; that of HR by
-    default. Returns (B, h, w, 3) uint8. The LR of a grey picture is grey too: both were made so
-    after the camera.
+    default. own_noise: see `NoiseModel.add`. Returns (B, h, w, 3) uint8. The LR of a grey picture
+    is grey too: both were made so after the camera.
     """
     made = []
     for expected, own in zip(lr.mul(255).movedim(-3, -1).cpu().numpy(), hr, strict=True):
@@ -31,6 +32,6 @@ def noisy(
         if model is None:
             picture = rounded(picture)
         else:
-            picture = model.add(picture, t, noise_rng(seed, own, t))
+            picture = model.add(picture, t, noise_rng(seed, own, t), own_noise)
         made.append(greyed(picture) if is_grey(own) else picture)
     return np.stack(made)

@@ -131,17 +131,22 @@ class NoiseModel:
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def add(self, picture: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
+    def add(
+        self, picture: np.ndarray, t: float, rng: np.random.Generator, own: float = 1.0
+    ) -> np.ndarray:
         """A picture without noise, (H, W, 3) float in [0, 255], as uint8 with the noise of level t.
 
-        The same picture, t and state of rng give the same bytes.
+        own: share of its own noise that HR still had when the camera saw it, 1 but where it was
+        reduced. The same picture, t, own and state of rng give the same bytes.
         """
         picture = picture.astype(np.float32)
-        return rounded(picture + self.drawn(picture, t, rng))
+        return rounded(picture + self.drawn(picture, t, rng, own))
 
-    def drawn(self, picture: np.ndarray, t: float, rng: np.random.Generator) -> np.ndarray:
+    def drawn(
+        self, picture: np.ndarray, t: float, rng: np.random.Generator, own: float = 1.0
+    ) -> np.ndarray:
         """The noise alone, (H, W, 3) float32 in grey levels, for a picture as `add` takes it."""
-        left, right, weight = self._around(t)
+        left, right, weight = self._around(t, own)
         brightness, contrast = local(picture)
         noise = torch.zeros(3, *picture.shape[:2])
         kernels_drawn = np.zeros(picture.shape, np.float32)
@@ -162,12 +167,12 @@ class NoiseModel:
             kernels_drawn += kernels.drawn(variances, picture, rng)
         return np.asarray(noise.permute(1, 2, 0)) + kernels_drawn
 
-    def _around(self, t: float) -> tuple[KnotNoise | None, KnotNoise, float]:
+    def _around(self, t: float, own: float) -> tuple[KnotNoise | None, KnotNoise, float]:
         """The knots on both sides of t, and the share of the right one's power."""
         first, last = self.knots[0], self.knots[-1]
         if t <= first.t:
             times, shares = zip(*self.onset, strict=True)
-            return None, first, float(np.interp(t, times, shares))
+            return None, first, 1 - own * (1 - float(np.interp(t, times, shares)))
         for a, b in zip(self.knots, self.knots[1:], strict=False):
             if t <= b.t:
                 return a, b, (t - a.t) / (b.t - a.t)
@@ -181,14 +186,16 @@ class NoiseModel:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> NoiseModel:
-        """Raises UsageError naming the key that is wrong."""
+    def from_dict(cls, data: Any, key: str = "noise") -> NoiseModel:
+        """Raises UsageError naming what is wrong below `key`."""
         try:
+            if not isinstance(data, dict):
+                raise UsageError(f"`{key}` must be a mapping")
             knots = data.get("knots", [])
             if not isinstance(knots, list) or len(knots) > MOST_KNOTS:
-                raise UsageError(f"`noise.knots` must be a list of {MOST_KNOTS} at most")
-            knots = [read(KnotNoise, knot, "noise.knots") for knot in knots]
-            return read(cls, {**data, "knots": knots}, "noise")
+                raise UsageError(f"`{key}.knots` must be a list of {MOST_KNOTS} at most")
+            knots = [read(KnotNoise, knot, f"{key}.knots") for knot in knots]
+            return read(cls, {**data, "knots": knots}, key)
         except UsageError as error:
             raise UsageError(
                 f"{error}: delete calibration from config.json and run `calibrate()` again"

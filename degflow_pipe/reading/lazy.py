@@ -65,8 +65,6 @@ class LazyPairs(Dataset[Sample]):
         self._last: tuple[int, _Held] | None = None
         source = Store.open(self._path)
         require_patches(source)
-        for model in self._bank.models:
-            model.noise_model(noise)
         # Where each unit ends; few numbers even for millions of patches.
         self._units = list(source.units)
         self._ends = np.cumsum([unit.count for unit in source.units.values()])

@@ -70,6 +70,12 @@ def write_card(
     stem = "lr" if settings.layout == "pairs" else f"lr_{grid.levels[0].name}"
     lr = f"{stem}.{lr_format.ending}"
     size = _size_category(figures["pairs"])
+    hr_sides = {packed.packing.hr for packed in levels}
+    cut = ""
+    if len(hr_sides) > 1 and settings.layout == "grouped":
+        cut = """
+    side = info["levels"][0]["hr_size"][0]  # each level uses so much of HR, from the top left
+    hr = hr[:side, :side]"""
     text = f"""---
 pretty_name: {settings.name}
 task_categories:
@@ -114,7 +120,7 @@ The pictures carry the licence of the photos they were made from.
 import webdataset as wds
 pairs = wds.WebDataset("{settings.name}-000000.tar", shardshuffle=False).decode("rgb")
 for sample in pairs:
-    hr, lr, info = sample["hr.{hr_format.ending}"], sample["{lr}"], sample["json"]
+    hr, lr, info = sample["hr.{hr_format.ending}"], sample["{lr}"], sample["json"]{cut}
 ```
 """
     files.write_text(path, text)

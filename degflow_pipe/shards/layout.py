@@ -64,6 +64,8 @@ class ShardSettings:
             raise UsageError(f"`chain_seed` must be 0 or more, got {self.chain_seed}")
         if self.chain_seed and self.chain is None:
             raise UsageError("`chain_seed` is for what a chain draws: say which one as `chain`")
+        if self.validate:
+            Split.of(self.validate)
 
     def read_chain(self) -> Chain | None:
         """None where nothing is done to LR."""
@@ -75,9 +77,6 @@ class ShardSettings:
         if self.hr_format is not None:
             return parse_format(self.hr_format, "hr_format"), lr
         return (parse_format("png") if lr.lossy else lr), lr
-
-        if self.validate:
-            Split.of(self.validate)
 
     def tar(self, number: int) -> str:
         return f"{self.name}-{number:06d}.tar"

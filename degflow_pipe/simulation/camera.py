@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.pictures.arrays import rounded
 from degflow_pipe.pictures.formats import parse_format
 
 VERSION = 2
@@ -273,7 +274,7 @@ def enlarge(photo: np.ndarray, size: tuple[int, int], s: float) -> np.ndarray:
     for side in size:  # rows, then columns
         place = (np.arange(side) + 0.5 - side / 2) / s + len(values) / 2 - 0.5
         values = _cubic_at(values, place).swapaxes(0, 1)
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    return rounded(values)
 
 
 def _cubic_at(values: np.ndarray, places: np.ndarray) -> np.ndarray:

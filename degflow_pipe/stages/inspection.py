@@ -175,9 +175,7 @@ class CalibrationContents:
 
     @classmethod
     def of(cls, found: Calibration) -> CalibrationContents:
-        return cls(
-            found.scales, found.noise.digest, found.own_noise.digest if found.own_noise else ""
-        )
+        return cls(found.scales, found.noise.digest, found.own_digest)
 
 
 @dataclass(frozen=True)

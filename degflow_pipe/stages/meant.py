@@ -107,8 +107,8 @@ def checkpoint_of(store: Path) -> str:
         return defaults.CHECKPOINT
     if len(known) > 1:
         raise StoreError(
-            f"{store} holds what several checkpoints made, {', '.join(known)}: name one as "
-            f"`checkpoint`"
+            f"{store} holds what several checkpoints made, {', '.join(known)}: name one, or a bank "
+            f"of them, as `checkpoint`"
         )
     if known[0] in every:
         return known[0]

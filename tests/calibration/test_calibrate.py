@@ -23,7 +23,7 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info, write_info
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.levels import Place, parse_grid, parse_scales
 from degflow_pipe.metrics import spectrum
-from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, drawn
+from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, derivatives, drawn
 from degflow_pipe.noise.model import KERNELS, NODES, KnotNoise, NoiseModel, noise_rng
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
@@ -177,6 +177,44 @@ def test_noise_is_that_of_the_cameras_own_pixels(tiny: str, tmp_path: Path) -> N
     for low in (0.3, 0.4, 0.5, 0.6):
         band = power[(radius > low) & (radius < low + 0.1)]
         assert 0.75 * 27 < band.mean() < 2.2 * 27, low
+
+
+def test_a_reduced_hr_has_lost_its_noise_and_the_camera_adds_more() -> None:
+    """Below the first knot HR's own noise is taken to be there still, but where HR was reduced."""
+    flat = [[1.0] * len(NODES) ** 2] * 3
+    none = [[0.0] * len(NODES) ** 2] * 3
+    axes = np.eye(3).tolist()
+    knot = KnotNoise(1.0, axes, axes, flat, none, [1.0] * 9, [[0.0] * 9] * KERNELS)
+    model = NoiseModel([knot], [[0.0, 0.0], [0.5, 0.4], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]])
+    picture = np.full((128, 128, 3), 128.0, np.float32)
+    for own, share in ((1.0, 0.4), (0.25, 0.85), (0.0, 1.0)):
+        drawn_noise = model.drawn(picture, 0.5, np.random.default_rng(0), own)
+        assert drawn_noise.var() == pytest.approx(share, rel=0.05)
+
+
+def test_one_tile_is_enough_to_draw_its_power_again() -> None:
+    """One tile tells no slope against contrast."""
+    clean = cv2.GaussianBlur(data.coffee()[100:164, 100:164], (0, 0), 2.0).astype(np.float32)
+    real = clean + 3 * np.random.default_rng(0).standard_normal(clean.shape)
+    fit = NoiseFit()
+    fit.add(clean, np.clip(np.rint(real), 0, 255).astype(np.uint8))
+    model = NoiseModel([fit.fitted(1.0)], [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]])
+    assert model.drawn(clean, 1.0, np.random.default_rng(1)).std() == pytest.approx(3, rel=0.2)
+
+
+def test_kernels_are_drawn_no_stronger_than_what_they_stand_for() -> None:
+    """Shifts that a strong edge shows less of than a weak one: in proportion to its derivative a
+    kernel that is told by the weak ones would draw a fifth too much."""
+    clean = cv2.GaussianBlur(data.coffee(), (0, 0), 1.0).astype(np.float32)
+    coarse = 2 * np.random.default_rng(0).standard_normal((50, 75)).astype(np.float32)
+    weights = cv2.resize(coarse, clean.shape[1::-1])[..., None]
+    shifted = 2 * np.tanh(weights * derivatives(clean)[0] / 2)
+    real = np.clip(np.rint(clean + shifted), 0, 255).astype(np.uint8)
+    fit = NoiseFit()
+    fit.add(clean, real)
+    model = NoiseModel([fit.fitted(1.0)], [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.5]])
+    drawn_noise = model.drawn(clean, 1.0, np.random.default_rng(1))
+    assert drawn_noise.std() == pytest.approx((real - clean).std(), rel=0.1)
 
 
 def test_noise_that_was_not_measured_on_its_own_pixels_is_not_drawn_there(

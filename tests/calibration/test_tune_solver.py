@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
 
 from degflow_pipe.calibration.calibrate import calibrate
 from degflow_pipe.calibration.tune_solver import tune_solver
@@ -25,6 +27,14 @@ from degflow_pipe.pictures.photos import read_photo
 @pytest.fixture
 def checkpoint(tiny: str, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny, tmp_path / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """128 x 128 pixels: whole sides of both checkpoints, as each is solved a hundred times."""
+    path = tmp_path_factory.mktemp("photo") / "astronaut.png"
+    Image.fromarray(np.ascontiguousarray(data.astronaut()[60:188, 150:278])).save(path)
+    return path
 
 
 def least_share_of(model: DegFlow, photo: Path) -> Callable[[SolverConfig], float]:
@@ -46,9 +56,8 @@ def least_share_of(model: DegFlow, photo: Path) -> Callable[[SolverConfig], floa
 
 
 def test_it_is_kept_and_good_enough_and_one_step_fewer_is_not(
-    checkpoint: Path, photo_folder: Path
+    checkpoint: Path, photo: Path
 ) -> None:
-    photo = sorted(photo_folder.iterdir())[0]
     before = read_info(checkpoint)
     found = tune_solver(str(checkpoint), [str(photo)], "cpu")
     info = read_info(checkpoint)
@@ -70,11 +79,10 @@ def test_it_is_kept_and_good_enough_and_one_step_fewer_is_not(
     assert tried or found.evaluations == 2
 
 
-def test_lines_between_decoded_levels_are_as_few_as_do(photo_folder: Path, tmp_path: Path) -> None:
+def test_lines_between_decoded_levels_are_as_few_as_do(photo: Path, tmp_path: Path) -> None:
     """Each is good enough, and no two of them may be one."""
     shipped = find_checkpoint("city100-compact")
     checkpoint = Path(shutil.copytree(shipped, tmp_path / "own"))
-    photo = sorted(photo_folder.iterdir())[0]
     found = tune_solver(str(checkpoint), [str(photo)], "cpu")
     solver = read_info(checkpoint).model.solver
     assert 1 < found.lines == len(solver.decode_at) - 1 <= 10

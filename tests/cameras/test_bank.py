@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from degflow_pipe.cameras.bank import Bank, Share, parse_bank
-from degflow_pipe.cameras.camera import Asked, SimulatedCamera
+from degflow_pipe.cameras.batches import Asked
+from degflow_pipe.cameras.camera import SimulatedCamera
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import UsageError

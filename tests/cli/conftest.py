@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -133,16 +135,46 @@ def fresh(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Done]:
     return call
 
 
-@pytest.fixture(scope="session")
-def degflow(
-    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Done]]:
-    """Like `fresh`, in a fork of a process that has imported torch: tests start in no time.
+class Begun:
+    """A command that runs in a fork of the server; used as a `subprocess.Popen`."""
 
-    largest_file: bytes beyond which no file can be written.
+    def __init__(self, ask: Callable[..., Any], words: dict[str, Any]) -> None:
+        self._ask, self._words, self._number = ask, words, ask(**words)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._ask(poll=self._number)
+        return self.returncode
+
+    def until_held(self) -> None:
+        """Return when it holds still, as `hold_at` asked for."""
+        self.returncode = self._ask(held=self._number)
+        assert self.returncode is None, self.communicate()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.returncode is None:
+            os.kill(self._number, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self) -> tuple[str, str]:
+        if self.returncode is None:
+            self.returncode = self._ask(wait=self._number)
+        return Path(self._words["out"]).read_text(), Path(self._words["err"]).read_text()
+
+
+@pytest.fixture(scope="session")
+def begin(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Begun]]:
+    """Like `start`, in a fork of a process that has imported torch: tests start in no time.
+
+    largest_file: bytes beyond which no file can be written; hold_at: glob of ledgers in `cwd`, the
+    process holds still after the first line of one of them.
     """
     scratch = tmp_path_factory.mktemp("printed")
-    printed = {"out": str(scratch / "out"), "err": str(scratch / "err")}
     server = subprocess.Popen(
         [sys.executable, str(HERE / "fork_server.py")],
         env=environment,
@@ -152,19 +184,37 @@ def degflow(
     )
     assert server.stdin and server.stdout
 
-    def call(*args: object, cwd: Path, code: int = 0, largest_file: int | None = None) -> Done:
-        ask = {"args": [str(arg) for arg in args], "cwd": str(cwd), **printed}
-        server.stdin.write(json.dumps({**ask, "largest_file": largest_file}) + "\n")
+    def ask(**words: Any) -> Any:
+        server.stdin.write(json.dumps(words) + "\n")
         server.stdin.flush()
-        answer = server.stdout.readline()
-        out, err = (Path(printed[name]).read_text() for name in ("out", "err"))
-        assert answer == f"{code}\n", f"{args}: exit code {answer}\n{out}\n{err}"
-        return Done(args, code, out, err)
+        return json.loads(server.stdout.readline())
+
+    counted = itertools.count()
+
+    def call(
+        *args: object, cwd: Path, largest_file: int | None = None, hold_at: str | None = None
+    ) -> Begun:
+        out, err = (str(scratch / str(next(counted))) for _ in range(2))
+        words = {"args": [str(arg) for arg in args], "cwd": str(cwd), "out": out, "err": err}
+        return Begun(ask, {**words, "largest_file": largest_file, "hold_at": hold_at})
 
     yield call
     server.stdin.close()
     server.wait()
     server.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def degflow(begin: Callable[..., Begun]) -> Callable[..., Done]:
+    """Like `fresh`, in a fork as by `begin`."""
+
+    def call(*args: object, cwd: Path, code: int = 0, largest_file: int | None = None) -> Done:
+        process = begin(*args, cwd=cwd, largest_file=largest_file)
+        out, err = process.communicate()
+        assert process.returncode == code, f"{args}: exit code {process.returncode}\n{out}\n{err}"
+        return Done(args, code, out, err)
+
+    return call
 
 
 @pytest.fixture(scope="session")

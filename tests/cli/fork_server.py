@@ -1,25 +1,54 @@
 """Runs degflow-pipe commands, each in a fork of this process, which has imported torch and the
 other large libraries already.
 
-A line of JSON in, {"args", "cwd", "out", "err", "largest_file"}; a line with the exit code out. The
-package's own modules are left to the forks, but for the face of the command.
+A line of JSON in, {"args", "cwd", "out", "err", "largest_file", "hold_at"}; a line with the
+process's number out, while it runs. {"wait": number} in; its exit code out, when it has ended.
+{"poll": number} in; its exit code or null out, at once. {"held": number} in; null out when it holds
+still, else its exit code. The package's own modules are left to the forks, but for the face of the
+command.
 """
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import resource
+import signal
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
+# Not used here: the forks have them already.
 import cv2  # noqa: F401
-import torch  # noqa: F401
+import imageio.v3  # noqa: F401
+import pydantic  # noqa: F401
+import scipy.ndimage  # noqa: F401
+import skimage.metrics  # noqa: F401
+import torch._dynamo  # noqa: F401
 import torchdiffeq  # noqa: F401
 import webdataset  # noqa: F401
 import zarr  # noqa: F401
 
 from degflow_pipe.cli.app import main
+
+
+def hold_at(ledgers: str) -> None:
+    """Stop this process, as SIGSTOP does, when it next touches a file after the first line of one
+    of these (a glob). A watcher from outside could come too late.
+    """
+    looking = threading.Lock()  # kept by who stops; what is done below is looked at as well
+
+    def look(event: str, _: object) -> None:
+        if event in ("open", "os.rename", "os.link") and looking.acquire(blocking=False):
+            if any(path.stat().st_size for path in Path().glob(ledgers)):
+                os.kill(os.getpid(), signal.SIGSTOP)
+            else:
+                looking.release()
+
+    sys.addaudithook(look)
 
 
 def become(ask: dict[str, Any]) -> None:
@@ -30,12 +59,36 @@ def become(ask: dict[str, Any]) -> None:
     if ask["largest_file"] is not None:
         limits = (ask["largest_file"], resource.RLIM_INFINITY)
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    if ask["hold_at"] is not None:
+        hold_at(ask["hold_at"])
     sys.argv = ["degflow-pipe", *ask["args"]]
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        # As Python ends, but for taking its modules apart: that would copy the pages shared with
+        # the server, and take longer than most of the commands.
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)
 
 
+gc.collect()
+gc.freeze()  # a collection in a fork would copy every page it looks at
+answer: int | None
 for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        become(json.loads(line))
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    asked = json.loads(line)
+    if "wait" in asked:
+        answer = os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])
+    elif "poll" in asked:
+        ended, status = os.waitpid(asked["poll"], os.WNOHANG)
+        answer = os.waitstatus_to_exitcode(status) if ended else None
+    elif "held" in asked:
+        status = os.waitpid(asked["held"], os.WUNTRACED)[1]
+        answer = None if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
+    else:
+        answer = os.fork()
+        if answer == 0:
+            become(asked)
+    print(json.dumps(answer), flush=True)

@@ -289,6 +289,7 @@ def test_inspect_shows_histograms_and_a_sheet(
         "  --min-sharpness 0.5 --max-blockiness 0.5 --max-clipped 0.2 --max-noise 3"
     )
     assert "skipped.text.png" in done.out and "inspect 3/3" in done.err
+    assert [line.split()[:2] for line in lines[-3:-2]] == [["blocks.jpg:", "blockiness"]]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (1536, 960)
     refused = degflow("inspect", "photos", cwd=tmp_path, code=2)

@@ -102,7 +102,7 @@ def test_wrong_levels(words: str, says: str, degflow: Run, tiny: str, tmp_path: 
         ("--layout rows", "'pairs', 'grouped'"),
         ("--lr-size tiny", "'same', 'native'"),
         ("--uneven pad", "'refuse', 'crop'"),
-        ("--uneven crop --layout grouped --lr-size native", "--layout pairs"),
+        ("--validate 200%", "below 100%"),
         ("--workers -1", "Invalid value for"),
     ],
 )

@@ -320,12 +320,18 @@ def start() -> None:
     if options.part >= 0:
         print(json.dumps([asdict(verdict) for verdict in part(options)]))
         return
-    command = [sys.executable, __file__, *sys.argv[1:], "--part"]
-    parts = [
-        subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE) for n in range(options.jobs)
-    ]
-    found = [json.loads(process.communicate()[0] or b"[]") for process in parts]
-    verdicts = [Verdict(**{**v, "case": Case(**v["case"])}) for each in found for v in each]
+    parts = []
+    if options.jobs == 1:
+        options.part = 0
+        verdicts = part(options)
+    else:
+        command = [sys.executable, __file__, *sys.argv[1:], "--part"]
+        parts = [
+            subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE)
+            for n in range(options.jobs)
+        ]
+        found = [json.loads(process.communicate()[0] or b"[]") for process in parts]
+        verdicts = [Verdict(**{**v, "case": Case(**v["case"])}) for each in found for v in each]
     for verdict in verdicts:
         if verdict.missed:
             print(told(verdict))

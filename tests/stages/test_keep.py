@@ -26,7 +26,7 @@ def recipe(photo_folder: Path, tmp_path: Path) -> RunRecipe:
         store=str(tmp_path / "degflow.zarr"),
         out=str(tmp_path / "shards"),
         ingest=IngestSettings(patch=64),
-        generate=LevelSettings(t_grid="0.3,0.6,1"),
+        generate=LevelSettings(t_grid="0.1,0.3,0.5"),
         # Tars end within patches and within units.
         shard=ShardSettings(shard_size=25),
     )

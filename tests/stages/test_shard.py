@@ -22,6 +22,7 @@ from PIL import Image
 
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import StoreError, UsageError
+from degflow_pipe.exports.estimate import estimate_export
 from degflow_pipe.exports.export import export
 from degflow_pipe.levels import Grid, parse_scales, parse_t
 from degflow_pipe.metrics.fidelity import psnr
@@ -376,6 +377,20 @@ def test_a_grouped_sample_takes_levels_that_crop_its_hr_differently(
             assert torch.equal(a, b) and torch.equal(a, c)
 
 
+def test_the_card_says_how_to_read_levels_that_crop_hr_differently(
+    uneven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shard(uneven, out, ShardSettings(lr_size="native", uneven="crop", layout="grouped"))
+    snippet = (out / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(out)
+    read: dict[str, Any] = {}
+    exec(snippet, read)
+    used = read["info"]["levels"][0]["hr_size"]
+    assert list(read["hr"].shape[:2]) == used
+    assert list(read["lr"].shape[:2]) == read["info"]["levels"][0]["lr_size"]
+
+
 def test_an_export_cuts_what_a_level_uses_out_of_a_grouped_samples_hr(
     make_store: Callable[..., Path], photo_folder: Path, tmp_path: Path
 ) -> None:
@@ -388,6 +403,8 @@ def test_an_export_cuts_what_a_level_uses_out_of_a_grouped_samples_hr(
         out = tmp_path / f"of-{layout}"
         export(tmp_path / layout, "basicsr", out, scales=[3])
         found.append({p.relative_to(out): p.read_bytes() for p in out.rglob("*.png")})
+        again = estimate_export(tmp_path / layout, "basicsr", out, scales=[3])
+        assert (again.files, again.bytes["hr"], again.bytes["lr"]) == (0, 0, 0)
     assert found[0] == found[1] and len(found[0]) == 12
 
 
