@@ -37,8 +37,11 @@ WIDE = 4
 """Blocks on a side of the tiles, 96 pixels, by which shifts are told and judged."""
 BETWEEN = 2
 """Blocks from such a tile to the next."""
-BRIGHT = 253
-"""Grey levels from which a channel counts as clipped."""
+DARK, BRIGHT = 2, 253
+"""Grey levels up to and from which a channel says nothing of light: what noise would put beyond
+black is lost. Only what is bright is kept out for it."""
+CUT = 0.02
+"""Share of a block's pixels beyond these, at most, where it tells of light."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,9 @@ def _lit(hr: np.ndarray, lr: np.ndarray, warp: Warp, sigma: float) -> tuple[Ligh
     means = [
         np.concatenate(rows) for rows in zip(*_means(hr, lr, splines, warp, sigma), strict=True)
     ]
-    hr_means, lr_means, outside, clipped = means
-    light = fit_light(hr_means, lr_means, (outside == 0) & (clipped < 0.02), size)
+    hr_means, lr_means, outside, clipped, beyond = means
+    whole = (outside == 0)[..., None] & (beyond < CUT)
+    light = fit_light(hr_means, lr_means, whole, size)
     square, slope, curve = (
         np.concatenate(rows)
         for rows in zip(*_squares(hr, splines, warp, sigma, light), strict=True)
@@ -127,20 +131,17 @@ def _lit(hr: np.ndarray, lr: np.ndarray, warp: Warp, sigma: float) -> tuple[Ligh
 def _means(
     hr: np.ndarray, lr: np.ndarray, splines: list[np.ndarray], warp: Warp, sigma: float
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Of each band's blocks: means of HR and LR, shares outside of the LR and clipped."""
+    """Of each band's blocks: means of HR and LR, shares outside of the LR, clipped, and beyond by channel."""
     full = spline_of(np.where((lr >= BRIGHT).any(2), np.float32(255), np.float32(0)))
     for top, bottom in bands(hr.shape[0]):
         places = warp.rows(top, bottom)
         there = np.stack([read_at(spline, places) for spline in splines], axis=-1)
         here = blurred_band(hr, top, bottom, sigma)
-        out = 1 - inside(places, splines[0].shape).astype(np.float32)
+        out = ~inside(places, splines[0].shape)
         cut = (hr[top:bottom] >= BRIGHT).any(2) | (read_at(full, places) > 127)
-        yield (
-            block_means(here),
-            block_means(there),
-            block_means(out),
-            block_means(cut.astype(np.float32)),
-        )
+        beyond = [(part <= DARK) | (part >= BRIGHT) for part in (hr[top:bottom], there)]
+        shares = (part.astype(np.float32) for part in (out, cut, beyond[0] | beyond[1]))
+        yield tuple(map(block_means, (here, there, *shares)))
 
 
 def _squares(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from degflow_pipe.alignment.fine import NoFit
 from degflow_pipe.alignment.tiles import BLOCK
 
 DEGREE = 4
@@ -17,6 +18,8 @@ UNEVEN = (0.0, 0.2, 0.2, 0.03, 0.03)
 """Deviations of the gain's terms by their degree; the first is free."""
 LEAST = 0.5
 """Grey levels that two means of a block differ by at least, in what is not light."""
+LEAST_BLOCKS = 8
+"""Blocks that tell of a channel's light."""
 OUTLYING = 3.0
 
 
@@ -63,17 +66,20 @@ class Light:
 
 def fit_light(hr: np.ndarray, lr: np.ndarray, usable: np.ndarray, size: tuple[int, int]) -> Light:
     """hr, lr: (rows, columns, 3) means over blocks, of HR blurred like the LR and of the warped LR;
-    usable: (rows, columns) bool, those that are whole and not clipped. What differs for another
-    reason, as it has moved or reflects, counts for little.
+    usable: (rows, columns, 3) bool, those that are whole and not clipped. What differs for another
+    reason, as it has moved or reflects, counts for little. Raises NoFit.
     """
-    rows, columns = usable.shape
+    rows, columns = usable.shape[:2]
     y, x = (np.arange(n) * BLOCK + (BLOCK - 1) / 2 for n in (rows, columns))
     u, v = np.meshgrid(_normal(x, size[1], size), _normal(y, size[0], size))
-    basis = np.stack([u**i * v**j for i, j in POWERS], axis=-1)[usable]
+    basis = np.stack([u**i * v**j for i, j in POWERS], axis=-1)
     gains, offsets, lefts = [], [], []
     for channel in range(3):
-        source, target = lr[..., channel][usable], hr[..., channel][usable]
-        design = np.concatenate([basis * source[:, None], np.ones((len(source), 1))], axis=1)
+        told = usable[..., channel]
+        if told.sum() < LEAST_BLOCKS:
+            raise NoFit("nearly all of it is clipped, bright or black: expose for the middle")
+        source, target = lr[..., channel][told], hr[..., channel][told]
+        design = np.concatenate([basis[told] * source[:, None], np.ones((len(source), 1))], axis=1)
         uneven = [1 / UNEVEN[i + j] ** 2 for i, j in POWERS[1:]]
         prior = np.array([1e-6, *uneven, 1 / OFFSET**2])
         start = np.zeros(len(prior))

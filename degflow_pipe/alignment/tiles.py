@@ -25,6 +25,8 @@ STRIDE = 2
 """Blocks from a tile to the next."""
 BAND = 20
 """Blocks of rows that are computed at once."""
+WINDOW = 2 * BLOCK + 1
+"""Pixels on a side of what the mean is taken from each pixel over."""
 WHOLE = 0.4
 """Share of a tile's pixels that must be there: in the LR, and clipped in neither picture."""
 DARK, BRIGHT = 4.0, 250.0
@@ -108,7 +110,7 @@ def block_sums(
     """
     rows, columns = (side // BLOCK for side in hr.shape)
     sums = np.zeros((len(PAIRS), rows, columns))
-    room = int(np.ceil(3 * extra)) + 3
+    room = int(np.ceil(3 * extra)) + WINDOW // 2 + 3
     total = float(np.hypot(sigma, extra))
     edge = int(np.ceil(3 * total))
     for top, bottom in bands(hr.shape[0]):
@@ -123,7 +125,8 @@ def block_sums(
         weight[: max(edge - first, 0)] = weight[max(hr.shape[0] - edge - first, 0) :] = 0
         if extra:
             lr = blurred(lr, extra)
-        b, lr = (b - 128) / 128, (lr - 128) / 128
+        share = np.maximum(_around(weight), 1e-6)
+        b, lr = (_uneven(part / 128, weight, share) for part in (b, lr))
         parts = [
             cv2.sepFilter2D(b, -1, _SLOPE, _ONE),
             cv2.sepFilter2D(b, -1, _ONE, _SLOPE),
@@ -138,6 +141,17 @@ def block_sums(
         for number, (i, j) in enumerate(PAIRS):
             sums[number, of_band] = block_means(weighted[i] * parts[j][cut])
     return sums
+
+
+def _around(picture: np.ndarray) -> np.ndarray:
+    return cv2.blur(picture, (WINDOW, WINDOW), borderType=cv2.BORDER_CONSTANT)
+
+
+def _uneven(picture: np.ndarray, weight: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """A picture without the mean around each pixel, of what has weight. Where light falls off over
+    a smooth sky, its slope would be taken for a shift.
+    """
+    return picture - _around(picture * weight) / share
 
 
 def solve(sums: np.ndarray, scale: float, side: int = TILE, stride: int = STRIDE) -> Tiles:
