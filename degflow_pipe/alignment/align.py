@@ -131,7 +131,9 @@ def _lit(hr: np.ndarray, lr: np.ndarray, warp: Warp, sigma: float) -> tuple[Ligh
 def _means(
     hr: np.ndarray, lr: np.ndarray, splines: list[np.ndarray], warp: Warp, sigma: float
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Of each band's blocks: means of HR and LR, shares outside of the LR, clipped, and beyond by channel."""
+    """Of each band's blocks: means of HR and LR, shares outside of the LR, clipped in any channel,
+    and of each channel that says nothing of light.
+    """
     full = spline_of(np.where((lr >= BRIGHT).any(2), np.float32(255), np.float32(0)))
     for top, bottom in bands(hr.shape[0]):
         places = warp.rows(top, bottom)

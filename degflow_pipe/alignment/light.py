@@ -12,10 +12,12 @@ from degflow_pipe.alignment.tiles import BLOCK
 DEGREE = 4
 """Of the gain over HR: a vignette falls off as the fourth power of a cosine."""
 POWERS = [(i, total - i) for total in range(DEGREE + 1) for i in range(total, -1, -1)]
-OFFSET = 8.0
+OFFSET = 2.0
 """Grey levels that the offset may have: a deviation."""
 UNEVEN = (0.0, 0.2, 0.2, 0.03, 0.03)
 """Deviations of the gain's terms by their degree; the first is free."""
+ALIKE = 0.1
+"""Share of these by which channels may differ from each other."""
 LEAST = 0.5
 """Grey levels that two means of a block differ by at least, in what is not light."""
 LEAST_BLOCKS = 8
@@ -73,31 +75,45 @@ def fit_light(hr: np.ndarray, lr: np.ndarray, usable: np.ndarray, size: tuple[in
     y, x = (np.arange(n) * BLOCK + (BLOCK - 1) / 2 for n in (rows, columns))
     u, v = np.meshgrid(_normal(x, size[1], size), _normal(y, size[0], size))
     basis = np.stack([u**i * v**j for i, j in POWERS], axis=-1)
-    gains, offsets, lefts = [], [], []
-    for channel in range(3):
-        told = usable[..., channel]
-        if told.sum() < LEAST_BLOCKS:
-            raise NoFit("nearly all of it is clipped, bright or black: expose for the middle")
-        source, target = lr[..., channel][told], hr[..., channel][told]
-        design = np.concatenate([basis[told] * source[:, None], np.ones((len(source), 1))], axis=1)
-        uneven = [1 / UNEVEN[i + j] ** 2 for i, j in POWERS[1:]]
-        prior = np.array([1e-6, *uneven, 1 / OFFSET**2])
-        start = np.zeros(len(prior))
-        start[0] = np.median(target) / max(float(np.median(source)), 1.0)
-        found, weights = start, np.ones(len(source))
-        for _ in range(12):
-            off = target - design @ found
-            spread = max(1.4826 * float(np.median(np.abs(off))), LEAST)
-            weights = 1 / (1 + (off / spread / OUTLYING) ** 2) ** 2
-            weighted = weights[:, None] * design / spread**2
-            normal = design.T @ weighted + np.diag(prior)
-            found = found + np.linalg.solve(
-                normal, weighted.T @ off - prior * np.append(found[:-1] - start[:-1], found[-1])
-            )
-        gains.append(found[:-1])
-        offsets.append(found[-1])
-        lefts.append(float(np.median(np.abs(target - design @ found))))
-    return Light(np.array(gains), np.array(offsets), size, np.array(lefts))
+    told = usable.sum((0, 1))
+    if told.min() < LEAST_BLOCKS:
+        raise NoFit("nearly all of it is clipped, bright or black: expose for the middle")
+    gains = np.zeros((3, len(POWERS)))
+    offsets, lefts = np.zeros(3), np.zeros(3)
+    shape, loose = np.eye(len(POWERS))[0], 1.0
+    for channel in np.argsort(-told, kind="stable"):
+        which = usable[..., channel]
+        source, target = lr[..., channel][which], hr[..., channel][which]
+        found, left = _channel(basis[which], source, target, shape, loose)
+        gains[channel], offsets[channel], lefts[channel] = found[:-1], found[-1], left
+        if loose == 1:
+            # A lens darkens all channels alike: what tells less follows what tells most.
+            shape, loose = found[:-1] / found[0], ALIKE
+    return Light(gains, offsets, size, lefts)
+
+
+def _channel(
+    basis: np.ndarray, source: np.ndarray, target: np.ndarray, shape: np.ndarray, loose: float
+) -> tuple[np.ndarray, float]:
+    """The gain's terms and the offset of one channel, and the median of what is left.
+
+    basis: (N, K); shape: (K,) terms that are expected for a gain of 1; loose: times UNEVEN that
+    they may be others.
+    """
+    design = np.concatenate([basis * source[:, None], np.ones((len(source), 1))], axis=1)
+    uneven = [1 / (loose * UNEVEN[i + j]) ** 2 for i, j in POWERS[1:]]
+    prior = np.array([1e-6, *uneven, 1 / OFFSET**2])
+    usual = float(np.median(target / np.maximum((basis @ shape) * source, 1.0)))
+    start = np.append(usual * shape, 0.0)
+    found = start.copy()
+    for _ in range(12):
+        off = target - design @ found
+        spread = max(1.4826 * float(np.median(np.abs(off))), LEAST)
+        weights = 1 / (1 + (off / spread / OUTLYING) ** 2) ** 2
+        weighted = weights[:, None] * design / spread**2
+        normal = design.T @ weighted + np.diag(prior)
+        found = found + np.linalg.solve(normal, weighted.T @ off - prior * (found - start))
+    return found, float(np.median(np.abs(target - design @ found)))
 
 
 def _normal(places: np.ndarray, length: int, size: tuple[int, int]) -> np.ndarray:

@@ -20,6 +20,7 @@ from degflow_pipe.pictures.photos import (
     MAX_BYTES,
     MAX_PIXELS,
     Photo,
+    decoded_bytes,
     file_digest,
     read_photo,
 )
@@ -32,6 +33,8 @@ RAW = frozenset(
 )
 SHOTS = EXTENSIONS | RAW
 EXIF_IFD = 0x8769
+RAW_BYTES = 20
+"""Memory that a byte of camera raw takes, at most: a byte or two a pixel, 16 while developed."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,15 @@ def _time(values: dict[Any, Any]) -> float | None:
         return None
     digits = _text(part)
     return seconds + (float(f"0.{digits}") if digits.isdecimal() and digits.isascii() else 0.0)
+
+
+def shot_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> int:
+    """Memory in bytes that reading one shot takes at most: see `decoded_bytes`; of camera raw by
+    the size of its file.
+    """
+    if path.suffix.lower() not in RAW:
+        return decoded_bytes(path, max_pixels)
+    return RAW_BYTES * files.size(path)
 
 
 def read_shot(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:

@@ -7,179 +7,38 @@ pages are written last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from degflow_pipe import defaults, files, folders
-from degflow_pipe.alignment.align import Aligned, onto
-from degflow_pipe.alignment.coarse import NoMatch
-from degflow_pipe.alignment.fine import NoFit
-from degflow_pipe.alignment.left import REASONS, rectangles
-from degflow_pipe.alignment.results import AlignSummary, LevelAligned, SceneAligned
+from degflow_pipe.alignment.results import AlignSummary
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.ledger import Ledger, key_of
-from degflow_pipe.pictures.formats import parse_format
-from degflow_pipe.pictures.photos import check_max_pixels, decoded_bytes
+from degflow_pipe.pictures.photos import check_max_pixels
+from degflow_pipe.pictures.shots import shot_bytes
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.align_levels import levels_of, recipe_text, validation_of
-from degflow_pipe.stages.align_pages import scene_page, summary_page
-from degflow_pipe.stages.measuring import Measured, MeasureJob, loaded, shot_named
+from degflow_pipe.stages.align_pages import summary_page
+from degflow_pipe.stages.align_scene import AlignJob, AlignSettings, SceneWork
+from degflow_pipe.stages.measuring import Measured, MeasureJob
 from degflow_pipe.stages.scenes import PAUSE, Scene, find_scenes
 
 KIND = "set of aligned pairs"
 """Of the folder, for `folders.one_writer`."""
 DONE = ".degflow"
-FIGURES, RECIPE, PAGE, PAGES = "align.json", "train.yaml", "index.html", "pages"
+FIGURES, RECIPE, PAGE = "align.json", "train.yaml", "index.html"
 VERSION = 1
 """Of how pairs are made: another one makes them again."""
 COPIES = 6
 """Times the memory of decoding its shots that aligning a scene takes."""
 AGAIN = "say `overwrite`, and what it no longer tells of is made again"
-
-
-@dataclass(frozen=True)
-class AlignSettings:
-    """What pairs depend on beside their shots. max_shift: pixels of HR that a tile may lie off
-    after all; least: pixels of a pair's shorter side; most: pairs of one scene.
-    """
-
-    max_shift: float = 0.5
-    least: int = 192
-    most: int = 8
-
-    def __post_init__(self) -> None:
-        if not 0 < self.max_shift <= 10:
-            raise UsageError(f"`max_shift` must be above 0 and up to 10, got {self.max_shift}")
-        if self.least < 64:
-            raise UsageError(f"`least` must be 64 pixels or more, got {self.least}")
-        if not 1 <= self.most <= 99:
-            raise UsageError(f"`most` must be 1 to 99, got {self.most}")
-
-
-@dataclass(frozen=True)
-class _Work:
-    """A scene to align: what was measured, and the level of each shot that is used."""
-
-    scene: Scene
-    measured: Measured
-    levels: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Made:
-    name: str
-    found: dict[str, Any] | None = None
-    sums: dict[str, Any] = field(default_factory=dict)
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class AlignJob:
-    """Aligns scenes and writes their pairs and pages: see `engines.job.Job`."""
-
-    out: str
-    settings: AlignSettings
-    max_pixels: int
-
-    @contextmanager
-    def open(self) -> Iterator[Callable[[_Work], _Made]]:
-        yield self._made
-
-    def _made(self, work: _Work) -> _Made:
-        name = work.scene.name
-        try:
-            return self._aligned(work)
-        except (PhotoError, NoFit, NoMatch) as error:
-            return _Made(name, problem=printable(str(error)))
-
-    def _aligned(self, work: _Work) -> _Made:
-        out, name, found = Path(self.out), work.scene.name, work.measured
-        assert found.shots is not None
-        hr = shot_named(work.scene, found.hr, self.max_pixels).pixels
-        clean = np.ones([side // 24 for side in hr.shape[:2]], bool)
-        aligned: dict[str, Aligned] = {}
-        for shot, level in work.levels.items():
-            lr = shot_named(work.scene, shot, self.max_pixels).pixels
-            try:
-                one = onto(hr, lr, loaded(found.shots[shot]["coarse"]), self.settings.max_shift)
-            except NoFit as error:
-                raise PhotoError(f"{shot}: {error}") from error
-            aligned[level] = one
-            clean &= one.reasons == 0
-        rects = rectangles(clean, self.settings.least, self.settings.most)
-        told = {
-            level: _level(level, shot, found, aligned[level]) for shot, level in work.levels.items()
-        }
-        if not rects:
-            shares = next(iter(told.values())).reasons
-            why = ", ".join(f"{100 * v:.0f} % {k}" for k, v in shares.items() if v >= 0.005)
-            raise PhotoError(
-                f"no part of {self.settings.least} pixels on a side can be used ({why or 'small'}):"
-                f" shoot it again from one place with nothing moving, or lower `least`"
-            )
-        names = [name] if len(rects) == 1 else [f"{name}-{i:02d}" for i in range(1, len(rects) + 1)]
-        paths = []
-        png = parse_format("png")
-        for pair, (top, left, bottom, right) in zip(names, rects, strict=True):
-            pictures = {"hr": hr[top:bottom, left:right]}
-            pictures |= {k: a.picture(top, left, bottom, right) for k, a in aligned.items()}
-            for level, picture in pictures.items():
-                paths.append(out / f"{pair}_{level}.png")
-                files.write_bytes(paths[-1], png.encode(np.ascontiguousarray(picture)))
-        area = sum((b - t) * (r - le) for t, le, b, r in rects)
-        scene = SceneAligned(
-            name,
-            found.hr,
-            [hr.shape[1], hr.shape[0]],
-            list(told.values()),
-            {pair: list(rect) for pair, rect in zip(names, rects, strict=True)},
-            round(area / (hr.shape[0] * hr.shape[1]), 4),
-            list(found.notes),
-        )
-        paths.append(out / PAGES / f"{name}.html")
-        files.write_text(paths[-1], scene_page(scene, hr, aligned))
-        return _Made(name, asdict(scene), folders.sums_of(paths, out))
-
-
-def _level(level: str, shot: str, found: Measured, one: Aligned) -> LevelAligned:
-    assert found.shots is not None
-    reasons = {
-        name: round(float((one.reasons == number).mean()), 4)
-        for number, name in enumerate(REASONS, 1)
-    }
-
-    def off(which: str) -> list[float]:
-        tiles = one.before if which == "before" else one.after
-        told = tiles.usable & (tiles.doubt < 0.25)
-        if not told.any():
-            return []
-        apart = np.hypot(*tiles.shift[told].T)
-        return [round(float(np.quantile(apart, q)), 4) for q in (0.5, 0.95)]
-
-    return LevelAligned(
-        level=level,
-        shot=shot,
-        scale=round(one.warp.scale, 4),
-        exif_scale=found.shots[shot]["exif_scale"],
-        rotation=round(one.warp.rotation, 3),
-        matches=one.coarse.matches,
-        agreeing=one.coarse.agreeing,
-        rounds=one.rounds,
-        sigma=round(one.sigma, 3),
-        shift_before=off("before"),
-        shift_after=off("after"),
-        kept=round(float((one.reasons == 0).mean()), 4),
-        reasons=reasons,
-        light=one.light.to_dict(),
-    )
 
 
 def align(
@@ -221,7 +80,8 @@ def align(
     with folders.one_writer(out, KIND), _ledger(out, overwrite) as ledger:
         measured = _measured(scenes, ledger, max_pixels, workers, engine, progress)
         levels, assigned = levels_of(measured, summary)
-        works = [_Work(s, measured[s.name], assigned[s.name]) for s in scenes if s.name in assigned]
+        named = [scene for scene in scenes if scene.name in assigned]
+        works = [SceneWork(s, measured[s.name], assigned[s.name]) for s in named]
         _clear(out, ledger, works, settings, overwrite, summary)
         job = AlignJob(str(out), settings, max_pixels)
         done = _aligned(works, job, ledger, workers, engine, progress, summary)
@@ -281,10 +141,10 @@ def _measured(
 
 
 def _bytes(scene: Scene, max_pixels: int) -> int:
-    return COPIES * max(decoded_bytes(path, max_pixels) for path in scene.shots)
+    return COPIES * max(shot_bytes(path, max_pixels) for path in scene.shots)
 
 
-def _made_of(work: _Work, settings: AlignSettings) -> dict[str, Any]:
+def _made_of(work: SceneWork, settings: AlignSettings) -> dict[str, Any]:
     """What a scene's pairs depend on."""
     used = {work.measured.hr: "hr", **work.levels}
     digests = {name: work.measured.digests[name] for name in used}
@@ -294,7 +154,7 @@ def _made_of(work: _Work, settings: AlignSettings) -> dict[str, Any]:
 def _clear(
     out: Path,
     ledger: Ledger,
-    works: list[_Work],
+    works: list[SceneWork],
     settings: AlignSettings,
     overwrite: bool,
     summary: AlignSummary,
@@ -325,7 +185,7 @@ def _clear(
 
 
 def _aligned(
-    works: list[_Work],
+    works: list[SceneWork],
     job: AlignJob,
     ledger: Ledger,
     workers: int,
@@ -362,7 +222,7 @@ def _aligned(
     return dict(sorted(done.items()))
 
 
-def _cost(max_pixels: int) -> Callable[[_Work], int]:
+def _cost(max_pixels: int) -> Callable[[SceneWork], int]:
     return lambda work: _bytes(work.scene, max_pixels)
 
 

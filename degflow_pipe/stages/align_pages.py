@@ -16,6 +16,8 @@ from degflow_pipe.alignment.results import AlignSummary, SceneAligned
 from degflow_pipe.alignment.tiles import BLOCK, Tiles
 from degflow_pipe.pictures.formats import parse_format
 
+PAGES = "pages"
+"""Folder of the pages of scenes."""
 SHOWN = 1200
 """Pixels of a picture's longer side, at most."""
 ARROWS = 20.0
@@ -57,7 +59,7 @@ def summary_page(summary: AlignSummary, scenes: list[dict[str, Any]]) -> str:
     rows = []
     for scene in scenes:
         for one in scene["levels"]:
-            link = f'<a href="pages/{escape(scene["name"])}.html">{escape(scene["name"])}</a>'
+            link = f'<a href="{PAGES}/{escape(scene["name"])}.html">{escape(scene["name"])}</a>'
             rows.append(
                 {
                     "scene": link,

@@ -68,39 +68,16 @@ class MeasureJob:
 
 def measured(scene: Scene, digests: dict[str, str], max_pixels: int) -> Measured:
     """Raises PhotoError where a shot cannot be read, or the scene has no HR and LR."""
-    if len(scene.shots) < 2:
-        raise PhotoError(f"{scene.shots[0].name}: one shot alone: a scene needs two zooms")
-    if len(digests) < len(scene.shots):
-        raise PhotoError(f"{scene.shots[0].name}: two shots have one name: rename one")
-    for a in digests:
-        for b in digests:
-            if a < b and digests[a] == digests[b]:
-                raise PhotoError(f"{b} is a copy of {a}: leave one out")
+    _check_files(scene, digests)
     said = {path.name: noted(path) for path in scene.shots}
     models = sorted({note.model for note in said.values() if note.model})
     if len(models) > 1:
         raise PhotoError(
             f"shots of several cameras ({', '.join(models)}): give each a folder of its own"
         )
-    greys, notes = {}, []
-    for path in scene.shots:
-        try:
-            pixels = read_shot(path, max_pixels).pixels
-        except PhotoError as error:
-            notes.append(str(error))
-            continue
-        greys[path.name] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    if len(greys) < 2:
-        raise PhotoError(notes[0])
-    hr = max(greys, key=lambda name: (_reach(said[name], greys[name]), name))
-    found = _against(hr, greys, notes)
-    # By EXIF another one may have been taken for HR, or there was none to tell.
-    finest = min(found, key=lambda name: found[name].warp.scale, default=hr)
-    if found and found[finest].warp.scale < 1 / SAME:
-        if _reach(said[hr], greys[hr]) > 0:
-            notes.append(f"EXIF says that {hr} was taken closest, but {finest} shows more detail")
-        hr = finest
-        found = _against(hr, greys, notes)
+    notes: list[str] = []
+    greys = _greys(scene, max_pixels, notes)
+    hr, found = _finest(greys, said, notes)
     shots = {}
     for name, one in found.items():
         if reason := _unusable(one, greys[hr], greys[name]):
@@ -114,6 +91,48 @@ def measured(scene: Scene, digests: dict[str, str], max_pixels: int) -> Measured
     if not shots:
         raise PhotoError("; ".join(dict.fromkeys(notes)) or "no shot at another zoom than HR's")
     return Measured(scene.name, digests, hr, shots, tuple(dict.fromkeys(notes)))
+
+
+def _check_files(scene: Scene, digests: dict[str, str]) -> None:
+    """Raises PhotoError where there are too few, or two are one."""
+    if len(scene.shots) < 2:
+        raise PhotoError(f"{scene.shots[0].name}: one shot alone: a scene needs two zooms")
+    if len(digests) < len(scene.shots):
+        raise PhotoError(f"{scene.shots[0].name}: two shots have one name: rename one")
+    for a in digests:
+        for b in digests:
+            if a < b and digests[a] == digests[b]:
+                raise PhotoError(f"{b} is a copy of {a}: leave one out")
+
+
+def _greys(scene: Scene, max_pixels: int, notes: list[str]) -> dict[str, np.ndarray]:
+    """The shots that can be read, (H, W) uint8 by name; why others cannot goes into the notes."""
+    greys = {}
+    for path in scene.shots:
+        try:
+            pixels = read_shot(path, max_pixels).pixels
+        except PhotoError as error:
+            notes.append(str(error))
+            continue
+        greys[path.name] = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    if len(greys) < 2:
+        raise PhotoError(notes[0])
+    return greys
+
+
+def _finest(
+    greys: dict[str, np.ndarray], said: dict[str, Noted], notes: list[str]
+) -> tuple[str, dict[str, Coarse]]:
+    """The shot that shows most detail, and the first warp to each other one."""
+    hr = max(greys, key=lambda name: (_reach(said[name], greys[name]), name))
+    found = _against(hr, greys, notes)
+    # By EXIF another one may have been taken for HR, or there was none to tell.
+    finest = min(found, key=lambda name: found[name].warp.scale, default=hr)
+    if not found or found[finest].warp.scale >= 1 / SAME:
+        return hr, found
+    if _reach(said[hr], greys[hr]) > 0:
+        notes.append(f"EXIF says that {hr} was taken closest, but {finest} shows more detail")
+    return finest, _against(finest, greys, notes)
 
 
 def _reach(note: Noted, picture: np.ndarray) -> float:
