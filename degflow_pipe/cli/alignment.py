@@ -58,8 +58,8 @@ def align(
         return
     if out is None:
         raise UsageError("`out` is needed: a folder for the pairs")
-    from degflow_pipe.stages.align import AlignSettings
     from degflow_pipe.stages.align import align as stage
+    from degflow_pipe.stages.align_scene import AlignSettings
 
     summary = stage(
         shots,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from PIL import ExifTags
 
 from degflow_pipe import files
 from degflow_pipe.decoding.decode import opened
-from degflow_pipe.errors import DegflowError, PhotoError
+from degflow_pipe.errors import FileError, PhotoError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.pictures.photos import (
     EXTENSIONS,
@@ -33,6 +35,7 @@ RAW = frozenset(
 )
 SHOTS = EXTENSIONS | RAW
 EXIF_IFD = 0x8769
+EPOCH = datetime(1970, 1, 1)
 RAW_BYTES = 20
 """Memory that a byte of camera raw takes, at most: a byte or two a pixel, 16 while developed."""
 
@@ -52,7 +55,11 @@ class Noted:
 
 
 def noted(path: Path) -> Noted:
-    """From the EXIF of a file; nothing of what is not there or makes no sense."""
+    """From the EXIF of a file; nothing of what is not there or makes no sense. Of camera raw, focal
+    length and time are known.
+    """
+    if path.suffix.lower() in RAW:
+        return _noted_in_raw(path)
     try:
         with files.reading(path, MAX_BYTES) as file, opened(file) as image:
             base = dict(image.getexif())
@@ -72,6 +79,17 @@ def noted(path: Path) -> Noted:
     )
 
 
+def _noted_in_raw(path: Path) -> Noted:
+    try:
+        with _raw(path) as raw:
+            said = raw.other
+    except PhotoError:
+        return Noted()
+    seconds = (said.timestamp.replace(tzinfo=None) - EPOCH).total_seconds()
+    focal = _number(said.focal_length, 5000)
+    return Noted(focal=focal, time=seconds if seconds > 0 else None)
+
+
 def _number(value: Any, most: float) -> float | None:
     try:
         found = float(value)
@@ -88,9 +106,7 @@ def _time(values: dict[Any, Any]) -> float | None:
     said = values.get(ExifTags.Base.DateTimeOriginal) or values.get(ExifTags.Base.DateTime)
     part = values.get(ExifTags.Base.SubsecTimeOriginal)
     try:
-        seconds = (
-            datetime.strptime(_text(said), "%Y:%m:%d %H:%M:%S") - datetime(1970, 1, 1)
-        ).total_seconds()
+        seconds = (datetime.strptime(_text(said), "%Y:%m:%d %H:%M:%S") - EPOCH).total_seconds()
     except ValueError:
         return None
     digits = _text(part)
@@ -113,6 +129,22 @@ def read_shot(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
     """
     if path.suffix.lower() not in RAW:
         return read_photo(path, max_pixels)
+    sha256 = file_digest(path)
+    name = printable(str(path))
+    with _raw(path) as raw:
+        width, height = raw.sizes.width, raw.sizes.height
+        if width * height > max_pixels:
+            raise PhotoError(
+                f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}: raise "
+                f"`max_pixels` if it is a photo"
+            )
+        pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=8)
+    return Photo(np.ascontiguousarray(pixels), sha256, "developed from raw")
+
+
+@contextmanager
+def _raw(path: Path) -> Iterator[Any]:
+    """Camera raw opened by LibRaw. Raises PhotoError, FileError where memory does not do."""
     name = printable(str(path))
     try:
         import rawpy
@@ -120,18 +152,12 @@ def read_shot(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
         raise PhotoError(
             f"{name}: camera raw is read by rawpy: pip install 'degflow-pipe[raw]'"
         ) from error
-    sha256 = file_digest(path)
     try:
         with rawpy.imread(str(path)) as raw:
-            width, height = raw.sizes.width, raw.sizes.height
-            if width * height > max_pixels:
-                raise PhotoError(
-                    f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}: "
-                    f"raise `max_pixels` if it is a photo"
-                )
-            pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=8)
-    except DegflowError:
-        raise
-    except Exception as error:  # LibRaw's errors are of many kinds, and have no common base
-        raise PhotoError(f"{name}: damaged, or no camera raw: {printable(str(error))}") from error
-    return Photo(np.ascontiguousarray(pixels), sha256, "developed from raw")
+            yield raw
+    except (MemoryError, rawpy.LibRawUnsufficientMemoryError) as error:
+        raise FileError(f"{name}: not enough memory to develop it: give fewer `workers`") from error
+    except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
+        said = error.args[0] if error.args else ""
+        text = said.decode("ascii", "replace") if isinstance(said, bytes) else str(said)
+        raise PhotoError(f"{name}: damaged, or no camera raw: {printable(text)}") from error

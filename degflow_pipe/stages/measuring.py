@@ -14,7 +14,6 @@ import numpy as np
 from degflow_pipe.alignment.coarse import Coarse, NoMatch, coarse
 from degflow_pipe.alignment.warp import Warp
 from degflow_pipe.errors import PhotoError
-from degflow_pipe.pictures.arrays import shrunk
 from degflow_pipe.pictures.photos import Photo, file_digest
 from degflow_pipe.pictures.shots import Noted, noted, read_shot
 from degflow_pipe.stages.scenes import Scene
@@ -96,7 +95,10 @@ def measured(scene: Scene, digests: dict[str, str], max_pixels: int) -> Measured
 def _check_files(scene: Scene, digests: dict[str, str]) -> None:
     """Raises PhotoError where there are too few, or two are one."""
     if len(scene.shots) < 2:
-        raise PhotoError(f"{scene.shots[0].name}: one shot alone: a scene needs two zooms")
+        raise PhotoError(
+            f"{scene.shots[0].name}: one shot alone: a scene needs two zooms, in one folder, "
+            f"of one name or by the time in their EXIF"
+        )
     if len(digests) < len(scene.shots):
         raise PhotoError(f"{scene.shots[0].name}: two shots have one name: rename one")
     for a in digests:
@@ -124,8 +126,13 @@ def _finest(
     greys: dict[str, np.ndarray], said: dict[str, Noted], notes: list[str]
 ) -> tuple[str, dict[str, Coarse]]:
     """The shot that shows most detail, and the first warp to each other one."""
-    hr = max(greys, key=lambda name: (_reach(said[name], greys[name]), name))
-    found = _against(hr, greys, notes)
+    order = sorted(greys, key=lambda name: (_reach(said[name], greys[name]), name), reverse=True)
+    for hr in order[:-1]:
+        told: list[str] = []
+        found = _against(hr, greys, told)
+        if found:
+            break
+    notes += told
     # By EXIF another one may have been taken for HR, or there was none to tell.
     finest = min(found, key=lambda name: found[name].warp.scale, default=hr)
     if not found or found[finest].warp.scale >= 1 / SAME:
@@ -172,13 +179,9 @@ def _unusable(found: Coarse, hr: np.ndarray, lr: np.ndarray) -> str:
     frame = np.array([[-0.5, -0.5], [lr.shape[1] - 0.5, lr.shape[0] - 0.5]])
     apart = float(np.abs(places - frame).max()) / max(lr.shape)
     if apart < 0.004:
-        small = shrunk(np.repeat(hr[..., None], 3, axis=2), (lr.shape[0], lr.shape[1]))[..., 0]
-        error = float(np.mean((small.astype(float) - lr) ** 2))
-        if error < 4.0:
-            return "a copy of HR made smaller, not a shot: take it out"
         return (
-            "shows exactly what HR shows, so it was cropped or aligned to it already: see "
-            "`align --check`"
+            "shows exactly what HR shows: it is a copy of HR made smaller, or was aligned to it "
+            "already, which `align --check` measures: take it out"
         )
     if warp.scale < SAME:
         return f"taken at HR's own zoom (x{warp.scale:.2f}): take one of the two out"

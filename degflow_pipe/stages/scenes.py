@@ -34,10 +34,11 @@ def find_scenes(
     A folder below it is a scene. Shots that lie in it directly belong together by their names up to
     the last `_`, `-` or blank (`kitchen_26mm.jpg`, `kitchen_77mm.jpg`); where the names are a
     camera's own counter (`IMG_0012.JPG`), by the time in their EXIF: a pause of more than `pause`
-    seconds begins another scene. A scene whose name is a number is called `scene-NUMBER`.
+    seconds begins another scene, and a shot without a time is alone. A scene whose name is a number
+    is called `scene-NUMBER`.
 
     left_out: takes the number of files that are no shots, by ending. Raises UsageError where there
-    is no shot, two scenes would have one name, or a time is needed and not there.
+    is no shot, two scenes would have one name, or times are needed and mostly not there.
     """
     if not files.is_folder(shots):
         raise UsageError(
@@ -98,15 +99,15 @@ def _by_name(paths: list[Path]) -> dict[str, list[Path]]:
 def _by_time(paths: list[Path], pause: float) -> dict[str, list[Path]]:
     times = {path: noted(path).time for path in paths}
     lacking = [path for path in paths if times[path] is None]
-    if lacking:
+    if 2 * len(lacking) > len(paths):
         raise UsageError(
             f"{printable(str(lacking[0]))} says neither by its name nor by its EXIF when or of "
             f"what it was taken: give each scene a folder, or names such as SCENE_26mm.jpg"
         )
-    groups: dict[str, list[Path]] = {}
+    groups = {path.stem: [path] for path in lacking}
+    timed = sorted((time, path) for path, time in times.items() if time is not None)
     before, name = -float("inf"), ""
-    for path in sorted(paths, key=lambda path: (times[path] or 0.0, path.name)):
-        now = times[path] or 0.0
+    for now, path in timed:
         if now - before > pause:
             name = path.stem
         groups.setdefault(name, []).append(path)
