@@ -7,7 +7,7 @@ import numpy as np
 
 from degflow_pipe.alignment.fine import NoFit, fine
 from degflow_pipe.alignment.results import PairChecked
-from degflow_pipe.alignment.tiles import block_sums, solve
+from degflow_pipe.alignment.tiles import block_means, block_sums, solve
 from degflow_pipe.alignment.warp import Warp, spline_of
 
 WIDE, BETWEEN = 4, 2
@@ -47,9 +47,18 @@ def checked(hr: np.ndarray, lr: np.ndarray, hr_name: str, lr_name: str) -> PairC
         int(told.sum()),
         [round(float(v), 3) for v in (np.median(apart), np.quantile(apart, 0.9), apart.max())],
         [round(float(v), 3) for v in np.median(moved, axis=0)],
+        round(float(np.median(tiles.doubt[told])), 3),
+        round(_gain(hr, large), 4),
         round(float(np.median(tiles.gain[told])), 4),
         round(found.sigma, 3),
     )
+
+
+def _gain(hr: np.ndarray, lr: np.ndarray) -> float:
+    """LR over HR in what is larger than a block, where neither is next to black or white."""
+    a, b = (block_means(p.astype(np.float32)) for p in (hr, lr))
+    within = (a > 16) & (a < 240) & (b > 16) & (b < 240)
+    return float(np.median(b[within] / a[within])) if within.any() else float("nan")
 
 
 def _shift(hr: np.ndarray, lr: np.ndarray) -> tuple[float, float]:

@@ -75,8 +75,10 @@ class AlignSummary:
 
 @dataclass
 class PairChecked:
-    """shift: median, 90 % and most of what tiles lie off, in pixels of HR; gain: of the LR over HR,
-    the median of tiles; sigma: of the blur.
+    """shift: median, 90 % and most of what tiles lie off, in pixels of HR; doubt: deviation of a
+    tile's own shift, the median, which is in these; gain: brightness of the LR over HR's,
+    by means over blocks; contrast: of detail of a few pixels, the median of tiles, above 1 where
+    the camera sharpened the LR; sigma: of the blur.
     """
 
     hr: str
@@ -84,7 +86,9 @@ class PairChecked:
     tiles: int
     shift: list[float]
     mean_shift: list[float]
+    doubt: float
     gain: float
+    contrast: float
     sigma: float
 
 
@@ -97,8 +101,10 @@ class LevelChecked:
     shift_90: float
     shift_most: float
     tile_90: float
+    doubt_median: float
     gain_median: float
     gain_spread: float
+    contrast_median: float
 
 
 @dataclass

@@ -299,7 +299,10 @@ def show_checked(result: CheckSummary, as_json: bool) -> None:
         show(result, True)
         return
     console = _wide()
-    columns = ["pairs", "median", "90 % of pairs", "worst pair", "90 % of tiles", "gain", "spread"]
+    columns = [
+        *("pairs", "median", "90 % of pairs", "worst pair", "90 % of tiles", "doubt of a tile"),
+        *("gain", "spread", "contrast"),
+    ]
     rows: dict[str, Numbers] = {
         level: [
             found.pairs,
@@ -307,13 +310,18 @@ def show_checked(result: CheckSummary, as_json: bool) -> None:
             found.shift_90,
             found.shift_most,
             found.tile_90,
+            found.doubt_median,
             found.gain_median,
             found.gain_spread,
+            found.contrast_median,
         ]
         for level, found in result.levels.items()
     }
     title = "what LR lie off, pixels of HR"
-    caption = "a pair's shift is the median of its tiles; gain: contrast of the LR over HR"
+    caption = (
+        "a pair's shift is the median of its tiles, and includes their doubt; gain: brightness of "
+        "the LR over HR; contrast: of its fine detail, above 1 where the LR was sharpened"
+    )
     console.print(_number_table(title, caption, columns, rows, "level"))
     worst = {one.lr: one.shift[0] for one in result.worst}
     show({**worst, "failed": result.failed}, False, "pairs that lie off most")

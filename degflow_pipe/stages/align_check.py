@@ -105,8 +105,10 @@ def check_pairs(
             shift_90=round(float(np.quantile(shifts[:, 0], 0.9)), 3),
             shift_most=round(float(shifts[:, 0].max()), 3),
             tile_90=round(float(np.median(shifts[:, 1])), 3),
-            gain_median=round(float(np.median(gains)), 4),
-            gain_spread=round(float(gains.std()), 4),
+            doubt_median=round(float(np.median([one.doubt for one in ones])), 3),
+            gain_median=round(float(np.nanmedian(gains)), 4),
+            gain_spread=round(float(np.nanstd(gains)), 4),
+            contrast_median=round(float(np.median([one.contrast for one in ones])), 4),
         )
     every = sorted((one for ones in by_level.values() for one in ones), key=lambda o: -o.shift[0])
     summary.worst = every[:WORST]

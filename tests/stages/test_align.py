@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from degflow_pipe.engines.engine import Engine
+from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
 from degflow_pipe.recipes import load_recipe
@@ -103,6 +105,35 @@ def test_the_same_bytes_again_and_with_two_workers(
     assert names == sorted(p.name for p in tmp_path.glob("*.*") if p.is_file())
     for name in names:
         assert (tmp_path / name).read_bytes() == (pairs / name).read_bytes()
+
+
+def stopping_after(units: int) -> Engine:
+    """An engine that is stopped when that many of its units are recorded, and one more is made."""
+    left = iter(range(units))
+
+    def engine(job, given, workers, cost=None):  # type: ignore[no-untyped-def]
+        for made in run_in_threads(job, given, workers, cost):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            yield made
+
+    return engine
+
+
+def test_stopped_at_any_scene_it_goes_on_to_the_same_bytes(
+    pairs: Path, shots: Path, tmp_path: Path
+) -> None:
+    for units in (2, 9, 9, 1):
+        with pytest.raises(KeyboardInterrupt):
+            align(shots, tmp_path, SMALL, workers=1, engine=stopping_after(units))
+        assert not (tmp_path / "train.yaml").exists()
+    summary = align(shots, tmp_path, SMALL, workers=1)
+    assert summary.made + summary.known == 3 and summary.known == 2
+    names = sorted(p.relative_to(pairs).as_posix() for p in pairs.glob("**/[!.]*.*"))
+    assert names == sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.glob("**/[!.]*.*"))
+    for name in names:
+        if not name.startswith(".degflow"):
+            assert (tmp_path / name).read_bytes() == (pairs / name).read_bytes()
 
 
 def test_a_lost_pair_is_made_again(pairs: Path, shots: Path) -> None:
