@@ -72,7 +72,7 @@ def coarse(hr: np.ndarray, lr: np.ndarray) -> Coarse:
     source, target = hr_points[a], lr_points[b]
     homography, agree = _homography(source, target, MAGSAC * to_lr[0, 0])
     warp = Warp.of(homography, (hr.shape[0], hr.shape[1]))
-    return Coarse(_bent(warp, source, target, to_lr[0, 0]), len(a), int(agree.sum()))
+    return Coarse(bent(warp, source, target, to_lr[0, 0]), len(a), int(agree.sum()))
 
 
 def _first(hr: np.ndarray, lr: np.ndarray) -> Warp:
@@ -154,7 +154,7 @@ def _homography(
     return found, agree
 
 
-def _bent(warp: Warp, source: np.ndarray, target: np.ndarray, pixel: float) -> Warp:
+def bent(warp: Warp, source: np.ndarray, target: np.ndarray, pixel: float) -> Warp:
     """A lens through the matches: a homography of a bent picture may miss by pixels in its corners.
 
     pixel: of what features were looked for in, in pixels of the LR. Matches near the homography are

@@ -16,6 +16,7 @@ from degflow_pipe.errors import UsageError
 
 def register(app: typer.Typer) -> None:
     app.command(cls=Command)(align)
+    app.command(cls=Command)(target)
 
 
 def align(
@@ -29,6 +30,12 @@ def align(
         typer.Option(
             "--check",
             help="Change nothing: measure what misalignment is left in a folder of pairs.",
+        ),
+    ] = False,
+    target: Annotated[
+        bool,
+        typer.Option(
+            "--target", help="The shots show sheets of `degflow-pipe target`: go by their markers."
         ),
     ] = False,
     max_shift: Annotated[
@@ -50,11 +57,7 @@ def align(
 ) -> None:
     """Bring shots of scenes at several zooms onto the grid of the closest: pairs to train on."""
     if check:
-        from degflow_pipe.stages.align_check import check_pairs
-
-        if out is not None:
-            raise UsageError("`check` writes nothing: leave out `out`")
-        show_checked(check_pairs(shots, workers=workers, progress=TerminalProgress()), json)
+        _check(shots, out, workers, json)
         return
     if out is None:
         raise UsageError("`out` is needed: a folder for the pairs")
@@ -64,7 +67,7 @@ def align(
     summary = stage(
         shots,
         out,
-        AlignSettings(max_shift, least, most),
+        AlignSettings(max_shift, least, most, target),
         pause=pause,
         overwrite=overwrite,
         max_pixels=max_pixels,
@@ -72,3 +75,38 @@ def align(
         progress=TerminalProgress(),
     )
     show(summary, json, "align")
+
+
+def _check(pairs: Path, out: Path | None, workers: int, json: bool) -> None:
+    from degflow_pipe.stages.align_check import check_pairs
+
+    if out is not None:
+        raise UsageError("`check` writes nothing: leave out `out`")
+    show_checked(check_pairs(pairs, workers=workers, progress=TerminalProgress()), json)
+
+
+def target(
+    photos: o.Photos,
+    out: o.Out,
+    size: Annotated[
+        str,
+        typer.Option(help="a4, a3 or letter, or the pixels of a screen, such as 3840x2160."),
+    ] = "a4",
+    dpi: Annotated[int, typer.Option(min=72, max=1200, help="Of paper.")] = 300,
+    per_sheet: Annotated[int, typer.Option(help="Photos of a sheet: 1, 2, 4, 6 or 9.")] = 4,
+    max_pixels: o.MaxPixels = o.MAX_PIXELS,
+    json: o.Json = False,
+) -> None:
+    """Write photos as sheets with markers, to print or show on a screen, for `align --target`."""
+    from degflow_pipe.stages.target import target as stage
+
+    summary = stage(
+        photos,
+        out,
+        size=size,
+        dpi=dpi,
+        per_sheet=per_sheet,
+        max_pixels=max_pixels,
+        progress=TerminalProgress(),
+    )
+    show(summary, json, "target")

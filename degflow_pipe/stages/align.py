@@ -78,13 +78,14 @@ def align(
         if not any(files.real(p).is_relative_to(files.real(out)) for p in scene.shots)
     ]
     with folders.one_writer(out, KIND), _ledger(out, overwrite) as ledger:
-        measured = _measured(scenes, ledger, max_pixels, workers, engine, progress)
+        job = MeasureJob(max_pixels, settings.target)
+        measured = _measured(scenes, job, ledger, workers, engine, progress)
         levels, assigned = levels_of(measured, summary)
         named = [scene for scene in scenes if scene.name in assigned]
         works = [SceneWork(s, measured[s.name], assigned[s.name]) for s in named]
         _clear(out, ledger, works, settings, overwrite, summary)
-        job = AlignJob(str(out), settings, max_pixels)
-        done = _aligned(works, job, ledger, workers, engine, progress, summary)
+        making = AlignJob(str(out), settings, max_pixels)
+        done = _aligned(works, making, ledger, workers, engine, progress, summary)
         if not done:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(summary.failed.items())[:3])
             raise PhotoError(f"no pair came of {len(scenes)} scenes: {reasons}")
@@ -113,8 +114,8 @@ def _measure_key(name: str) -> str:
 
 def _measured(
     scenes: list[Scene],
+    job: MeasureJob,
     ledger: Ledger,
-    max_pixels: int,
     workers: int,
     engine: Engine,
     progress: Progress | None,
@@ -124,20 +125,23 @@ def _measured(
     ]
     found: dict[str, Measured] = {}
     with (progress or Silent()).task("measure", len(scenes)) as task:
-        job = MeasureJob(max_pixels)
         for (_, before), one in zip(
             units,
-            engine(job, units, workers, lambda unit: _bytes(unit[0], max_pixels)),
+            engine(job, units, workers, lambda unit: _bytes(unit[0], job.max_pixels)),
             strict=True,
         ):
             found[one.name] = one
-            if not one.problem and before.get("digests") != one.digests:
+            if not one.problem and not _is_known(before, one):
                 ledger.write(_measure_key(one.name), {"measured": one.to_dict()})
                 ledger.sync()
             if one.problem:
                 task.note(f"{one.name}: {one.problem}")
             task.advance()
     return found
+
+
+def _is_known(before: dict[str, Any], one: Measured) -> bool:
+    return (before.get("digests"), before.get("by_target")) == (one.digests, one.by_target)
 
 
 def _bytes(scene: Scene, max_pixels: int) -> int:

@@ -21,14 +21,16 @@ PAGES = "pages"
 SHOWN = 1200
 """Pixels of a picture's longer side, at most."""
 ARROWS = 20.0
-"""Times a shift is drawn enlarged, at most; less where it would reach over its tile."""
+"""Times a shift is drawn enlarged on the page, at most; less where it would reach over two tiles.
+"""
 COLOURS = ("", "#888", "#fff", "#ff0", "#f0f", "#f00", "#08f")
 """Of the reasons why a block is not used."""
 STYLE = """body{font:15px sans-serif;margin:1em;max-width:1240px}table{border-collapse:collapse}
 td,th{padding:.2em .7em;border-bottom:1px solid #ccc;text-align:right}td:first-child,th:first-child
-{text-align:left}figure{position:relative;margin:0 0 1.5em}figure img,figure svg{width:100%;display:
-block}figure svg{position:absolute;top:0;left:0}.flip img+img{position:absolute;top:0;left:0;
-visibility:hidden}.flip:hover img+img{visibility:visible}"""
+{text-align:left}td{white-space:nowrap}figure{position:relative;margin:0 0 1.5em}figure img,
+figure svg{width:100%;display:block}figure svg{position:absolute;top:0;left:0}
+.flip img+img{position:absolute;top:0;left:0;visibility:hidden}
+.flip:hover img+img{visibility:visible}"""
 
 
 def scene_page(scene: SceneAligned, hr: np.ndarray, aligned: dict[str, Aligned]) -> str:
@@ -41,7 +43,7 @@ def scene_page(scene: SceneAligned, hr: np.ndarray, aligned: dict[str, Aligned])
     for level, one in aligned.items():
         lr = _coded(_small(one.picture(0, 0, height, width), scale))
         box = f'viewBox="0 0 {width} {height}"'
-        off = _arrows(one.before, "#f60") + _arrows(one.after, "#0c0")
+        off = _arrows(one.before, "#f60", scale) + _arrows(one.after, "#0c0", scale)
         parts.append(
             f"<h2>{level}</h2><p>HR; LR on its grid while the pointer is on it.</p>"
             f'<figure class="flip"><img src="{shown}" alt="HR"><img src="{lr}" alt="LR"></figure>'
@@ -130,15 +132,16 @@ def _coded(picture: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
-def _arrows(tiles: Tiles, colour: str) -> str:
-    """A line from each tile's middle to where it lies, enlarged."""
+def _arrows(tiles: Tiles, colour: str, scale: float) -> str:
+    """A line from each tile's middle to where it lies, enlarged; scale: of the page to HR."""
     told = tiles.usable & (tiles.doubt < 0.25)
     made = []
     for (x, y), (dx, dy) in zip(tiles.middles[told], tiles.shift[told], strict=True):
         long = float(np.hypot(dx, dy))
-        times = min(ARROWS, 2 * BLOCK / max(long, 1e-6))
+        times = min(ARROWS / scale, 8 * BLOCK / max(long, 1e-6))
         made.append(f"M{x:.0f} {y:.0f}l{dx * times:.1f} {dy * times:.1f}")
-    return f'<path d="{"".join(made)}" stroke="{colour}" stroke-width="3" fill="none"/>'
+    width = 2 / scale
+    return f'<path d="{"".join(made)}" stroke="{colour}" stroke-width="{width:.1f}" fill="none"/>'
 
 
 def _mask(reasons: np.ndarray) -> str:
@@ -163,6 +166,6 @@ def _frames(scene: SceneAligned) -> str:
 
 def _legend() -> str:
     return ", ".join(
-        f'<span style="background:{COLOURS[number]}">&emsp;</span> {name}'
+        f'<span style="background:{COLOURS[number]};border:1px solid">&emsp;</span> {name}'
         for number, name in enumerate(REASONS, 1)
     )

@@ -32,12 +32,14 @@ shots it is 0.5 to 0.7."""
 @dataclass(frozen=True)
 class AlignSettings:
     """What pairs depend on beside their shots. max_shift: pixels of HR that a tile may lie off
-    after all; least: pixels of a pair's shorter side; most: pairs of one scene.
+    after all; least: pixels of a pair's shorter side; most: pairs of one scene; target: whether the
+    shots show sheets of `target`, whose markers give the first warp.
     """
 
     max_shift: float = 0.5
     least: int = 192
     most: int = 8
+    target: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.max_shift <= 10:

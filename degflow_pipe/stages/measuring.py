@@ -12,12 +12,15 @@ import cv2
 import numpy as np
 
 from degflow_pipe.alignment.coarse import Coarse, NoMatch, coarse
+from degflow_pipe.alignment.target import coarse_by_markers
 from degflow_pipe.alignment.warp import Warp
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.pictures.photos import Photo, file_digest
 from degflow_pipe.pictures.shots import Noted, noted, read_shot
 from degflow_pipe.stages.scenes import Scene
 
+Match = Callable[[np.ndarray, np.ndarray], Coarse]
+"""HR and LR, (H, W) uint8, to a first warp; raises NoMatch."""
 SAME = 1.08
 """Scale below which two shots were taken at one zoom."""
 DISAGREE = 0.1
@@ -28,7 +31,7 @@ DISAGREE = 0.1
 class Measured:
     """What is known of a scene. hr: its file's name; shots: of each LR that can be used, by its
     file's name: `scale`, `exif_scale` and its first warp, `coarse`. digests: of all files, by name.
-    problem: why it cannot be used, in one line.
+    problem: why it cannot be used, in one line. by_target: whether markers gave the warps.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Measured:
     shots: dict[str, dict[str, Any]] | None = None
     notes: tuple[str, ...] = ()
     problem: str = ""
+    by_target: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,6 +51,7 @@ class MeasureJob:
     """Measures scenes: see `engines.job.Job`."""
 
     max_pixels: int
+    target: bool = False
 
     @contextmanager
     def open(self) -> Iterator[Callable[[tuple[Scene, dict[str, Any]]], Measured]]:
@@ -58,15 +63,19 @@ class MeasureJob:
         digests: dict[str, str] = {}
         try:
             digests = {path.name: file_digest(path) for path in scene.shots}
-            if before and before["digests"] == digests:
+            if before and before["digests"] == digests and before.get("by_target") == self.target:
                 return Measured(**{**before, "notes": tuple(before["notes"])})
-            return measured(scene, digests, self.max_pixels)
+            return measured(scene, digests, self.max_pixels, self.target)
         except PhotoError as error:
             return Measured(scene.name, digests, problem=str(error))
 
 
-def measured(scene: Scene, digests: dict[str, str], max_pixels: int) -> Measured:
-    """Raises PhotoError where a shot cannot be read, or the scene has no HR and LR."""
+def measured(
+    scene: Scene, digests: dict[str, str], max_pixels: int, target: bool = False
+) -> Measured:
+    """target: by the markers of a target. Raises PhotoError where a shot cannot be read, or the
+    scene has no HR and LR.
+    """
     _check_files(scene, digests)
     said = {path.name: noted(path) for path in scene.shots}
     models = sorted({note.model for note in said.values() if note.model})
@@ -76,7 +85,7 @@ def measured(scene: Scene, digests: dict[str, str], max_pixels: int) -> Measured
         )
     notes: list[str] = []
     greys = _greys(scene, max_pixels, notes)
-    hr, found = _finest(greys, said, notes)
+    hr, found = _finest(greys, said, notes, coarse_by_markers if target else coarse)
     shots = {}
     for name, one in found.items():
         if reason := _unusable(one, greys[hr], greys[name]):
@@ -89,7 +98,7 @@ def measured(scene: Scene, digests: dict[str, str], max_pixels: int) -> Measured
         shots[name] = {"scale": scale, "exif_scale": exif, "coarse": dumped(one)}
     if not shots:
         raise PhotoError("; ".join(dict.fromkeys(notes)) or "no shot at another zoom than HR's")
-    return Measured(scene.name, digests, hr, shots, tuple(dict.fromkeys(notes)))
+    return Measured(scene.name, digests, hr, shots, tuple(dict.fromkeys(notes)), by_target=target)
 
 
 def _check_files(scene: Scene, digests: dict[str, str]) -> None:
@@ -123,13 +132,13 @@ def _greys(scene: Scene, max_pixels: int, notes: list[str]) -> dict[str, np.ndar
 
 
 def _finest(
-    greys: dict[str, np.ndarray], said: dict[str, Noted], notes: list[str]
+    greys: dict[str, np.ndarray], said: dict[str, Noted], notes: list[str], match: Match
 ) -> tuple[str, dict[str, Coarse]]:
     """The shot that shows most detail, and the first warp to each other one."""
     order = sorted(greys, key=lambda name: (_reach(said[name], greys[name]), name), reverse=True)
     for hr in order[:-1]:
         told: list[str] = []
-        found = _against(hr, greys, told)
+        found = _against(hr, greys, told, match)
         if found:
             break
     notes += told
@@ -139,7 +148,7 @@ def _finest(
         return hr, found
     if _reach(said[hr], greys[hr]) > 0:
         notes.append(f"EXIF says that {hr} was taken closest, but {finest} shows more detail")
-    return finest, _against(finest, greys, notes)
+    return finest, _against(finest, greys, notes, match)
 
 
 def _reach(note: Noted, picture: np.ndarray) -> float:
@@ -156,14 +165,16 @@ def _exif_scale(
     return round(reaches[0] / reaches[1], 4) if both and min(reaches) > 0 else None
 
 
-def _against(hr: str, greys: dict[str, np.ndarray], notes: list[str]) -> dict[str, Coarse]:
+def _against(
+    hr: str, greys: dict[str, np.ndarray], notes: list[str], match: Match
+) -> dict[str, Coarse]:
     """The first warp of each other shot; why there is none goes into the notes."""
     found = {}
     for name, picture in greys.items():
         if name == hr:
             continue
         try:
-            found[name] = coarse(greys[hr], picture)
+            found[name] = match(greys[hr], picture)
         except NoMatch as error:
             where = hr if error.which == "HR" else name
             notes.append(f"{where}: {error}" + ("" if error.which else f" (HR is {hr})"))

@@ -48,6 +48,7 @@ from degflow_pipe.stages.preview import Preview
 from degflow_pipe.stages.remove import RemoveSummary
 from degflow_pipe.stages.run import RunSummary
 from degflow_pipe.stages.shard import ShardSummary
+from degflow_pipe.stages.target import TargetSummary
 from degflow_pipe.training.results import TrainedAutoencoder, TrainedCheckpoint
 
 PICTURE = Path(__file__).parent / "json_keys.json"
@@ -78,6 +79,7 @@ RESULTS: dict[str, Any] = {
     "checkpoint export": Exported,
     "simulate": SimulateSummary,
     "align": [AlignSummary, CheckSummary],
+    "target": TargetSummary,
     "export": [ExportSummary, Estimate],
     "doctor": Diagnosis,
 }

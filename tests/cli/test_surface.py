@@ -210,6 +210,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "SHOTS": "Path, required",
         "--out -o": "Path",
         "--check": "flag",
+        "--target": "flag",
         "--max-shift": "float = 0.5",
         "--least": "int = 192",
         "--most": "int = 8",
@@ -217,6 +218,15 @@ SURFACE: dict[str, dict[str, str]] = {
         "--overwrite": "flag",
         "--max-pixels": "int = 210000000",
         "--workers": "int = 0",
+        **JSON,
+    },
+    "target": {
+        "PHOTOS": "str, required, several",
+        "--out -o": "Path, required",
+        "--size": "str = a4",
+        "--dpi": "int = 300",
+        "--per-sheet": "int = 4",
+        "--max-pixels": "int = 210000000",
         **JSON,
     },
     "simulate": {
