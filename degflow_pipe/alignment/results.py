@@ -109,7 +109,7 @@ class LevelChecked:
 
 @dataclass
 class CheckSummary:
-    """What `align --check` measured. levels: by folder and level, as they are named; worst: the
+    """What `check_pairs` measured. levels: by folder and level, as they are named; worst: the
     pairs that lie off most; failed: why a pair could not be measured, by its LR.
     """
 

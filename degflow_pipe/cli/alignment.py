@@ -32,6 +32,10 @@ def align(
             help="Change nothing: measure what misalignment is left in a folder of pairs.",
         ),
     ] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="With --check: training recipe that says where pairs lie."),
+    ] = None,
     target: Annotated[
         bool,
         typer.Option(
@@ -57,8 +61,10 @@ def align(
 ) -> None:
     """Bring shots of scenes at several zooms onto the grid of the closest: pairs to train on."""
     if check:
-        _check(shots, out, workers, json)
+        _check(shots, out, recipe, max_pixels, workers, json)
         return
+    if recipe is not None:
+        raise UsageError("`recipe` says where pairs lie: it goes with `check` alone")
     if out is None:
         raise UsageError("`out` is needed: a folder for the pairs")
     from degflow_pipe.stages.align import align as stage
@@ -77,12 +83,22 @@ def align(
     show(summary, json, "align")
 
 
-def _check(pairs: Path, out: Path | None, workers: int, json: bool) -> None:
+def _check(
+    pairs: Path, out: Path | None, recipe: str | None, max_pixels: int, workers: int, json: bool
+) -> None:
+    from degflow_pipe.cli.asked import data_of_recipe
     from degflow_pipe.stages.align_check import check_pairs
 
     if out is not None:
         raise UsageError("`check` writes nothing: leave out `out`")
-    show_checked(check_pairs(pairs, workers=workers, progress=TerminalProgress()), json)
+    found = check_pairs(
+        pairs,
+        data=data_of_recipe(recipe),
+        max_pixels=max_pixels,
+        workers=workers,
+        progress=TerminalProgress(),
+    )
+    show_checked(found, json)
 
 
 def target(

@@ -1,4 +1,4 @@
-"""align --check: what misalignment is left in pairs that are aligned already."""
+"""check_pairs: what misalignment is left in pairs that are aligned already."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from degflow_pipe import files
+from degflow_pipe import defaults, files
 from degflow_pipe.alignment.check import checked
 from degflow_pipe.alignment.fine import NoFit
 from degflow_pipe.alignment.results import CheckSummary, LevelChecked, PairChecked
@@ -19,9 +20,13 @@ from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import DataError, DegflowError, UsageError
 from degflow_pipe.formats.text import printable
-from degflow_pipe.pictures.photos import EXTENSIONS, read_photo
+from degflow_pipe.pairs.pairs import find_scenes
+from degflow_pipe.pairs.settings import DataSettings
+from degflow_pipe.pictures.photos import EXTENSIONS, check_max_pixels, decoded_bytes, read_photo
 from degflow_pipe.progress import Progress, Silent
 
+COPIES = 4
+"""Times the memory of decoding HR that measuring a pair takes."""
 WORST = 5
 """Pairs that are named, those that lie off most."""
 _HR = re.compile(r"(.+)[_-](?:hr|x1)", re.IGNORECASE)
@@ -46,13 +51,19 @@ class _Checked:
 class CheckJob:
     """Measures pairs: see `engines.job.Job`."""
 
+    max_pixels: int
+
     @contextmanager
     def open(self) -> Iterator[Callable[[_Pair], _Checked]]:
         yield self._checked
 
+    def bytes_of(self, pair: _Pair) -> int:
+        """Memory that a pair takes while it is measured."""
+        return COPIES * decoded_bytes(pair.hr, self.max_pixels)
+
     def _checked(self, pair: _Pair) -> _Checked:
         try:
-            hr, lr = (read_photo(path).pixels for path in (pair.hr, pair.lr))
+            hr, lr = (read_photo(path, self.max_pixels).pixels for path in (pair.hr, pair.lr))
             ratio = hr.shape[0] / lr.shape[0]
             if ratio < 1 or ratio != round(ratio) or hr.shape[1] != lr.shape[1] * ratio:
                 raise DataError(
@@ -68,27 +79,33 @@ class CheckJob:
 def check_pairs(
     pairs: Path,
     *,
+    data: DataSettings | None = None,
+    max_pixels: int = defaults.MAX_PIXELS,
     workers: int = 0,
     progress: Progress | None = None,
     engine: Engine = run_in_threads,
 ) -> CheckSummary:
     """Measure each pair of a folder, by folder and level.
 
-    Pairs are found by names: `SCENE_hr.png` (or `SCENE_HR`, `SCENE_x1`) beside `SCENE_lr.png`,
-    `SCENE_LR4.png`, `SCENE_x2.9.png`; LR as large as HR, or smaller by a whole factor. Raises
-    UsageError where there is none, DataError where none can be measured.
+    data: where they lie, as a training recipe says. Without it, pairs are found by names:
+    `SCENE_hr.png` (or `SCENE_HR`, `SCENE_x1`) beside `SCENE_lr.png`, `SCENE_LR4.png`,
+    `SCENE_x2.9.png`. LR are as large as HR, or smaller by a whole factor. max_pixels: a picture of
+    more is not read. Raises UsageError where there is no pair, DataError where none can be
+    measured.
     """
     workers = check_workers(workers)
-    found = list(_pairs(pairs))
+    check_max_pixels(max_pixels)
+    found = list(_pairs(pairs) if data is None else _pairs_of(data, pairs))
     if not found:
         raise UsageError(
             f"no pairs at {printable(str(pairs))}: names such as 001_hr.png and 001_lr.png, or "
-            f"001_HR.png and 001_LR4.png, are looked for"
+            f"001_HR.png and 001_LR4.png, are looked for; a training `recipe` says others"
         )
     summary = CheckSummary(printable(str(pairs)), {}, [])
     by_level: dict[str, list[PairChecked]] = {}
+    job = CheckJob(max_pixels)
     with (progress or Silent()).task("check", len(found)) as task:
-        for one in engine(CheckJob(), found, workers, lambda _: 100 * 1024**2):
+        for one in engine(job, found, workers, job.bytes_of):
             if one.found is None:
                 summary.failed[one.pair.lr.name] = one.problem
             else:
@@ -113,6 +130,14 @@ def check_pairs(
     every = sorted((one for ones in by_level.values() for one in ones), key=lambda o: -o.shift[0])
     summary.worst = every[:WORST]
     return summary
+
+
+def _pairs_of(data: DataSettings, folder: Path) -> Iterator[_Pair]:
+    """As a training recipe has them."""
+    for scene in chain(*find_scenes(data, folder, to_train=False)):
+        for level, path in zip(data.pair_levels[1:], scene.files[1:], strict=True):
+            if path is not None:
+                yield _Pair(level.name, scene.hr, path)
 
 
 def _pairs(folder: Path) -> Iterator[_Pair]:

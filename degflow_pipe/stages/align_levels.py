@@ -87,9 +87,7 @@ def recipe_text(summary: AlignSummary) -> str:
     s_max = max(summary.levels[level] for level in summary.levels)
     lines = [
         "# Trains a model of the camera on the pairs beside this file.",
-        "#   degflow-pipe train rae train.yaml --data .",
-        "#   degflow-pipe train lfm train.yaml --data .",
-        "#   degflow-pipe train joint train.yaml --data .",
+        "# For train rae, train lfm and train joint, in turn, with this folder as data.",
         "kind: train",
         "name: my-camera",
         "model:",

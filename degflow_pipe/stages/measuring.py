@@ -192,7 +192,7 @@ def _unusable(found: Coarse, hr: np.ndarray, lr: np.ndarray) -> str:
     if apart < 0.004:
         return (
             "shows exactly what HR shows: it is a copy of HR made smaller, or was aligned to it "
-            "already, which `align --check` measures: take it out"
+            "already: take it out"
         )
     if warp.scale < SAME:
         return f"taken at HR's own zoom (x{warp.scale:.2f}): take one of the two out"

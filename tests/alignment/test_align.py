@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from skimage import data
@@ -13,12 +10,7 @@ from degflow_pipe.alignment.align import Aligned, align
 from degflow_pipe.alignment.coarse import NoMatch
 from degflow_pipe.alignment.left import rectangles
 from degflow_pipe.alignment.tiles import BLOCK
-
-_spec = importlib.util.spec_from_file_location("scenes", Path(__file__).with_name("scenes.py"))
-assert _spec and _spec.loader
-scenes = importlib.util.module_from_spec(_spec)
-__import__("sys").modules["scenes"] = scenes
-_spec.loader.exec_module(scenes)
+from tests.alignment import scenes
 
 
 def photo(seed: int) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,7 @@ from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.stages.align import align
 from degflow_pipe.stages.align_scene import AlignSettings
 from degflow_pipe.stages.target import parse_size, target
-
-_spec = importlib.util.spec_from_file_location("scenes", Path(__file__).with_name("scenes.py"))
-assert _spec and _spec.loader
-scenes = importlib.util.module_from_spec(_spec)
-sys.modules["scenes"] = scenes
-_spec.loader.exec_module(scenes)
+from tests.alignment import scenes
 
 PHOTOS = [data.coffee(), data.chelsea(), data.astronaut(), data.rocket()]
 

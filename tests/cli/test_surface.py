@@ -210,6 +210,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "SHOTS": "Path, required",
         "--out -o": "Path",
         "--check": "flag",
+        "--recipe": "str",
         "--target": "flag",
         "--max-shift": "float = 0.5",
         "--least": "int = 192",

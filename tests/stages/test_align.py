@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,20 +12,14 @@ from skimage import data
 
 from degflow_pipe.engines.engine import Engine
 from degflow_pipe.engines.threads import run_in_threads
-from degflow_pipe.errors import FileError, PhotoError, UsageError
+from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
 from degflow_pipe.recipes import load_recipe
 from degflow_pipe.stages.align import align
 from degflow_pipe.stages.align_check import check_pairs
 from degflow_pipe.stages.align_scene import AlignSettings
 from degflow_pipe.training.recipe import train_recipe
-
-_path = Path(__file__).parents[1] / "alignment" / "scenes.py"
-_spec = importlib.util.spec_from_file_location("scenes", _path)
-assert _spec and _spec.loader
-scenes = importlib.util.module_from_spec(_spec)
-sys.modules["scenes"] = scenes
-_spec.loader.exec_module(scenes)
+from tests.alignment import scenes
 
 SMALL = AlignSettings(least=96)
 
@@ -159,6 +151,11 @@ def test_check_tells_what_is_left(pairs: Path, tmp_path: Path) -> None:
         _write(tmp_path / path.name, np.ascontiguousarray(np.roll(picture, turn, 1)[:, 8:-8]))
     (level,) = check_pairs(tmp_path, workers=1).levels.values()
     assert abs(level.shift_median - 2) < 0.1
+    recipe = train_recipe(load_recipe(str(pairs / "train.yaml"), "train"))
+    (level,) = check_pairs(pairs, data=recipe.data, workers=1).levels.values()
+    assert level.shift_median < 0.1 and abs(level.gain_median - 1) < 0.01
+    with pytest.raises(DataError, match="more than the limit of 900"):
+        check_pairs(pairs, max_pixels=900, workers=1)
 
 
 def test_nothing_that_can_be_used_is_an_error(shots: Path, tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,13 +22,7 @@ from degflow_pipe.pictures.shots import noted
 from degflow_pipe.stages.align import align
 from degflow_pipe.stages.align_scene import AlignSettings
 from degflow_pipe.stages.scenes import find_scenes
-
-_path = Path(__file__).parents[1] / "alignment" / "scenes.py"
-_spec = importlib.util.spec_from_file_location("scenes", _path)
-assert _spec and _spec.loader
-scenes = importlib.util.module_from_spec(_spec)
-sys.modules["scenes"] = scenes
-_spec.loader.exec_module(scenes)
+from tests.alignment import scenes
 
 SMALL = AlignSettings(least=96)
 LIMIT = 400_000
