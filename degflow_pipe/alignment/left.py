@@ -13,7 +13,7 @@ REASONS = ("outside", "clipped", "uncertain", "shifted", "unlike", "out of focus
 """Why a block is kept out, the first that holds."""
 CLIPPED = 0.25
 """Share of a block's pixels that may be clipped in one of the pictures."""
-DOUBT = 0.08
+DOUBT = 0.07
 """Pixels of HR by which the warp may be wrong, as a deviation, where tiles say little."""
 UNLIKE = 6.0
 """Times the usual square of the difference, for a block's detail, that are too much."""

@@ -58,9 +58,23 @@ def fitted(warp: Warp, points: np.ndarray, off: np.ndarray, certainty: np.ndarra
         normal = np.einsum("tip,tij,tjq->pq", rows, weighted, rows)
         wanted = left + np.einsum("tip,p->ti", rows, now)
         right = np.einsum("tip,tij,tj->p", rows, weighted, wanted)
-        solved = (_solved(normal, right, prior) for prior in _priors())
-        _, now, covariance = max(solved, key=lambda one: one[0])
+        now, covariance = _averaged([_solved(normal, right, prior) for prior in _priors()])
     return Fitted(with_parameters(warp, now), weights, covariance)
+
+
+def _averaged(
+    solved: list[tuple[float, np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters and their covariance over all priors, each as likely as its evidence says: where
+    tiles say little, it is in what priors make of them that a warp may be wrong.
+    """
+    evidence = np.array([one[0] for one in solved])
+    share = np.exp(evidence - evidence.max())
+    share /= share.sum()
+    mean = np.einsum("k,kp->p", share, np.stack([one[1] for one in solved]))
+    apart = np.stack([one[1] for one in solved]) - mean
+    within = np.einsum("k,kpq->pq", share, np.stack([one[2] for one in solved]))
+    return mean, within + np.einsum("k,kp,kq->pq", share, apart, apart)
 
 
 def _solved(
