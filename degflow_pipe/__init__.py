@@ -29,19 +29,26 @@ if TYPE_CHECKING:
     from degflow_pipe.reading import SRPairs, sr_pairs
     from degflow_pipe.reading.lazy import LazyPairs
     from degflow_pipe.shards.layout import ShardSettings
+    from degflow_pipe.stages.align import align
+    from degflow_pipe.stages.align_check import check_pairs
+    from degflow_pipe.stages.align_scene import AlignSettings
     from degflow_pipe.stages.degrade import degrade
     from degflow_pipe.stages.generate import generate
     from degflow_pipe.stages.ingest import ingest
     from degflow_pipe.stages.remove import remove
     from degflow_pipe.stages.shard import shard
+    from degflow_pipe.stages.target import target
 
 _HOMES = {
+    "AlignSettings": "stages.align_scene",
     "DegFlow": "checkpoint.degflow",
     "Grid": "levels",
     "LazyPairs": "reading.lazy",
     "Level": "levels",
     "SRPairs": "reading",
     "ShardSettings": "shards.layout",
+    "align": "stages.align",
+    "check_pairs": "stages.align_check",
     "degrade": "stages.degrade",
     "doctor": "exports.doctor",
     "export": "exports.export",
@@ -54,9 +61,11 @@ _HOMES = {
     "remove": "stages.remove",
     "shard": "stages.shard",
     "sr_pairs": "reading",
+    "target": "stages.target",
 }
 
 __all__ = [
+    "AlignSettings",
     "CheckpointError",
     "DataError",
     "DegFlow",
@@ -72,6 +81,8 @@ __all__ = [
     "StoreError",
     "UsageError",
     "__version__",
+    "align",
+    "check_pairs",
     "degrade",
     "doctor",
     "export",
@@ -84,6 +95,7 @@ __all__ = [
     "remove",
     "shard",
     "sr_pairs",
+    "target",
 ]
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from degflow_pipe.cli import (
+    alignment,
     bench,
     checkpoints,
     exports,
@@ -38,6 +39,7 @@ pipeline.register(app)
 exports.register(app)
 inspection.register(app)
 grids.register(app)
+alignment.register(app)
 training.register(app)
 proxy.register(app)
 simulation.register(app)

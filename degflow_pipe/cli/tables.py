@@ -13,6 +13,7 @@ from degflow_pipe.cli.output import BEGAN, safe, show
 from degflow_pipe.quality import LIMITS
 
 if TYPE_CHECKING:
+    from degflow_pipe.alignment.results import CheckSummary
     from degflow_pipe.calibration.results import Calibrated
     from degflow_pipe.estimates import Estimate
     from degflow_pipe.evaluation.results import Evaluation, LevelFigures
@@ -290,3 +291,37 @@ def _bars(found: Histogram, limit: float, figure: str) -> Iterator[str]:
         end = "more" if i + 1 == len(found.starts) else f"{found.starts[i + 1]:g}"
         span = f"{low:g} to {end}"
         yield f"  {span:>14} {count:7} {bar}".rstrip()
+
+
+def show_checked(result: CheckSummary, as_json: bool) -> None:
+    """What pairs lie off, by level, and those that lie off most."""
+    if as_json:
+        show(result, True)
+        return
+    console = _wide()
+    columns = [
+        *("pairs", "median", "90 % of pairs", "worst pair", "90 % of tiles", "doubt of a tile"),
+        *("gain", "spread", "contrast"),
+    ]
+    rows: dict[str, Numbers] = {
+        level: [
+            found.pairs,
+            found.shift_median,
+            found.shift_90,
+            found.shift_most,
+            found.tile_90,
+            found.doubt_median,
+            found.gain_median,
+            found.gain_spread,
+            found.contrast_median,
+        ]
+        for level, found in result.levels.items()
+    }
+    title = "what LR lie off, pixels of HR"
+    caption = (
+        "a pair's shift is the median of its tiles, and includes their doubt; gain: brightness of "
+        "the LR over HR; contrast: of its fine detail, above 1 where the LR was sharpened"
+    )
+    console.print(_number_table(title, caption, columns, rows, "level"))
+    worst = {one.lr: one.shift[0] for one in result.worst}
+    show({**worst, "failed": result.failed}, False, "pairs that lie off most")

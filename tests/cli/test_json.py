@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 
+from degflow_pipe.alignment.results import AlignSummary, CheckSummary
 from degflow_pipe.bench.results import Benchmark
 from degflow_pipe.calibration.results import Calibrated, TunedSolver
 from degflow_pipe.checkpoint.results import Exported, Imported
@@ -47,6 +48,7 @@ from degflow_pipe.stages.preview import Preview
 from degflow_pipe.stages.remove import RemoveSummary
 from degflow_pipe.stages.run import RunSummary
 from degflow_pipe.stages.shard import ShardSummary
+from degflow_pipe.stages.target import TargetSummary
 from degflow_pipe.training.results import TrainedAutoencoder, TrainedCheckpoint
 
 PICTURE = Path(__file__).parent / "json_keys.json"
@@ -76,6 +78,8 @@ RESULTS: dict[str, Any] = {
     "checkpoint import": Imported,
     "checkpoint export": Exported,
     "simulate": SimulateSummary,
+    "align": [AlignSummary, CheckSummary],
+    "target": TargetSummary,
     "export": [ExportSummary, Estimate],
     "doctor": Diagnosis,
 }

@@ -34,6 +34,8 @@ WRITES = {
     "inspect": "inspect PHOTOS --out THEIRS/README.md",
     "degrade": "degrade PHOTOS --checkpoint TINY --t-grid 0.5 --out THEIRS",
     "export": "export SHARDS --to basicsr --scale 2 --out THEIRS",
+    "align": "align PHOTOS --out THEIRS",
+    "target": "target PHOTOS --out THEIRS",
     "simulate": "simulate PHOTOS --scales 2 --out THEIRS",
     "train rae": "train rae TRAINING --data PAIRS --out THEIRS",
     "train lfm": "train lfm TRAINING --data PAIRS --out THEIRS --rae TINY",
