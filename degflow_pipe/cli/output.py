@@ -45,6 +45,9 @@ class _Bar:
     def advance(self, count: float = 1) -> None:
         self._progress.advance(self._number, count)
 
+    def show(self, text: str) -> None:
+        self._progress.update(self._number, shown=printable(text))
+
     def note(self, said: str) -> None:
         self._progress.console.print(safe(spoken(said)), highlight=False)
 
@@ -53,13 +56,16 @@ class _Lines:
     """The plain log: a line now and then, and one at the end."""
 
     def __init__(self, name: str, total: float | None, done: float) -> None:
-        self._name, self._total, self._done = name, total, done
+        self._name, self._total, self._done, self._shown = name, total, done, ""
         self._first, self._began, self._last = done, time.monotonic(), time.monotonic()
 
     def advance(self, count: float = 1) -> None:
         self._done += count
         if time.monotonic() - self._last >= LOG_EVERY:
             self.line()
+
+    def show(self, text: str) -> None:
+        self._shown = f", {text}"
 
     def line(self) -> None:
         self._last = time.monotonic()
@@ -70,7 +76,7 @@ class _Lines:
         text += f" ({rate:.1f}/s"
         if self._total is not None and rate > 0:
             text += f", {(self._total - self._done) / rate:.0f} s left"
-        self.note(text + ")")
+        self.note(f"{text}{self._shown})")
 
     def note(self, text: str) -> None:
         print(printable(spoken(text)), file=sys.stderr, flush=True)
@@ -93,11 +99,11 @@ class TerminalProgress:
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[shown]}", markup=False),
         )
         with Progress(*columns, console=console) as progress:
-            yield _Bar(
-                progress, progress.add_task(printable(name), total=total, completed=int(done))
-            )
+            number = progress.add_task(printable(name), total=total, completed=int(done), shown="")
+            yield _Bar(progress, number)
 
 
 def show(result: Any, as_json: bool, title: str = "") -> None:

@@ -23,7 +23,10 @@ def model_card(recipe: TrainRecipe, training: dict[str, Any]) -> str:
         )
         settings = training[stage]["settings"]
         minutes = figures["seconds"] / 60
-        rows.append(f"| {stage} | {settings['steps']} | {minutes:.0f} min | {shown} |")
+        turns = "".join(
+            f", went on at {step} of {of}" for step, of in training[stage].get("continued", [])
+        )
+        rows.append(f"| {stage} | {settings['steps']}{turns} | {minutes:.0f} min | {shown} |")
     table = "\n".join(rows)
     return f"""# {recipe.name}
 
