@@ -28,8 +28,8 @@ from degflow_pipe.progress import Progress, Task
 from degflow_pipe.settings import LARGEST, shown
 from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.recipe import StageSettings
-from degflow_pipe.training.schedule import are_turns, learning_rate, same_until
 from degflow_pipe.training.scalars import Scalars
+from degflow_pipe.training.schedule import are_turns, learning_rate, same_until
 from degflow_pipe.training.stops import Stops
 
 STATE = (
