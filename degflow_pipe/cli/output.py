@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -25,6 +25,9 @@ from rich.text import Text
 from degflow_pipe import files
 from degflow_pipe.cli.words import spoken
 from degflow_pipe.formats.text import printable
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 BEGAN = time.perf_counter()
 """When the command was started, but for what Python itself takes."""
@@ -152,8 +155,15 @@ def safe(shown: str) -> Text:
     return Text(printable(shown))
 
 
-def complain(message: str) -> None:
+def complain(message: str, kind: str = "error") -> None:
     """One line on standard error."""
     Console(stderr=True, soft_wrap=True).print(
-        Text.assemble(("error: ", "bold red"), printable(spoken(message))), highlight=False
+        Text.assemble((f"{kind}: ", "bold red"), printable(spoken(message))), highlight=False
     )
+
+
+def warn_of(*models: DegFlow) -> None:
+    """A line for each checkpoint that was found to be less than good."""
+    for model in models:
+        if warning := model.info.verdict.warning:
+            complain(f"{model.info.name}: {warning}", "warning")
