@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from degflow_pipe.checkpoint.verdict import Verdict
     from degflow_pipe.estimates import Estimate
     from degflow_pipe.evaluation.results import Evaluation, LevelFigures
+    from degflow_pipe.learning.results import CameraSummary
     from degflow_pipe.metrics.residual_figures import Residual
     from degflow_pipe.proxy.results import LevelTable, ProxyComparison, ScalesComparison
     from degflow_pipe.stages.inspect import Histogram, Inspected
@@ -236,6 +237,16 @@ def show_calibrated(result: Calibrated, as_json: bool) -> None:
     rows |= {"scenes": result.scenes, "noise": result.noise, "noise on its own pixels": own}
     show({**rows, **{f"t of s = {s:g}": t for s, t in result.scales}}, False, "calibrate")
     show_verdict(result.verdict)
+
+
+def show_camera(found: CameraSummary, as_json: bool) -> None:
+    """What was done, how well SR does with it, and the verdict."""
+    if as_json:
+        show(found, True)
+        return
+    rows = {key: v for key, v in as_mapping(found).items() if key != "verdict"}
+    show(rows, False, "camera")
+    show_verdict(found.verdict)
 
 
 def show_contents(
