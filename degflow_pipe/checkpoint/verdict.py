@@ -243,7 +243,7 @@ def verdict_of(judged: Judged | None, calibration: Calibration | None) -> Verdic
     overall: Overall = "good"
     if "bad" in grades:
         overall = "not usable"
-    elif training is None or held_out is None:
+    elif training is None or held_out is None or calibration is None:
         overall = "not judged"
     elif "with care" in grades:
         overall = "usable with care"

@@ -56,6 +56,11 @@ RECIPE, PROXY_RECIPE = "train.yaml", "proxy.yaml"
 EVALUATION, PREVIEW = "evaluation.json", "preview.png"
 LEAST_SIDE = 256
 """Pixels of an aligned pair's shorter side: fewer cannot be evaluated."""
+ORDER = (
+    *("align", "plan", "rae", "lfm", "joint"),
+    *("calibrate", "tune-solver", "evaluate", "proxy", "card"),
+)
+"""Of the steps."""
 PATCHES = 160
 """Of HR, that the proxy's sources share: a third of what `proxy` takes."""
 GRID = "0.1:1.0:0.1"
@@ -109,7 +114,7 @@ def camera(
         work.begin()
         # A finished checkpoint is the user's: a calibration of his own is not undone.
         if "card" in work.noted["steps"] and holds_checkpoint(out):
-            work.known = [*work.noted["steps"]]
+            work.known = [name for name in ORDER if name in work.noted["steps"]]
         else:
             work.all_steps(are_pairs)
         return work.summary()
@@ -222,11 +227,9 @@ class _Work:
         device = choose_device(self.device)
         train, held_out = (Pairs(scenes, data) for scenes in find_scenes(data, pairs))
         first = TrainRecipe(name=name or "camera", data=data, model=PRESETS["compact"])
-        minutes = self.settings.minutes
-        if minutes is not None:
-            minutes -= (time.monotonic() - self.began) / 60
+        spent = time.monotonic() - self.began
         with self.progress.task("plan", 1) as task:
-            plan = planned(first, (train, held_out), device, minutes)
+            plan = planned(first, (train, held_out), device, self.settings.minutes, spent)
             task.note(
                 f"{len(train.scenes)} pairs to train on, {len(held_out.scenes)} held out, levels "
                 f"{', '.join(f'{k.name} (x{data.scale_of_t(k.t):.3g})' for k in data.knots[1:])}; "

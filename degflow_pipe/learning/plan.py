@@ -55,12 +55,17 @@ class Plan:
 
 
 def planned(
-    recipe: TrainRecipe, pairs: tuple[Pairs, Pairs], device: torch.device, minutes: float | None
+    recipe: TrainRecipe,
+    pairs: tuple[Pairs, Pairs],
+    device: torch.device,
+    minutes: float | None,
+    spent: float,
 ) -> Plan:
-    """Choose. minutes: that all of it may take; None for as long as it takes.
+    """Choose. recipe: its name, data and model.
 
-    recipe: its name, data and model. Raises DataError for pairs that are too
-    small, UsageError where the time does not do for the least.
+    minutes: that all of it may take; None for as long as it takes; then the same pairs give the
+    same plan, however fast the device. spent: seconds of it that are gone. Raises DataError for
+    pairs that are too small, UsageError where the time does not do for the least.
     """
     train_pixels, held_pixels = _pixels(pairs)
     asked = {
@@ -86,16 +91,17 @@ def planned(
         return {**training, **apart, "proxy": trainings * proxy_step}
 
     proxy_share = 1.0
-    if minutes is not None and sum(seconds(share, 1.0).values()) > 60 * minutes:
+    left = np.inf if minutes is None else 60 * minutes - spent
+    if minutes is not None and sum(seconds(share, 1.0).values()) > left:
         least = sum(seconds(0.0, 0.0).values())
-        if least > 60 * minutes:
+        if least > left:
             raise UsageError(
                 f"`minutes={minutes:g}` is too short: measuring and the least of a training take "
                 f"about {_minutes(least)} here"
             )
         # The largest share of everything that fits; what does not shrink is taken off first.
         shares = np.linspace(0, 1, 201)
-        fits = [f for f in shares if sum(seconds(f * share, f).values()) <= 60 * minutes]
+        fits = [f for f in shares if sum(seconds(f * share, f).values()) <= left]
         share, proxy_share = share * float(fits[-1]), float(fits[-1])
         why = f"{float(fits[-1]):.0%} of what would be right, for {minutes:g} minutes"
     return Plan(

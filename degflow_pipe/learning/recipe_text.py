@@ -21,7 +21,6 @@ def train_text(name: str, data: DataSettings, plan: Plan) -> str:
         "# How this camera was trained: `camera` goes on by it, and `train rae`, `train lfm` and",
         "# `train joint` take it as it is.",
         f"# Steps: {plan.why}.",
-        f"# Expected when it was begun: {plan.told}.",
         "kind: train",
     ]
     return "\n".join([*head, *_lines(values)]) + "\n"
