@@ -32,7 +32,7 @@ LOOKS = 40
 PROXY_STEPS, LEAST_PROXY = 600, 60
 SEEDS = 3
 SOURCES = ["bicubic", "gaussian", "ours", "real"]
-CALIBRATE, EVALUATE, TUNE = 25.0, 60.0, 500.0
+CALIBRATE, EVALUATE, TUNE = 25.0, 60.0, 250.0
 """What these take, in steps of `rae`: a megapixel of HR to train on, one held out, and in all."""
 
 
