@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from degflow_pipe.calibration.tune_solver import MOST_PHOTOS
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation.evaluate import LEAST_SIDE
 from degflow_pipe.pairs.pairs import Pairs
@@ -32,8 +33,8 @@ LOOKS = 40
 PROXY_STEPS, LEAST_PROXY = 600, 60
 SEEDS = 3
 SOURCES = ["bicubic", "gaussian", "ours", "real"]
-CALIBRATE, EVALUATE, TUNE = 25.0, 60.0, 250.0
-"""What these take, in steps of `rae`: a megapixel of HR to train on, one held out, and in all."""
+CALIBRATE, EVALUATE, TUNE = 25.0, 60.0, 32.0
+"""What these take, in steps of `rae`: a megapixel of HR to train on, one held out, and a photo."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def planned(
     proxy_step = _proxy_seconds(device)
     apart = {
         "calibrate": CALIBRATE * step["rae"] * train_pixels / 1e6,
-        "tune-solver": TUNE * step["rae"],
+        "tune-solver": TUNE * step["rae"] * min(len(pairs[0].scenes), MOST_PHOTOS),
         "evaluate": EVALUATE * step["rae"] * held_pixels / 1e6,
     }
 

@@ -24,11 +24,11 @@ def bad(tiny: str, tmp_path: Path) -> Path:
     return folder
 
 
-def test_info_shows_every_finding(degflow: Run, bad: Path) -> None:
-    shown = degflow("info", bad)
+def test_info_shows_every_finding(degflow: Run, bad: Path, tmp_path: Path) -> None:
+    shown = degflow("info", bad, cwd=tmp_path)
     assert "verdict: not usable" in shown.out and "scale_map" in shown.out
     assert "run `degflow-pipe calibrate`" in shown.out
-    verdict = degflow("info", bad, "--json").json["verdict"]
+    verdict = degflow("info", bad, "--json", cwd=tmp_path).json["verdict"]
     assert verdict["overall"] == "not usable"
     (finding,) = (one for one in verdict["findings"] if one["name"] == "above_blur")
     assert (finding["grade"], finding["figure"], finding["bad"]) == ("bad", -2.02, 0)
@@ -42,6 +42,6 @@ def test_what_is_made_with_it_warns_once(
         ("degrade", photo_folder / "astronaut.png", "--t-grid", "0.5", "-o", tmp_path / "lr"),
     )
     for ask in asks:
-        told = degflow(*ask, "--checkpoint", bad).err
+        told = degflow(*ask, "--checkpoint", bad, cwd=tmp_path).err
         assert told.count("warning: tiny: not usable; LR with its noise is -2.02 dB above") == 1
-        assert "warning" not in degflow(*ask, "--checkpoint", tiny).err
+        assert "warning" not in degflow(*ask, "--checkpoint", tiny, cwd=tmp_path).err
