@@ -12,6 +12,9 @@ class Task(Protocol):
 
     def advance(self, count: float = 1) -> None: ...
 
+    def show(self, text: str) -> None:
+        """What stands beside the amount from now on, such as a loss."""
+
     def note(self, text: str) -> None:
         """A line worth keeping, such as a validation figure or a skipped photo."""
 
@@ -25,6 +28,9 @@ class Progress(Protocol):
 
 class _SilentTask:
     def advance(self, count: float = 1) -> None:
+        pass
+
+    def show(self, text: str) -> None:
         pass
 
     def note(self, text: str) -> None:

@@ -164,6 +164,7 @@ class Recorder:
         self.tasks: list[tuple[str, float | None, float]] = []
         self.advanced = 0.0
         self.notes: list[str] = []
+        self.shown: list[str] = []
         self.stop_at = stop_at
 
     @contextmanager
@@ -178,6 +179,9 @@ class Recorder:
         self.advanced += count
         if self.advanced == self.stop_at:
             raise InterruptedError("stopped from outside")
+
+    def show(self, text: str) -> None:
+        self.shown.append(text)
 
     def note(self, text: str) -> None:
         self.notes.append(text)

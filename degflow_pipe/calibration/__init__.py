@@ -1,4 +1,5 @@
 """What is measured and then written into a checkpoint: scales, noise, and the cheapest solver.
 
-It imports checkpoint, errors, folders, levels, metrics, model, noise, pairs, pictures and progress.
+It imports alignment, checkpoint, errors, folders, levels, metrics, model, noise, pairs,
+pictures and progress.
 """

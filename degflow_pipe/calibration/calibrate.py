@@ -8,16 +8,20 @@ sigma is 0.91 sqrt(s² - 1) within 4 % from s = 1.3 up.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
+from degflow_pipe.calibration.judging import OfTraining
 from degflow_pipe.calibration.noise_fit import NoiseFit
 from degflow_pipe.calibration.results import Calibrated
 from degflow_pipe.checkpoint.calibration import Calibration
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.checkpoint.folder import own_checkpoint, read_info, write_info
+from degflow_pipe.checkpoint.folder import own_checkpoint, read_info, write_judged
+from degflow_pipe.checkpoint.verdict import Judged
 from degflow_pipe.errors import DataError
 from degflow_pipe.folders import locked
 from degflow_pipe.metrics.blur import BLUR_SIDE, equivalent_blur
@@ -32,7 +36,7 @@ from degflow_pipe.progress import Progress, Silent
 STEPS = 20
 """Equal steps of t that the blur of generated LR is measured at."""
 BLUR_SCENES = 12
-"""Scenes that blurs are measured on: their mean varies little from scene to scene."""
+"""Scenes that blurs, and what the verdict needs, are measured on: their means vary little."""
 NOISE_SCENES = 60
 """Scenes, at most, that noise is measured on, evenly spread: their tiles take about a gigabyte."""
 
@@ -63,6 +67,7 @@ def _calibrate(
     pairs = Pairs(find_scenes(data, root)[0], data)
     every = max(len(pairs.scenes) // BLUR_SCENES, 1)
     levels = np.linspace(0, 1, STEPS + 1)
+    judging = OfTraining()
     made: list[list[float]] = []
     real: list[list[float]] = []
     fits = {level.t: NoiseFit() for level in data.knots[1:]}
@@ -70,15 +75,20 @@ def _calibrate(
     with progress.task("calibrate", len(pairs.scenes)) as task:
         for i, scene in enumerate(pairs.scenes):
             pictures = pairs.pictures(scene)
-            if i % -(-len(pairs.scenes) // NOISE_SCENES) == 0:
-                _add_noise(model, pairs, pictures, fits, own_fits)
+            hr = pictures[0]
+            assert hr is not None
+            to_fit = i % -(-len(pairs.scenes) // NOISE_SCENES) == 0
+            for t, expected, lr in _knots(model, pairs, pictures) if to_fit else ():
+                _add_noise(hr, expected, lr, data.scale_of_t(t), (fits[t], own_fits[t]))
+                if i % every == 0:
+                    judging.add(hr, to_picture(expected), lr)
             if i % every == 0:
-                assert pictures[0] is not None
-                made.append(generated_blurs(model, pictures[0], levels.tolist()))
+                made.append(generated_blurs(model, hr, levels.tolist()))
                 real.append(_real_blurs(pictures))
             task.advance()
+    mean_blurs = np.mean(made, axis=0)
     # As a rising curve: what falls back is held.
-    blurs = np.column_stack([levels, np.maximum.accumulate(np.mean(made, axis=0))])
+    blurs = np.column_stack([levels, np.maximum.accumulate(mean_blurs)])
     s_of_pairs = [data.scale_of_t(level.t) for level in data.pair_levels]
     onset = _onset(blurs, min(fits))
     found = Calibration(
@@ -89,8 +99,9 @@ def _calibrate(
         own = np.maximum.accumulate([sigma / found.scale_of_t(t) for t, sigma in blurs])
         own_noise = _noise(own_fits, onset, np.column_stack([levels, own]))
         found = replace(found, own_noise=own_noise)
-    info = replace(read_info(folder), calibration=found)
-    write_info(folder, info)
+    # What `evaluate` found was found with the noise until now.
+    judged = Judged(judging.found(len(pairs.scenes), mean_blurs))
+    info = write_judged(folder, replace(read_info(folder), calibration=found, judged=judged))
     return Calibrated(
         checkpoint=str(folder),
         id=info.id,
@@ -99,6 +110,7 @@ def _calibrate(
         noise=found.noise.digest,
         noise_t=list(fits),
         own_noise=found.own_digest,
+        verdict=info.verdict,
     )
 
 
@@ -107,25 +119,28 @@ def _noise(fits: dict[float, NoiseFit], onset: list[list[float]], blurs: np.ndar
     return NoiseModel(knots, onset, np.round(blurs, 4).tolist())
 
 
-def _add_noise(
-    model: DegFlow,
-    pairs: Pairs,
-    pictures: list[np.ndarray | None],
-    fits: dict[float, NoiseFit],
-    own_fits: dict[float, NoiseFit],
-) -> None:
+def _knots(
+    model: DegFlow, pairs: Pairs, pictures: list[np.ndarray | None]
+) -> Iterator[tuple[float, Tensor, np.ndarray]]:
+    """t, expected LR (3, H, W) in [0, 1] and real LR of each knot of a training scene but HR."""
     hr = pictures[0]
     assert hr is not None
-    expected = model.degrade(to_tensor(hr), list(fits), "none")[0]
     reals = {level.t: lr for level, lr in zip(pairs.levels, pictures, strict=True)}
-    for lr, (t, fit) in zip(expected, fits.items(), strict=True):
-        picture = reals[t]
-        assert picture is not None  # a training scene has every knot
-        made = lr.mul(255).movedim(0, -1).cpu().numpy()
-        fit.add(made, picture)
-        s = pairs.data.scale_of_t(t)
-        if min(hr.shape[:2]) >= LEAST_SIDE * s:
-            own_fits[t].add(*(at_own_pixels(p, s) for p in (made, picture)))
+    t = [level.t for level in pairs.data.knots[1:]]
+    for place, expected in zip(t, model.degrade(to_tensor(hr), t, "none")[0], strict=True):
+        lr = reals[place]
+        assert lr is not None  # a training scene has every knot
+        yield place, expected, lr
+
+
+def _add_noise(
+    hr: np.ndarray, expected: Tensor, lr: np.ndarray, s: float, fits: tuple[NoiseFit, NoiseFit]
+) -> None:
+    """fits: of LR of HR's size, and of LR on the camera's own pixels."""
+    made = expected.mul(255).movedim(0, -1).cpu().numpy()
+    fits[0].add(made, lr)
+    if min(hr.shape[:2]) >= LEAST_SIDE * s:
+        fits[1].add(*(at_own_pixels(picture, s) for picture in (made, lr)))
 
 
 def generated_blurs(model: DegFlow, picture: np.ndarray, levels: list[float]) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from degflow_pipe.checkpoint.verdict import Verdict
 from degflow_pipe.model.config import SolverConfig
 
 
@@ -15,7 +16,7 @@ class Calibrated:
     checkpoint: its folder; id: of the checkpoint. scenes: training scenes that were read. scales:
     [s, t] pairs, see `Calibration`. noise: digest of the noise model; noise_t: the levels that it
     was measured at, rising. own_noise: of that on the camera's own pixels; empty where the pictures
-    were too small.
+    were too small. verdict: on the checkpoint so far.
     """
 
     checkpoint: str
@@ -25,6 +26,7 @@ class Calibrated:
     noise: str
     noise_t: list[float]
     own_noise: str
+    verdict: Verdict
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

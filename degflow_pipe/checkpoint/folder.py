@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from degflow_pipe import files, shipped
 from degflow_pipe.checkpoint.calibration import Calibration
+from degflow_pipe.checkpoint.verdict import HEADING, Judged, Verdict, section, verdict_of
 from degflow_pipe.errors import CheckpointError, DegflowError, FileError, UsageError
 from degflow_pipe.model.config import ModelConfig
 from degflow_pipe.settings import Apart, AtMost, Longest, read, shown
@@ -37,7 +38,7 @@ class CheckpointInfo:
     levels: the training levels, `[{"name": "HR", "t": 0.0}, ...]`. s_max: the SR scale of t = 1.
     training: settings and figures of the training run. data: source and licence of the pairs.
     calibration: what `calibrate` measured; None where it has not. card_sha256: of README.md; empty
-    where it is not known.
+    where it is not known. judged: figures that the verdict is made of.
     """
 
     name: str
@@ -49,6 +50,12 @@ class CheckpointInfo:
     data: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
     card_sha256: str = ""
+    judged: Judged | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it is any good, by what was measured so far."""
+        return verdict_of(self.judged, self.calibration)
 
     @property
     def id(self) -> str:
@@ -87,6 +94,7 @@ class CheckpointInfo:
             "data": self.data,
             **({"calibration": self.calibration.to_dict()} if self.calibration else {}),
             **({"card_sha256": self.card_sha256} if self.card_sha256 else {}),
+            **({"judged": self.judged.to_dict()} if self.judged else {}),
         }
 
 
@@ -153,6 +161,7 @@ class _Config:
     data: Annotated[dict[str, Any], AtMost(10**18)] = field(default_factory=dict)
     calibration: Annotated[dict[str, Any] | None, Apart()] = None
     card_sha256: Annotated[str, Longest(64)] = ""
+    judged: Annotated[dict[str, Any] | None, Apart()] = None
 
 
 @dataclass(frozen=True)
@@ -231,6 +240,7 @@ def _info(config: _Config) -> CheckpointInfo:
         data=config.data,
         calibration=calibration or None,
         card_sha256=config.card_sha256,
+        judged=None if config.judged is None else Judged.from_dict(config.judged),
     )
 
 
@@ -314,3 +324,18 @@ def write_checkpoint(
 def write_info(folder: Path, info: CheckpointInfo) -> None:
     """Write config.json alone."""
     files.write_summed(folder / CONFIG, info.to_dict())
+
+
+def write_judged(folder: Path, info: CheckpointInfo) -> CheckpointInfo:
+    """Write config.json, and the verdict into the model card; returns what config.json says now.
+
+    A card that is not the one that config.json knows was edited by hand, and is left as it is.
+    """
+    card = folder / CARD
+    if files.exists(card) and files.sha256(card, files.TEXT_LIMIT) == info.card_sha256:
+        text = files.read_bytes(card).decode().split(HEADING)[0].rstrip()
+        text = f"{text}\n\n{section(info.verdict)}"
+        files.write_text(card, text)
+        info = replace(info, card_sha256=hashlib.sha256(text.encode()).hexdigest())
+    write_info(folder, info)
+    return info

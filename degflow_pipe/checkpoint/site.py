@@ -52,5 +52,7 @@ class Site:
 
 
 def _digest(model: DegFlow) -> str:
-    text = files.json_text(model.info.to_dict())
+    # What was measured of it, and told in its card, does not change what it computes.
+    told = {"judged", "card_sha256"}
+    text = files.json_text({k: v for k, v in model.info.to_dict().items() if k not in told})
     return hashlib.sha256(text.encode()).hexdigest()

@@ -9,7 +9,7 @@ import typer
 
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, complain, show
-from degflow_pipe.cli.tables import show_inspected
+from degflow_pipe.cli.tables import show_contents, show_inspected
 from degflow_pipe.cli.words import Command
 from degflow_pipe.quality import SUGGESTED, Limits
 
@@ -71,7 +71,7 @@ def info(path: What, json: o.Json = False) -> None:
     """Say what a store, a shard folder or a checkpoint holds."""
     from degflow_pipe.stages.verify import info as stage
 
-    show(stage(_place(path)), json, path)
+    show_contents(stage(_place(path)), json, path)
 
 
 def verify(path: What, workers: o.Workers = 0, json: o.Json = False) -> None:

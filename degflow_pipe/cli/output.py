@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -25,6 +25,9 @@ from rich.text import Text
 from degflow_pipe import files
 from degflow_pipe.cli.words import spoken
 from degflow_pipe.formats.text import printable
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 BEGAN = time.perf_counter()
 """When the command was started, but for what Python itself takes."""
@@ -45,6 +48,9 @@ class _Bar:
     def advance(self, count: float = 1) -> None:
         self._progress.advance(self._number, count)
 
+    def show(self, text: str) -> None:
+        self._progress.update(self._number, shown=printable(text))
+
     def note(self, said: str) -> None:
         self._progress.console.print(safe(spoken(said)), highlight=False)
 
@@ -53,13 +59,16 @@ class _Lines:
     """The plain log: a line now and then, and one at the end."""
 
     def __init__(self, name: str, total: float | None, done: float) -> None:
-        self._name, self._total, self._done = name, total, done
+        self._name, self._total, self._done, self._shown = name, total, done, ""
         self._first, self._began, self._last = done, time.monotonic(), time.monotonic()
 
     def advance(self, count: float = 1) -> None:
         self._done += count
         if time.monotonic() - self._last >= LOG_EVERY:
             self.line()
+
+    def show(self, text: str) -> None:
+        self._shown = f", {text}"
 
     def line(self) -> None:
         self._last = time.monotonic()
@@ -70,7 +79,7 @@ class _Lines:
         text += f" ({rate:.1f}/s"
         if self._total is not None and rate > 0:
             text += f", {(self._total - self._done) / rate:.0f} s left"
-        self.note(text + ")")
+        self.note(f"{text}{self._shown})")
 
     def note(self, text: str) -> None:
         print(printable(spoken(text)), file=sys.stderr, flush=True)
@@ -93,11 +102,11 @@ class TerminalProgress:
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[shown]}", markup=False),
         )
         with Progress(*columns, console=console) as progress:
-            yield _Bar(
-                progress, progress.add_task(printable(name), total=total, completed=int(done))
-            )
+            number = progress.add_task(printable(name), total=total, completed=int(done), shown="")
+            yield _Bar(progress, number)
 
 
 def show(result: Any, as_json: bool, title: str = "") -> None:
@@ -146,8 +155,15 @@ def safe(shown: str) -> Text:
     return Text(printable(shown))
 
 
-def complain(message: str) -> None:
+def complain(message: str, kind: str = "error") -> None:
     """One line on standard error."""
     Console(stderr=True, soft_wrap=True).print(
-        Text.assemble(("error: ", "bold red"), printable(spoken(message))), highlight=False
+        Text.assemble((f"{kind}: ", "bold red"), printable(spoken(message))), highlight=False
     )
+
+
+def warn_of(*models: DegFlow) -> None:
+    """A line for each checkpoint that was found to be less than good."""
+    for model in models:
+        if warning := model.info.verdict.warning:
+            complain(f"{model.info.name}: {warning}", "warning")

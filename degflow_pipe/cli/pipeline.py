@@ -10,7 +10,7 @@ import typer
 from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.asked import grid_of
-from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.output import TerminalProgress, show, warn_of
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
@@ -161,6 +161,7 @@ def generate(
         if noise == "auto" and seed == 0:
             noise, seed = cast("choices.Noise", meant.noise), meant.seed
     bank = _load_bank(chosen, device, precision)
+    warn_of(*bank.models)
     asked: dict[str, Any] = {
         "noise": noise,
         "seed": seed,
@@ -329,6 +330,7 @@ def run(
     from degflow_pipe.stages.run import run as stage
 
     bank = _load_bank(settings.checkpoint, device, precision)
+    warn_of(*bank.models)
     asked: dict[str, Any] = {"batch": batch, "workers": workers, "overwrite": overwrite}
     if dry_run:
         from degflow_pipe.stages.estimate import estimate_run
@@ -421,10 +423,12 @@ def degrade(
     """LR of whole photos, of their size: PHOTO_t0500.png, or PHOTO_x2.png for --t-grid x2."""
     from degflow_pipe.stages.degrade import degrade as stage
 
+    model = _load(checkpoint, device, precision)
+    warn_of(model)
     summary = stage(
         photos,
         out,
-        _load(checkpoint, device, precision),
+        model,
         grid_of(checkpoint, t_grid, sr_scale),
         noise=noise,
         seed=seed,

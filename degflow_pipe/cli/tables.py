@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from degflow_pipe.cli.output import BEGAN, safe, show
+from degflow_pipe.cli.output import BEGAN, as_mapping, safe, show
+from degflow_pipe.cli.words import spoken
 from degflow_pipe.quality import LIMITS
 
 if TYPE_CHECKING:
     from degflow_pipe.alignment.results import CheckSummary
     from degflow_pipe.calibration.results import Calibrated
+    from degflow_pipe.checkpoint.verdict import Verdict
     from degflow_pipe.estimates import Estimate
     from degflow_pipe.evaluation.results import Evaluation, LevelFigures
+    from degflow_pipe.learning.results import CameraSummary
     from degflow_pipe.metrics.residual_figures import Residual
     from degflow_pipe.proxy.results import LevelTable, ProxyComparison, ScalesComparison
     from degflow_pipe.stages.inspect import Histogram, Inspected
+    from degflow_pipe.stages.inspection import CheckpointContents, ShardsContents, StoreContents
 
 BAR = 50
 """Characters of the longest bar of a histogram, which fits 80 columns."""
@@ -117,6 +121,22 @@ def show_evaluation(result: Evaluation, as_json: bool, title: str) -> None:
         heading = f"sweep of {name}: best t by figure"
         show({"t": result.levels[name].t, **best}, False, heading)
     print(f"{result.evaluations} evaluations of v a picture")
+    show_verdict(result.verdict)
+    if result.not_kept:
+        print(safe(f"Not kept in the checkpoint: {result.not_kept}."))
+
+
+def show_verdict(found: Verdict) -> None:
+    """The findings, and the verdict in a word."""
+    title = f"verdict: {found.overall}"
+    table = Table(title=safe(title), title_justify="left")
+    for column in ("finding", "grade", "figure", "care", "bad"):
+        table.add_column(column, justify="right" if column in ("figure", "care", "bad") else "left")
+    table.add_column("", overflow="fold")
+    for one in found.findings:
+        numbers = ("-" if v is None else f"{v:.3g}" for v in (one.figure, one.care, one.bad))
+        table.add_row(one.name, one.grade, *numbers, safe(spoken(one.said)))
+    _wide().print(table)
 
 
 def _wide() -> Console:
@@ -216,6 +236,28 @@ def show_calibrated(result: Calibrated, as_json: bool) -> None:
     own = result.own_noise or "not measured: the pictures are too small"
     rows |= {"scenes": result.scenes, "noise": result.noise, "noise on its own pixels": own}
     show({**rows, **{f"t of s = {s:g}": t for s, t in result.scales}}, False, "calibrate")
+    show_verdict(result.verdict)
+
+
+def show_camera(found: CameraSummary, as_json: bool) -> None:
+    """What was done, how well SR does with it, and the verdict."""
+    if as_json:
+        show(found, True)
+        return
+    rows = {key: v for key, v in as_mapping(found).items() if key != "verdict"}
+    show(rows, False, "camera")
+    show_verdict(found.verdict)
+
+
+def show_contents(
+    found: StoreContents | ShardsContents | CheckpointContents, as_json: bool, title: str
+) -> None:
+    """What a store, a shard folder or a checkpoint holds, the verdict on the last apart."""
+    if as_json or not hasattr(found, "verdict"):
+        show(found, as_json, title)
+        return
+    show({key: v for key, v in as_mapping(found).items() if key != "verdict"}, False, title)
+    show_verdict(found.verdict)
 
 
 def show_comparison(result: ProxyComparison | ScalesComparison, as_json: bool, title: str) -> None:
@@ -230,11 +272,17 @@ def show_comparison(result: ProxyComparison | ScalesComparison, as_json: bool, t
             f"{title}: SR of real {table.level}{held_out} by source of LR, {result.steps} steps, "
             f"{len(result.scenes)} held-out scenes"
         )
-        console.print(_sources(heading, table))
+        console.print(_sources(heading, table, result.seeds))
 
 
-def _sources(heading: str, found: LevelTable) -> Table:
+def _sources(heading: str, found: LevelTable, seeds: int) -> Table:
     caption = "mean (spread) over seeds; *: the best of its source by PSNR"
+    unresolved = f"not resolved by {seeds} seed{'s' * (seeds > 1)}"
+    if found.unresolved:
+        caption += (
+            f"; the gap between bicubic and real in {', '.join(found.unresolved)} is {unresolved}, "
+            f"so there is no share of it"
+        )
     table = Table(title=safe(heading), title_justify="left", caption=caption)
     table.add_column("source", style="bold", no_wrap=True)
     table.add_column("added noise", justify="right")
@@ -247,7 +295,7 @@ def _sources(heading: str, found: LevelTable) -> Table:
     for row in found.rows:
         cells = [f"{row.mean[f]:.4g} ({row.std[f]:.2g})" for f in figures]
         shares = [row.recovered.get(figure) for figure in judged]
-        cells += ["-" if share is None else f"{100 * share:.0f}%" for share in shares]
+        cells += [unresolved if share is None else f"{100 * share:.0f}%" for share in shares]
         mark = " *" if found.best.get(row.source) == row.added_noise else ""
         table.add_row(safe(row.source), f"{row.added_noise:g}{mark}", *cells)
     return table

@@ -1,4 +1,4 @@
-"""train rae, train lfm, train joint and evaluate."""
+"""train rae, train lfm, train joint, camera and evaluate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.asked import data_of_recipe, grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
-from degflow_pipe.cli.tables import show_evaluation
+from degflow_pipe.cli.tables import show_camera, show_evaluation
 from degflow_pipe.cli.words import Command
 
 Recipe = Annotated[str, typer.Argument(help="Training recipe: YAML file or shipped one's name.")]
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     group.command("lfm", cls=Command)(lfm)
     group.command("joint", cls=Command)(joint)
     app.add_typer(group)
+    app.command(cls=Command)(camera)
     app.command(cls=Command)(evaluate)
 
 
@@ -94,6 +95,40 @@ def joint(
     info = train_joint(settings, pairs, folder, device, TerminalProgress())
     figures = info.training["joint"]["figures"]
     show(TrainedCheckpoint(str(folder), info.id, figures), json, "train joint")
+
+
+def camera(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of shots, as `align` takes them, or of pairs: SCENE_hr.png, SCENE_lr.png."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the camera.")],
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="That all of it may take, about; else as long as is right."),
+    ] = None,
+    s_max: Annotated[
+        float | None,
+        typer.Option(help="SR scale of the LR, where names and sizes of the pairs do not tell."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Training recipe whose data says how the pairs lie.")
+    ] = None,
+    device: o.Device = "auto",
+    workers: o.Workers = 0,
+    json: o.Json = False,
+) -> None:
+    """Your own camera: align, train, calibrate, tune, evaluate, and say whether it is any good."""
+    from degflow_pipe.learning.camera import CameraSettings
+    from degflow_pipe.learning.camera import camera as stage
+
+    settings = CameraSettings(minutes, s_max, recipe)
+    found = stage(
+        source, out, settings, device=device, workers=workers, progress=TerminalProgress()
+    )
+    show_camera(found, json)
 
 
 def evaluate(

@@ -4,5 +4,5 @@
 only: (H, W, 3) uint8 RGB in, numbers, pictures or pages out.
 
 It imports calibration, checkpoint, errors, files, folders, levels, metrics, model, noise, pairs,
-pictures, progress and settings.
+pictures, progress, settings and shipped.
 """

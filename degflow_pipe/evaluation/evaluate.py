@@ -10,7 +10,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ import torch
 from degflow_pipe import files
 from degflow_pipe.calibration.calibrate import generated_blurs
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.verdict import Judged, OnHeldOut, verdict_of
 from degflow_pipe.errors import CheckpointError, DataError, UsageError
-from degflow_pipe.evaluation import baselines, plots, residual_pages
+from degflow_pipe.evaluation import baselines, judging, plots, residual_pages
 from degflow_pipe.evaluation.results import (
     AgainstHR,
     BlurOfScale,
@@ -37,7 +38,7 @@ from degflow_pipe.levels import Grid
 from degflow_pipe.metrics import residual, spectrum
 from degflow_pipe.metrics.blur import best_gaussian
 from degflow_pipe.metrics.fidelity import EQUAL, fidelity, psnr
-from degflow_pipe.metrics.noise_divergence import noise_kl
+from degflow_pipe.metrics.noise_divergence import flat_places, noise_kl, noise_level
 from degflow_pipe.metrics.perceptual import Perceptual
 from degflow_pipe.model.networks import SizedSkips
 from degflow_pipe.noise.drawing import noisy
@@ -115,6 +116,9 @@ def evaluate(
     the real ones, on a straight line in s (`gaussian_line`) or, squared, in s² (`gaussian_lens`);
     and `rebuilt`, the autoencoder's rebuild of the real picture, the ceiling.
 
+    The verdict's figures are put into the checkpoint's config.json where `judging.keep` finds that
+    they belong there; its id stays.
+
     Raises DataError for wrong pairs, for pictures of fewer than LEAST_SIDE pixels on a side, and
     where the perceptual weights cannot be had; UsageError where matplotlib is wanted and missing.
     """
@@ -130,6 +134,8 @@ def evaluate(
                     raise DataError(f"{root}, scene {scene.name}: {error}") from error
                 task.advance()
         result = work.result()
+        not_kept = judging.keep(model, work.judged(), result.scenes)
+        result = replace(result, not_kept=not_kept)
         if out is not None:
             files.write_json(out / "figures.json", result.to_dict())
             work.draw(out, result)
@@ -257,11 +263,18 @@ class _Work:
 
     def _add_against_hr(self, level: str, hr: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
         rows = self.against_hr.setdefault(level, {})
+        flat = flat_places(pictures["real"])
         for name in (name for name in ("real", "generated", "noisy") if name in pictures):
             lr = pictures[name]
             power, coherence = spectrum.power(lr, BANDS), spectrum.coherence(hr, lr, BANDS)
-            found = AgainstHR(min(psnr(lr, hr), EQUAL), power.tolist(), coherence.tolist())
-            rows.setdefault(name, []).append(found)
+            rows.setdefault(name, []).append(
+                AgainstHR(
+                    psnr_to_hr=min(psnr(lr, hr), EQUAL),
+                    noise=noise_level(lr, flat),
+                    power=power.tolist(),
+                    coherence=coherence.tolist(),
+                )
+            )
 
     def _add_residual(
         self, level: PairLevel, hr: np.ndarray, real: np.ndarray, candidates: dict[str, np.ndarray]
@@ -293,9 +306,9 @@ class _Work:
         for i, rows in sweep.items():
             self.sweeps.setdefault(self.levels[i].name, []).append(rows)
 
-    def result(self) -> Evaluation:
+    def level_figures(self) -> dict[str, LevelFigures]:
         by_name = {level.name: level for level in self.levels}
-        levels = {
+        return {
             name: LevelFigures(
                 t=by_name[name].t,
                 held_out=by_name[name].held_out,
@@ -305,16 +318,23 @@ class _Work:
             )
             for name, ways in self.found.items()
         }
-        t = self.settings.grid.t
+
+    def judged(self) -> OnHeldOut:
+        return judging.on_held_out([*self.level_figures().values()], len(self.pairs.scenes))
+
+    def result(self) -> Evaluation:
+        info, t = self.model.info, self.settings.grid.t
+        judged = replace(info.judged or Judged(), held_out=self.judged())
         return Evaluation(
             scenes=[scene.name for scene in self.pairs.scenes],
             perceptual=self.settings.perceptual,
             evaluations=self.evaluations,
-            levels=levels,
+            levels=self.level_figures(),
             curve=Curve(t, np.mean(self.curves, axis=0).tolist()),
             blur=BlurOfScale(self.scales, np.mean(self.blurs, axis=0).tolist()),
             sweep={name: _swept(t, rows) for name, rows in self.sweeps.items()},
             residual={n: residual.over_scenes(r, BANDS) for n, r in self.residuals.items()},
+            verdict=verdict_of(judged, info.calibration),
         )
 
     def draw(self, out: Path, result: Evaluation) -> None:
@@ -364,6 +384,7 @@ def _gaussians_between(
 def _mean(rows: list[AgainstHR]) -> AgainstHR:
     return AgainstHR(
         psnr_to_hr=float(np.mean([row.psnr_to_hr for row in rows])),
+        noise=float(np.mean([row.noise for row in rows])),
         power=np.mean([row.power for row in rows], axis=0).tolist(),
         coherence=np.mean([row.coherence for row in rows], axis=0).tolist(),
     )

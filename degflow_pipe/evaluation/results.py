@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from degflow_pipe.checkpoint.verdict import Verdict
 from degflow_pipe.metrics.residual_figures import Residual
 
 
@@ -22,11 +23,13 @@ class Spread:
 class AgainstHR:
     """One LR against HR, means over scenes.
 
-    psnr_to_hr: dB. power: of the LR by band, grey levels squared; coherence: with HR by band, 0 to
-    1; both of the green channel.
+    psnr_to_hr: dB. noise: deviation at the flat places of the real LR, grey levels, see
+    `noise_divergence`. power: of the LR by band, grey levels squared; coherence: with HR by band, 0
+    to 1; both of the green channel.
     """
 
     psnr_to_hr: float
+    noise: float
     power: list[float]
     coherence: list[float]
 
@@ -80,7 +83,9 @@ class Evaluation:
 
     scenes: their names. perceptual: kind of the distance. evaluations: of v for a picture, all
     levels together. levels, sweep and residual: by name of the level; sweep further by figure, and
-    empty where it was not asked for, as residual is.
+    empty where it was not asked for, as residual is. verdict: on the checkpoint by these scenes and
+    what `calibrate` measured; not_kept: why these figures are not in config.json, empty where they
+    are.
     """
 
     scenes: list[str]
@@ -91,6 +96,8 @@ class Evaluation:
     blur: BlurOfScale
     sweep: dict[str, dict[str, Sweep]]
     residual: dict[str, Residual]
+    verdict: Verdict
+    not_kept: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

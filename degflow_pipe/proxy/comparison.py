@@ -26,7 +26,7 @@ from degflow_pipe.pairs.pairs import Pairs, Scene
 from degflow_pipe.pictures.arrays import middle
 from degflow_pipe.progress import Progress, Task
 from degflow_pipe.proxy.network import Budget, Network
-from degflow_pipe.proxy.results import Figures
+from degflow_pipe.proxy.results import UNTOUCHED, Figures
 from degflow_pipe.proxy.share import share, writing
 from degflow_pipe.training.processes import Processes
 
@@ -196,6 +196,10 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
         """Figures of its SR of the held-out scenes."""
 
     @abstractmethod
+    def untouched(self) -> Found:
+        """Figures of real LR of the held-out scenes as it is, enlarged where it is smaller."""
+
+    @abstractmethod
     def told(self, figures: Found) -> str:
         """Their PSNR in a word."""
 
@@ -220,7 +224,7 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
             trainings = list(product(self.names, noises, seeds))
             if not share(processes, trainings, self.prepare, lambda one: self.figures(*one)):
                 return None
-            found: dict[tuple[str, float], list[Found]] = {}
+            found: dict[tuple[str, float], list[Found]] = {(UNTOUCHED, 0.0): [self.untouched()]}
             for name, added, seed in trainings:
                 found.setdefault((name, added), []).append(self.figures(name, added, seed))
             result = self.result(found)

@@ -158,11 +158,14 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
             [judged(self._restored(network, lr), hr, self.perceptual) for hr, lr in self._pairs()]
         )
 
+    def untouched(self) -> Figures:
+        return means([judged(lr, hr, self.perceptual) for hr, lr in self._pairs()])
+
     def told(self, figures: Figures) -> str:
         return f"{figures['psnr']:.2f}"
 
     def result(self, found: dict[tuple[str, float], list[Figures]]) -> ProxyComparison:
-        rows = source_rows(found)
+        rows, unresolved = source_rows(found)
         return ProxyComparison(
             checkpoint=self.model.info.id,
             grid=self.settings.grid.t,
@@ -175,6 +178,7 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
             perceptual=self.settings.perceptual,
             rows=rows,
             best=best_noise(rows),
+            unresolved=unresolved,
         )
 
     def page(self, result: ProxyComparison) -> Iterator[list[Picture]]:

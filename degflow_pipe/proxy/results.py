@@ -6,6 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
+
+UNTOUCHED = "untouched"
+"""The row of real LR as it is: enlarged by bicubic interpolation where it is smaller than HR."""
+CERTAIN = 0.95
+"""Probability that a gap is none of chance, from which on it is resolved."""
 
 Figures = dict[str, float]
 """Of SR against HR: psnr and psnr_y in dB, ssim and ssim_y, and perceptual where asked for."""
@@ -17,7 +23,7 @@ class SourceRow:
 
     added_noise: grey levels. mean, std: of each figure over the seeds. recovered: by figure, the
     share of the gap between bicubic and real, each at its best added noise, that it closes; a
-    figure in which real is no better than bicubic has no gap, and is not there.
+    figure whose gap the seeds do not resolve is not there. Nothing is trained for `untouched`.
     """
 
     source: str
@@ -28,12 +34,14 @@ class SourceRow:
 
 
 class LevelTable(NamedTuple):
-    """The rows of one tested level; best: by source the added noise to mark, {} for no marks."""
+    """The rows of one tested level; best: by source the added noise to mark, {} for no marks;
+    unresolved: figures whose gap the seeds do not resolve."""
 
     level: str
     held_out: bool
     rows: list[SourceRow]
     best: dict[str, float]
+    unresolved: list[str]
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class ProxyComparison:
 
     checkpoint: id. grid: levels t of `ours_grid`. level, t: of the real LR. scenes: held-out ones
     that are tested on. best: by source, the added noise of its highest PSNR, grey levels.
+    unresolved: figures in which the seeds do not tell real from bicubic, see `source_rows`.
     """
 
     checkpoint: str
@@ -55,10 +64,11 @@ class ProxyComparison:
     perceptual: str
     rows: list[SourceRow]
     best: dict[str, float]
+    unresolved: list[str]
 
     @property
     def tables(self) -> list[LevelTable]:
-        return [LevelTable(self.level, False, self.rows, self.best)]
+        return [LevelTable(self.level, False, self.rows, self.best, self.unresolved)]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,11 +76,12 @@ class ProxyComparison:
 
 @dataclass(frozen=True)
 class ScaleRows:
-    """One level that is tested: its scale s, and whether it is no knot."""
+    """One level that is tested: its scale s, and whether it is no knot; unresolved: as above."""
 
     s: float
     held_out: bool
     rows: list[SourceRow]
+    unresolved: list[str]
 
 
 @dataclass(frozen=True)
@@ -92,14 +103,24 @@ class ScalesComparison:
 
     @property
     def tables(self) -> list[LevelTable]:
-        return [LevelTable(n, found.held_out, found.rows, {}) for n, found in self.levels.items()]
+        return [
+            LevelTable(name, found.held_out, found.rows, {}, found.unresolved)
+            for name, found in self.levels.items()
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def source_rows(found: dict[tuple[str, float], list[Figures]]) -> list[SourceRow]:
-    """A row for each source and added noise; found: the figures of each seed."""
+def source_rows(
+    found: dict[tuple[str, float], list[Figures]],
+) -> tuple[list[SourceRow], list[str]]:
+    """A row for each source and added noise, and the figures whose gap is not resolved.
+
+    found: the figures of each seed. A gap is resolved where real is better than bicubic by more
+    than chance would give once in twenty times, by Student's t of the seeds of both: one seed
+    resolves none.
+    """
     means, stds = (
         {
             key: {figure: float(of([run[figure] for run in runs])) for figure in runs[0]}
@@ -108,25 +129,43 @@ def source_rows(found: dict[tuple[str, float], list[Figures]]) -> list[SourceRow
         for of in (np.mean, np.std)
     )
 
-    def best(source: str, figure: str) -> float:
-        values = [mean[figure] for (name, _), mean in means.items() if name == source]
-        return min(values) if figure == "perceptual" else max(values)
+    def best(source: str, figure: str) -> tuple[str, float]:
+        keys = [key for key in means if key[0] == source]
+        choose = min if figure == "perceptual" else max
+        return choose(keys, key=lambda key: means[key][figure])
 
+    figures = next(iter(means.values()))
+    ends = {figure: (best("bicubic", figure), best("real", figure)) for figure in figures}
+    unresolved = []
+    for figure, keys in ends.items():
+        bicubic, real = ([run[figure] for run in found[key]] for key in keys)
+        if not _resolved(bicubic, real, figure):
+            unresolved.append(figure)
     rows = []
     for (name, noise), mean in means.items():
         recovered = {}
-        for figure, value in mean.items():
-            low, high = best("bicubic", figure), best("real", figure)
-            if high < low if figure == "perceptual" else high > low:
-                recovered[figure] = (value - low) / (high - low)
+        for figure in mean:
+            low, high = (means[key][figure] for key in ends[figure])
+            if figure not in unresolved:
+                recovered[figure] = (mean[figure] - low) / (high - low)
         rows.append(SourceRow(name, noise, mean, stds[name, noise], recovered))
-    return rows
+    return rows, unresolved
+
+
+def _resolved(bicubic: list[float], real: list[float], figure: str) -> bool:
+    """Whether real is better by more than chance; each a value a seed, as many of both."""
+    seeds = len(real)
+    if seeds < 2:
+        return False
+    gap = float(np.mean(real) - np.mean(bicubic)) * (-1 if figure == "perceptual" else 1)
+    error = float(np.sqrt((np.var(real, ddof=1) + np.var(bicubic, ddof=1)) / seeds))
+    return gap > float(stdtrit(2 * seeds - 2, (1 + CERTAIN) / 2)) * error
 
 
 def best_noise(rows: list[SourceRow]) -> dict[str, float]:
     """By source, the added noise of its row with the highest PSNR; of equal ones the first."""
     found: dict[str, SourceRow] = {}
-    for row in rows:
+    for row in (row for row in rows if row.source != UNTOUCHED):
         if row.mean["psnr"] > found.setdefault(row.source, row).mean["psnr"]:
             found[row.source] = row
     return {source: row.added_noise for source, row in found.items()}

@@ -6,7 +6,7 @@ LR is as large as its scale says, H/s, as arbitrary-scale networks take it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import UsageError
+from degflow_pipe.evaluation.degradation_steps import enlarged as bicubic
 from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
 from degflow_pipe.pairs.settings import DataSettings, PairLevel
 from degflow_pipe.pictures.arrays import shrunk, size_at
@@ -188,10 +189,17 @@ class AnyScale(Comparison[list[Held], ImplicitSR, dict[str, Figures], ScalesComp
         return train_implicit(draw, self.settings.budget, seed, self.model.device, task)
 
     def test(self, network: ImplicitSR) -> dict[str, Figures]:
+        return self._judged(lambda lr, hr: enlarged(network, lr, (hr.shape[0], hr.shape[1])))
+
+    def untouched(self) -> dict[str, Figures]:
+        return self._judged(bicubic)
+
+    def _judged(self, sr_of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> dict[str, Figures]:
+        """By level; sr_of: SR of an LR, as large as the HR beside it."""
         found: dict[str, list[Figures]] = {}
         for scene in self.held_out.scenes:
             for level, hr, lr in self._each(scene):
-                sr = enlarged(network, lr, (hr.shape[0], hr.shape[1]))
+                sr = sr_of(lr, hr)
                 found.setdefault(level.name, []).append(judged(sr, hr, self.perceptual))
         return {level.name: means(found[level.name]) for level in self.levels}
 
@@ -202,8 +210,9 @@ class AnyScale(Comparison[list[Held], ImplicitSR, dict[str, Figures], ScalesComp
         levels = {}
         for level in self.levels:
             at_level = {key: [one[level.name] for one in runs] for key, runs in found.items()}
-            rows = source_rows(at_level)
-            levels[level.name] = ScaleRows(self.scale(level), level.held_out, rows)
+            levels[level.name] = ScaleRows(
+                self.scale(level), level.held_out, *source_rows(at_level)
+            )
         return ScalesComparison(
             checkpoint=self.model.info.id,
             network=IMPLICIT,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from degflow_pipe.checkpoint.calibration import Calibration
 from degflow_pipe.checkpoint.folder import FORMAT, MAPPING, VERSION, CheckpointInfo
+from degflow_pipe.checkpoint.verdict import Verdict
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.model.config import ModelConfig
 from degflow_pipe.settings import Apart, read
@@ -183,7 +184,7 @@ class CheckpointContents:
     """What a checkpoint is, as its config.json says: see `CheckpointInfo`.
 
     levels: `{"name": "HR", "t": 0.0}` and so on. calibration: None where it was not calibrated.
-    card_sha256: of README.md; empty where it is not known.
+    card_sha256: of README.md; empty where it is not known. verdict: whether it is any good.
     """
 
     kind: str
@@ -199,6 +200,7 @@ class CheckpointContents:
     data: dict[str, Any]
     calibration: CalibrationContents | None
     card_sha256: str
+    verdict: Verdict
 
     @classmethod
     def of(cls, info: CheckpointInfo) -> CheckpointContents:
@@ -217,6 +219,7 @@ class CheckpointContents:
             data=info.data,
             calibration=None if found is None else CalibrationContents.of(found),
             card_sha256=info.card_sha256,
+            verdict=info.verdict,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,8 +22,11 @@ def model_card(recipe: TrainRecipe, training: dict[str, Any]) -> str:
             if name.startswith("psnr_")
         )
         settings = training[stage]["settings"]
-        minutes = figures["seconds"] / 60
-        rows.append(f"| {stage} | {settings['steps']} | {minutes:.0f} min | {shown} |")
+        spent = f"{figures['seconds'] / 60:.0f} min" if "seconds" in figures else "-"
+        turns = "".join(
+            f", went on at {step} of {of}" for step, of in training[stage].get("continued", [])
+        )
+        rows.append(f"| {stage} | {settings['steps']}{turns} | {spent} | {shown} |")
     table = "\n".join(rows)
     return f"""# {recipe.name}
 

@@ -12,6 +12,7 @@ import json
 import math
 import time
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,16 +25,38 @@ from degflow_pipe.checkpoint.torch_files import check_keys, check_state, load_te
 from degflow_pipe.errors import CheckpointError, DataError, Stopped, UsageError
 from degflow_pipe.model.velocity import Dropout
 from degflow_pipe.progress import Progress, Task
-from degflow_pipe.settings import shown
+from degflow_pipe.settings import LARGEST, shown
 from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.recipe import StageSettings
 from degflow_pipe.training.scalars import Scalars
+from degflow_pipe.training.schedule import are_turns, learning_rate, same_until
 from degflow_pipe.training.stops import Stops
 
-STATE = ("recipe", "step", "seconds", "network", "optimizer", "mean", "scaler")
+STATE = (
+    *("recipe", "step", "seconds", "steps", "continued"),
+    *("network", "optimizer", "mean", "scaler"),
+)
 """Keys of a saved state."""
 LONGEST = 1e9
 """Seconds of training."""
+MAY_CHANGE = (
+    "only `steps`, `validate_every`, `save_every`, `log_every`, the recipe's name, data.root, "
+    "data.source and data.licence may change, and the device and the number of processes"
+)
+"""Between two runs that go on with one state; pipelines/README.md says it too."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training ended with.
+
+    figures: of the last validation, and `seconds`, the time spent in steps over all runs.
+    continued: [step, steps] for each time that it went on for another number of steps than those
+    its learning rate had followed until then: see `same_until`.
+    """
+
+    figures: dict[str, float]
+    continued: list[list[int]]
 
 
 class Trainee(Protocol):
@@ -53,15 +76,6 @@ class Trainee(Protocol):
 
     def validate(self, network: nn.Module) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Figures on the held-out scenes, and pictures (H, W, 3) uint8 of one of them."""
-
-
-def learning_rate(settings: StageSettings, step: int) -> float:
-    """Linear warm-up, then a cosine from lr to lr_end over the remaining steps."""
-    if step < settings.warmup:
-        return settings.lr * (step + 1) / settings.warmup
-    span = max(settings.steps - settings.warmup, 1)
-    phase = min((step - settings.warmup) / span, 1.0)
-    return settings.lr_end + 0.5 * (settings.lr - settings.lr_end) * (1 + math.cos(math.pi * phase))
 
 
 def step_rng(seed: int, step: int, turn: int = 0) -> np.random.Generator:
@@ -84,15 +98,16 @@ def train(
     folder: Path,
     processes: Processes,
     progress: Progress,
-) -> dict[str, float]:
+) -> Trained:
     """Train to settings.steps, from the state in `folder` where there is one.
 
     The first process writes NAME.state.pt every save_every steps, NAME.log.jsonl and TensorBoard's
     files. trainee.network ends as the weights to keep, the mean ones where settings.ema asks for
-    it. Returns the last validation figures and `seconds`, the time spent in steps over all runs.
-    Raises UsageError where the folder holds the state of another recipe, DataError where the loss
-    is not finite; the last saved state is kept. Ctrl-C or SIGTERM ends it after a whole step, which
-    is saved; Stopped says where.
+    it. A state that was trained for another number of steps goes on; where its learning rate was
+    not that of this training, that is told, and kept as `continued`. Raises UsageError where the
+    folder holds the state of another recipe or of more steps, DataError where the loss is not
+    finite; the last saved state is kept. Ctrl-C or SIGTERM ends it after a whole step, which is
+    saved; Stopped says where.
     """
     if settings.batch % (settings.accumulate * processes.count):
         raise UsageError(
@@ -108,12 +123,14 @@ def train(
         # Whether to validate is decided alike in every process, as they wait for one another.
         if processes.count > 1 and processes.first:
             task.note(f"train {trainee.name} in {processes.count} processes")
+        if run.goes_on and processes.first:
+            task.note(run.goes_on)
         try:
             figures = run.validate(task, scalars) if trained else _steps(run, task, scalars)
         except Stopped as stopped:
             raise Stopped(run.kept()) from stopped
     run.keep_mean()
-    return {**figures, "seconds": run.seconds}
+    return Trained({**figures, "seconds": run.seconds}, run.continued)
 
 
 def _steps(run: _Run, task: Task, scalars: Scalars) -> dict[str, float]:
@@ -132,7 +149,8 @@ def _steps(run: _Run, task: Task, scalars: Scalars) -> dict[str, float]:
             if saving or run.step % settings.log_every == 0:
                 now = time.monotonic()
                 run.seconds, started = run.seconds + now - started, now
-                mean = sum(losses) / len(losses)
+                run.loss = mean = sum(losses) / len(losses)
+                task.show(f"loss {mean:.4g}")
                 run.log({"step": run.step, "loss": mean, "seconds": round(run.seconds, 1)})
                 scalars.add({"loss": mean, "lr": learning_rate(settings, run.step - 1)}, run.step)
                 losses = []
@@ -164,6 +182,9 @@ class _Run:
         self.state_path = folder / f"{trainee.name}.state.pt"
         self.step, self.seconds = 0, 0.0
         self.saved: int | None = None
+        self.loss: float | None = None
+        self.continued: list[list[int]] = []
+        self.goes_on = ""
         betas = (settings.betas[0], settings.betas[1])
         optimizer = torch.optim.Adam(trainee.network.parameters(), lr=settings.lr, betas=betas)
         self.mean = deepcopy(trainee.network).requires_grad_(False) if settings.ema else None
@@ -229,6 +250,8 @@ class _Run:
             scalars.add(figures, self.step)
             scalars.add_pictures(pictures, self.step)
             shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            if self.loss is not None:
+                shown = f"loss {self.loss:.4g}, {shown}"
             task.note(f"{self.trainee.name} step {self.step}: {shown}")
         self.processes.wait()
         return figures
@@ -250,6 +273,8 @@ class _Run:
             "recipe": self.digest,
             "step": self.step,
             "seconds": self.seconds,
+            "steps": self.settings.steps,
+            "continued": self.continued,
             "network": self.trainee.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "mean": self.mean and self.mean.state_dict(),
@@ -275,7 +300,8 @@ class _Run:
             if saved["recipe"] != self.digest:
                 raise UsageError(
                     f"{self.state_path} is the state of another recipe, other data or another "
-                    f"autoencoder: give another folder with -o, or delete the file to start anew"
+                    f"autoencoder: give another folder as `out`, or delete the file to start anew; "
+                    f"{MAY_CHANGE}"
                 )
             self._take(saved)
         except CheckpointError as error:
@@ -286,8 +312,11 @@ class _Run:
     def _take(self, state: dict[str, Any]) -> None:
         """Raises CheckpointError for a state that this training cannot have been in."""
         step, seconds = state["step"], state["seconds"]
-        if type(step) is not int or not 0 < step <= self.settings.steps:
-            raise CheckpointError(f"step {shown(step)}")
+        steps, continued = state["steps"], state["continued"]
+        if type(steps) is not int or type(step) is not int or not 0 < step <= steps <= LARGEST:
+            raise CheckpointError(f"step {shown(step)} of {shown(steps)}")
+        if not are_turns(continued, step):
+            raise CheckpointError(f"continued {shown(continued)}")
         if type(seconds) is not float or not 0 <= seconds < LONGEST:
             raise CheckpointError(f"{shown(seconds)} seconds")
         size = files.size(self.state_path)
@@ -308,3 +337,21 @@ class _Run:
         self.optimizer.load_state_dict({"state": held, "param_groups": groups})
         self.processes.load_scaler(state["scaler"])
         self.step, self.seconds, self.saved = step, seconds, step
+        self._take_schedule(steps, continued)
+
+    def _take_schedule(self, steps: int, continued: list[list[int]]) -> None:
+        """Raises UsageError where the recipe wants fewer steps than were taken."""
+        wanted, section, step = self.settings.steps, self.settings.section, self.step
+        if wanted < step:
+            raise UsageError(
+                f"{self.state_path} is at step {step}, {section}.steps is {wanted}: say {step} or "
+                f"more, or delete the file to start anew"
+            )
+        self.continued = [list(turn) for turn in continued]
+        if wanted != steps and not same_until(step, self.settings, steps):
+            self.continued.append([step, steps])
+            self.goes_on = (
+                f"train {self.trainee.name} goes on from step {step} to {wanted}, but its learning "
+                f"rate has fallen as for {steps} steps so far: these will not be the weights of "
+                f"{wanted} steps asked for at first, which take another folder as `out`"
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ from degflow_pipe.settings import AtMost, read, shown
 from degflow_pipe.training.card import model_card
 from degflow_pipe.training.joint import JointTrainee
 from degflow_pipe.training.lfm import LFMTrainee
-from degflow_pipe.training.loop import recipe_digest, train
+from degflow_pipe.training.loop import Trained, recipe_digest, train
 from degflow_pipe.training.processes import Processes
 from degflow_pipe.training.rae import RAETrainee
 from degflow_pipe.training.recipe import StageSettings, TrainRecipe
@@ -55,11 +55,10 @@ def train_rae(
         start = _start_from(recipe, "rae", trainee.network)
         settings = {"rae": _deciding(recipe.rae), "model": asdict(recipe.model.rae), **start}
         digest = recipe_digest([settings, _data_digest(recipe, train_pairs)])
-        figures = train(trainee, recipe.rae, digest, out, processes, progress)
+        trained = train(trainee, recipe.rae, digest, out, processes, progress)
         record = {
-            "settings": asdict(recipe.rae),
+            **_told(recipe.rae, trained),
             **start,
-            "figures": figures,
             "model": asdict(recipe.model.rae),
         }
         if processes.first:
@@ -97,11 +96,10 @@ def train_lfm(
             **start,
         }
         digest = recipe_digest([settings, _data_digest(recipe, train_pairs)])
-        figures = train(trainee, recipe.lfm, digest, out, processes, progress)
+        trained = train(trainee, recipe.lfm, digest, out, processes, progress)
         record = {
-            "settings": asdict(recipe.lfm),
+            **_told(recipe.lfm, trained),
             **start,
-            "figures": figures,
             "latent_variance": trainee.latent_variance,
             "model": recipe.model.to_dict()["velocity"],
         }
@@ -152,8 +150,8 @@ def train_joint(
             "from": begun,
         }
         digest = recipe_digest([settings, _data_digest(recipe, pairs[0])])
-        figures = train(trainee, recipe.joint, digest, out, processes, progress)
-        training["joint"] = {"settings": asdict(recipe.joint), "figures": figures}
+        trained = train(trainee, recipe.joint, digest, out, processes, progress)
+        training["joint"] = _told(recipe.joint, trained)
         training |= _validation(pairs[1])
         if processes.first:
             networks = trainee.network
@@ -167,6 +165,12 @@ def _writing(out: Path, processes: Processes) -> Iterator[None]:
     """The folder for this training alone; of several processes the first one holds it."""
     with one_writer(out, "training") if processes.first else nullcontext():
         yield
+
+
+def _told(settings: StageSettings, trained: Trained) -> Record:
+    """What a record says of a training."""
+    turns = {"continued": trained.continued} if trained.continued else {}
+    return {"settings": asdict(settings), "figures": trained.figures, **turns}
 
 
 def _validation(held_out: Pairs) -> Record:
@@ -192,8 +196,8 @@ def _write_checkpoint(
 
 
 def _deciding(settings: StageSettings) -> dict[str, Any]:
-    """The settings that decide the weights."""
-    apart = ("save_every", "log_every", "validate_every")
+    """The settings that decide the weights, but for `steps`, which the saved state says."""
+    apart = ("steps", "save_every", "log_every", "validate_every")
     return {key: value for key, value in asdict(settings).items() if key not in apart}
 
 
@@ -281,6 +285,7 @@ class _Record:
     model: dict[str, Any]
     latent_variance: float = 1.0
     started_from: str = ""
+    continued: list[list[int]] = field(default_factory=list)
     weights_sha256: str = ""
 
     def __post_init__(self) -> None:

@@ -94,6 +94,20 @@ def test_it_is_kept_in_the_checkpoint(
     assert DegFlow.load(str(checkpoint), "cpu").noise_model("auto") is not None
 
 
+def test_the_verdict_on_the_pairs_is_kept(found: Calibrated, calibrated: CheckpointInfo) -> None:
+    assert calibrated.judged is not None and calibrated.judged.held_out is None
+    training = calibrated.judged.training
+    assert training is not None and (training.scenes, training.unmatched) == (1, 0.0)
+    assert training.shift is not None and training.shift < 0.3
+    assert found.verdict == calibrated.verdict
+    grades = {one.name: one.grade for one in found.verdict.findings}
+    assert (grades["scenes"], grades["alignment"], grades["noise"]) == (
+        "bad",
+        "good",
+        "not measured",
+    )
+
+
 def test_scales_rise_with_levels_and_end_where_the_checkpoint_does(
     calibrated: CheckpointInfo,
 ) -> None:

@@ -30,6 +30,7 @@ from degflow_pipe.estimates import Estimate
 from degflow_pipe.evaluation.results import Evaluation
 from degflow_pipe.exports.export import ExportSummary
 from degflow_pipe.exports.results import Diagnosis
+from degflow_pipe.learning.results import CameraSummary
 from degflow_pipe.proxy.results import ProxyComparison, ScalesComparison
 from degflow_pipe.simulation.results import SimulateSummary
 from degflow_pipe.stages.degrade import DegradeSummary
@@ -70,6 +71,7 @@ RESULTS: dict[str, Any] = {
     "train rae": TrainedAutoencoder,
     "train lfm": TrainedCheckpoint,
     "train joint": TrainedCheckpoint,
+    "camera": CameraSummary,
     "evaluate": Evaluation,
     "calibrate": Calibrated,
     "proxy": [ProxyComparison, ScalesComparison],

@@ -40,6 +40,7 @@ WRITES = {
     "train rae": "train rae TRAINING --data PAIRS --out THEIRS",
     "train lfm": "train lfm TRAINING --data PAIRS --out THEIRS --rae TINY",
     "train joint": "train joint TRAINING --data PAIRS --out THEIRS",
+    "camera": "camera PAIRS --recipe TRAINING --out THEIRS",
     "calibrate": "calibrate THEIRS PAIRS --recipe TRAINING",
     "evaluate": "evaluate TINY PAIRS --recipe TRAINING --out THEIRS",
     "proxy": "proxy TINY PAIRS --recipe TRAINING --steps 1 --sources bicubic --out THEIRS",

@@ -48,6 +48,7 @@ def test_json_is_the_file(printed: Any, folder: Path) -> None:
     assert printed.json == json.loads((folder / "proxy" / "figures.json").read_text())
     assert (printed.json["level"], printed.json["scenes"]) == ("LR4", ["coffee"])
     wanted = [(name, noise) for name in ("bicubic", "real") for noise in (0.0, 4.0)]
+    wanted.insert(0, ("untouched", 0.0))
     assert [(row["source"], row["added_noise"]) for row in printed.json["rows"]] == wanted
     assert set(printed.json["best"]) == {"bicubic", "real"}
 
@@ -56,10 +57,12 @@ def test_table_marks_the_best_row_of_each_source(
     printed: Any, degflow: Run, ask: tuple[object, ...], folder: Path
 ) -> None:
     table = degflow(*ask, "--added-noise", "0,4", cwd=folder)
-    rows = [line for line in table.out.splitlines() if " bicubic " in line or " real " in line]
+    lines = [line for line in table.out.splitlines() if "│" in line]
+    rows = [line for line in lines if " bicubic " in line or " real " in line]
     marked = [row.split("│")[1].split() + row.split("│")[2].split() for row in rows if "*" in row]
     best = printed.json["best"]
     assert marked == [[name, f"{best[name]:g}", "*"] for name in ("bicubic", "real")]
+    assert "not resolved by 1 seed" in table.out and "%" not in table.out
     assert "recovered, psnr" in table.out and "recovered, perceptual" not in table.out
     assert "noise 4, seed 0" not in table.err, "the trainings of `printed` are read back"
 
@@ -145,11 +148,12 @@ def test_a_recipe_says_what_options_do_not(degflow: Run, tiny: str, folder: Path
     found = degflow(*ask, "-o", "by-recipe", cwd=folder).json
     assert (found["seeds"], found["steps"]) == (2, 2)
     assert [(row["source"], row["added_noise"]) for row in found["rows"]] == [
+        ("untouched", 0),
         ("bicubic", 0),
         ("real", 0),
     ]
     over = degflow(*ask, "--seeds", 1, "--steps", 1, "-o", "over", cwd=folder).json
-    assert (over["seeds"], over["steps"], len(over["rows"])) == (1, 1, 2)
+    assert (over["seeds"], over["steps"], len(over["rows"])) == (1, 1, 3)
     (folder / "broken.yaml").write_text("kind: proxy\nbudget: [2]")
     broken = ("proxy", tiny, "pairs", "--recipe", "broken.yaml", "--steps", 1)
     assert "`budget:` must be a mapping" in degflow(*broken, cwd=folder, code=2).error
@@ -178,7 +182,7 @@ def test_an_architecture_of_spandrel(degflow: Run, tiny: str, folder: Path) -> N
     )
     ask = ("proxy", tiny, "pairs", "--recipe", "rcan.yaml", "--seeds", 1, "-o", "rcan", "--json")
     found = degflow(*ask, cwd=folder).json
-    assert found["network"] == "RCAN" and len(found["rows"]) == 2
+    assert found["network"] == "RCAN" and len(found["rows"]) == 3
     again = degflow(*ask, cwd=folder)
     assert again.json == found and "seed 0:" not in again.err, "kept"
 

@@ -168,6 +168,16 @@ SURFACE: dict[str, dict[str, str]] = {
     "train rae": {"--device": "str = auto", **TRAIN},
     "train lfm": {"--rae": "Path", "--device": "str = auto", **TRAIN},
     "train joint": {"--device": "str = auto", **TRAIN},
+    "camera": {
+        "SOURCE": "Path, required",
+        "--out -o": "Path, required",
+        "--minutes": "float",
+        "--s-max": "float",
+        "--recipe": "str",
+        "--device": "str = auto",
+        "--workers": "int = 0",
+        **JSON,
+    },
     "calibrate": {
         "CHECKPOINT": "str, required",
         "PAIRS": "Path, required",

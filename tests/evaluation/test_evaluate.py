@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from skimage import data
 
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import read_info, write_info
 from degflow_pipe.errors import CheckpointError, DataError
 from degflow_pipe.evaluation.evaluate import EvaluationSettings, data_of, evaluate
 from degflow_pipe.evaluation.results import Evaluation
@@ -38,6 +40,9 @@ SETTINGS = DataSettings(
         ),
     ],
 )
+
+
+ONE = parse_t("1")
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +113,33 @@ def test_what_one_would_do_instead_stands_beside(
     assert mean_over(found, "LR4", "gaussian") > hr + 10
     random = {way: mean_over(found, "LR4", way) for way in ("esrgan_style", "bsrgan_style")}
     assert len({*random.values(), hr, mean_over(found, "LR4", "bicubic")}) == 4
+
+
+def test_the_verdict_is_made_of_what_is_shown(found: Evaluation) -> None:
+    """tiny has no noise; its knots are LR2 and LR4."""
+    above = min(
+        mean_over(found, level, "generated")
+        - max(mean_over(found, level, other) for other in ("bicubic", "gaussian"))
+        for level in ("LR2", "LR4")
+    )
+    by_name = {one.name: one for one in found.verdict.findings}
+    assert by_name["above_blur"].figure == pytest.approx(above, abs=1e-3)
+    assert by_name["noise"].grade == by_name["scale_map"].grade == "not measured"
+    assert found.not_kept == "these are not the scenes that were held out of its training"
+
+
+def test_it_is_kept_where_the_scenes_are_those_held_out(
+    tiny: str, folder: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(tiny, tmp_path / "own"))
+    info = read_info(own)
+    write_info(own, replace(info, training={**info.training, "validation_scenes": ["a", "b"]}))
+    result = evaluate(DegFlow.load(str(own), "cpu"), SETTINGS, folder, EvaluationSettings(ONE))
+    after = read_info(own)
+    assert result.not_kept == "" and after.id == info.id
+    assert after.judged is not None and after.judged.training is None
+    assert after.judged.held_out is not None and after.judged.held_out.scenes == 2
+    assert after.verdict == result.verdict
 
 
 def test_straight_lines_stand_between_knots_only(

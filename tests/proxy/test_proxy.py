@@ -22,7 +22,7 @@ from skimage import data
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DataError, PhotoError, UsageError
 from degflow_pipe.levels import parse_numbers, parse_t
-from degflow_pipe.metrics.fidelity import psnr
+from degflow_pipe.metrics.fidelity import fidelity, psnr
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.progress import Silent, Task
 from degflow_pipe.proxy.architectures import Architecture
@@ -107,14 +107,24 @@ def result(tiny_model: DegFlow, pairs: Path, settings: ProxySettings) -> ProxyCo
 def test_every_source_asked_for_and_both_ends_have_a_row(result: ProxyComparison) -> None:
     found = [(row.source, row.added_noise) for row in result.rows]
     wanted = ("bicubic", "gaussian", "esrgan_style", "ours_grid_clean", "real")
-    assert found == [(name, 0.0) for name in wanted]
+    assert found == [(name, 0.0) for name in ("untouched", *wanted)]
     assert (result.level, result.t, result.scenes) == ("LR", 1.0, ["c"])
     assert result.checkpoint.startswith("tiny-")
     assert (result.grid, result.seeds, result.steps) == ([0.5, 1.0], 2, 3)
-    for row in result.rows:
+    for row in result.rows[1:]:
         assert set(row.mean) == set(row.std) == {"psnr", "ssim", "psnr_y", "ssim_y"}
         # Trainings of other seeds begin from other weights and crops.
         assert row.std["psnr"] > 0
+
+
+def test_real_lr_as_it_is_has_a_row(
+    result: ProxyComparison, pairs: Path, settings: ProxySettings
+) -> None:
+    hr, lr = (np.asarray(Image.open(pairs / f"c_{level}.png")) for level in ("HR", "LR"))
+    row = result.rows[0]
+    assert row.mean == fidelity(lr, hr) and set(row.std.values()) == {0.0}
+    assert "untouched" not in result.best
+    assert not list((settings.out / "runs").glob("untouched*")), "nothing is trained for it"
 
 
 def test_figures_and_a_page_lie_in_the_folder(
@@ -234,7 +244,8 @@ def test_all_sources_are_cut_at_the_same_places(
     wanted = replace(
         settings, out=tmp_path / "out", sources=("bicubic",), added_noise=(3.0,), seeds=1
     )
-    bicubic, real = proxy(tiny_model, same, tmp_path, wanted).rows
+    untouched, bicubic, real = proxy(tiny_model, same, tmp_path, wanted).rows
+    assert untouched.mean["psnr"] == 120, "LR is HR"
     assert (bicubic.source, real.source) == ("bicubic", "real")
     assert bicubic.mean == real.mean
     assert bicubic.recovered == real.recovered == {}
@@ -262,16 +273,18 @@ def test_recovered_is_the_share_of_the_gap_between_the_best_ends() -> None:
         return [{"psnr": value, "perceptual": 40 - value} for value in values]
 
     found = {
-        ("bicubic", 0.0): runs(27.0),
-        ("bicubic", 4.0): runs(26.0),
+        ("bicubic", 0.0): runs(26.9, 27.1),
+        ("bicubic", 4.0): runs(26.0, 26.0),
         ("ours", 0.0): runs(27.5, 28.5),
-        ("real", 0.0): runs(29.0),
-        ("real", 4.0): runs(28.0),
+        ("real", 0.0): runs(28.9, 29.1),
+        ("real", 4.0): runs(28.0, 28.0),
     }
-    table = {(row.source, row.added_noise): row for row in source_rows(found)}
+    rows, unresolved = source_rows(found)
+    assert unresolved == []
+    table = {(row.source, row.added_noise): row for row in rows}
     shares = {key: row.recovered["psnr"] for key, row in table.items()}
     assert shares == {
-        ("bicubic", 0.0): 0.0,
+        ("bicubic", 0.0): pytest.approx(0.0, abs=1e-9),
         ("bicubic", 4.0): -0.5,
         ("ours", 0.0): 0.5,
         ("real", 0.0): 1.0,
@@ -295,8 +308,33 @@ def test_the_best_added_noise_is_each_source_s_own() -> None:
 def test_without_a_gap_nothing_is_recovered(real: dict[str, float]) -> None:
     """Real may come out worse than bicubic after a few steps: a share would be upside down."""
     bicubic = {"psnr": 27.0, "perceptual": 0.2}
-    found = {("bicubic", 0.0): [{key: bicubic[key] for key in real}], ("real", 0.0): [real]}
-    assert [row.recovered for row in source_rows(found)] == [{}, {}]
+    found = {("bicubic", 0.0): [{key: bicubic[key] for key in real}] * 3, ("real", 0.0): [real] * 3}
+    rows, unresolved = source_rows(found)
+    assert [row.recovered for row in rows] == [{}, {}] and unresolved == list(real)
+
+
+@pytest.mark.parametrize(
+    ("bicubic", "real", "resolved"),
+    [
+        ([27.0], [29.0], False),  # one seed tells no spread
+        ([27.0, 27.4, 26.9], [27.2, 27.5, 27.3], False),  # 0.23 dB and seeds that differ by 0.2
+        ([27.0, 27.02, 26.98], [27.24, 27.25, 27.23], True),
+        ([27.0, 27.1], [29.0, 29.1], True),
+        ([29.0, 29.1], [27.0, 27.1], False),
+    ],
+)
+def test_a_gap_that_the_seeds_do_not_resolve_has_no_share(
+    bicubic: list[float], real: list[float], resolved: bool
+) -> None:
+    """Both ways round: of PSNR more is better, of the perceptual distance less."""
+    runs = {
+        name: [{"psnr": v, "perceptual": 100 - v} for v in values]
+        for name, values in (("bicubic", bicubic), ("ours", real), ("real", real))
+    }
+    rows, unresolved = source_rows({(name, 0.0): found for name, found in runs.items()})
+    assert (unresolved == []) == resolved
+    ours = rows[1].recovered
+    assert ours == (pytest.approx({"psnr": 1.0, "perceptual": 1.0}) if resolved else {})
 
 
 def test_training_on_the_right_blur_sharpens() -> None:

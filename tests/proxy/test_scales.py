@@ -84,7 +84,7 @@ def test_every_level_of_the_held_out_scenes_is_tested(result: ScalesComparison) 
     assert found == {"x2": (2.0, True), "x4": (4.0, False)}
     for level in result.levels.values():
         names = [row.source for row in level.rows]
-        assert names == ["bicubic", "gaussian", "ours_clean", "real"]
+        assert names == ["untouched", "bicubic", "gaussian", "ours_clean", "real"]
         assert all(row.mean["psnr"] > 10 for row in level.rows)
     assert (result.network, result.scales, result.steps) == ("implicit", [1.5, 2.5, 4], 2)
 

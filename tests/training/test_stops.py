@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.errors import DataError, FileError, Stopped
 from degflow_pipe.folders import MARK, check_ours, one_writer
 from degflow_pipe.training.recipe import TrainRecipe, train_recipe
-from degflow_pipe.training.stages import train_lfm, train_rae
+from degflow_pipe.training.stages import train_joint, train_lfm, train_rae
 
 STEPS = 6
 LEVELS = [("HR", 0.0, "*_hr.png"), ("LR4", 1.0, "*_lr4.png")]
@@ -27,6 +28,7 @@ def recipe_of(**rae: Any) -> TrainRecipe:
             "model": {
                 "rae": {"width": 2, "latent_channels": 2},
                 "velocity": {"width": 4, "multipliers": [1, 1], "blocks": 1},
+                "solver": {"method": "rk4", "steps": 1},
             },
             "data": {
                 "levels": [{"name": n, "t": t, "files": files} for n, t, files in LEVELS],
@@ -37,6 +39,7 @@ def recipe_of(**rae: Any) -> TrainRecipe:
             },
             "rae": {**stage, **rae},
             "lfm": {**stage, "perceptual": "none"},
+            "joint": stage,
         }
     )
 
@@ -91,6 +94,28 @@ def test_a_stop_finishes_and_saves_its_step_and_goes_on_to_the_same_bits(
     train_rae(recipe_of(), scenes, out, "cpu")
     name = "rae.safetensors"
     assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["lfm", "joint"])
+def test_the_later_stages_are_stopped_alike(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    recipe, out = recipe_of(), tmp_path / "out"
+    train_rae(recipe, scenes, out, "cpu")
+    if stage == "joint":
+        train_lfm(recipe, scenes, out, None, "cpu")
+
+    def train() -> CheckpointInfo:
+        if stage == "lfm":
+            return train_lfm(recipe, scenes, out, None, "cpu")
+        return train_joint(recipe, scenes, out, "cpu")
+
+    with monkeypatch.context() as patched:
+        SignalAt(patched, signal.SIGTERM, 4)
+        with pytest.raises(Stopped, match=rf"train {stage}: step 4 of 6, .*{stage}\.state\.pt"):
+            train()
+    assert train().id
+    assert (out / f"{stage}.log.jsonl").read_text().count('"step": 4') == 1
 
 
 def test_a_second_signal_does_not_wait(
@@ -150,6 +175,10 @@ def _nan(state: Any) -> None:
     [
         (lambda s: s.update(step=10**18), "step"),
         (lambda s: s.update(step=2.0), "step"),
+        (lambda s: s.update(steps=5), "step 6 of 5"),
+        (lambda s: s.update(steps="6"), "step 6 of '6'"),
+        (lambda s: s.update(continued=[[7, 7]]), "continued"),
+        (lambda s: s.update(continued=[[1, 2]] * 101), "continued"),
         (lambda s: s.update(seconds=float("inf")), "seconds"),
         (lambda s: s.pop("mean"), "keys"),
         (lambda s: s.update(more=1), "keys"),

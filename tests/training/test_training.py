@@ -28,9 +28,10 @@ from degflow_pipe.metrics.fidelity import psnr
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.stages.verify import verify
-from degflow_pipe.training.loop import learning_rate, step_rng
+from degflow_pipe.training.loop import step_rng
 from degflow_pipe.training.rae import RAETrainee
 from degflow_pipe.training.recipe import StageSettings, TrainRecipe, train_recipe
+from degflow_pipe.training.schedule import learning_rate
 from degflow_pipe.training.stages import train_lfm, train_rae
 
 LEVELS = [("HR", 0.0, "*_hr.png"), ("LR2", 0.4, "*_lr2.png"), ("LR4", 1.0, "*_lr4.png")]
@@ -167,7 +168,6 @@ def test_the_log_tells_of_every_saved_step(trained_rae: Path) -> None:
     "changes",
     [
         {"rae": {"lr": 5e-4}},
-        {"rae": {"steps": 8}},
         {"rae": {"seed": 1}},
         {"data": {"validate": "chelsea"}},
     ],
@@ -176,9 +176,62 @@ def test_the_state_of_another_recipe_is_refused(
     scenes: Path, trained_rae: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     out = Path(shutil.copytree(trained_rae, tmp_path / "out"))
-    with pytest.raises(UsageError, match=r"rae\.state\.pt is the state of another recipe"):
+    refusal = r"rae\.state\.pt is the state of another recipe.*; only `steps`, .* may change"
+    with pytest.raises(UsageError, match=refusal):
         train_rae(recipe_of(**changes), scenes, out, "cpu")
     assert (out / "rae.safetensors").read_bytes() == (trained_rae / "rae.safetensors").read_bytes()
+
+
+def test_longer_training_goes_on_and_says_what_differs(
+    scenes: Path, trained_rae: Path, tmp_path: Path, stopping: Any, recorder: Any
+) -> None:
+    """Twice longer, stopped on the way: what it says is kept until the record is written."""
+    out = Path(shutil.copytree(trained_rae, tmp_path / "out"))
+    longer = recipe_of(rae={"steps": 10})
+    with pytest.raises(InterruptedError):
+        train_rae(longer, scenes, out, "cpu", stopping(3))
+    train_rae(longer, scenes, out, "cpu", recorder)
+    assert recorder.tasks == [("train rae", 10, 8)]
+    assert not any("goes on" in note for note in recorder.notes), "told when it was made longer"
+    again = type(recorder)()
+    record = train_rae(recipe_of(rae={"steps": 14}), scenes, out, "cpu", again)
+    (told,) = (note for note in again.notes if "goes on" in note)
+    assert "from step 10 to 14" in told and "learning rate has fallen as for 10 steps" in told
+    assert record["continued"] == [[6, 6], [10, 10]]
+    assert json.loads((out / "rae.json").read_text())["continued"] == [[6, 6], [10, 10]]
+    info = train_lfm(recipe_of(rae={"steps": 14}), scenes, out, device="cpu")
+    assert info.training["rae"]["continued"] == [[6, 6], [10, 10]]
+    card = (out / "README.md").read_text()
+    assert "| rae | 14, went on at 6 of 6, went on at 10 of 10 |" in card
+    with pytest.raises(UsageError, match=r"is at step 14, rae\.steps is 8: say 14 or more"):
+        train_rae(recipe_of(rae={"steps": 8}), scenes, out, "cpu")
+
+
+@pytest.mark.parametrize(
+    "schedule", [{"warmup": 50}, {"lr_end": 1e-3}], ids=["in the warm-up", "a constant rate"]
+)
+def test_longer_training_has_the_bytes_of_one_asked_for_at_first(
+    scenes: Path, tmp_path: Path, recorder: Any, schedule: dict[str, Any]
+) -> None:
+    """Where the learning rate until then does not depend on the number of steps."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_rae(recipe_of(rae={**schedule, "steps": 7}), scenes, whole, "cpu")
+    train_rae(recipe_of(rae={**schedule, "steps": 4}), scenes, parts, "cpu")
+    record = train_rae(recipe_of(rae={**schedule, "steps": 7}), scenes, parts, "cpu", recorder)
+    assert recorder.advanced == 3 and "continued" not in record
+    assert not any("goes on" in note for note in recorder.notes)
+    name = "rae.safetensors"
+    assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_the_loss_stands_beside_the_amount_and_the_psnr(
+    scenes: Path, tmp_path: Path, recorder: Any
+) -> None:
+    train_rae(recipe_of(), scenes, tmp_path / "out", "cpu", recorder)
+    lines = [json.loads(s) for s in (tmp_path / "out" / "rae.log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert recorder.shown == [f"loss {loss:.4g}" for loss in losses] and len(losses) == 3
+    assert any(f"loss {losses[-1]:.4g}, psnr_HR" in note for note in recorder.notes)
 
 
 def test_the_state_of_other_pictures_is_refused(

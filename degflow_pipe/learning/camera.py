@@ -1,0 +1,348 @@
+"""camera: shots or pairs in, a calibrated, tuned and judged checkpoint out, asking nothing.
+
+What is chosen is written into the recipe first, so a second call chooses nothing anew. A step is
+done when its files are there by the sums that were noted after it; one that was cut off is done
+again, and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from degflow_pipe import defaults, files, folders
+from degflow_pipe.calibration.calibrate import calibrate
+from degflow_pipe.calibration.tune_solver import MOST_PHOTOS, tune_solver
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    holds_checkpoint,
+    read_info,
+    write_info,
+)
+from degflow_pipe.checkpoint.verdict import section
+from degflow_pipe.errors import FileError, UsageError
+from degflow_pipe.evaluation.evaluate import EvaluationSettings, evaluate
+from degflow_pipe.learning.found import data_of_folder, holds_pairs
+from degflow_pipe.learning.plan import planned, root_of
+from degflow_pipe.learning.recipe_text import proxy_text, train_text
+from degflow_pipe.learning.results import CameraSummary
+from degflow_pipe.levels import parse_t_grid
+from degflow_pipe.model.config import PRESETS
+from degflow_pipe.model.devices import choose_device
+from degflow_pipe.pairs.pairs import Pairs, find_scenes
+from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.proxy.proxy import ProxySettings, proxy
+from degflow_pipe.proxy.recipe import proxy_recipe
+from degflow_pipe.recipes import load_recipe
+from degflow_pipe.stages.align import AlignSettings, align
+from degflow_pipe.stages.preview import preview
+from degflow_pipe.training.card import model_card
+from degflow_pipe.training.recipe import TrainRecipe, train_recipe
+from degflow_pipe.training.stages import train_joint, train_lfm, train_rae
+
+KIND = "camera"
+"""Of the folder, for `folders.one_writer`."""
+DONE, PAIRS, TRAINING, PROXY = "camera.json", "pairs", "training", "proxy"
+RECIPE, PROXY_RECIPE = "train.yaml", "proxy.yaml"
+EVALUATION, PREVIEW = "evaluation.json", "preview.png"
+LEAST_SIDE = 256
+"""Pixels of an aligned pair's shorter side: fewer cannot be evaluated."""
+ORDER = (
+    *("align", "plan", "rae", "lfm", "joint"),
+    *("calibrate", "tune-solver", "evaluate", "proxy", "card"),
+)
+"""Of the steps."""
+PATCHES = 160
+"""Of HR, that the proxy's sources share: a third of what `proxy` takes."""
+GRID = "0.1:1.0:0.1"
+"""Levels of the curve in the evaluation."""
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """What may be said; nothing has to be.
+
+    minutes: that all of it may take, about. s_max: SR scale of the LR, for pairs whose names and
+    sizes do not tell. recipe: a training recipe whose `data` says how the pairs lie.
+    """
+
+    minutes: float | None = None
+    s_max: float | None = None
+    recipe: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not 0 < self.minutes <= 100_000:
+            raise UsageError(f"`minutes` must be above 0, got {self.minutes:g}")
+        if self.s_max is not None and not 1 < self.s_max <= 100:
+            raise UsageError(f"`s_max` must be above 1 and up to 100, got {self.s_max:g}")
+
+
+def camera(
+    source: Path,
+    out: Path,
+    settings: CameraSettings | None = None,
+    *,
+    device: str = "auto",
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> CameraSummary:
+    """Learn a camera from a folder of shots, which are aligned first, or of pairs.
+
+    out: a new or empty folder, or one that this command began, which is gone on with: a checkpoint
+    when it is finished, with the recipe, the evaluation, the proxy and a preview beside it; not one
+    before. Same pairs, recipe and device give the same bytes, however often it is interrupted.
+
+    Raises what the stages raise; UsageError where `minutes` do not do, FileError where `out` was
+    begun with other pairs or is somebody else's.
+    """
+    settings, progress = settings or CameraSettings(), progress or Silent()
+    choose_device(device)
+    if files.real(out) == files.real(source) or files.real(out) in files.real(source).parents:
+        raise UsageError(f"{source} lies in the folder to write to, {out}: give another `out`")
+    are_pairs = settings.recipe is not None or holds_pairs(source)
+    with folders.one_writer(out, KIND):
+        work = _Work(source, out, settings, device, workers, progress, time.monotonic())
+        work.begin()
+        # A finished checkpoint is the user's: a calibration of his own is not undone.
+        if "card" in work.noted["steps"] and holds_checkpoint(out):
+            work.known = [name for name in ORDER if name in work.noted["steps"]]
+        else:
+            work.all_steps(are_pairs)
+        return work.summary()
+
+
+@dataclass
+class _Work:
+    source: Path
+    out: Path
+    settings: CameraSettings
+    device: str
+    workers: int
+    progress: Progress
+    began: float
+    noted: dict[str, Any] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
+
+    @property
+    def training(self) -> Path:
+        return self.out / TRAINING
+
+    @property
+    def how(self) -> dict[str, Any]:
+        return {"device": self.device, "progress": self.progress}
+
+    @property
+    def recipe(self) -> TrainRecipe:
+        return train_recipe(load_recipe(str(self.out / RECIPE), "train"))
+
+    @property
+    def pairs(self) -> Path:
+        """Where the recipe says that they are."""
+        return self.out / self.recipe.data.root
+
+    def begin(self) -> None:
+        """Raises FileError where the folder was begun with other files."""
+        path = self.out / DONE
+        source = [
+            [found.relative_to(self.source).as_posix(), files.size(found)]
+            for found in files.walk(self.source)
+        ]
+        begun = {"source": _digest(source), "steps": {}}
+        if files.exists(path):
+            self.noted = files.read_summed(path)
+            if self.noted.get("source") != begun["source"]:
+                raise FileError(
+                    f"{self.out} was begun with other files than {self.source} holds now: give "
+                    f"another folder as `out`"
+                )
+            if not isinstance(self.noted.get("steps"), dict):
+                raise FileError(f"{path} is damaged: delete it, and all is done again")
+        else:
+            self.noted = begun
+
+    @contextmanager
+    def step(self, name: str, *made: str) -> Iterator[bool]:
+        """Whether a step is to be done; where its block ends, what it made is noted.
+
+        made: its files below `out`, as they will stay. What comes after a step that is done again
+        is done again too.
+        """
+        paths = [self.out / path for path in made]
+        steps = self.noted["steps"]
+        if name in steps and folders.are_whole(steps[name], paths, self.out):
+            self.known.append(name)
+            yield False
+            return
+        self.noted["steps"] = {known: steps[known] for known in self.known}
+        files.write_summed(self.out / DONE, self.noted)
+        yield True
+        self.noted["steps"][name] = folders.sums_of(paths, self.out)
+        files.write_summed(self.out / DONE, self.noted)
+        self.known.append(name)
+        self.done.append(name)
+
+    def all_steps(self, are_pairs: bool) -> None:
+        pairs = self.source
+        if not are_pairs:
+            pairs = self.out / PAIRS
+            with self.step("align", f"{PAIRS}/train.yaml", f"{PAIRS}/align.json") as wanted:
+                if wanted:
+                    least = AlignSettings(least=LEAST_SIDE)
+                    align(self.source, pairs, least, workers=self.workers, progress=self.progress)
+        with self.step("plan", RECIPE, PROXY_RECIPE) as wanted:
+            if wanted:
+                self.plan(pairs)
+            elif self.settings != CameraSettings():
+                with self.progress.task("plan", 1, 1) as task:
+                    task.note(
+                        f"what {self.out / RECIPE} says was chosen when it was begun, and stays"
+                    )
+        self.train()
+        for name, do, made in (
+            ("calibrate", self.calibrate, ()),
+            ("tune-solver", self.tune_solver, ()),
+            ("evaluate", self.evaluate, (EVALUATION,)),
+            ("proxy", self.proxy, (f"{PROXY}/figures.json",)),
+            ("card", self.finish, (WEIGHTS, CARD, PREVIEW, CONFIG)),
+        ):
+            with self.step(name, *made) as wanted:
+                if wanted:
+                    do()
+
+    def plan(self, pairs: Path) -> None:
+        """Choose, tell how long it will take, and write the recipes."""
+        found = data_of_folder(pairs, self.settings.s_max, self.settings.recipe)
+        data = replace(found, root=root_of(files.real(pairs), files.real(self.out)))
+        name = re.sub(r"[^\w.+ -]", "-", files.real(self.out).name)[:64].lstrip(".+ -")
+        device = choose_device(self.device)
+        train, held_out = (Pairs(scenes, data) for scenes in find_scenes(data, pairs))
+        first = TrainRecipe(name=name or "camera", data=data, model=PRESETS["compact"])
+        spent = time.monotonic() - self.began
+        with self.progress.task("plan", 1) as task:
+            plan = planned(first, (train, held_out), device, self.settings.minutes, spent)
+            task.note(
+                f"{len(train.scenes)} pairs to train on, {len(held_out.scenes)} held out, levels "
+                f"{', '.join(f'{k.name} (x{data.scale_of_t(k.t):.3g})' for k in data.knots[1:])}; "
+                f"on {device}: {plan.told}"
+            )
+            task.advance()
+        files.write_text(self.out / PROXY_RECIPE, proxy_text(plan))
+        files.write_text(self.out / RECIPE, train_text(first.name, data, plan))
+
+    def train(self) -> None:
+        recipe, how = self.recipe, self.how
+        with self.step("rae", f"{TRAINING}/rae.safetensors", f"{TRAINING}/rae.json") as wanted:
+            if wanted:
+                train_rae(recipe, self.pairs, self.training, **how)
+        with self.step("lfm", f"{TRAINING}/lfm.safetensors", f"{TRAINING}/lfm.json") as wanted:
+            if wanted:
+                train_lfm(recipe, self.pairs, self.training, **how)
+        with self.step("joint", f"{TRAINING}/{WEIGHTS}") as wanted:
+            if wanted:
+                train_joint(recipe, self.pairs, self.training, **how)
+
+    def calibrate(self) -> None:
+        calibrate(str(self.training), self.recipe.data, self.pairs, **self.how)
+
+    def tune_solver(self) -> None:
+        scenes, _ = find_scenes(self.recipe.data, self.pairs)
+        chosen = scenes[:: -(-len(scenes) // MOST_PHOTOS)]
+        tune_solver(str(self.training), [str(scene.hr) for scene in chosen], **self.how)
+
+    def evaluate(self) -> None:
+        asked = EvaluationSettings(parse_t_grid(GRID))
+        found = evaluate(self.model(), self.recipe.data, self.pairs, asked, self.progress)
+        if found.not_kept:
+            raise FileError(f"{self.training}: the verdict cannot be kept: {found.not_kept}")
+        files.write_json(self.out / EVALUATION, found.to_dict())
+
+    def proxy(self) -> None:
+        asked = proxy_recipe(load_recipe(str(self.out / PROXY_RECIPE), "proxy"))
+        model = self.model()
+        settings = ProxySettings(
+            out=self.out / PROXY,
+            sources=tuple(asked.sources),
+            added_noise=tuple(asked.added_noise),
+            seeds=asked.seeds,
+            patches=PATCHES,
+            budget=asked.budget,
+            grid=asked.grid(model.info),
+        )
+        proxy(model, self.recipe.data, self.pairs, settings, self.progress)
+
+    def finish(self) -> None:
+        """The checkpoint, its card and a preview; config.json last, as it makes a checkpoint."""
+        info, recipe = read_info(self.training), self.recipe
+        # Else two runs would differ by the time that they took.
+        training = {
+            key: {**part, "figures": {k: v for k, v in part["figures"].items() if k != "seconds"}}
+            if isinstance(part, dict)
+            else part
+            for key, part in info.training.items()
+        }
+        card = f"{model_card(recipe, training)}\n{self._proxy_section()}\n{section(info.verdict)}"
+        files.write_bytes(
+            self.out / WEIGHTS, files.read_bytes(self.training / WEIGHTS, files.WEIGHTS_LIMIT)
+        )
+        files.write_text(self.out / CARD, card)
+        _, held_out = find_scenes(recipe.data, self.pairs)
+        model = self.model()
+        grid = parse_t_grid(defaults.PREVIEW_T_GRID)
+        preview(held_out[0].hr, self.out / PREVIEW, model, grid, overwrite=True)
+        digest = hashlib.sha256(card.encode()).hexdigest()
+        write_info(self.out, replace(info, training=training, card_sha256=digest))
+
+    def _compared(self) -> dict[str, Any]:
+        return dict(files.read_json(self.out / PROXY / "figures.json"))
+
+    def _proxy_section(self) -> str:
+        found = self._compared()
+        rows = "\n".join(
+            f"| {row['source']} | {row['mean']['psnr']:.2f} | {_share(row)} |"
+            for row in found["rows"]
+        )
+        return (
+            f"## SR of real LR, by what the network was trained on\n\n"
+            f"{found['seeds']} trainings of {found['steps']} steps; untouched: LR as it is.\n\n"
+            f"| source | PSNR, dB | recovered |\n|---|---|---|\n{rows}\n"
+        )
+
+    def model(self) -> DegFlow:
+        return DegFlow.load(str(self.training), self.device)
+
+    def summary(self) -> CameraSummary:
+        info, compared, recipe = read_info(self.out), self._compared(), self.recipe
+        rows = {row["source"]: row for row in compared["rows"]}
+        stages = {"rae": recipe.rae, "lfm": recipe.lfm, "joint": recipe.joint}
+        return CameraSummary(
+            checkpoint=str(self.out),
+            id=info.id,
+            pairs=str(self.pairs),
+            recipe=str(self.out / RECIPE),
+            done=self.done,
+            known=[name for name in self.known if name not in self.done],
+            steps={name: stage.steps for name, stage in stages.items()},
+            psnr={name: round(row["mean"]["psnr"], 4) for name, row in rows.items()},
+            recovered=rows["ours"]["recovered"].get("psnr"),
+            preview=str(self.out / PREVIEW),
+            verdict=info.verdict,
+        )
+
+
+def _share(row: dict[str, Any]) -> str:
+    share = row["recovered"].get("psnr")
+    return "-" if share is None else f"{100 * share:.0f}%"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(files.json_text(value).encode()).hexdigest()

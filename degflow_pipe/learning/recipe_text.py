@@ -1,0 +1,65 @@
+"""The recipe that a camera leaves: every choice that was made, for `train` and for people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from degflow_pipe.learning.plan import SEEDS, SOURCES, Plan, stages
+from degflow_pipe.pairs.settings import DataSettings
+
+
+def train_text(name: str, data: DataSettings, plan: Plan) -> str:
+    """YAML of the training: see `train_recipe`."""
+    values: dict[str, Any] = {
+        "name": name,
+        "model": {"preset": "compact"},
+        "data": _said(data),
+        **stages(plan.steps),
+    }
+    head = [
+        "# How this camera was trained: `camera` goes on by it, and `train rae`, `train lfm` and",
+        "# `train joint` take it as it is.",
+        f"# Steps: {plan.why}.",
+        "kind: train",
+    ]
+    return "\n".join([*head, *_lines(values)]) + "\n"
+
+
+def proxy_text(plan: Plan) -> str:
+    """YAML of the comparison: see `proxy_recipe`."""
+    values = {
+        "network": "same-size",
+        "sources": SOURCES,
+        "added_noise": [0],
+        "seeds": SEEDS,
+        "budget": {"steps": plan.proxy_steps},
+    }
+    head = ["# The comparison at the end of `camera`; `proxy` takes it as it is.", "kind: proxy"]
+    return "\n".join([*head, *_lines(values)]) + "\n"
+
+
+def _said(data: DataSettings) -> dict[str, Any]:
+    """What of the data is not as it is by default."""
+    default = DataSettings.__dataclass_fields__
+    told = {key: getattr(data, key) for key in default}
+    return {key: value for key, value in told.items() if value not in ("", [], ".")}
+
+
+def _lines(values: dict[str, Any], indent: str = "") -> list[str]:
+    """YAML with a key a line, and a list's item a line; texts are quoted as in JSON."""
+    found = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found += [f"{indent}{key}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            found += [f"{indent}{key}:", *(f"{indent}  - {json.dumps(item)}" for item in value)]
+        else:
+            found.append(f"{indent}{key}: {_plain(value)}")
+    return found
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float) and value and abs(value) < 1e-3:
+        return f"{value:.6e}"  # YAML takes 1e-07 for a text
+    return json.dumps(value)
