@@ -13,8 +13,10 @@ import cv2
 import pytest
 import yaml
 from skimage import data
+from typer.testing import CliRunner
 
 from degflow_pipe.chains.chain import read_chain
+from degflow_pipe.cli.app import app
 from degflow_pipe.training.recipe import train_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +31,11 @@ def blocks(language: str) -> list[str]:
 
 def indented() -> list[str]:
     return re.findall(r"^    (\S.*)$", re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S), re.M)
+
+
+def indented_below(heading: str) -> list[str]:
+    section = README.split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
+    return [line for line in indented() if f"    {line}" in section.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +173,37 @@ def test_training_and_evaluation(shards: Path, shell, pairs: None, folder: Path)
     assert (folder / "figures" / "pictures.png").exists()
     assert (folder / "proxy" / "figures.json").exists()
     assert (folder / "simulated" / "Simulated" / "Train" / "2").is_dir()
+
+
+def test_own_camera(shell, pairs: None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`camera` with a training of a few steps, within this process: the real one takes an hour."""
+    sheets, align, check, camera = indented_below("## Your own camera")
+    shell(sheets)
+    assert (folder / "sheets" / "target.pdf").exists()
+    scene = folder / "SHOTS" / "coffee"
+    scene.mkdir(parents=True)
+    photo = data.coffee()[..., ::-1]
+    cv2.imwrite(str(scene / "near.png"), photo)
+    wide = cv2.copyMakeBorder(photo, 60, 60, 90, 90, cv2.BORDER_REFLECT_101)
+    far = cv2.resize(cv2.GaussianBlur(wide, (0, 0), 1.0), None, fx=0.5, fy=0.5)
+    cv2.imwrite(str(scene / "far.png"), far)
+    shell(align.replace("PAIRS", "ALIGNED"))
+    assert (folder / "ALIGNED" / "coffee_hr.png").exists()
+    shell(check)
+    for part, value in (
+        ("plan.STEPS", {"rae": 4, "lfm": 3, "joint": 2}),
+        ("plan.LEAST", {"rae": 1, "lfm": 1, "joint": 1}),
+        ("plan.PROXY_STEPS", 10),
+        ("plan.LEAST_PROXY", 10),
+        ("camera.PATCHES", 2),
+        ("recipe_text.SEEDS", 1),
+    ):
+        monkeypatch.setattr(f"degflow_pipe.learning.{part}", value)
+    monkeypatch.setattr("degflow_pipe.calibration.tune_solver.GRID", "0.5:1.0:0.25")
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(app, [*shlex.split(camera)[1:], "--s-max", "3"])
+    assert done.exit_code == 0, done.output
+    assert (folder / "my-camera" / "model.safetensors").exists()
 
 
 def test_recipe_is_one() -> None:

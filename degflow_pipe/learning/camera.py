@@ -43,7 +43,8 @@ from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.proxy import ProxySettings, proxy
 from degflow_pipe.proxy.recipe import proxy_recipe
 from degflow_pipe.recipes import load_recipe
-from degflow_pipe.stages.align import AlignSettings, align
+from degflow_pipe.stages.align import align
+from degflow_pipe.stages.align_scene import AlignSettings
 from degflow_pipe.stages.preview import preview
 from degflow_pipe.training.card import model_card
 from degflow_pipe.training.recipe import TrainRecipe, train_recipe
