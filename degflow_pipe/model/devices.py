@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import torch
 
@@ -37,10 +38,18 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """`float32` or `bfloat16`; `auto` is bfloat16 on CUDA. Raises UsageError for another name."""
+    """`float32` or `bfloat16`; `auto` is bfloat16 on CUDA.
+
+    Raises UsageError for another name, and where what compiles for CUDA is missing.
+    """
     check_choice("precision", name, Precision)
     if name == "auto":
-        return "bfloat16" if device.type == "cuda" else "float32"
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    if name == "bfloat16" and device.type == "cuda" and find_spec("triton") is None:
+        raise UsageError(
+            "`precision=bfloat16` on a GPU wants Triton, which compiles the decoder and is not "
+            "installed: `pip install triton`, or say `precision=float32`"
+        )
     return name
 
 

@@ -24,8 +24,9 @@ from degflow_pipe.checkpoint.folder import (
     write_checkpoint,
 )
 from degflow_pipe.errors import CheckpointError, DegflowError, UsageError
+from degflow_pipe.model import devices
 from degflow_pipe.model.config import ModelConfig, SolverConfig
-from degflow_pipe.model.devices import choose_device
+from degflow_pipe.model.devices import choose_device, choose_precision
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
 
 LEVELS = [0.2, 0.55, 1.0]
@@ -231,6 +232,16 @@ def test_an_unknown_device_is_refused(tiny: str, name: str) -> None:
 def test_a_gpu_of_too_high_a_number_is_refused() -> None:
     with pytest.raises(UsageError, match="`device=cuda:99`: this machine has"):
         choose_device("cuda:99")
+
+
+def test_a_gpu_without_what_compiles_for_it_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(devices, "find_spec", lambda name: None)
+    assert choose_precision("float32", gpu) == "float32"
+    assert choose_precision("bfloat16", torch.device("cpu")) == "bfloat16"
+    for name in ("auto", "bfloat16"):
+        with pytest.raises(UsageError, match=r"wants Triton.*or say `precision=float32`"):
+            choose_precision(name, gpu)
 
 
 def test_an_unknown_name_lists_the_shipped_ones(tmp_path: Path) -> None:
