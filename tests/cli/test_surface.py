@@ -283,6 +283,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--noise": "auto|calibrated|none = none",
         "--keep": "levels|latents|none = none",
         "--format": "str = png",
+        "--engine": "threads|processes = threads",
         "--folder": "str",
         **LEVELS,
         **CHECKPOINT,
