@@ -89,7 +89,7 @@ def bench(
                 folder / "shards", folder / "unpacked", asked.patch // 2, at_once
             )
         published, published_nfe = _published(exact(other), few, grid, folder, progress)
-    with one_thread_each(model.device, model.precision):
+    with one_thread_each(model.device):
         on_cpu = model.device.type == "cpu"
         together, threads = (1, at_once) if on_cpu else (batch, 1)
         level = level_seconds(model, patches[:together], threads)

@@ -60,7 +60,7 @@ def decoder_flops(model: DegFlow, hr: np.ndarray) -> int:
     z, prepared = _decoder_input(model, hr[None])
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.decoder.decode(z, *prepared)
-    # Products of weights are left out: they do not grow with the picture, and are 1 % of a small one.
+    # The products of weights in `Fusion.fused` are not of a picture.
     counts = counter.get_flop_counts()["Global"]
     return sum(int(n) for op, n in counts.items() if "conv" in str(op))
 

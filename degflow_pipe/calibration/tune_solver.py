@@ -78,7 +78,7 @@ def _tune(folder: Path, photos: list[str], device: str, progress: Progress) -> T
     before = model.config.solver
     pictures = _pictures(photos)
     levels = parse_t_grid(GRID).t
-    with one_thread_each(model.device, model.precision), progress.task("tune solver", None) as task:
+    with one_thread_each(model.device), progress.task("tune solver", None) as task:
         wanted, needed = [], 0
         reference = converged(model)
         for hr in pictures:

@@ -35,7 +35,7 @@ class Fetched:
             self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
             self._host.copy_(values, non_blocking=True)
             self._copied = torch.cuda.Event()
-            self._copied.record()
+            self._copied.record(torch.cuda.current_stream(values.device))
 
     def numpy(self) -> np.ndarray:
         """Waits for them."""
@@ -46,8 +46,8 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Batches:
-    """size: patches at once. On a GPU the batches go one after the other, while the workers read,
-    draw noise and code pictures. On the CPU each worker computes one patch at a time, so that
+    """size: patches at once. On a GPU the batches go one after the other, while the workers read
+    and code pictures. On the CPU each worker computes one patch at a time, so that
     memory stays small: see `model.networks` for why this gives the same bytes as any batch.
     """
 

@@ -147,8 +147,7 @@ class Making:
         opened = _Opened(self, [camera.open() for camera in self.cameras])
         learned = self.cameras[0]
         assert isinstance(learned, LearnedCamera)
-        model = learned.site.load()
-        with one_thread_each(model.device, model.precision):
+        with one_thread_each(learned.site.load().device):
             yield opened.make
 
 

@@ -33,7 +33,9 @@ StorePath = Annotated[Path, typer.Option("--store", help="The store, a zarr fold
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")]
 Precision = Annotated[
     choices.Precision,
-    typer.Option("--precision", help="Of the decoder; auto is bfloat16 on a GPU, else float32."),
+    typer.Option(
+        "--precision", help="Of decoder and velocity; auto is bfloat16 on a GPU, else float32."
+    ),
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Patches computed at once on a GPU.")]
 Workers = Annotated[

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
+from threading import Lock
 
 import torch
 
@@ -15,6 +16,16 @@ from degflow_pipe.errors import DegflowError, UsageError
 SHORT = 2e-4
 """Seconds that a thread waits at most for Python's lock: the one that keeps a GPU busy asks for it
 with every call, among many that write files."""
+
+
+_TURNS: dict[torch.device, Lock] = {}
+
+
+def turn_of(device: torch.device) -> AbstractContextManager[object]:
+    """What the thread holds that computes on a GPU, of all models there: the memory is that of one
+    batch, and how convolutions round is set for all. On the CPU nothing is held.
+    """
+    return nullcontext() if device.type == "cpu" else _TURNS.setdefault(device, Lock())
 
 
 def choose_device(name: str) -> torch.device:
@@ -54,18 +65,16 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 @contextmanager
-def one_thread_each(device: torch.device, precision: str = "float32") -> Iterator[None]:
+def one_thread_each(device: torch.device) -> Iterator[None]:
     """Each worker computes on one thread: many that share the cores would wait for one another, and
     on the CPU bytes would depend on the machine's cores.
 
-    On CUDA the convolutions are pinned to deterministic ones, in full float32 unless `precision` is
-    bfloat16: then those that are not in it are in TF32, three times as fast at the published size.
-    Raises DegflowError where a GPU's memory does not do.
+    On CUDA the convolutions are pinned to deterministic ones in full float32. Raises DegflowError
+    where a GPU's memory does not do.
     """
     threads, interval = torch.get_num_threads(), sys.getswitchinterval()
     cudnn = torch.backends.cudnn
-    tf32 = precision == "bfloat16"
-    with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
+    with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         torch.set_num_threads(1)
         if device.type == "cuda":
             sys.setswitchinterval(SHORT)

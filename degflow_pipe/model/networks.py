@@ -10,14 +10,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from threading import Lock
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from degflow_pipe.errors import CheckpointError
+from degflow_pipe.model.compiled import compiled
 from degflow_pipe.model.config import ModelConfig, SolverConfig
+from degflow_pipe.model.devices import turn_of
 from degflow_pipe.model.ode import integrate
 from degflow_pipe.model.padding import crop, pad
 from degflow_pipe.model.rae import RAE, Skips
@@ -56,9 +57,8 @@ class Networks:
     otherwise; on CUDA they are computed together, and bytes repeat at the same batch.
 
     precision: `float32`, or `bfloat16` for the decoder, which is most of the arithmetic, and which
-    is compiled for it on CUDA; encoder and velocity, whose errors add up along the path, keep
-    float32, on CUDA with products in TF32 (see `devices.one_thread_each`). name: what errors call
-    them.
+    is compiled for it on CUDA, where the velocity's convolutions are in TF32 then. The encoder
+    keeps float32, so that latents are the same. name: what errors call them.
     """
 
     def __init__(
@@ -80,11 +80,8 @@ class Networks:
         self._decode = self.decoder.decode
         if self.device.type == "cuda" and precision == "bfloat16":
             # The norms between the convolutions, each a pass over memory, take twice their time.
-            self._decode = torch.compile(self.decoder.decode, fullgraph=True, dynamic=True)
-        self.turn: AbstractContextManager[object] = (
-            nullcontext() if self.device.type == "cpu" else Lock()
-        )
-        """Held by the thread that computes on a GPU: its memory is that of one batch."""
+            self._decode = compiled(self.decoder.decode)
+        self.turn = turn_of(self.device)
 
     @property
     def device(self) -> torch.device:
@@ -141,7 +138,8 @@ class Networks:
             return (latents,)
 
         features = () if skips is None else skips.features
-        path = self._by_sample(solve_one, z.to(self.device), *features)[0]
+        with self._rounding():
+            path = self._by_sample(solve_one, z.to(self.device), *features)[0]
         self._check(path, "latents")
         return Solved(path, max(evaluations))
 
@@ -231,6 +229,13 @@ class Networks:
         if hr.ndim != 4 or hr.shape[1] != 3 or hr.dtype != torch.float32:
             raise ValueError(f"hr must be (B, 3, H, W) float32, got {tuple(hr.shape)} {hr.dtype}")
         return pad(hr.to(self.device).mul(2).sub(1), self.config.side_multiple)
+
+    def _rounding(self) -> AbstractContextManager[object]:
+        """How the velocity's convolutions round; in TF32 they take a third of the time."""
+        if self.device.type == "cpu" or self.precision == "float32":
+            return nullcontext()
+        cudnn = torch.backends.cudnn
+        return cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True)
 
     def _by_sample(
         self, compute: Callable[..., tuple[Tensor, ...]], *batch: Tensor

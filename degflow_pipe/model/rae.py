@@ -159,7 +159,7 @@ class Fusion(nn.Conv2d):
         channels are spread over four pixels: two passes over the large picture less.
         """
         first, last = up.first, up.last
-        # In float32 whatever the weights are, as they are rounded once more.
+        # In float32 whatever the weights are, but under autocast, as they are rounded once more.
         after = self.weight[:, : self.out_channels, 0, 0].float() @ last.weight[:, :, 0, 0].float()
         before = torch.cat([first.weight[:, :, 0, 0], _bias(first)[:, None]], dim=1).float()
         # Channels of one pixel lie side by side, as they do in memory.

@@ -165,7 +165,7 @@ class CropJob:
             yield lambda work: self._written(work, store, None)
             return
         model = self.site.load()
-        with one_thread_each(model.device, model.precision):
+        with one_thread_each(model.device):
             yield lambda work: self._written(work, store, Batches(model, self.size))
 
     def _written(self, work: CropWork, store: Store, batches: Batches | None) -> CropDone:
@@ -216,5 +216,5 @@ class EncodeJob:
             made = layer.write(work.number, latents.values, work.unit, latents.computed)
             return CropDone(work.number, work.unit, (), made)
 
-        with one_thread_each(model.device, model.precision):
+        with one_thread_each(model.device):
             yield encoded

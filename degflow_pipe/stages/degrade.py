@@ -115,7 +115,7 @@ def degrade(
     with (
         folders.one_writer(out, KIND),
         _ledger(out, overwrite) as ledger,
-        one_thread_each(model.device, model.precision),
+        one_thread_each(model.device),
     ):
         for file in found:
             try:

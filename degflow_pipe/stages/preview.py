@@ -53,7 +53,7 @@ def preview(
     hr = middle(read_photo(photo).pixels, side)
     if files.exists(out) and not overwrite:
         raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")
-    with one_thread_each(model.device, model.precision):
+    with one_thread_each(model.device):
         levels = to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0])
     labels = ["HR", *(level.label for level in grid.levels)]
     strip = np.concatenate([label_bar(labels, side), row_of([hr, *levels], side)])

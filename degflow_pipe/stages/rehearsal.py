@@ -158,7 +158,7 @@ class TryJob:
     def open(self) -> Iterator[Callable[[Patches], Tried]]:
         models = [site.load() for site in self.encoders]
         make = self.making.open() if self.making is not None else nullcontext(None)
-        quiet = one_thread_each(models[0].device, models[0].precision) if models else nullcontext()
+        quiet = one_thread_each(models[0].device) if models else nullcontext()
         with quiet, make as opened:
             yield lambda unit: _tried(self, [Batches(m, self.size) for m in models], opened, unit)
 

@@ -142,16 +142,16 @@ class _Tiled:
     def _tile(self, levels: list[float], row: Span, column: Span) -> np.ndarray:
         """One tile's part of the sum, (T, h, w, 3) float32 in grey levels."""
         hr = np.ascontiguousarray(self.hr[row.slice, column.slice])
+        weight, digest = (row.weight[:, None] * column.weight)[..., None], digest_of_hr(hr)
+        parts = []
         with self.model.turn:
             z, skips = self.model.encode(to_tensor(hr))
-            pictures = list(self.model.levels(z, levels, skips).pictures)
-        weight = (row.weight[:, None] * column.weight)[..., None]
-        parts = []
-        for t, expected in zip(levels, pictures, strict=True):
-            lr = expected.mul(255)
-            part = as_picture(lr) * weight
-            if self.noise is not None:
-                key = noise_key(self.seed, digest_of_hr(hr), t)
-                part += as_picture(self.noise.drawn(lr, t, [key])) * _passing(row, column)
-            parts.append(part)
+            pictures = self.model.levels(z, levels, skips).pictures
+            for t, expected in zip(levels, pictures, strict=True):
+                lr = expected.mul(255)
+                part = as_picture(lr) * weight
+                if self.noise is not None:
+                    noise = self.noise.drawn(lr, t, [noise_key(self.seed, digest, t)])
+                    part += as_picture(noise) * _passing(row, column)
+                parts.append(part)
         return np.stack(parts)

@@ -49,11 +49,12 @@ def test_the_published_procedure_makes_the_same_lr(tiny_model: DegFlow, tmp_path
 
 
 def test_flops_are_those_of_the_published_decoder() -> None:
-    """153 GFLOP for 256 x 256 pixels; the skips' halves of the fusions, 2 %, are not of a level."""
+    """153 GFLOP for 256 x 256 pixels, of which 13 are not computed: the skips' halves of the
+    fusions are not of a level, and enlarging and fusing are one product."""
     config = PRESETS["published"]
     rae, velocity = RAE(config.rae), VelocityNet(PRESETS["compact"].velocity, config.rae)
     model = Networks(rae, velocity, config)
-    assert decoder_flops(model, HR) == pytest.approx(153e9 / 16, rel=0.04)
+    assert decoder_flops(model, HR) == pytest.approx(140e9 / 16, rel=0.01)
 
 
 def test_the_limit_is_of_all_that_a_decoder_computes(tiny_model: DegFlow) -> None:
