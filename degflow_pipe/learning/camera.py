@@ -29,7 +29,7 @@ from degflow_pipe.checkpoint.folder import (
     write_info,
 )
 from degflow_pipe.checkpoint.verdict import section
-from degflow_pipe.errors import FileError, UsageError
+from degflow_pipe.errors import DegflowError, FileError, UsageError
 from degflow_pipe.evaluation.evaluate import LEAST_SIDE, EvaluationSettings, evaluate
 from degflow_pipe.learning.found import data_of_folder, holds_pairs
 from degflow_pipe.learning.plan import planned, root_of
@@ -247,10 +247,15 @@ class _Work:
         edited = self.edited()
         if not edited:
             return
-        if RECIPE in edited:
-            train_recipe(load_recipe(str(self.out / RECIPE), "train"))
-        if PROXY_RECIPE in edited:
-            proxy_recipe(load_recipe(str(self.out / PROXY_RECIPE), "proxy"))
+        for name in edited:
+            read, kind = (train_recipe, "train") if name == RECIPE else (proxy_recipe, "proxy")
+            try:
+                read(load_recipe(str(self.out / name), kind))
+            except DegflowError as error:
+                raise UsageError(
+                    f"{self.out / name} was edited and is no recipe now: {error}; mend it, or "
+                    f"delete it to have it chosen anew"
+                ) from error
         steps = self.noted["steps"]
         sums = folders.sums_of([self.out / name for name in edited], self.out)
         first = ORDER[: ORDER.index("plan")]
