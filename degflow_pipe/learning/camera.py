@@ -1,8 +1,8 @@
 """camera: shots or pairs in, a calibrated, tuned and judged checkpoint out, asking nothing.
 
-What is chosen is written into the recipe first, so a second call chooses nothing anew. A step is
-done when its files are there by the sums that were noted after it; one that was cut off is done
-again, and gives the same bytes.
+What is chosen is written into the recipe first, so a second call chooses nothing anew, and goes on
+by what its user made of the recipe. A step is done when its files are there by the sums that were
+noted after it; one that was cut off is done again, and gives the same bytes.
 """
 
 from __future__ import annotations
@@ -101,8 +101,11 @@ def camera(
     when it is finished, with the recipe, the evaluation, the proxy and a preview beside it; not one
     before. Same pairs, recipe and device give the same bytes, however often it is interrupted.
 
-    Raises what the stages raise; UsageError where `minutes` do not do, FileError where `out` was
-    begun with other pairs or is somebody else's.
+    A recipe in `out` that was edited in between is gone on by.
+
+    Raises what the stages raise; UsageError where `minutes` do not do or an edited recipe is none,
+    FileError where `out` was begun with other pairs, is somebody else's, or is finished and its
+    recipe was edited since.
     """
     settings, progress = settings or CameraSettings(), progress or Silent()
     choose_device(device)

@@ -194,7 +194,7 @@ def check_in_common(pairs: Pairs) -> None:
         raise DataError(
             f"{lr_path} and its HR {hr_path} have little in common at the same places, as have "
             f"{len(apart)} of {looked} pairs that were looked at: run `align()` on shots first, or "
-            f"name each LR as its own HR"
+            f"give each LR the name of its own HR"
         )
 
 
