@@ -66,6 +66,7 @@ def _calibrate(
     model = DegFlow.load(str(folder), device)
     pairs = Pairs(find_scenes(data, root)[0], data)
     every = max(len(pairs.scenes) // BLUR_SCENES, 1)
+    every_noise = -(-len(pairs.scenes) // NOISE_SCENES)
     levels = np.linspace(0, 1, STEPS + 1)
     judging = OfTraining()
     made: list[list[float]] = []
@@ -77,28 +78,20 @@ def _calibrate(
             pictures = pairs.pictures(scene)
             hr = pictures[0]
             assert hr is not None
-            to_fit = i % -(-len(pairs.scenes) // NOISE_SCENES) == 0
-            for t, expected, lr in _knots(model, pairs, pictures) if to_fit else ():
-                _add_noise(hr, expected, lr, data.scale_of_t(t), (fits[t], own_fits[t]))
-                if i % every == 0:
+            to_fit, to_judge = (i % one_in == 0 for one_in in (every_noise, every))
+            for t, expected, lr in _knots(model, pairs, pictures) if to_fit or to_judge else ():
+                if to_fit:
+                    _add_noise(hr, expected, lr, data.scale_of_t(t), (fits[t], own_fits[t]))
+                if to_judge:
                     judging.add(hr, to_picture(expected), lr)
-            if i % every == 0:
+            if to_judge:
                 made.append(generated_blurs(model, hr, levels.tolist()))
                 real.append(_real_blurs(pictures))
             task.advance()
     mean_blurs = np.mean(made, axis=0)
     # As a rising curve: what falls back is held.
     blurs = np.column_stack([levels, np.maximum.accumulate(mean_blurs)])
-    s_of_pairs = [data.scale_of_t(level.t) for level in data.pair_levels]
-    onset = _onset(blurs, min(fits))
-    found = Calibration(
-        _scales(s_of_pairs, np.nanmean(real, axis=0), blurs), _noise(fits, onset, blurs)
-    )
-    if all(fit.residuals for fit in own_fits.values()):
-        # In the camera's own pixels blurs are smaller by the scale.
-        own = np.maximum.accumulate([sigma / found.scale_of_t(t) for t, sigma in blurs])
-        own_noise = _noise(own_fits, onset, np.column_stack([levels, own]))
-        found = replace(found, own_noise=own_noise)
+    found = _calibration(data, np.nanmean(real, axis=0), blurs, (fits, own_fits))
     # What `evaluate` found was found with the noise until now.
     judged = Judged(judging.found(len(pairs.scenes), mean_blurs))
     info = write_judged(folder, replace(read_info(folder), calibration=found, judged=judged))
@@ -112,6 +105,25 @@ def _calibrate(
         own_noise=found.own_digest,
         verdict=info.verdict,
     )
+
+
+def _calibration(
+    data: DataSettings,
+    sigma_known: np.ndarray,
+    blurs: np.ndarray,
+    fits: tuple[dict[float, NoiseFit], dict[float, NoiseFit]],
+) -> Calibration:
+    """sigma_known: (L,) pixels, of the pairs; blurs: (T, 2), t and pixels; fits: see `_add_noise`,
+    by t."""
+    s_of_pairs = [data.scale_of_t(level.t) for level in data.pair_levels]
+    onset = _onset(blurs, min(fits[0]))
+    found = Calibration(_scales(s_of_pairs, sigma_known, blurs), _noise(fits[0], onset, blurs))
+    if not all(fit.residuals for fit in fits[1].values()):
+        return found
+    # In the camera's own pixels blurs are smaller by the scale.
+    own = np.maximum.accumulate([sigma / found.scale_of_t(t) for t, sigma in blurs])
+    own_noise = _noise(fits[1], onset, np.column_stack([blurs[:, 0], own]))
+    return replace(found, own_noise=own_noise)
 
 
 def _noise(fits: dict[float, NoiseFit], onset: list[list[float]], blurs: np.ndarray) -> NoiseModel:

@@ -16,6 +16,17 @@ LEAST_TILES = 10
 """Tiles of 48 pixels that tell how far a pair lies off; fewer tell that it is no pair."""
 
 
+def shift_of(hr: np.ndarray, lr: np.ndarray) -> float | None:
+    """Pixels that the middle of LR lies off its HR, both (H, W, 3) uint8, median over tiles; None
+    where they have too little in common to tell."""
+    grey, grey_lr = (cv2.cvtColor(middle(p, BLUR_SIDE), cv2.COLOR_RGB2GRAY) for p in (hr, lr))
+    try:
+        found = checked(grey, grey_lr, "HR", "LR")
+    except NoFit:
+        return None
+    return found.shift[0] if found.tiles >= LEAST_TILES else None
+
+
 class OfTraining:
     """Gathered scene by scene."""
 
@@ -29,18 +40,11 @@ class OfTraining:
         _, of_gaussian = best_gaussian(hr, real)
         self._above.append(min(psnr(expected, real), EQUAL) - min(of_gaussian, EQUAL))
         self._pairs += 1
-        grey, grey_lr = (
-            cv2.cvtColor(middle(picture, BLUR_SIDE), cv2.COLOR_RGB2GRAY) for picture in (hr, real)
-        )
-        try:
-            found = checked(grey, grey_lr, "HR", "LR")
-        except NoFit:
-            self._unmatched += 1
-            return
-        if found.tiles < LEAST_TILES:
+        shift = shift_of(hr, real)
+        if shift is None:
             self._unmatched += 1
         else:
-            self._shifts.append(found.shift[0])
+            self._shifts.append(shift)
 
     def found(self, scenes: int, blurs: np.ndarray) -> OnTraining:
         """blurs: (L,) pixels, of generated levels as they rise in t, means over scenes."""

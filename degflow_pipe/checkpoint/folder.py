@@ -38,7 +38,8 @@ class CheckpointInfo:
     levels: the training levels, `[{"name": "HR", "t": 0.0}, ...]`. s_max: the SR scale of t = 1.
     training: settings and figures of the training run. data: source and licence of the pairs.
     calibration: what `calibrate` measured; None where it has not. card_sha256: of README.md; empty
-    where it is not known. judged: figures that the verdict is made of.
+    where it is not known. judged: figures that the verdict is made of. card_becomes: SHA-256 of
+    the README.md that is being put in the place of that of card_sha256; empty where none is.
     """
 
     name: str
@@ -51,6 +52,7 @@ class CheckpointInfo:
     calibration: Calibration | None = None
     card_sha256: str = ""
     judged: Judged | None = None
+    card_becomes: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -95,6 +97,7 @@ class CheckpointInfo:
             **({"calibration": self.calibration.to_dict()} if self.calibration else {}),
             **({"card_sha256": self.card_sha256} if self.card_sha256 else {}),
             **({"judged": self.judged.to_dict()} if self.judged else {}),
+            **({"card_becomes": self.card_becomes} if self.card_becomes else {}),
         }
 
 
@@ -162,6 +165,7 @@ class _Config:
     calibration: Annotated[dict[str, Any] | None, Apart()] = None
     card_sha256: Annotated[str, Longest(64)] = ""
     judged: Annotated[dict[str, Any] | None, Apart()] = None
+    card_becomes: Annotated[str, Longest(64)] = ""
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,7 @@ def _info(config: _Config) -> CheckpointInfo:
         calibration=calibration or None,
         card_sha256=config.card_sha256,
         judged=None if config.judged is None else Judged.from_dict(config.judged),
+        card_becomes=config.card_becomes,
     )
 
 
@@ -279,7 +284,7 @@ def damage(folder: Path) -> list[str]:
             )
         if info.card_sha256 and not files.exists(card):
             found.append(f"{card} is missing")
-        elif info.card_sha256 and files.sha256(card, files.TEXT_LIMIT) != info.card_sha256:
+        elif info.card_sha256 and not _is_known(card, info):
             found.append(
                 f"{card} is damaged, or was edited by hand: its SHA-256 is not the one in {CONFIG}"
             )
@@ -332,10 +337,18 @@ def write_judged(folder: Path, info: CheckpointInfo) -> CheckpointInfo:
     A card that is not the one that config.json knows was edited by hand, and is left as it is.
     """
     card = folder / CARD
-    if files.exists(card) and files.sha256(card, files.TEXT_LIMIT) == info.card_sha256:
-        text = files.read_bytes(card).decode().split(HEADING)[0].rstrip()
-        text = f"{text}\n\n{section(info.verdict)}"
+    if files.exists(card) and _is_known(card, info):
+        whole = files.read_bytes(card).decode()
+        text = f"{whole.split(HEADING)[0].rstrip()}\n\n{section(info.verdict)}"
+        old, new = (hashlib.sha256(one.encode()).hexdigest() for one in (whole, text))
+        # Both sums first: wherever this is cut off, config.json knows the card that is there.
+        write_info(folder, replace(info, card_sha256=old, card_becomes=new))
         files.write_text(card, text)
-        info = replace(info, card_sha256=hashlib.sha256(text.encode()).hexdigest())
+        info = replace(info, card_sha256=new, card_becomes="")
     write_info(folder, info)
     return info
+
+
+def _is_known(card: Path, info: CheckpointInfo) -> bool:
+    sums = {info.card_sha256, info.card_becomes} - {""}
+    return files.sha256(card, files.TEXT_LIMIT) in sums

@@ -53,6 +53,6 @@ class Site:
 
 def _digest(model: DegFlow) -> str:
     # What was measured of it, and told in its card, does not change what it computes.
-    told = {"judged", "card_sha256"}
+    told = {"judged", "card_sha256", "card_becomes"}
     text = files.json_text({k: v for k, v in model.info.to_dict().items() if k not in told})
     return hashlib.sha256(text.encode()).hexdigest()

@@ -87,7 +87,8 @@ class Finding:
     """One figure and what it means.
 
     care, bad: where it is no longer good, and where it is bad; both None where there is no figure.
-    said: what was found and, where that is not good, what to do.
+    said: what was found and, where that is not good, what to do; without a figure, why there is
+    none.
     """
 
     name: str
@@ -130,12 +131,13 @@ class _Limit:
     what: str
     do: str
 
-    def finding(self, figure: float | None) -> Finding:
+    def finding(self, figure: float | None, measured: bool = False) -> Finding:
+        """figure: None where there is none; measured: whether it was looked for."""
         if figure is None:
             told = "evaluate" if self.name in HELD_OUT else "calibrate"
-            return Finding(
-                self.name, "not measured", None, None, None, f"not measured: run `{told}()`"
-            )
+            why = WITHOUT.get(self.name) if measured else None
+            said = f"not measured: {why or f'run `{told}()`'}"
+            return Finding(self.name, "not measured", None, None, None, said)
         sign = 1 if self.bad > self.care else -1
         grade: Grade = "good"
         if sign * figure > sign * self.care:
@@ -216,6 +218,11 @@ LIMITS = {
 }
 HELD_OUT = ("above_blur", "leak", "noise", "learned_by_heart")
 """Findings that need `evaluate`."""
+WITHOUT = {
+    "noise": "there was no noise model; run `calibrate()`, then `evaluate()`",
+    "alignment": "no pair has enough in common to tell; look at their names",
+}
+"""Findings that may have no figure though they were looked for, and why."""
 
 
 def verdict_of(judged: Judged | None, calibration: Calibration | None) -> Verdict:
@@ -238,12 +245,13 @@ def verdict_of(judged: Judged | None, calibration: Calibration | None) -> Verdic
             figures["noise"] = max(held_out.noise, 1 / max(held_out.noise, 1e-4))
         if training is not None:
             figures["learned_by_heart"] = training.above_gaussian - held_out.above_gaussian
-    findings = [LIMITS[name].finding(figure) for name, figure in figures.items()]
+    looked = {"noise": held_out is not None, "alignment": training is not None}
+    findings = [LIMITS[n].finding(figure, looked.get(n, False)) for n, figure in figures.items()]
     grades = {one.grade for one in findings}
     overall: Overall = "good"
     if "bad" in grades:
         overall = "not usable"
-    elif training is None or held_out is None or calibration is None:
+    elif "not measured" in grades:
         overall = "not judged"
     elif "with care" in grades:
         overall = "usable with care"

@@ -7,6 +7,7 @@ enlarged to the size of HR.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ import numpy as np
 from degflow_pipe.evaluation import degradation_steps as steps
 from degflow_pipe.evaluation.degradation_steps import Span
 from degflow_pipe.metrics import blur
+from degflow_pipe.pairs.intermediate import variance_share
 from degflow_pipe.pictures.arrays import shrunk, size_at
 
 Baseline = Callable[[np.ndarray, np.ndarray | None, float, np.random.Generator], np.ndarray]
@@ -141,3 +143,22 @@ BASELINES: dict[str, Baseline] = {
     "real_esrgan_style": real_esrgan_style,
     "bsrgan_style": bsrgan_style,
 }
+
+
+def blend(a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:
+    """a (1 - weight) + b weight of two uint8 pictures, rounded."""
+    return np.rint(a * (1 - weight) + b.astype(np.float64) * weight).astype(np.uint8)
+
+
+def gaussians_between(
+    hr: np.ndarray, knots: tuple[np.ndarray, np.ndarray], scales: tuple[float, float, float]
+) -> dict[str, np.ndarray]:
+    """HR blurred for a scale between those of two real pictures; scales: its own and theirs."""
+    s, s_a, s_b = scales
+    low, high = (0.0 if p is hr else blur.best_gaussian(hr, p)[0] for p in knots)
+    share = variance_share(s, s_a, s_b)
+    sigmas = {
+        "gaussian_line": low + (high - low) * (s - s_a) / (s_b - s_a),
+        "gaussian_lens": math.sqrt(low**2 + share * (high**2 - low**2)),
+    }
+    return {name: cv2.GaussianBlur(hr, (0, 0), sigma) for name, sigma in sigmas.items()}

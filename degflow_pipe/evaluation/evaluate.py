@@ -6,7 +6,6 @@ against the real LR of its level.
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -14,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -36,13 +34,11 @@ from degflow_pipe.evaluation.results import (
 from degflow_pipe.folders import one_writer
 from degflow_pipe.levels import Grid
 from degflow_pipe.metrics import residual, spectrum
-from degflow_pipe.metrics.blur import best_gaussian
 from degflow_pipe.metrics.fidelity import EQUAL, fidelity, psnr
 from degflow_pipe.metrics.noise_divergence import flat_places, noise_kl, noise_level
 from degflow_pipe.metrics.perceptual import Perceptual
 from degflow_pipe.model.networks import SizedSkips
 from degflow_pipe.noise.drawing import noisy
-from degflow_pipe.pairs.intermediate import variance_share
 from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
 from degflow_pipe.pairs.settings import DataSettings, PairLevel
 from degflow_pipe.pictures.arrays import middle, to_picture, to_tensor
@@ -239,14 +235,14 @@ class _Work:
         t = [level.t for level in self.levels]
         weight = (t[i] - t[a]) / (t[b] - t[a])
         found = {
-            "blend": _blend(made[a], made[b], weight),
+            "blend": baselines.blend(made[a], made[b], weight),
             "line": self._decoded(torch.lerp(path[:, a], path[:, b], weight), skips),
         }
         hr, first, last = pictures[0], pictures[a], pictures[b]
         if hr is not None and first is not None and last is not None:
             s, s_a, s_b = (self.pairs.data.scale_of_t(t[j]) for j in (i, a, b))
-            found |= _gaussians_between(hr, (first, last), (s, s_a, s_b))
-            found["blend_real"] = _blend(first, last, weight)
+            found |= baselines.gaussians_between(hr, (first, last), (s, s_a, s_b))
+            found["blend_real"] = baselines.blend(first, last, weight)
             line = torch.lerp(self._latent(first), self._latent(last), weight)
             found["line_real"] = self._decoded(line, skips)
         return found
@@ -360,25 +356,6 @@ def _generated(model: DegFlow, hr: np.ndarray, t: list[float]) -> Iterator[np.nd
     z, skips = model.encode(to_tensor(hr))
     for lr in model.levels(z, t, skips).pictures:
         yield to_picture(lr)[0]
-
-
-def _blend(a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:
-    """a (1 - weight) + b weight of two uint8 pictures, rounded."""
-    return np.rint(a * (1 - weight) + b.astype(np.float64) * weight).astype(np.uint8)
-
-
-def _gaussians_between(
-    hr: np.ndarray, knots: tuple[np.ndarray, np.ndarray], scales: tuple[float, float, float]
-) -> dict[str, np.ndarray]:
-    """HR blurred for a scale between those of two real pictures; scales: its own and theirs."""
-    s, s_a, s_b = scales
-    low, high = (0.0 if p is hr else best_gaussian(hr, p)[0] for p in knots)
-    share = variance_share(s, s_a, s_b)
-    sigmas = {
-        "gaussian_line": low + (high - low) * (s - s_a) / (s_b - s_a),
-        "gaussian_lens": math.sqrt(low**2 + share * (high**2 - low**2)),
-    }
-    return {name: cv2.GaussianBlur(hr, (0, 0), sigma) for name, sigma in sigmas.items()}
 
 
 def _mean(rows: list[AgainstHR]) -> AgainstHR:

@@ -1,8 +1,8 @@
 """camera: shots or pairs in, a calibrated, tuned and judged checkpoint out, asking nothing.
 
-What is chosen is written into the recipe first, so a second call chooses nothing anew. A step is
-done when its files are there by the sums that were noted after it; one that was cut off is done
-again, and gives the same bytes.
+What is chosen is written into the recipe first, so a second call chooses nothing anew, and goes on
+by what its user made of the recipe. A step is done when its files are there by the sums that were
+noted after it; one that was cut off is done again, and gives the same bytes.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from degflow_pipe.checkpoint.folder import (
     write_info,
 )
 from degflow_pipe.checkpoint.verdict import section
-from degflow_pipe.errors import FileError, UsageError
-from degflow_pipe.evaluation.evaluate import EvaluationSettings, evaluate
+from degflow_pipe.errors import DegflowError, FileError, UsageError
+from degflow_pipe.evaluation.evaluate import LEAST_SIDE, EvaluationSettings, evaluate
 from degflow_pipe.learning.found import data_of_folder, holds_pairs
 from degflow_pipe.learning.plan import planned, root_of
 from degflow_pipe.learning.recipe_text import proxy_text, train_text
@@ -39,6 +39,7 @@ from degflow_pipe.levels import parse_t_grid
 from degflow_pipe.model.config import PRESETS
 from degflow_pipe.model.devices import choose_device
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
+from degflow_pipe.pictures.shots import SHOTS
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.proxy import ProxySettings, proxy
 from degflow_pipe.proxy.recipe import proxy_recipe
@@ -55,8 +56,6 @@ KIND = "camera"
 DONE, PAIRS, TRAINING, PROXY = "camera.json", "pairs", "training", "proxy"
 RECIPE, PROXY_RECIPE = "train.yaml", "proxy.yaml"
 EVALUATION, PREVIEW = "evaluation.json", "preview.png"
-LEAST_SIDE = 256
-"""Pixels of an aligned pair's shorter side: fewer cannot be evaluated."""
 ORDER = (
     *("align", "plan", "rae", "lfm", "joint"),
     *("calibrate", "tune-solver", "evaluate", "proxy", "card"),
@@ -102,8 +101,11 @@ def camera(
     when it is finished, with the recipe, the evaluation, the proxy and a preview beside it; not one
     before. Same pairs, recipe and device give the same bytes, however often it is interrupted.
 
-    Raises what the stages raise; UsageError where `minutes` do not do, FileError where `out` was
-    begun with other pairs or is somebody else's.
+    A recipe in `out` that was edited in between is gone on by.
+
+    Raises what the stages raise; UsageError where `minutes` do not do or an edited recipe is none,
+    FileError where `out` was begun with other pairs, is somebody else's, or is finished and its
+    recipe was edited since.
     """
     settings, progress = settings or CameraSettings(), progress or Silent()
     choose_device(device)
@@ -115,6 +117,11 @@ def camera(
         work.begin()
         # A finished checkpoint is the user's: a calibration of his own is not undone.
         if "card" in work.noted["steps"] and holds_checkpoint(out):
+            if edited := work.edited():
+                raise FileError(
+                    f"{out / edited[0]} was edited after {out} was made by it: put it back as it "
+                    f"was, or delete {out / CONFIG}, and what follows is done again by it"
+                )
             work.known = [name for name in ORDER if name in work.noted["steps"]]
         else:
             work.all_steps(are_pairs)
@@ -153,10 +160,11 @@ class _Work:
 
     def begin(self) -> None:
         """Raises FileError where the folder was begun with other files."""
-        path = self.out / DONE
+        path, out = self.out / DONE, files.real(self.out)
         source = [
             [found.relative_to(self.source).as_posix(), files.size(found)]
             for found in files.walk(self.source)
+            if found.suffix.lower() in SHOTS and not files.real(found).is_relative_to(out)
         ]
         begun = {"source": _digest(source), "steps": {}}
         if files.exists(path):
@@ -196,13 +204,17 @@ class _Work:
         pairs = self.source
         if not are_pairs:
             pairs = self.out / PAIRS
-            with self.step("align", f"{PAIRS}/train.yaml", f"{PAIRS}/align.json") as wanted:
-                if wanted:
-                    least = AlignSettings(least=LEAST_SIDE)
-                    align(self.source, pairs, least, workers=self.workers, progress=self.progress)
+            least = AlignSettings(least=LEAST_SIDE)
+            # Each time: it skips the pairs that are whole, and makes the others again.
+            align(self.source, pairs, least, workers=self.workers, progress=self.progress)
+            aligned = [*files.names(pairs, ".png"), "train.yaml", "align.json"]
+            with self.step("align", *(f"{PAIRS}/{name}" for name in aligned)):
+                pass
+        self.take_edits()
+        kept = self.as_noted("plan", RECIPE, PROXY_RECIPE)
         with self.step("plan", RECIPE, PROXY_RECIPE) as wanted:
             if wanted:
-                self.plan(pairs)
+                self.plan(pairs, kept)
             elif self.settings != CameraSettings():
                 with self.progress.task("plan", 1, 1) as task:
                     task.note(
@@ -220,8 +232,44 @@ class _Work:
                 if wanted:
                     do()
 
-    def plan(self, pairs: Path) -> None:
-        """Choose, tell how long it will take, and write the recipes."""
+    def as_noted(self, step: str, *made: str) -> list[str]:
+        """Which of a step's files are as they were noted after it."""
+        sums = self.noted["steps"].get(step, {})
+        return [name for name in made if folders.are_whole(sums, [self.out / name], self.out)]
+
+    def edited(self) -> list[str]:
+        """Recipes that are there, and are not as `plan` left them."""
+        if "plan" not in self.noted["steps"]:
+            return []
+        kept = self.as_noted("plan", RECIPE, PROXY_RECIPE)
+        both = (RECIPE, PROXY_RECIPE)
+        return [name for name in both if name not in kept and files.exists(self.out / name)]
+
+    def take_edits(self) -> None:
+        """Go on by the recipes as they are now. Raises UsageError for what is none."""
+        edited = self.edited()
+        if not edited:
+            return
+        for name in edited:
+            read, kind = (train_recipe, "train") if name == RECIPE else (proxy_recipe, "proxy")
+            try:
+                read(load_recipe(str(self.out / name), kind))
+            except DegflowError as error:
+                raise UsageError(
+                    f"{self.out / name} was edited and is no recipe now: {error}; mend it, or "
+                    f"delete it to have it chosen anew"
+                ) from error
+        steps = self.noted["steps"]
+        sums = folders.sums_of([self.out / name for name in edited], self.out)
+        first = ORDER[: ORDER.index("plan")]
+        self.noted["steps"] = {name: steps[name] for name in first if name in steps}
+        self.noted["steps"]["plan"] = {**steps["plan"], **sums}
+        files.write_summed(self.out / DONE, self.noted)
+        with self.progress.task("plan", 1, 1) as task:
+            task.note(f"{' and '.join(edited)} edited: what was made by it is done again")
+
+    def plan(self, pairs: Path, kept: list[str]) -> None:
+        """Choose, tell how long it will take, and write the recipes but for those in `kept`."""
         found = data_of_folder(pairs, self.settings.s_max, self.settings.recipe)
         data = replace(found, root=root_of(files.real(pairs), files.real(self.out)))
         name = re.sub(r"[^\w.+ -]", "-", files.real(self.out).name)[:64].lstrip(".+ -")
@@ -237,8 +285,10 @@ class _Work:
                 f"on {device}: {plan.told}"
             )
             task.advance()
-        files.write_text(self.out / PROXY_RECIPE, proxy_text(plan))
-        files.write_text(self.out / RECIPE, train_text(first.name, data, plan))
+        texts = {PROXY_RECIPE: proxy_text(plan), RECIPE: train_text(first.name, data, plan)}
+        for name, text in texts.items():
+            if name not in kept:
+                files.write_text(self.out / name, text)
 
     def train(self) -> None:
         recipe, how = self.recipe, self.how

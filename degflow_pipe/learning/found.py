@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from degflow_pipe import files
+from degflow_pipe.calibration.judging import shift_of
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.metrics.blur import BLUR_SIDE, equivalent_blur
+from degflow_pipe.pairs.pairs import Pairs
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.pictures.arrays import middle
 from degflow_pipe.pictures.photos import EXTENSIONS, picture_size, read_photo
@@ -28,8 +30,9 @@ LENS = 0.91
 """Pixels of equivalent blur over sqrt(s² - 1): see `calibration.calibrate`."""
 MEASURED = 8
 """Pairs that a scale is measured on where no name says it."""
-_NAME = re.compile(r"(.+)([_-])(hr|x1|lr[\d.]*|x[\d.]+)", re.IGNORECASE)
-_HR = ("hr", "x1")
+FAR = 4.0
+"""Pixels of HR that the LR of a pair lies off where it is a shot that was not aligned."""
+_NAME = re.compile(r"(.+)([_-])(hr|lr[\d.]*|x[\d.]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class _File:
 
     @property
     def is_hr(self) -> bool:
-        return self.level in _HR
+        # Not x1: so a phone calls one of its zooms.
+        return self.level == "hr"
 
 
 def holds_pairs(folder: Path) -> bool:
@@ -100,11 +104,7 @@ def data_of_folder(folder: Path, s_max: float | None, recipe: str | None) -> Dat
         raise DataError(
             f"{folder}: HR end in {' and in '.join(sorted(hr))}: give all of them one ending"
         )
-    levels: dict[str, float] = {}
-    for ending, group in by_ending.items():
-        if ending not in hr:
-            pictures = {one.scene: one.path for one in by_ending[hr[0]]}
-            levels[ending] = _scale(group, pictures, s_max)
+    levels = _levels(by_ending, hr[0], s_max)
     most = max(levels.values())
     scenes = sorted({one.scene for one in by_ending[hr[0]]})
     return DataSettings(
@@ -127,6 +127,31 @@ def data_of_folder(folder: Path, s_max: float | None, recipe: str | None) -> Dat
     )
 
 
+def _levels(by_ending: dict[str, list[_File]], hr: str, s_max: float | None) -> dict[str, float]:
+    """SR scale of each ending but HR's. Raises DataError naming a file that belongs to no level."""
+    pictures = {one.scene: one.path for one in by_ending[hr]}
+    levels: dict[str, float] = {}
+    for ending, group in by_ending.items():
+        if ending == hr:
+            continue
+        first = group[0]
+        if not any(one.scene in pictures for one in group):
+            raise DataError(
+                f"{first.path} has no HR beside it, {first.scene}{hr}: add it, or take the file "
+                f"away"
+            )
+        scale = _scale(group, pictures, s_max)
+        for other, known in levels.items():
+            one = by_ending[other][0]
+            if known == scale or one.level == first.level:
+                raise DataError(
+                    f"{one.path} and {first.path} are of one level, x{scale:g}: give all files of "
+                    f"a level one ending, in capitals or not"
+                )
+        levels[ending] = scale
+    return levels
+
+
 def _scale(group: list[_File], hr: dict[str, Path], s_max: float | None) -> float:
     """Of a level: by its name, else by the sizes of its pictures, else as given or by its blur."""
     level = group[0].level
@@ -137,7 +162,7 @@ def _scale(group: list[_File], hr: dict[str, Path], s_max: float | None) -> floa
         return scale
     pairs = [(hr[one.scene], one.path) for one in group if one.scene in hr][:MEASURED]
     sizes = [max(picture_size(a)) / max(picture_size(b)) for a, b in pairs]
-    if sizes and min(sizes) > 1.01:
+    if min(sizes) > 1.01:
         return round(float(np.median(sizes)), 2)
     if s_max is not None:
         return s_max
@@ -146,6 +171,31 @@ def _scale(group: list[_File], hr: dict[str, Path], s_max: float | None) -> floa
         for pair in pairs
     ]
     return max(round(math.sqrt(1 + (float(np.median(sigmas)) / LENS) ** 2), 1), 1.1)
+
+
+def check_in_common(pairs: Pairs) -> None:
+    """Look at a few pairs, evenly spread. Raises DataError where most of them are shots that were
+    not aligned, or of different scenes.
+    """
+    apart: list[tuple[Path, Path]] = []
+    looked = 0
+    for scene in pairs.scenes[:: -(-len(pairs.scenes) // MEASURED)]:
+        hr, *others = pairs.pictures(scene)
+        assert hr is not None
+        for path, lr in zip(scene.files[1:], others, strict=True):
+            if path is None or lr is None:
+                continue
+            looked += 1
+            shift = shift_of(hr, lr)
+            if shift is None or shift > FAR:
+                apart.append((path, scene.hr))
+    if 2 * len(apart) > looked:
+        lr_path, hr_path = apart[0]
+        raise DataError(
+            f"{lr_path} and its HR {hr_path} have little in common at the same places, as have "
+            f"{len(apart)} of {looked} pairs that were looked at: run `align()` on shots first, or "
+            f"give each LR the name of its own HR"
+        )
 
 
 def split(names: list[str]) -> list[str]:

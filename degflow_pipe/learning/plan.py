@@ -7,6 +7,7 @@ are so few that they would be learned by heart, or the time so short.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from degflow_pipe.calibration.tune_solver import MOST_PHOTOS
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation.evaluate import LEAST_SIDE
+from degflow_pipe.learning.found import check_in_common
 from degflow_pipe.pairs.pairs import Pairs
 from degflow_pipe.pictures.photos import picture_size
 from degflow_pipe.progress import Silent
@@ -66,9 +68,10 @@ def planned(
 
     minutes: that all of it may take; None for as long as it takes; then the same pairs give the
     same plan, however fast the device. spent: seconds of it that are gone. Raises DataError for
-    pairs that are too small, UsageError where the time does not do for the least.
+    pairs that are too small or no pairs, UsageError where the time does not do for the least.
     """
     train_pixels, held_pixels = _pixels(pairs)
+    check_in_common(pairs[0])
     asked = {
         name: override(getattr(recipe, name), said, name) for name, said in stages(STEPS).items()
     }
@@ -92,25 +95,31 @@ def planned(
         return {**training, **apart, "proxy": trainings * proxy_step}
 
     proxy_share = 1.0
-    left = np.inf if minutes is None else 60 * minutes - spent
-    if minutes is not None and sum(seconds(share, 1.0).values()) > left:
-        least = sum(seconds(0.0, 0.0).values())
-        if least > left:
-            raise UsageError(
-                f"`minutes={minutes:g}` is too short: measuring and the least of a training take "
-                f"about {_minutes(least)} here"
-            )
-        # The largest share of everything that fits; what does not shrink is taken off first.
-        shares = np.linspace(0, 1, 201)
-        fits = [f for f in shares if sum(seconds(f * share, f).values()) <= left]
-        share, proxy_share = share * float(fits[-1]), float(fits[-1])
-        why = f"{float(fits[-1]):.0%} of what would be right, for {minutes:g} minutes"
+    if minutes is not None and sum(seconds(share, 1.0).values()) > 60 * minutes - spent:
+        proxy_share = _fitting(lambda f: sum(seconds(f * share, f).values()), minutes, spent)
+        share *= proxy_share
+        why = f"{proxy_share:.0%} of what would be right, for {minutes:g} minutes"
     return Plan(
         {name: _steps(full, share, LEAST[name]) for name, full in STEPS.items()},
         _steps(PROXY_STEPS, proxy_share, LEAST_PROXY),
         {name: round(s, 1) for name, s in seconds(share, proxy_share).items()},
         why,
     )
+
+
+def _fitting(seconds: Callable[[float], float], minutes: float, spent: float) -> float:
+    """The largest share of everything that fits; what does not shrink is taken off first.
+
+    seconds: that a share takes. Raises UsageError where the least does not fit.
+    """
+    left = 60 * minutes - spent
+    if seconds(0.0) > left:
+        gone = f", and {_minutes(spent)} are gone" if spent >= 1 else ""
+        raise UsageError(
+            f"`minutes={minutes:g}` is too short: measuring and the least of a training take "
+            f"about {_minutes(seconds(0.0))} here{gone}"
+        )
+    return float(max(f for f in np.linspace(0, 1, 201) if seconds(float(f)) <= left))
 
 
 def _pixels(pairs: tuple[Pairs, Pairs]) -> tuple[int, int]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from skimage import data
 
+from degflow_pipe.calibration import calibrate as calibration
 from degflow_pipe.calibration.judging import OfTraining
 from degflow_pipe.checkpoint.verdict import Judged, OnTraining, verdict_of
+from degflow_pipe.pairs.settings import DataSettings
 
 PHOTOS = [np.ascontiguousarray(p[:380, :440]) for p in (data.coffee(), data.astronaut())]
 RISING = np.linspace(0, 2, 21)
@@ -49,6 +55,31 @@ def test_pairs_that_lie_off_are_found(shift: float) -> None:
     one = found([blurred(hr, shift) for hr in PHOTOS])
     assert one.shift == pytest.approx(1.5, abs=0.15)
     assert (grade("alignment", one), grade("pairs", one)) == ("bad", "good")
+
+
+def test_as_many_scenes_are_judged_as_blurs_are_measured_on(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few of them noise is measured on."""
+    judged: list[np.ndarray] = []
+
+    class Counting(OfTraining):
+        def add(self, hr: np.ndarray, expected: np.ndarray, real: np.ndarray) -> None:
+            judged.append(hr)
+            super().add(hr, expected, real)
+
+    monkeypatch.setattr(calibration, "OfTraining", Counting)
+    monkeypatch.setattr(calibration, "BLUR_SCENES", 3)
+    monkeypatch.setattr(calibration, "NOISE_SCENES", 2)
+    monkeypatch.setattr(calibration, "STEPS", 4)
+    for i in range(8):
+        hr = np.ascontiguousarray(data.coffee()[10 * i : 10 * i + 256, :256])
+        Image.fromarray(hr).save(tmp_path / f"{i}_HR.png")
+        Image.fromarray(blurred(hr)).save(tmp_path / f"{i}_LR.png")
+    levels = [{"name": n, "t": t, "files": f"*_{n}.png"} for n, t in (("HR", 0.0), ("LR", 1.0))]
+    settings = DataSettings(s_max=4.0, source="s", licence="l", validate="7", levels=levels)
+    calibration.calibrate(str(shutil.copytree(tiny, tmp_path / "own")), settings, tmp_path, "cpu")
+    assert len(judged) == 4, "of seven scenes every second"
 
 
 def test_pairs_of_different_scenes_are_found() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import find_checkpoint, read_info, write_judged
 from degflow_pipe.checkpoint.verdict import (
@@ -99,6 +101,17 @@ def test_what_was_not_measured_is_not_judged(shipped_calibration: Any) -> None:
     assert bad.overall == "not usable", "what is known to be bad is bad"
 
 
+def test_what_cannot_be_measured_says_why(shipped_calibration: Any) -> None:
+    found = verdict_of(judged({}, {"noise": None}), shipped_calibration)
+    assert (found.overall, grades(found)) == ("not judged", {"noise": "not measured"})
+    said = {one.name: one.said for one in found.findings}
+    assert said["noise"].startswith("not measured: there was no noise model; run `calibrate()`")
+    found = verdict_of(judged({"shift": None}), shipped_calibration)
+    assert (found.overall, grades(found)) == ("not judged", {"alignment": "not measured"})
+    said = {one.name: one.said for one in found.findings}
+    assert said["alignment"].startswith("not measured: no pair has enough in common")
+
+
 @pytest.fixture
 def folder(tiny: str, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny, tmp_path / "tiny"))
@@ -115,6 +128,32 @@ def test_it_is_kept_in_the_checkpoint_and_told_in_its_card(folder: Path) -> None
         card = (folder / "README.md").read_text()
         assert card.count("## Verdict: ") == 1 and "# tiny" in card
         assert f"## Verdict: {overall}" in card
+
+
+@pytest.mark.parametrize("write", range(4))
+def test_it_is_whole_wherever_it_is_cut_off(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    """Writing of its files, one after the other; then it is judged again."""
+    write_judged(folder, replace(read_info(folder), judged=judged()))
+    found = replace(read_info(folder), judged=judged({}, {"leak": 0.5}))
+    replaced: list[Path] = []
+    keep = files.write_bytes
+
+    def cut_off(path: Path, content: bytes) -> None:
+        if len(replaced) == write:
+            raise InterruptedError
+        keep(path, content)
+        replaced.append(path)
+
+    monkeypatch.setattr(files, "write_bytes", cut_off)
+    with nullcontext() if write == 3 else pytest.raises(InterruptedError):
+        write_judged(folder, found)
+    monkeypatch.undo()
+    assert verify(folder).damage == [] and len(replaced) == write
+    write_judged(folder, replace(read_info(folder), judged=judged({}, {"leak": 0.5})))
+    assert verify(folder).damage == [] and read_info(folder).card_becomes == ""
+    assert "## Verdict: not usable" in (folder / "README.md").read_text()
 
 
 def test_a_card_that_was_edited_is_left(folder: Path) -> None:

@@ -30,6 +30,7 @@ from degflow_pipe.proxy.recipe import proxy_recipe
 from degflow_pipe.recipes import load_recipe
 from degflow_pipe.stages.verify import verify
 from degflow_pipe.training.recipe import TrainRecipe, train_recipe
+from tests.alignment import scenes
 
 STEPS = {"rae": 4, "lfm": 3, "joint": 2}
 ALL = ["plan", *STEPS, "calibrate", "tune-solver", "evaluate", "proxy", "card"]
@@ -216,6 +217,68 @@ def test_other_pairs_in_a_folder_that_was_begun_are_refused(
     (other / "coffee_x2.5.png").rename(other / "tea_x2.5.png")
     with pytest.raises(FileError, match="was begun with other files than"):
         camera(other, Path(found.checkpoint), device="cpu")
+
+
+@pytest.mark.usefixtures("known_speed")
+def test_what_lies_beside_the_pairs_is_no_other_file(pairs: Path, tmp_path: Path) -> None:
+    """The output in the folder of the pairs, and what a file browser leaves there."""
+    source = Path(shutil.copytree(pairs, tmp_path / "source"))
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            camera(source, source / "mine", device="cpu", progress=Told("train rae"))
+        (source / "Thumbs.db").write_bytes(b"small")
+        Image.new("RGB", (8, 8)).save(source / "mine" / "shown.png")
+
+
+@pytest.mark.usefixtures("known_speed")
+def test_a_pair_of_shots_that_is_damaged_is_aligned_again(tmp_path: Path) -> None:
+    for seed, name in enumerate(("coffee", "astronaut", "chelsea")):
+        made = scenes.shots(getattr(data, name)()[:300, :450], seed, scale=2.0)
+        (tmp_path / "shots" / name).mkdir(parents=True)
+        Image.fromarray(made.hr).save(tmp_path / "shots" / name / "tele.png")
+        Image.fromarray(made.lr).save(tmp_path / "shots" / name / "wide.png")
+    out, first, again = tmp_path / "out", Told("train rae"), Told("train rae")
+    with pytest.raises(InterruptedError):
+        camera(tmp_path / "shots", out, device="cpu", workers=1, progress=first)
+    lr = sorted((out / "pairs").glob("*_x2.0.png"))[0]
+    before = lr.read_bytes()
+    lr.write_bytes(before[:1000])
+    with pytest.raises(InterruptedError):
+        camera(tmp_path / "shots", out, device="cpu", workers=1, progress=again)
+    assert lr.read_bytes() == before
+    assert any("held out, levels" in note for note in first.notes)
+    assert not any("held out, levels" in note for note in again.notes), "it was planned once"
+
+
+@pytest.mark.usefixtures("known_speed")
+def test_an_edit_of_its_recipe_is_taken(pairs: Path, tmp_path: Path) -> None:
+    out, again = tmp_path / "out", Told("calibrate")
+    with pytest.raises(InterruptedError):
+        camera(pairs, out, device="cpu", progress=Told("calibrate"))
+    recipe = out / "train.yaml"
+    text = recipe.read_text()
+    recipe.write_text(text.replace("steps: 2\n", "steps: many\n"))
+    with pytest.raises(UsageError, match=r"train\.yaml was edited .*joint\.steps.* or delete it"):
+        camera(pairs, out, device="cpu")
+    edited = text.replace("steps: 2\n", "steps: 3\n")
+    assert edited != text
+    recipe.write_text(edited)
+    with pytest.raises(InterruptedError):
+        camera(pairs, out, device="cpu", progress=again)
+    assert recipe.read_text() == edited
+    assert "train.yaml edited: what was made by it is done again" in again.notes
+    assert read_info(out / "training").training["joint"]["settings"]["steps"] == 3
+
+
+def test_a_finished_one_tells_of_an_edit(found: CameraSummary, pairs: Path) -> None:
+    recipe = Path(found.recipe)
+    before = recipe.read_text()
+    recipe.write_text(before.replace("steps: 2\n", "steps: 3\n"))
+    try:
+        with pytest.raises(FileError, match=r"train\.yaml was edited after .* or delete"):
+            camera(pairs, Path(found.checkpoint), device="cpu")
+    finally:
+        recipe.write_text(before)
 
 
 def test_a_folder_of_somebody_else_is_left_as_it_is(pairs: Path, tmp_path: Path) -> None:

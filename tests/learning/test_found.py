@@ -11,9 +11,14 @@ from PIL import Image
 from skimage import data
 
 from degflow_pipe.errors import DataError, UsageError
-from degflow_pipe.learning.found import data_of_folder, holds_pairs, split
+from degflow_pipe.learning.found import check_in_common, data_of_folder, holds_pairs, split
+from degflow_pipe.pairs.pairs import Pairs, find_scenes
 
 HR = np.ascontiguousarray(data.coffee()[:256, :320])
+PHOTOS = {
+    name: np.ascontiguousarray(getattr(data, name)()[:300, :400])
+    for name in ("coffee", "astronaut", "chelsea")
+}
 
 
 def write(folder: Path, *names: str, picture: np.ndarray = HR) -> None:
@@ -62,6 +67,58 @@ def test_two_endings_of_hr_are_named(tmp_path: Path) -> None:
     write(tmp_path, "a_hr.png", "a_lr.png", "b_hr.bmp", "b_lr.png")
     with pytest.raises(DataError, match=r"HR end in _hr\.bmp and in _hr\.png"):
         data_of_folder(tmp_path, 2.0, None)
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        (("a_x2.png", "b_lr.png"), r"b_lr\.png has no HR beside it, b_hr\.png: add it"),
+        (("a_x2.png", "b_hr.png", "b_X2.png"), r"a_x2\.png and .*b_X2\.png are of one level, x2"),
+        (("a_x2.png", "a-x2.png"), "are of one level, x2"),
+        (("a_x2.png", "a_x2.0.png"), "are of one level, x2"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_file_of_no_level_is_named(tmp_path: Path, others: list[str], message: str) -> None:
+    write(tmp_path, "a_hr.png", *others)
+    with pytest.raises(DataError, match=message):
+        data_of_folder(tmp_path, None, None)
+
+
+def test_zooms_of_a_phone_are_shots(tmp_path: Path) -> None:
+    write(tmp_path, "cup_x1.jpg", "cup_x2.jpg")
+    assert not holds_pairs(tmp_path)
+
+
+def looked_at(folder: Path, lrs: dict[str, np.ndarray]) -> None:
+    for name, photo in PHOTOS.items():
+        write(folder, f"{name}_hr.png", picture=photo)
+        write(folder, f"{name}_x2.png", picture=lrs[name])
+    settings = data_of_folder(folder, None, None)
+    train, held_out = find_scenes(settings, folder)
+    check_in_common(Pairs(train + held_out, settings))
+
+
+def test_pairs_have_much_in_common(tmp_path: Path) -> None:
+    looked_at(tmp_path, {n: cv2.GaussianBlur(p, (0, 0), 2.0) for n, p in PHOTOS.items()})
+
+
+@pytest.mark.parametrize("zoom", [1.15, 2.0])
+def test_shots_that_are_called_pairs_are_refused(tmp_path: Path, zoom: float) -> None:
+    def wide(photo: np.ndarray) -> np.ndarray:
+        small = cv2.resize(photo, None, fx=1 / zoom, fy=1 / zoom, interpolation=cv2.INTER_AREA)
+        down, right = (a - b for a, b in zip(photo.shape[:2], small.shape[:2], strict=True))
+        edges = (down // 2, down - down // 2, right // 2, right - right // 2)
+        return cv2.copyMakeBorder(small, *edges, cv2.BORDER_REFLECT)
+
+    with pytest.raises(DataError, match=r"little in common at the same places.*`align\(\)`"):
+        looked_at(tmp_path, {n: wide(p) for n, p in PHOTOS.items()})
+
+
+def test_pairs_that_are_shuffled_are_refused(tmp_path: Path) -> None:
+    blurred = [cv2.GaussianBlur(photo, (0, 0), 2.0) for photo in PHOTOS.values()]
+    with pytest.raises(DataError, match="as have 3 of 3 pairs"):
+        looked_at(tmp_path, dict(zip(PHOTOS, [*blurred[1:], blurred[0]], strict=True)))
 
 
 def test_shots_are_no_pairs_and_folders_of_pairs_are_named(tmp_path: Path) -> None:
