@@ -20,7 +20,9 @@ _COUNTED = re.compile(r"(?:[A-Za-z]{1,5}[_-]?|_[A-Za-z]{2,3})\d{3,}(?:[_-]\d+)*|
 
 @dataclass(frozen=True)
 class Scene:
-    """The shots of a scene. name: letters, digits, `_`, `+`, `-`, as in the names of its pairs."""
+    """The shots of a scene. name: letters, digits, `_`, `+`, `-`, as in the names of its pairs; it
+    never ends in `-` and two digits, as those of a scene's parts do.
+    """
 
     name: str
     shots: tuple[Path, ...]
@@ -35,7 +37,7 @@ def find_scenes(
     the last `_`, `-` or blank (`kitchen_26mm.jpg`, `kitchen_77mm.jpg`); where the names are a
     camera's own counter (`IMG_0012.JPG`), by the time in their EXIF: a pause of more than `pause`
     seconds begins another scene, and a shot without a time is alone. A scene whose name is a number
-    is called `scene-NUMBER`.
+    is called `scene_NUMBER`, and one named as a part of another one's, `cup-01`, `cup_01`.
 
     left_out: takes the number of files that are no shots, by ending. Raises UsageError where there
     is no shot, two scenes would have one name, or times are needed and mostly not there.
@@ -79,7 +81,9 @@ def find_scenes(
 def _plain(name: str) -> str:
     plain = re.sub(r"[^\w+-]+", "-", printable(name)).strip("-")[:100] or "scene"
     # A recipe's `validate` takes 001-02 for the scenes 1 to 2, so no name may look so.
-    return f"scene-{plain}" if re.fullmatch(r"[\d-]+", plain) else plain
+    named = f"scene_{plain}" if re.fullmatch(r"[\d-]+", plain) else plain
+    # Nor as the parts of another scene, whose pairs it would write.
+    return re.sub(r"-(\d\d)$", r"_\1", named)
 
 
 def _developed(paths: list[Path]) -> list[Path]:

@@ -245,4 +245,17 @@ def test_flat_shots_are_grouped_by_name(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("of the day")
     left_out: dict[str, int] = {}
     groups = {s.name: len(s.shots) for s in find_scenes(tmp_path, left_out=left_out)}
-    assert groups == {"cup": 2, "red-wall": 2, "scene-7": 2} and left_out == {".txt": 1}
+    assert groups == {"cup": 2, "red-wall": 2, "scene_7": 2} and left_out == {".txt": 1}
+
+
+def test_no_scene_is_called_as_a_part_of_another_one(tmp_path: Path) -> None:
+    folders = ("cup", "cup-01", "scene", "01", "001", "001-02", "x" * 97 + "-123")
+    for name in folders:
+        write(tmp_path / name / "a.png", data.coffee())
+    names = [scene.name for scene in find_scenes(tmp_path)]
+    assert {"cup", "cup_01", "scene", "scene_01", "scene_001", "scene_001_02"} < set(names)
+    parts = {f"{name}-{part:02d}" for name in names for part in range(1, 100)}
+    assert len(names) == len(folders) and not parts & set(names)
+    write(tmp_path / "cup_01" / "a.png", data.coffee())
+    with pytest.raises(UsageError, match="two scenes in .* would be called cup_01: rename one"):
+        find_scenes(tmp_path)
