@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -140,6 +141,36 @@ def test_a_lost_pair_is_made_again(pairs: Path, shots: Path) -> None:
 def test_other_settings_are_refused(pairs: Path, shots: Path) -> None:
     with pytest.raises(FileError, match="overwrite"):
         align(shots, pairs, AlignSettings(least=128), workers=1)
+
+
+def test_no_mark_of_old_pairs_is_left_on_new_ones(pairs: Path, shots: Path, tmp_path: Path) -> None:
+    out, fewer = tmp_path / "pairs", tmp_path / "shots"
+    shutil.copytree(pairs, out)
+    for name in ("cup", "cat"):
+        shutil.copytree(shots / name, fewer / name)
+    before = (pairs / "train.yaml").read_bytes()
+    with pytest.raises(FileError, match="pairs of eye by other shots"):
+        align(fewer, out, SMALL, workers=1)
+    assert (out / "train.yaml").read_bytes() == before and (out / "pages" / "eye.html").exists()
+    (out / "mine.png").write_bytes(b"mine")
+    next(out.glob("cup*_hr.png")).unlink()
+    with pytest.raises(KeyboardInterrupt):
+        align(fewer, out, SMALL, overwrite=True, workers=1, engine=stopping_after(2))
+    assert not {"train.yaml", "align.json", "index.html"} & {p.name for p in out.iterdir()}
+    assert sorted(p.stem for p in (out / "pages").iterdir()) == ["cat", "cup"]
+    assert not list(out.glob("eye*")) and (out / "mine.png").read_bytes() == b"mine"
+    assert align(fewer, out, SMALL, workers=1).known == 1
+    assert "eye" not in (out / "index.html").read_text()
+
+
+def test_a_picture_that_is_not_ours_stays(pairs: Path, shots: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pairs"
+    shutil.copytree(pairs, out)
+    (out / "mine_hr.png").write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    with pytest.raises(FileError, match=r"mine_hr.png is of no scene .* move it elsewhere"):
+        align(shots, out, AlignSettings(least=128), overwrite=True, workers=1)
+    assert before == {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
 
 
 def test_check_tells_what_is_left(pairs: Path, tmp_path: Path) -> None:

@@ -257,5 +257,5 @@ def test_no_scene_is_called_as_a_part_of_another_one(tmp_path: Path) -> None:
     parts = {f"{name}-{part:02d}" for name in names for part in range(1, 100)}
     assert len(names) == len(folders) and not parts & set(names)
     write(tmp_path / "cup_01" / "a.png", data.coffee())
-    with pytest.raises(UsageError, match="two scenes in .* would be called cup_01: rename one"):
+    with pytest.raises(UsageError, match=r"two scenes in .* would be called cup_01: rename one"):
         find_scenes(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from degflow_pipe.alignment.results import AlignSummary
@@ -27,7 +29,7 @@ def test_scales_that_go_on_evenly_are_not_one_level() -> None:
         for name in (name for name, own in assigned.items() if level in own.values()):
             assert 1 / APART <= (given[name].shots or {})["0.jpg"]["scale"] / scale <= APART
     ordered = sorted(levels.values())
-    assert all(b / a >= APART for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(b / a >= APART for a, b in pairwise(ordered))
     (knot,) = summary.knots
     assert 1 < len(assigned) < 8 and set(assigned) | set(summary.failed) == set(given)
     assert all(f"none near {knot}" in reason for reason in summary.failed.values())
