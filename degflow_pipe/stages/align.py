@@ -28,7 +28,7 @@ from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.align_levels import levels_of, recipe_text, validation_of
 from degflow_pipe.stages.align_pages import PAGES, summary_page
 from degflow_pipe.stages.align_scene import AlignJob, AlignSettings, SceneWork
-from degflow_pipe.stages.measuring import Measured, MeasureJob
+from degflow_pipe.stages.measuring import VERSION, Measured, MeasureJob
 from degflow_pipe.stages.scenes import PAUSE, Scene, find_scenes
 
 KIND = "set of aligned pairs"
@@ -37,8 +37,6 @@ DONE = ".degflow"
 FIGURES, RECIPE, PAGE = "align.json", "train.yaml", "index.html"
 MEASURED = "measured:"
 """Before the keys of what was measured, in the ledger."""
-VERSION = 1
-"""Of how pairs are made: another one makes them again."""
 COPIES = 6
 """Times the memory of decoding its shots that aligning a scene takes."""
 AGAIN = "say `overwrite`, and what it no longer tells of is made again"
@@ -63,8 +61,9 @@ def align(
 
     shots, pause: see `find_scenes`. HR is the shot that shows most detail. out: a new or empty
     folder, or one that this command made, which is completed; with `train.yaml` that `train` takes,
-    `align.json` with all figures, `index.html` and a page a scene. overwrite: make scenes again
-    whose shots or settings are others now. workers: scenes at once, 0 for one a core.
+    `align.json` with all figures, `index.html` and a page a scene. overwrite: measure anew, and
+    make scenes again whose shots or settings are others now. workers: scenes at once, 0 for one a
+    core.
 
     A scene that cannot be used is told of with the reason. Raises UsageError, FileError where the
     folder is not ours or holds other pairs, PhotoError where no scene is left.
@@ -84,7 +83,7 @@ def align(
     ]
     with folders.one_writer(out, KIND), _ledger(out, overwrite) as ledger:
         job = MeasureJob(max_pixels, settings.target)
-        measured = _measured(scenes, job, ledger, workers, engine, progress)
+        measured = _measured(scenes, job, ledger, overwrite, workers, engine, progress)
         levels, assigned = levels_of(measured, summary)
         named = [scene for scene in scenes if scene.name in assigned]
         works = [SceneWork(s, measured[s.name], assigned[s.name]) for s in named]
@@ -96,7 +95,7 @@ def align(
         if not done:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(summary.failed.items())[:3])
             raise PhotoError(f"no pair came of {len(scenes)} scenes: {reasons}")
-        _finish(out, done, levels, measured, settings, summary)
+        _finish(out, done, levels, settings, summary)
     return summary
 
 
@@ -123,13 +122,16 @@ def _measured(
     scenes: list[Scene],
     job: MeasureJob,
     ledger: Ledger,
+    overwrite: bool,
     workers: int,
     engine: Engine,
     progress: Progress | None,
 ) -> dict[str, Measured]:
-    units = [
-        (scene, _record(ledger, _measure_key(scene.name)).get("measured", {})) for scene in scenes
+    kept = [
+        {} if overwrite else _record(ledger, _measure_key(scene.name)).get("measured", {})
+        for scene in scenes
     ]
+    units = list(zip(scenes, kept, strict=True))
     found: dict[str, Measured] = {}
     with (progress or Silent()).task("measure", len(scenes)) as task:
         for (_, before), one in zip(
@@ -138,7 +140,9 @@ def _measured(
             strict=True,
         ):
             found[one.name] = one
-            if not one.problem and not _is_known(before, one):
+            if one.problem or one.unread:
+                ledger.remove(_measure_key(one.name))
+            elif not one.is_known(before):
                 ledger.write(_measure_key(one.name), {"measured": one.to_dict()})
                 ledger.sync()
             if one.problem:
@@ -147,19 +151,16 @@ def _measured(
     return found
 
 
-def _is_known(before: dict[str, Any], one: Measured) -> bool:
-    return (before.get("digests"), before.get("by_target")) == (one.digests, one.by_target)
-
-
 def _bytes(scene: Scene, max_pixels: int) -> int:
     return COPIES * max(shot_bytes(path, max_pixels) for path in scene.shots)
 
 
 def _made_of(work: SceneWork, settings: AlignSettings) -> dict[str, Any]:
-    """What a scene's pairs depend on."""
+    """What a scene's pairs and page depend on."""
     used = {work.measured.hr: "hr", **work.levels}
     digests = {name: work.measured.digests[name] for name in used}
-    return {"version": VERSION, "levels": used, "sha256": digests, **asdict(settings)}
+    made = {"version": VERSION, "levels": used, "sha256": digests, **asdict(settings)}
+    return {**made, "notes": list(work.measured.notes)}
 
 
 def _known(
@@ -273,7 +274,6 @@ def _finish(
     out: Path,
     done: dict[str, dict[str, Any]],
     levels: dict[str, float],
-    measured: dict[str, Measured],
     settings: AlignSettings,
     summary: AlignSummary,
 ) -> None:

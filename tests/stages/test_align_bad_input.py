@@ -17,8 +17,10 @@ from skimage import data
 
 from degflow_pipe import files
 from degflow_pipe.alignment.results import AlignSummary
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import FileError, UsageError
+from degflow_pipe.ledger import Ledger
 from degflow_pipe.pictures.shots import noted
+from degflow_pipe.stages import measuring
 from degflow_pipe.stages.align import align
 from degflow_pipe.stages.align_scene import AlignSettings
 from degflow_pipe.stages.scenes import find_scenes
@@ -208,6 +210,40 @@ def test_the_other_scenes_go_on(summary: AlignSummary) -> None:
     assert abs(abs(found["turned"]["levels"][0]["rotation"]) - 90) < 4
     assert "c.png" in " ".join(found["three"]["notes"])
     assert found["raw"]["levels"][0]["shot"] == "b.dng"
+
+
+def test_a_shot_that_could_not_be_read_is_tried_again(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "shots", tmp_path / "pairs"
+    write(folder / "cup" / "a.png", made.hr)
+    write(folder / "cup" / "b.png", made.lr)
+    write(folder / "cup" / "c.png", data.astronaut())
+    for known in (0, 1):
+        summary = align(folder, out, SMALL, max_pixels=200_000, workers=1)
+        assert summary.known == known
+    with pytest.raises(FileError, match="overwrite"):
+        align(folder, out, SMALL, max_pixels=LIMIT, workers=1)
+    align(folder, out, SMALL, max_pixels=LIMIT, overwrite=True, workers=1)
+    (scene,) = files.read_json(out / "align.json")["scenes"]
+    assert "c.png: " in scene["notes"][0] and "limit" not in scene["notes"][0]
+
+    measured_anew: list[str] = []
+    real = measuring.measured
+    monkeypatch.setattr(
+        measuring,
+        "measured",
+        lambda one, *asked: measured_anew.append(one.name) or real(one, *asked),
+    )
+    align(folder, out, SMALL, max_pixels=LIMIT, workers=1)
+    assert not measured_anew
+    assert align(folder, out, SMALL, max_pixels=LIMIT, overwrite=True, workers=1).known == 1
+    assert measured_anew == ["cup"]
+    with Ledger(out / ".degflow", numbers=False) as ledger:
+        kept = ledger.record("measured:cup")["measured"]
+        ledger.write("measured:cup", {"measured": {**kept, "version": 0}})
+    assert align(folder, out, SMALL, max_pixels=LIMIT, workers=1).known == 1
+    assert measured_anew == ["cup", "cup"]
 
 
 def taken(path: Path, when: datetime) -> None:
