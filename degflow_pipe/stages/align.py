@@ -76,11 +76,7 @@ def align(
     if files.real(out) == files.real(shots) or files.real(out) in files.real(shots).parents:
         raise UsageError(f"the shots lie in the folder to write to, {out}: give another `out`")
     summary = AlignSummary(printable(str(out)))
-    scenes = [
-        scene
-        for scene in find_scenes(shots, pause, summary.left_out)
-        if not any(files.real(p).is_relative_to(files.real(out)) for p in scene.shots)
-    ]
+    scenes = find_scenes(shots, pause, summary.left_out, out)
     with folders.one_writer(out, KIND), _ledger(out, overwrite) as ledger:
         job = MeasureJob(max_pixels, settings.target)
         measured = _measured(scenes, job, ledger, overwrite, workers, engine, progress)

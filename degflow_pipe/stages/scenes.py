@@ -29,7 +29,10 @@ class Scene:
 
 
 def find_scenes(
-    shots: Path, pause: float = PAUSE, left_out: dict[str, int] | None = None
+    shots: Path,
+    pause: float = PAUSE,
+    left_out: dict[str, int] | None = None,
+    out: Path | None = None,
 ) -> list[Scene]:
     """The scenes of a folder, by name.
 
@@ -39,8 +42,9 @@ def find_scenes(
     seconds begins another scene, and a shot without a time is alone. A scene whose name is a number
     is called `scene_NUMBER`, and one named as a part of another one's, `cup-01`, `cup_01`.
 
-    left_out: takes the number of files that are no shots, by ending. Raises UsageError where there
-    is no shot, two scenes would have one name, or times are needed and mostly not there.
+    left_out: takes the number of files that are no shots, by ending. out: a folder that is passed
+    over, as what `align` writes below the shots is none of them. Raises UsageError where there is
+    no shot, two scenes would have one name, or times are needed and mostly not there.
     """
     if not files.is_folder(shots):
         raise UsageError(
@@ -49,7 +53,10 @@ def find_scenes(
         )
     groups: dict[str, list[Path]] = {}
     flat: list[Path] = []
+    passed = None if out is None else files.real(out)
     for path in files.walk(shots):
+        if passed is not None and files.real(path).is_relative_to(passed):
+            continue
         ending = path.suffix.lower()
         if ending not in SHOTS:
             if left_out is not None:

@@ -100,6 +100,18 @@ def test_the_same_bytes_again_and_with_two_workers(
         assert (tmp_path / name).read_bytes() == (pairs / name).read_bytes()
 
 
+def test_the_same_bytes_again_where_they_lie_below_the_shots(shots: Path, tmp_path: Path) -> None:
+    shutil.copytree(shots / "cup", tmp_path / "cup")
+    (tmp_path / "cup" / "notes.txt").write_text("of the day")
+    out = tmp_path / "pairs"
+    written = []
+    for known in (0, 1):
+        summary = align(tmp_path, out, SMALL, workers=1)
+        assert (summary.known, summary.left_out) == (known, {".txt": 1})
+        written.append({path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()})
+    assert written[0] == written[1] and out / "align.json" in written[0]
+
+
 def stopping_after(units: int) -> Engine:
     """An engine that is stopped when that many of its units are recorded, and one more is made."""
     left = iter(range(units))
