@@ -19,7 +19,7 @@ from degflow_pipe import files
 from degflow_pipe.alignment.results import AlignSummary
 from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.ledger import Ledger
-from degflow_pipe.pictures.shots import noted
+from degflow_pipe.pictures.shots import noted, read_shot
 from degflow_pipe.stages import measuring
 from degflow_pipe.stages.align import align
 from degflow_pipe.stages.align_scene import AlignSettings
@@ -244,6 +244,17 @@ def test_a_shot_that_could_not_be_read_is_tried_again(
         ledger.write("measured:cup", {"measured": {**kept, "version": 0}})
     assert align(folder, out, SMALL, max_pixels=LIMIT, workers=1).known == 1
     assert measured_anew == ["cup", "cup"]
+
+
+def test_raw_is_developed_by_the_curve_of_srgb(tmp_path: Path) -> None:
+    levels = np.array([20, 45, 90, 160], np.uint8)
+    mosaic(
+        tmp_path / "a.dng", np.repeat(np.tile(levels.repeat(40)[:, None], (1, 64))[..., None], 3, 2)
+    )
+    pixels = read_shot(tmp_path / "a.dng").pixels[20::40, 32].astype(float) / 255
+    light = np.where(pixels <= 0.04045, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4)
+    seen, wanted = (each / each[-1] for each in (light[:, 1], (levels / 160.0) ** 2.2))
+    assert np.allclose(seen, wanted, rtol=0.06, atol=0.0015)
 
 
 def taken(path: Path, when: datetime) -> None:
