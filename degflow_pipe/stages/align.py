@@ -220,7 +220,8 @@ def _clear(out: Path, ledger: Ledger, known: dict[str, dict[str, Any]], scenes: 
 def _scenes_told_of(ledger: Ledger) -> set[str]:
     """Names of scenes that were measured or aligned here once."""
     records = [_record(ledger, key) for key in ledger.every_key()]
-    return {str(record.get("name") or record.get("measured", {}).get("name")) for record in records}
+    told = {record.get("measured", record).get("name") for record in records}
+    return {name for name in told if isinstance(name, str)}
 
 
 def _scene_of(picture: str, names: set[str]) -> str | None:

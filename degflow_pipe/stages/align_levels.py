@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -40,22 +41,9 @@ def levels_of(
         for file, shot in (one.shots or {}).items()
     )
     groups, between = _grouped(found)
-    levels: dict[str, float] = {}
-    assigned: dict[str, dict[str, str]] = {name: {} for name in usable}
-    counts: dict[str, int] = {}
     notes = {(name, file): f"x{scale:.2f} lies between levels" for scale, name, file in between}
-    for group in groups:
-        scale = _median(group)
-        level = f"x{scale:.1f}" if f"x{scale:.1f}" not in levels else f"x{scale:.2f}"
-        levels[level] = scale
-        taken: set[str] = set()
-        for _, name, file in group:
-            if name in taken:
-                notes[name, file] = f"a second shot at {level}"
-                continue
-            taken.add(name)
-            assigned[name][file] = level
-        counts[level] = len(taken)
+    levels, assigned = _assigned(groups, usable, notes)
+    counts = Counter(level for own in assigned.values() for level in own.values())
     least = COMMON * len(usable)
     summary.knots = [level for level in levels if counts[level] >= least]
     if not summary.knots and counts:
@@ -74,6 +62,24 @@ def levels_of(
         for (name, file), why in sorted(notes.items())
         if name in assigned
     ]
+    return levels, assigned
+
+
+def _assigned(
+    groups: list[list[_Shot]], scenes: Iterable[str], notes: dict[tuple[str, str], str]
+) -> tuple[dict[str, float], dict[str, dict[str, str]]]:
+    """The levels, and of each scene; notes: takes why a shot is left out, by scene and file."""
+    levels: dict[str, float] = {}
+    assigned: dict[str, dict[str, str]] = {name: {} for name in scenes}
+    for group in groups:
+        scale = _median(group)
+        level = f"x{scale:.1f}" if f"x{scale:.1f}" not in levels else f"x{scale:.2f}"
+        levels[level] = scale
+        for _, name, file in group:
+            if level in assigned[name].values():
+                notes[name, file] = f"a second shot at {level}"
+            else:
+                assigned[name][file] = level
     return levels, assigned
 
 

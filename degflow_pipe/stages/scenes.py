@@ -51,26 +51,7 @@ def find_scenes(
             f"`shots` must be a folder, with a folder for each scene or with shots "
             f"that are named by scene: {printable(str(shots))}"
         )
-    groups: dict[str, list[Path]] = {}
-    flat: list[Path] = []
-    passed = None if out is None else files.real(out)
-    for path in files.walk(shots):
-        if passed is not None and files.real(path).is_relative_to(passed):
-            continue
-        ending = path.suffix.lower()
-        if ending not in SHOTS:
-            if left_out is not None:
-                shown = printable(ending) or "(none)"
-                left_out[shown] = left_out.get(shown, 0) + 1
-        elif path.parent == shots:
-            flat.append(path)
-        else:
-            groups.setdefault(path.parent.relative_to(shots).as_posix(), []).append(path)
-    if flat:
-        counted = sum(bool(_COUNTED.fullmatch(path.stem)) for path in flat)
-        grouped = _by_time(flat, pause) if 2 * counted > len(flat) else _by_name(flat)
-        for name, paths in grouped.items():
-            groups.setdefault(name, []).extend(paths)
+    groups = _groups(shots, pause, {} if left_out is None else left_out, out)
     if not groups:
         raise UsageError(f"no shot at {printable(str(shots))}: it must hold photos or camera raw")
     found: dict[str, Scene] = {}
@@ -83,6 +64,32 @@ def find_scenes(
             )
         found[key] = scene
     return sorted(found.values(), key=lambda scene: scene.name)
+
+
+def _groups(
+    shots: Path, pause: float, left_out: dict[str, int], out: Path | None
+) -> dict[str, list[Path]]:
+    """Shots by what they have in common: their folder, the beginning of their names or a time."""
+    groups: dict[str, list[Path]] = {}
+    flat: list[Path] = []
+    passed = None if out is None else files.real(out)
+    for path in files.walk(shots):
+        if passed is not None and files.real(path).is_relative_to(passed):
+            continue
+        ending = path.suffix.lower()
+        if ending not in SHOTS:
+            shown = printable(ending) or "(none)"
+            left_out[shown] = left_out.get(shown, 0) + 1
+        elif path.parent == shots:
+            flat.append(path)
+        else:
+            groups.setdefault(path.parent.relative_to(shots).as_posix(), []).append(path)
+    if flat:
+        counted = sum(bool(_COUNTED.fullmatch(path.stem)) for path in flat)
+        grouped = _by_time(flat, pause) if 2 * counted > len(flat) else _by_name(flat)
+        for name, paths in grouped.items():
+            groups.setdefault(name, []).extend(paths)
+    return groups
 
 
 def _plain(name: str) -> str:

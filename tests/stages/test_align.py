@@ -179,10 +179,11 @@ def test_a_picture_that_is_not_ours_stays(pairs: Path, shots: Path, tmp_path: Pa
     out = tmp_path / "pairs"
     shutil.copytree(pairs, out)
     (out / "mine_hr.png").write_bytes(b"mine")
-    before = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    before = {path: path.read_bytes() for path in out.rglob("[!.0]*.*")}
     with pytest.raises(FileError, match=r"mine_hr.png is of no scene .* move it elsewhere"):
         align(shots, out, AlignSettings(least=128), overwrite=True, workers=1)
-    assert before == {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    assert before == {path: path.read_bytes() for path in out.rglob("[!.0]*.*")}
+    assert out / "train.yaml" in before and out / "pages" / "cup.html" in before
 
 
 def test_check_tells_what_is_left(pairs: Path, tmp_path: Path) -> None:
