@@ -23,7 +23,9 @@ from degflow_pipe.alignment.left import (
 )
 from degflow_pipe.alignment.light import Light, fit_light
 from degflow_pipe.alignment.tiles import (
+    BETWEEN,
     BLOCK,
+    WIDE,
     Tiles,
     bands,
     block_means,
@@ -33,11 +35,7 @@ from degflow_pipe.alignment.tiles import (
 )
 from degflow_pipe.alignment.warp import Warp, inside, read_at, spline_of
 
-WIDE = 4
-"""Blocks on a side of the tiles, 96 pixels, by which shifts are told and judged."""
-BETWEEN = 2
-"""Blocks from such a tile to the next."""
-DARK, BRIGHT = 2, 253
+BLACK, WHITE = 2, 253
 """Grey levels up to and from which a channel says nothing of light: what noise would put beyond
 black is lost. Only what is bright is kept out for it."""
 CUT = 0.02
@@ -134,14 +132,14 @@ def _means(
     """Of each band's blocks: means of HR and LR, shares outside of the LR, clipped in any channel,
     and of each channel that says nothing of light.
     """
-    full = spline_of(np.where((lr >= BRIGHT).any(2), np.float32(255), np.float32(0)))
+    full = spline_of(np.where((lr >= WHITE).any(2), np.float32(255), np.float32(0)))
     for top, bottom in bands(hr.shape[0]):
         places = warp.rows(top, bottom)
         there = np.stack([read_at(spline, places) for spline in splines], axis=-1)
         here = blurred_band(hr, top, bottom, sigma)
         out = ~inside(places, splines[0].shape)
-        cut = (hr[top:bottom] >= BRIGHT).any(2) | (read_at(full, places) > 127)
-        beyond = [(part <= DARK) | (part >= BRIGHT) for part in (hr[top:bottom], there)]
+        cut = (hr[top:bottom] >= WHITE).any(2) | (read_at(full, places) > 127)
+        beyond = [(part <= BLACK) | (part >= WHITE) for part in (hr[top:bottom], there)]
         shares = (part.astype(np.float32) for part in (out, cut, beyond[0] | beyond[1]))
         yield tuple(map(block_means, (here, there, *shares)))
 

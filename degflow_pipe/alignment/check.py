@@ -7,12 +7,8 @@ import numpy as np
 
 from degflow_pipe.alignment.fine import NoFit, fine
 from degflow_pipe.alignment.results import PairChecked
-from degflow_pipe.alignment.tiles import block_means, block_sums, solve
+from degflow_pipe.alignment.tiles import BETWEEN, WIDE, block_means, block_sums, solve
 from degflow_pipe.alignment.warp import Warp, spline_of
-
-WIDE, BETWEEN = 4, 2
-CERTAIN = 0.25
-"""Pixels of HR by which a tile's shift may be unsure and still count."""
 
 
 def checked(hr: np.ndarray, lr: np.ndarray, hr_name: str, lr_name: str) -> PairChecked:
@@ -35,7 +31,7 @@ def checked(hr: np.ndarray, lr: np.ndarray, hr_name: str, lr_name: str) -> PairC
     tiles = solve(
         block_sums(hr, spline_of(lr), found.warp, found.sigma), max(scale, 2.5), WIDE, BETWEEN
     )
-    told = tiles.usable & (tiles.doubt < CERTAIN)
+    told = tiles.certain
     if not told.any():
         raise NoFit("no tile has the detail to tell its shift")
     middles = tiles.middles[told]
@@ -48,17 +44,19 @@ def checked(hr: np.ndarray, lr: np.ndarray, hr_name: str, lr_name: str) -> PairC
         [round(float(v), 3) for v in (np.median(apart), np.quantile(apart, 0.9), apart.max())],
         [round(float(v), 3) for v in np.median(moved, axis=0)],
         round(float(np.median(tiles.doubt[told])), 3),
-        round(_gain(hr, large), 4),
+        _gain(hr, large),
         round(float(np.median(tiles.gain[told])), 4),
         round(found.sigma, 3),
     )
 
 
-def _gain(hr: np.ndarray, lr: np.ndarray) -> float:
-    """LR over HR in what is larger than a block, where neither is next to black or white."""
+def _gain(hr: np.ndarray, lr: np.ndarray) -> float | None:
+    """LR over HR in what is larger than a block, where neither is next to black or white; None
+    where all is.
+    """
     a, b = (block_means(p.astype(np.float32)) for p in (hr, lr))
     within = (a > 16) & (a < 240) & (b > 16) & (b < 240)
-    return float(np.median(b[within] / a[within])) if within.any() else float("nan")
+    return round(float(np.median(b[within] / a[within])), 4) if within.any() else None
 
 
 def _shift(hr: np.ndarray, lr: np.ndarray) -> tuple[float, float]:

@@ -76,9 +76,9 @@ class AlignSummary:
 @dataclass
 class PairChecked:
     """shift: median, 90 % and most of what tiles lie off, in pixels of HR; doubt: deviation of a
-    tile's own shift, the median, which is in these; gain: brightness of the LR over HR's,
-    by means over blocks; contrast: of detail of a few pixels, the median of tiles, above 1 where
-    the camera sharpened the LR; sigma: of the blur.
+    tile's own shift, the median, which is in these; gain: brightness of the LR over HR's, by means
+    over blocks, None where all are next to black or white; contrast: of detail of a few pixels, the
+    median of tiles, above 1 where the camera sharpened the LR; sigma: of the blur.
     """
 
     hr: str
@@ -87,14 +87,16 @@ class PairChecked:
     shift: list[float]
     mean_shift: list[float]
     doubt: float
-    gain: float
+    gain: float | None
     contrast: float
     sigma: float
 
 
 @dataclass
 class LevelChecked:
-    """Of a level's pairs, the median of each figure, the 90 % and the most of the medians."""
+    """Of a level's pairs, the median of each figure, the 90 % and the most of the medians; gain:
+    of the pairs that tell of it, None where none does.
+    """
 
     pairs: int
     shift_median: float
@@ -102,8 +104,8 @@ class LevelChecked:
     shift_most: float
     tile_90: float
     doubt_median: float
-    gain_median: float
-    gain_spread: float
+    gain_median: float | None
+    gain_spread: float | None
     contrast_median: float
 
 

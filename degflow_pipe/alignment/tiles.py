@@ -20,9 +20,15 @@ from degflow_pipe.alignment.warp import Warp, inside, read_at
 BLOCK = 24
 """Pixels of HR on a side of a block."""
 TILE = 2
-"""Blocks on a side of a tile: 96 pixels."""
+"""Blocks on a side of the tiles, 48 pixels, that a warp is fitted to."""
 STRIDE = 2
-"""Blocks from a tile to the next."""
+"""Blocks from such a tile to the next."""
+WIDE = 4
+"""Blocks on a side of the tiles, 96 pixels, by which shifts are told and judged."""
+BETWEEN = 2
+"""Blocks from such a tile to the next."""
+CERTAIN = 0.25
+"""Pixels of HR by which a tile's shift may be unsure and still be told."""
 BAND = 20
 """Blocks of rows that are computed at once."""
 WINDOW = 2 * BLOCK + 1
@@ -65,6 +71,11 @@ class Tiles:
         """(T,) deviation of the shift in its least certain direction, pixels of HR."""
         least = np.linalg.eigvalsh(self.certainty)[:, 0]
         return 1 / np.sqrt(np.maximum(least, 1e-12))
+
+    @property
+    def certain(self) -> np.ndarray:
+        """(T,) bool: tiles whose shift is told of."""
+        return self.usable & (self.doubt < CERTAIN)
 
 
 def bands(height: int) -> Iterator[tuple[int, int]]:

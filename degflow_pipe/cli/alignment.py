@@ -1,4 +1,4 @@
-"""align."""
+"""align and target."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Annotated
 import typer
 
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli.asked import data_of_recipe, stated
 from degflow_pipe.cli.output import TerminalProgress, show
 from degflow_pipe.cli.tables import show_checked
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
+
+MAKING = ("out", "target", "max_shift", "least", "most", "pause", "overwrite")
+"""Options of `align` that say how pairs are made."""
 
 
 def register(app: typer.Typer) -> None:
@@ -20,6 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def align(
+    context: typer.Context,
     shots: Annotated[
         Path,
         typer.Argument(help="A folder with a folder a scene, or with shots named by scene."),
@@ -61,7 +66,10 @@ def align(
 ) -> None:
     """Bring shots of scenes at several zooms onto the grid of the closest: pairs to train on."""
     if check:
-        _check(shots, out, recipe, max_pixels, workers, json)
+        if made := stated(context, *MAKING):
+            said = ", ".join(f"`{name}`" for name in made)
+            raise UsageError(f"`check` makes no pairs and writes nothing: leave out {said}")
+        _check(shots, recipe, max_pixels, workers, json)
         return
     if recipe is not None:
         raise UsageError("`recipe` says where pairs lie: it goes with `check` alone")
@@ -83,14 +91,9 @@ def align(
     show(summary, json, "align")
 
 
-def _check(
-    pairs: Path, out: Path | None, recipe: str | None, max_pixels: int, workers: int, json: bool
-) -> None:
-    from degflow_pipe.cli.asked import data_of_recipe
+def _check(pairs: Path, recipe: str | None, max_pixels: int, workers: int, json: bool) -> None:
     from degflow_pipe.stages.align_check import check_pairs
 
-    if out is not None:
-        raise UsageError("`check` writes nothing: leave out `out`")
     found = check_pairs(
         pairs,
         data=data_of_recipe(recipe),

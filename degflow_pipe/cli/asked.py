@@ -5,8 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import typer
+
     from degflow_pipe.levels import Grid
     from degflow_pipe.pairs.settings import DataSettings
+
+
+def stated(context: typer.Context, *names: str) -> list[str]:
+    """Those of these parameters that stand on the command line; the others are defaults."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
 
 
 def grid_of(checkpoint: str, t_grid: str | None, sr_scale: float = 0) -> Grid:

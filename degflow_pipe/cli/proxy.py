@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli.asked import stated
 from degflow_pipe.cli.output import TerminalProgress
 from degflow_pipe.cli.tables import show_comparison
 from degflow_pipe.cli.words import Command
@@ -95,13 +96,8 @@ def proxy(
         "seeds": seeds,
         "perceptual": perceptual,
     }
-    # What stands on the command line; the rest are defaults, before which a recipe goes.
-    source = context.get_parameter_source
-    given = {
-        name
-        for name in (*said, "steps")
-        if (found := source(name)) is not None and found.name == "COMMANDLINE"
-    }
+    # A recipe goes before what are defaults.
+    given = stated(context, *said, "steps")
     settings = _recipe(
         recipe,
         {name: value for name, value in said.items() if name in given},

@@ -38,6 +38,8 @@ EXIF_IFD = 0x8769
 EPOCH = datetime(1970, 1, 1)
 RAW_BYTES = 20
 """Memory that a byte of camera raw takes, at most: a byte or two a pixel, 16 while developed."""
+SRGB = (2.4, 12.92)
+"""Power of its curve and slope of its beginning, as LibRaw takes them; IEC 61966-2-1."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def read_shot(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
                 f"{name}: {width} x {height} pixels, more than the limit of {max_pixels}: raise "
                 f"`max_pixels` if it is a photo"
             )
-        pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=8)
+        pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=8, gamma=SRGB)
     return Photo(np.ascontiguousarray(pixels), sha256, "developed from raw")
 
 

@@ -7,6 +7,7 @@ pages are written last.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -25,20 +26,22 @@ from degflow_pipe.pictures.photos import check_max_pixels
 from degflow_pipe.pictures.shots import shot_bytes
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.align_levels import levels_of, recipe_text, validation_of
-from degflow_pipe.stages.align_pages import summary_page
+from degflow_pipe.stages.align_pages import PAGES, summary_page
 from degflow_pipe.stages.align_scene import AlignJob, AlignSettings, SceneWork
-from degflow_pipe.stages.measuring import Measured, MeasureJob
+from degflow_pipe.stages.measuring import VERSION, Measured, MeasureJob
 from degflow_pipe.stages.scenes import PAUSE, Scene, find_scenes
 
 KIND = "set of aligned pairs"
 """Of the folder, for `folders.one_writer`."""
 DONE = ".degflow"
 FIGURES, RECIPE, PAGE = "align.json", "train.yaml", "index.html"
-VERSION = 1
-"""Of how pairs are made: another one makes them again."""
+MEASURED = "measured:"
+"""Before the keys of what was measured, in the ledger."""
 COPIES = 6
 """Times the memory of decoding its shots that aligning a scene takes."""
 AGAIN = "say `overwrite`, and what it no longer tells of is made again"
+_PICTURE = re.compile(r"(.+)_(?:hr|x[0-9]+\.[0-9]+)\.png")
+"""What the recipe takes for a picture of a pair."""
 
 
 def align(
@@ -58,8 +61,9 @@ def align(
 
     shots, pause: see `find_scenes`. HR is the shot that shows most detail. out: a new or empty
     folder, or one that this command made, which is completed; with `train.yaml` that `train` takes,
-    `align.json` with all figures, `index.html` and a page a scene. overwrite: make scenes again
-    whose shots or settings are others now. workers: scenes at once, 0 for one a core.
+    `align.json` with all figures, `index.html` and a page a scene. overwrite: measure anew, and
+    make scenes again whose shots or settings are others now. workers: scenes at once, 0 for one a
+    core.
 
     A scene that cannot be used is told of with the reason. Raises UsageError, FileError where the
     folder is not ours or holds other pairs, PhotoError where no scene is left.
@@ -72,24 +76,22 @@ def align(
     if files.real(out) == files.real(shots) or files.real(out) in files.real(shots).parents:
         raise UsageError(f"the shots lie in the folder to write to, {out}: give another `out`")
     summary = AlignSummary(printable(str(out)))
-    scenes = [
-        scene
-        for scene in find_scenes(shots, pause, summary.left_out)
-        if not any(files.real(p).is_relative_to(files.real(out)) for p in scene.shots)
-    ]
+    scenes = find_scenes(shots, pause, summary.left_out, out)
     with folders.one_writer(out, KIND), _ledger(out, overwrite) as ledger:
         job = MeasureJob(max_pixels, settings.target)
-        measured = _measured(scenes, job, ledger, workers, engine, progress)
+        measured = _measured(scenes, job, ledger, overwrite, workers, engine, progress)
         levels, assigned = levels_of(measured, summary)
         named = [scene for scene in scenes if scene.name in assigned]
         works = [SceneWork(s, measured[s.name], assigned[s.name]) for s in named]
-        _clear(out, ledger, works, settings, overwrite, summary)
+        wanted = {work.scene.name: _made_of(work, settings) for work in works}
+        known = _known(out, ledger, wanted, overwrite)
+        _clear(out, ledger, known, {scene.name for scene in scenes})
         making = AlignJob(str(out), settings, max_pixels)
-        done = _aligned(works, making, ledger, workers, engine, progress, summary)
+        done = _aligned(works, wanted, known, making, ledger, workers, engine, progress, summary)
         if not done:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(summary.failed.items())[:3])
             raise PhotoError(f"no pair came of {len(scenes)} scenes: {reasons}")
-        _finish(out, done, levels, measured, settings, summary)
+        _finish(out, done, levels, settings, summary)
     return summary
 
 
@@ -109,20 +111,23 @@ def _record(ledger: Ledger, key: str) -> dict[str, Any]:
 
 
 def _measure_key(name: str) -> str:
-    return f"measured:{key_of(name)}"[:200]
+    return f"{MEASURED}{key_of(name)}"[:200]
 
 
 def _measured(
     scenes: list[Scene],
     job: MeasureJob,
     ledger: Ledger,
+    overwrite: bool,
     workers: int,
     engine: Engine,
     progress: Progress | None,
 ) -> dict[str, Measured]:
-    units = [
-        (scene, _record(ledger, _measure_key(scene.name)).get("measured", {})) for scene in scenes
+    kept = [
+        {} if overwrite else _record(ledger, _measure_key(scene.name)).get("measured", {})
+        for scene in scenes
     ]
+    units = list(zip(scenes, kept, strict=True))
     found: dict[str, Measured] = {}
     with (progress or Silent()).task("measure", len(scenes)) as task:
         for (_, before), one in zip(
@@ -131,7 +136,9 @@ def _measured(
             strict=True,
         ):
             found[one.name] = one
-            if not one.problem and not _is_known(before, one):
+            if one.problem or one.unread:
+                ledger.remove(_measure_key(one.name))
+            elif not one.is_known(before):
                 ledger.write(_measure_key(one.name), {"measured": one.to_dict()})
                 ledger.sync()
             if one.problem:
@@ -140,56 +147,95 @@ def _measured(
     return found
 
 
-def _is_known(before: dict[str, Any], one: Measured) -> bool:
-    return (before.get("digests"), before.get("by_target")) == (one.digests, one.by_target)
-
-
 def _bytes(scene: Scene, max_pixels: int) -> int:
     return COPIES * max(shot_bytes(path, max_pixels) for path in scene.shots)
 
 
 def _made_of(work: SceneWork, settings: AlignSettings) -> dict[str, Any]:
-    """What a scene's pairs depend on."""
+    """What a scene's pairs and page depend on."""
     used = {work.measured.hr: "hr", **work.levels}
     digests = {name: work.measured.digests[name] for name in used}
-    return {"version": VERSION, "levels": used, "sha256": digests, **asdict(settings)}
+    made = {"version": VERSION, "levels": used, "sha256": digests, **asdict(settings)}
+    return {**made, "notes": list(work.measured.notes)}
 
 
-def _clear(
-    out: Path,
-    ledger: Ledger,
-    works: list[SceneWork],
-    settings: AlignSettings,
-    overwrite: bool,
-    summary: AlignSummary,
-) -> None:
-    """Take away pictures that are not of pairs that are whole and wanted: what an interrupted run
-    left, and pairs of scenes that are made again or are gone, would be trained on too.
+def _known(
+    out: Path, ledger: Ledger, wanted: dict[str, dict[str, Any]], overwrite: bool
+) -> dict[str, dict[str, Any]]:
+    """The records of scenes whose pairs are wanted as they are and whole, by name.
+
+    Raises FileError for other pairs that there are, unless they may be made again.
     """
-    wanted = {work.scene.name: _made_of(work, settings) for work in works}
-    kept: set[str] = set()
+    known: dict[str, dict[str, Any]] = {}
     for key in ledger.every_key():
-        if key.startswith("measured:"):
+        record = {} if key.startswith(MEASURED) else _record(ledger, key)
+        if not record:
             continue
-        record = _record(ledger, key)
-        made, name = record.get("made"), record.get("name")
-        if wanted.get(str(name)) == made:
-            kept |= set(record.get("files", {}))
-            continue
-        if not overwrite:
+        name, sums = str(record.get("name")), record.get("files", {})
+        if name in wanted and wanted[name] == record.get("made"):
+            if folders.are_whole(sums, [out / path for path in sums], out):
+                known[name] = record
+        elif not overwrite:
             raise FileError(
                 f"{out} holds pairs of {name} by other shots, levels or settings: give another "
                 f"folder as `out`, or `overwrite`"
             )
+    return known
+
+
+def _clear(out: Path, ledger: Ledger, known: dict[str, dict[str, Any]], scenes: set[str]) -> None:
+    """Take away what is of no pair that is known: what an interrupted run left, and pairs of scenes
+    that are made again or are gone, would be trained on too. scenes: names that there are.
+
+    Raises FileError for a picture of another one that would be trained on, before anything goes.
+    """
+    names = scenes | _scenes_told_of(ledger)
+    pictures = [found for found in files.names(out, ".png") if _PICTURE.fullmatch(found)]
+    for found in pictures:
+        if _scene_of(found, names) is None:
+            raise FileError(
+                f"{out / found} is of no scene of this folder, and would be trained on by its "
+                f"name: move it elsewhere"
+            )
+    kept = {path for record in known.values() for path in record["files"]}
+    left = [out / found for found in pictures if found not in kept]
+    left += [
+        out / PAGES / page
+        for page in files.names(out / PAGES, ".html")
+        if page.removesuffix(".html") in names - set(known)
+    ]
+    gone = [
+        key
+        for key in ledger.every_key()
+        if not key.startswith(MEASURED) and _record(ledger, key).get("name") not in known
+    ]
+    # They tell of all pairs, so that of pairs that change nothing tells until all are there.
+    for path in [*(out / mark for mark in (RECIPE, FIGURES, PAGE)), *left]:
+        files.remove(path)
+    for key in gone:
         ledger.remove(key)
     ledger.sync()
-    for found in files.names(out, ".png"):
-        if found not in kept:
-            files.remove(out / found)
+
+
+def _scenes_told_of(ledger: Ledger) -> set[str]:
+    """Names of scenes that were measured or aligned here once."""
+    records = [_record(ledger, key) for key in ledger.every_key()]
+    told = {record.get("measured", record).get("name") for record in records}
+    return {name for name in told if isinstance(name, str)}
+
+
+def _scene_of(picture: str, names: set[str]) -> str | None:
+    """Which of these scenes a picture is of, by its name."""
+    match = _PICTURE.fullmatch(picture)
+    assert match is not None
+    whole, part = match[1], re.sub(r"-[0-9]{2}$", "", match[1])
+    return next((name for name in (whole, part) if name in names), None)
 
 
 def _aligned(
     works: list[SceneWork],
+    wanted: dict[str, dict[str, Any]],
+    known: dict[str, dict[str, Any]],
     job: AlignJob,
     ledger: Ledger,
     workers: int,
@@ -198,18 +244,9 @@ def _aligned(
     summary: AlignSummary,
 ) -> dict[str, dict[str, Any]]:
     """The figures of each scene that has pairs, by name."""
-    out, done, left = Path(job.out), {}, []
-    for work in works:
-        record = _record(ledger, key_of(work.scene.name))
-        sums = record.get("files", {})
-        if record.get("made") == _made_of(work, job.settings) and folders.are_whole(
-            sums, [out / path for path in sums], out
-        ):
-            done[work.scene.name] = record["scene"]
-            summary.known += 1
-        else:
-            left.append(work)
-    made = {work.scene.name: _made_of(work, job.settings) for work in left}
+    done = {name: record["scene"] for name, record in known.items()}
+    summary.known = len(done)
+    left = [work for work in works if work.scene.name not in done]
     with (progress or Silent()).task("align", len(works), len(done)) as task:
         cost = _cost(job.max_pixels)
         for one in engine(job, left, workers, cost):
@@ -217,7 +254,7 @@ def _aligned(
                 summary.failed[one.name] = one.problem
                 task.note(f"{one.name}: {one.problem}")
             else:
-                record = {"name": one.name, "made": made[one.name], "files": one.sums}
+                record = {"name": one.name, "made": wanted[one.name], "files": one.sums}
                 ledger.write(key_of(one.name), {**record, "scene": one.found})
                 ledger.sync()
                 done[one.name] = one.found
@@ -234,7 +271,6 @@ def _finish(
     out: Path,
     done: dict[str, dict[str, Any]],
     levels: dict[str, float],
-    measured: dict[str, Measured],
     settings: AlignSettings,
     summary: AlignSummary,
 ) -> None:

@@ -114,22 +114,26 @@ def check_pairs(
     if not by_level:
         raise DataError(f"no pair could be measured: {next(iter(summary.failed.values()))}")
     for level, ones in sorted(by_level.items()):
-        shifts = np.array([one.shift for one in ones])
-        gains = np.array([one.gain for one in ones])
-        summary.levels[level] = LevelChecked(
-            pairs=len(ones),
-            shift_median=round(float(np.median(shifts[:, 0])), 3),
-            shift_90=round(float(np.quantile(shifts[:, 0], 0.9)), 3),
-            shift_most=round(float(shifts[:, 0].max()), 3),
-            tile_90=round(float(np.median(shifts[:, 1])), 3),
-            doubt_median=round(float(np.median([one.doubt for one in ones])), 3),
-            gain_median=round(float(np.nanmedian(gains)), 4),
-            gain_spread=round(float(np.nanstd(gains)), 4),
-            contrast_median=round(float(np.median([one.contrast for one in ones])), 4),
-        )
+        summary.levels[level] = _level(ones)
     every = sorted((one for ones in by_level.values() for one in ones), key=lambda o: -o.shift[0])
     summary.worst = every[:WORST]
     return summary
+
+
+def _level(ones: list[PairChecked]) -> LevelChecked:
+    shifts = np.array([one.shift for one in ones])
+    gains = np.array([one.gain for one in ones if one.gain is not None])
+    return LevelChecked(
+        pairs=len(ones),
+        shift_median=round(float(np.median(shifts[:, 0])), 3),
+        shift_90=round(float(np.quantile(shifts[:, 0], 0.9)), 3),
+        shift_most=round(float(shifts[:, 0].max()), 3),
+        tile_90=round(float(np.median(shifts[:, 1])), 3),
+        doubt_median=round(float(np.median([one.doubt for one in ones])), 3),
+        gain_median=round(float(np.median(gains)), 4) if gains.size else None,
+        gain_spread=round(float(np.std(gains)), 4) if gains.size else None,
+        contrast_median=round(float(np.median([one.contrast for one in ones])), 4),
+    )
 
 
 def _pairs_of(data: DataSettings, folder: Path) -> Iterator[_Pair]:

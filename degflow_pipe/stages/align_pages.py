@@ -134,7 +134,7 @@ def _coded(picture: np.ndarray) -> str:
 
 def _arrows(tiles: Tiles, colour: str, scale: float) -> str:
     """A line from each tile's middle to where it lies, enlarged; scale: of the page to HR."""
-    told = tiles.usable & (tiles.doubt < 0.25)
+    told = tiles.certain
     made = []
     for (x, y), (dx, dy) in zip(tiles.middles[told], tiles.shift[told], strict=True):
         long = float(np.hypot(dx, dy))

@@ -180,7 +180,7 @@ def _level(level: str, shot: str, found: Measured, one: Aligned) -> LevelAligned
 
 def _off(tiles: Tiles) -> list[float]:
     """Median and 95 % of what tiles lie off, pixels of HR; nothing where none tells."""
-    told = tiles.usable & (tiles.doubt < 0.25)
+    told = tiles.certain
     if not told.any():
         return []
     apart = np.hypot(*tiles.shift[told].T)

@@ -21,6 +21,8 @@ from degflow_pipe.stages.scenes import Scene
 
 Match = Callable[[np.ndarray, np.ndarray], Coarse]
 """HR and LR, (H, W) uint8, to a first warp; raises NoMatch."""
+VERSION = 1
+"""Of how scenes are measured and pairs made: another one does it again."""
 SAME = 1.08
 """Scale below which two shots were taken at one zoom."""
 DISAGREE = 0.1
@@ -31,7 +33,8 @@ DISAGREE = 0.1
 class Measured:
     """What is known of a scene. hr: its file's name; shots: of each LR that can be used, by its
     file's name: `scale`, `exif_scale` and its first warp, `coarse`. digests: of all files, by name.
-    problem: why it cannot be used, in one line. by_target: whether markers gave the warps.
+    problem: why it cannot be used, in one line. by_target: whether markers gave the warps. unread:
+    shots that could not be read, which another limit or library may do, so that it is not kept.
     """
 
     name: str
@@ -41,9 +44,17 @@ class Measured:
     notes: tuple[str, ...] = ()
     problem: str = ""
     by_target: bool = False
+    unread: int = 0
+    version: int = VERSION
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def is_known(self, before: dict[str, Any]) -> bool:
+        """Whether a kept record says how these files are to be measured now."""
+        return all(
+            before.get(key) == getattr(self, key) for key in ("version", "digests", "by_target")
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class MeasureJob:
         digests: dict[str, str] = {}
         try:
             digests = {path.name: file_digest(path) for path in scene.shots}
-            if before and before["digests"] == digests and before.get("by_target") == self.target:
+            if Measured(scene.name, digests, by_target=self.target).is_known(before):
                 return Measured(**{**before, "notes": tuple(before["notes"])})
             return measured(scene, digests, self.max_pixels, self.target)
         except PhotoError as error:
@@ -98,7 +109,10 @@ def measured(
         shots[name] = {"scale": scale, "exif_scale": exif, "coarse": dumped(one)}
     if not shots:
         raise PhotoError("; ".join(dict.fromkeys(notes)) or "no shot at another zoom than HR's")
-    return Measured(scene.name, digests, hr, shots, tuple(dict.fromkeys(notes)), by_target=target)
+    told = tuple(dict.fromkeys(notes))
+    return Measured(
+        scene.name, digests, hr, shots, told, by_target=target, unread=len(said) - len(greys)
+    )
 
 
 def _check_files(scene: Scene, digests: dict[str, str]) -> None:

@@ -20,14 +20,19 @@ _COUNTED = re.compile(r"(?:[A-Za-z]{1,5}[_-]?|_[A-Za-z]{2,3})\d{3,}(?:[_-]\d+)*|
 
 @dataclass(frozen=True)
 class Scene:
-    """The shots of a scene. name: letters, digits, `_`, `+`, `-`, as in the names of its pairs."""
+    """The shots of a scene. name: letters, digits, `_`, `+`, `-`, as in the names of its pairs; it
+    never ends in `-` and two digits, as those of a scene's parts do.
+    """
 
     name: str
     shots: tuple[Path, ...]
 
 
 def find_scenes(
-    shots: Path, pause: float = PAUSE, left_out: dict[str, int] | None = None
+    shots: Path,
+    pause: float = PAUSE,
+    left_out: dict[str, int] | None = None,
+    out: Path | None = None,
 ) -> list[Scene]:
     """The scenes of a folder, by name.
 
@@ -35,33 +40,18 @@ def find_scenes(
     the last `_`, `-` or blank (`kitchen_26mm.jpg`, `kitchen_77mm.jpg`); where the names are a
     camera's own counter (`IMG_0012.JPG`), by the time in their EXIF: a pause of more than `pause`
     seconds begins another scene, and a shot without a time is alone. A scene whose name is a number
-    is called `scene-NUMBER`.
+    is called `scene_NUMBER`, and one named as a part of another one's, `cup-01`, `cup_01`.
 
-    left_out: takes the number of files that are no shots, by ending. Raises UsageError where there
-    is no shot, two scenes would have one name, or times are needed and mostly not there.
+    left_out: takes the number of files that are no shots, by ending. out: a folder that is passed
+    over, as what `align` writes below the shots is none of them. Raises UsageError where there is
+    no shot, two scenes would have one name, or times are needed and mostly not there.
     """
     if not files.is_folder(shots):
         raise UsageError(
             f"`shots` must be a folder, with a folder for each scene or with shots "
             f"that are named by scene: {printable(str(shots))}"
         )
-    groups: dict[str, list[Path]] = {}
-    flat: list[Path] = []
-    for path in files.walk(shots):
-        ending = path.suffix.lower()
-        if ending not in SHOTS:
-            if left_out is not None:
-                shown = printable(ending) or "(none)"
-                left_out[shown] = left_out.get(shown, 0) + 1
-        elif path.parent == shots:
-            flat.append(path)
-        else:
-            groups.setdefault(path.parent.relative_to(shots).as_posix(), []).append(path)
-    if flat:
-        counted = sum(bool(_COUNTED.fullmatch(path.stem)) for path in flat)
-        grouped = _by_time(flat, pause) if 2 * counted > len(flat) else _by_name(flat)
-        for name, paths in grouped.items():
-            groups.setdefault(name, []).extend(paths)
+    groups = _groups(shots, pause, {} if left_out is None else left_out, out)
     if not groups:
         raise UsageError(f"no shot at {printable(str(shots))}: it must hold photos or camera raw")
     found: dict[str, Scene] = {}
@@ -76,10 +66,38 @@ def find_scenes(
     return sorted(found.values(), key=lambda scene: scene.name)
 
 
+def _groups(
+    shots: Path, pause: float, left_out: dict[str, int], out: Path | None
+) -> dict[str, list[Path]]:
+    """Shots by what they have in common: their folder, the beginning of their names or a time."""
+    groups: dict[str, list[Path]] = {}
+    flat: list[Path] = []
+    passed = None if out is None else files.real(out)
+    for path in files.walk(shots):
+        if passed is not None and files.real(path).is_relative_to(passed):
+            continue
+        ending = path.suffix.lower()
+        if ending not in SHOTS:
+            shown = printable(ending) or "(none)"
+            left_out[shown] = left_out.get(shown, 0) + 1
+        elif path.parent == shots:
+            flat.append(path)
+        else:
+            groups.setdefault(path.parent.relative_to(shots).as_posix(), []).append(path)
+    if flat:
+        counted = sum(bool(_COUNTED.fullmatch(path.stem)) for path in flat)
+        grouped = _by_time(flat, pause) if 2 * counted > len(flat) else _by_name(flat)
+        for name, paths in grouped.items():
+            groups.setdefault(name, []).extend(paths)
+    return groups
+
+
 def _plain(name: str) -> str:
     plain = re.sub(r"[^\w+-]+", "-", printable(name)).strip("-")[:100] or "scene"
     # A recipe's `validate` takes 001-02 for the scenes 1 to 2, so no name may look so.
-    return f"scene-{plain}" if re.fullmatch(r"[\d-]+", plain) else plain
+    named = f"scene_{plain}" if re.fullmatch(r"[\d-]+", plain) else plain
+    # Nor as the parts of another scene, whose pairs it would write.
+    return re.sub(r"-(\d\d)$", r"_\1", named)
 
 
 def _developed(paths: list[Path]) -> list[Path]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from degflow_pipe import defaults, files, folders
 from degflow_pipe.alignment.target import GRIDS, NUMBERS, numbers_of, sheet
+from degflow_pipe.decoding.decode import opened
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.pictures.formats import parse_format
@@ -114,9 +114,10 @@ def target(
             f"another `per_sheet`"
         )
     with folders.one_writer(out, KIND):
-        for name in files.names(out, ".png"):
-            if re.fullmatch(r"sheet-\d+\.png", name):
-                files.remove(out / name)
+        # It tells of all sheets, so it goes before them.
+        old = [name for name in files.names(out, ".png") if re.fullmatch(r"sheet-\d+\.png", name)]
+        for name in [PDF, *old]:
+            files.remove(out / name)
         sheets = _sheets(out, found, per_sheet, shape, max_pixels, summary, progress)
         files.write_bytes(out / PDF, _pdf(sheets, dpi if size.lower() in PAPERS else SCREEN))
     summary.sheets = len(sheets)
@@ -167,7 +168,8 @@ def _pdf(sheets: list[Path], dpi: int) -> bytes:
     """A page a sheet, as JPEG; no time is in it, so the same sheets give the same bytes."""
     made = io.BytesIO()
     with ExitStack() as stack:
-        first, *rest = (stack.enter_context(Image.open(path)) for path in sheets)
+        read = (stack.enter_context(files.reading(path)) for path in sheets)
+        first, *rest = (stack.enter_context(opened(file)) for file in read)
         first.save(
             made,
             "PDF",

@@ -86,6 +86,25 @@ def test_sheets_are_written_the_same_again(tmp_path: Path) -> None:
     assert not (out / "sheet-02.png").exists()
 
 
+def test_sheets_of_more_pixels_than_pillow_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    photos, out = write(tmp_path / "photos"), tmp_path / "sheets"
+    target([str(photos)], out, size="1400x1000", per_sheet=2)
+    assert (out / "target.pdf").read_bytes().count(b"/Type /Page\n") == 2
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_no_pdf_of_old_sheets_is_left(tmp_path: Path) -> None:
+    photos, out = write(tmp_path / "photos"), tmp_path / "sheets"
+    target([str(photos)], out, size="1400x1000")
+    (out / "mine.pdf").write_bytes(b"mine")
+    with pytest.raises(PhotoError, match="no photo could be read"):
+        target([str(photos / "4.jpg")], out, size="1400x1000")
+    assert [path.name for path in out.glob("[!.]*.*")] == ["mine.pdf"]
+
+
 def test_what_no_sheet_can_be_is_refused(tmp_path: Path) -> None:
     photos, out = write(tmp_path / "photos"), tmp_path / "sheets"
     assert parse_size("a4", 300) == (2480, 3508)

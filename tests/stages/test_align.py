@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -99,6 +100,18 @@ def test_the_same_bytes_again_and_with_two_workers(
         assert (tmp_path / name).read_bytes() == (pairs / name).read_bytes()
 
 
+def test_the_same_bytes_again_where_they_lie_below_the_shots(shots: Path, tmp_path: Path) -> None:
+    shutil.copytree(shots / "cup", tmp_path / "cup")
+    (tmp_path / "cup" / "notes.txt").write_text("of the day")
+    out = tmp_path / "pairs"
+    written = []
+    for known in (0, 1):
+        summary = align(tmp_path, out, SMALL, workers=1)
+        assert (summary.known, summary.left_out) == (known, {".txt": 1})
+        written.append({path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()})
+    assert written[0] == written[1] and out / "align.json" in written[0]
+
+
 def stopping_after(units: int) -> Engine:
     """An engine that is stopped when that many of its units are recorded, and one more is made."""
     left = iter(range(units))
@@ -140,6 +153,37 @@ def test_a_lost_pair_is_made_again(pairs: Path, shots: Path) -> None:
 def test_other_settings_are_refused(pairs: Path, shots: Path) -> None:
     with pytest.raises(FileError, match="overwrite"):
         align(shots, pairs, AlignSettings(least=128), workers=1)
+
+
+def test_no_mark_of_old_pairs_is_left_on_new_ones(pairs: Path, shots: Path, tmp_path: Path) -> None:
+    out, fewer = tmp_path / "pairs", tmp_path / "shots"
+    shutil.copytree(pairs, out)
+    for name in ("cup", "cat"):
+        shutil.copytree(shots / name, fewer / name)
+    before = (pairs / "train.yaml").read_bytes()
+    with pytest.raises(FileError, match="pairs of eye by other shots"):
+        align(fewer, out, SMALL, workers=1)
+    assert (out / "train.yaml").read_bytes() == before and (out / "pages" / "eye.html").exists()
+    (out / "mine.png").write_bytes(b"mine")
+    next(out.glob("cup*_hr.png")).unlink()
+    with pytest.raises(KeyboardInterrupt):
+        align(fewer, out, SMALL, overwrite=True, workers=1, engine=stopping_after(2))
+    assert not {"train.yaml", "align.json", "index.html"} & {p.name for p in out.iterdir()}
+    assert sorted(p.stem for p in (out / "pages").iterdir()) == ["cat", "cup"]
+    assert not list(out.glob("eye*")) and (out / "mine.png").read_bytes() == b"mine"
+    assert align(fewer, out, SMALL, workers=1).known == 1
+    assert "eye" not in (out / "index.html").read_text()
+
+
+def test_a_picture_that_is_not_ours_stays(pairs: Path, shots: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pairs"
+    shutil.copytree(pairs, out)
+    (out / "mine_hr.png").write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in out.rglob("[!.0]*.*")}
+    with pytest.raises(FileError, match=r"mine_hr.png is of no scene .* move it elsewhere"):
+        align(shots, out, AlignSettings(least=128), overwrite=True, workers=1)
+    assert before == {path: path.read_bytes() for path in out.rglob("[!.0]*.*")}
+    assert out / "train.yaml" in before and out / "pages" / "cup.html" in before
 
 
 def test_check_tells_what_is_left(pairs: Path, tmp_path: Path) -> None:

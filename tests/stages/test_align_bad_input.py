@@ -17,8 +17,10 @@ from skimage import data
 
 from degflow_pipe import files
 from degflow_pipe.alignment.results import AlignSummary
-from degflow_pipe.errors import UsageError
-from degflow_pipe.pictures.shots import noted
+from degflow_pipe.errors import FileError, UsageError
+from degflow_pipe.ledger import Ledger
+from degflow_pipe.pictures.shots import noted, read_shot
+from degflow_pipe.stages import measuring
 from degflow_pipe.stages.align import align
 from degflow_pipe.stages.align_scene import AlignSettings
 from degflow_pipe.stages.scenes import find_scenes
@@ -210,6 +212,51 @@ def test_the_other_scenes_go_on(summary: AlignSummary) -> None:
     assert found["raw"]["levels"][0]["shot"] == "b.dng"
 
 
+def test_a_shot_that_could_not_be_read_is_tried_again(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "shots", tmp_path / "pairs"
+    write(folder / "cup" / "a.png", made.hr)
+    write(folder / "cup" / "b.png", made.lr)
+    write(folder / "cup" / "c.png", data.astronaut())
+    for known in (0, 1):
+        summary = align(folder, out, SMALL, max_pixels=200_000, workers=1)
+        assert summary.known == known
+    with pytest.raises(FileError, match="overwrite"):
+        align(folder, out, SMALL, max_pixels=LIMIT, workers=1)
+    align(folder, out, SMALL, max_pixels=LIMIT, overwrite=True, workers=1)
+    (scene,) = files.read_json(out / "align.json")["scenes"]
+    assert "c.png: " in scene["notes"][0] and "limit" not in scene["notes"][0]
+
+    measured_anew: list[str] = []
+    real = measuring.measured
+    monkeypatch.setattr(
+        measuring,
+        "measured",
+        lambda one, *asked: measured_anew.append(one.name) or real(one, *asked),
+    )
+    align(folder, out, SMALL, max_pixels=LIMIT, workers=1)
+    assert not measured_anew
+    assert align(folder, out, SMALL, max_pixels=LIMIT, overwrite=True, workers=1).known == 1
+    assert measured_anew == ["cup"]
+    with Ledger(out / ".degflow", numbers=False) as ledger:
+        kept = ledger.record("measured:cup")["measured"]
+        ledger.write("measured:cup", {"measured": {**kept, "version": 0}})
+    assert align(folder, out, SMALL, max_pixels=LIMIT, workers=1).known == 1
+    assert measured_anew == ["cup", "cup"]
+
+
+def test_raw_is_developed_by_the_curve_of_srgb(tmp_path: Path) -> None:
+    levels = np.array([20, 45, 90, 160], np.uint8)
+    mosaic(
+        tmp_path / "a.dng", np.repeat(np.tile(levels.repeat(40)[:, None], (1, 64))[..., None], 3, 2)
+    )
+    pixels = read_shot(tmp_path / "a.dng").pixels[20::40, 32].astype(float) / 255
+    light = np.where(pixels <= 0.04045, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4)
+    seen, wanted = (each / each[-1] for each in (light[:, 1], (levels / 160.0) ** 2.2))
+    assert np.allclose(seen, wanted, rtol=0.06, atol=0.0015)
+
+
 def taken(path: Path, when: datetime) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.DateTime] = f"{when:%Y:%m:%d %H:%M:%S}"
@@ -245,4 +292,17 @@ def test_flat_shots_are_grouped_by_name(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("of the day")
     left_out: dict[str, int] = {}
     groups = {s.name: len(s.shots) for s in find_scenes(tmp_path, left_out=left_out)}
-    assert groups == {"cup": 2, "red-wall": 2, "scene-7": 2} and left_out == {".txt": 1}
+    assert groups == {"cup": 2, "red-wall": 2, "scene_7": 2} and left_out == {".txt": 1}
+
+
+def test_no_scene_is_called_as_a_part_of_another_one(tmp_path: Path) -> None:
+    folders = ("cup", "cup-01", "scene", "01", "001", "001-02", "x" * 97 + "-123")
+    for name in folders:
+        write(tmp_path / name / "a.png", data.coffee())
+    names = [scene.name for scene in find_scenes(tmp_path)]
+    assert {"cup", "cup_01", "scene", "scene_01", "scene_001", "scene_001_02"} < set(names)
+    parts = {f"{name}-{part:02d}" for name in names for part in range(1, 100)}
+    assert len(names) == len(folders) and not parts & set(names)
+    write(tmp_path / "cup_01" / "a.png", data.coffee())
+    with pytest.raises(UsageError, match=r"two scenes in .* would be called cup_01: rename one"):
+        find_scenes(tmp_path)
