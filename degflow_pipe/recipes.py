@@ -10,6 +10,7 @@ from degflow_pipe.errors import UsageError
 from degflow_pipe.formats.yaml_text import parse_yaml
 from degflow_pipe.settings import shown
 
+COMPACT = "train-city100-compact"
 MAX_BYTES = 100_000
 """Of a recipe; the longest of ours has 3,000."""
 
@@ -39,6 +40,14 @@ def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
             f"`kind: {kinds[0]}`"
         )
     return values
+
+
+def compact_stages() -> dict[str, dict[str, Any]]:
+    """The settings of `rae`, `lfm` and `joint` that the shipped compact model was trained with."""
+    path = shipped.find("pipelines", COMPACT)
+    assert path is not None
+    values = read_values(path)
+    return {stage: dict(values[stage]) for stage in ("rae", "lfm", "joint")}
 
 
 def read_values(path: Path) -> Any:

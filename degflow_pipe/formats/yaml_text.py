@@ -8,6 +8,7 @@ a small file. Source: YAML 1.2.2, 10.3 (core schema).
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from typing import Any
@@ -132,3 +133,22 @@ def parse_yaml(data: bytes) -> Any:
         # Overflow: of an escape such as \Uffffffff; recursion is a second line of defence.
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return value
+
+
+def yaml_lines(values: dict[str, Any], indent: str = "") -> list[str]:
+    """YAML with a key a line, and a list's item a line; texts are quoted as in JSON."""
+    found = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found += [f"{indent}{key}:", *yaml_lines(value, indent + "  ")]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            found += [f"{indent}{key}:", *(f"{indent}  - {json.dumps(item)}" for item in value)]
+        else:
+            found.append(f"{indent}{key}: {_plain(value)}")
+    return found
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float) and value and abs(value) < 1e-3:
+        return f"{value:.6e}"  # YAML takes 1e-07 for a text
+    return json.dumps(value)

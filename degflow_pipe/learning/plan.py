@@ -23,6 +23,7 @@ from degflow_pipe.pairs.pairs import Pairs
 from degflow_pipe.pictures.photos import picture_size
 from degflow_pipe.progress import Silent
 from degflow_pipe.proxy.network import Budget, SmallSR, train
+from degflow_pipe.recipes import compact_stages
 from degflow_pipe.settings import override
 from degflow_pipe.training.recipe import TrainRecipe
 from degflow_pipe.training.speed import step_seconds
@@ -170,19 +171,11 @@ def _minutes(seconds: float) -> str:
 
 def stages(steps: dict[str, int]) -> dict[str, Any]:
     """The stages of a recipe, of that many steps."""
-    shared = {"lr_end": 1.0e-7}
-    found: dict[str, Any] = {
-        "rae": {"between": 0.5, "batch": 8, "patch": 64, "lr": 1.0e-3, **shared},
-        "lfm": {
-            **{"batch": 8, "patch": 64, "lr": 6.0e-4, **shared, "latent_loss": "normalized"},
-            **{"perceptual": "none", "endpoint": "l1", "endpoint_weight": 5.0},
-        },
-        "joint": {"between": 0.5, "batch": 4, "patch": 128, "lr": 6.0e-4, **shared},
-    }
-    for name, warmup in (("rae", 300), ("lfm", 100), ("joint", 100)):
-        found[name] |= {
+    found = compact_stages()
+    for name, stage in found.items():
+        stage |= {
             "steps": steps[name],
-            "warmup": min(warmup, steps[name] // 10),
+            "warmup": min(stage["warmup"], steps[name] // 10),
             "validate_every": steps[name],
             "save_every": 100,
         }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from degflow_pipe.formats.yaml_text import yaml_lines
 from degflow_pipe.learning.plan import SEEDS, SOURCES, Plan, stages
 from degflow_pipe.pairs.settings import DataSettings
 
@@ -23,7 +23,7 @@ def train_text(name: str, data: DataSettings, plan: Plan) -> str:
         f"# Steps: {plan.why}.",
         "kind: train",
     ]
-    return "\n".join([*head, *_lines(values)]) + "\n"
+    return "\n".join([*head, *yaml_lines(values)]) + "\n"
 
 
 def proxy_text(plan: Plan) -> str:
@@ -36,7 +36,7 @@ def proxy_text(plan: Plan) -> str:
         "budget": {"steps": plan.proxy_steps},
     }
     head = ["# The comparison at the end of `camera`; `proxy` takes it as it is.", "kind: proxy"]
-    return "\n".join([*head, *_lines(values)]) + "\n"
+    return "\n".join([*head, *yaml_lines(values)]) + "\n"
 
 
 def _said(data: DataSettings) -> dict[str, Any]:
@@ -44,22 +44,3 @@ def _said(data: DataSettings) -> dict[str, Any]:
     default = DataSettings.__dataclass_fields__
     told = {key: getattr(data, key) for key in default}
     return {key: value for key, value in told.items() if value not in ("", [], ".")}
-
-
-def _lines(values: dict[str, Any], indent: str = "") -> list[str]:
-    """YAML with a key a line, and a list's item a line; texts are quoted as in JSON."""
-    found = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found += [f"{indent}{key}:", *_lines(value, indent + "  ")]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            found += [f"{indent}{key}:", *(f"{indent}  - {json.dumps(item)}" for item in value)]
-        else:
-            found.append(f"{indent}{key}: {_plain(value)}")
-    return found
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, float) and value and abs(value) < 1e-3:
-        return f"{value:.6e}"  # YAML takes 1e-07 for a text
-    return json.dumps(value)

@@ -2,5 +2,5 @@
 
 It imports alignment, cameras, checkpoint, choices, decoding, defaults, engines, errors, estimates,
 files, folders, formats, ledger, levels, metrics, model, noise, pairs, pictures, progress, quality,
-settings, shards, shipped and store.
+recipes, settings, shards, shipped and store.
 """

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from degflow_pipe.alignment.results import AlignSummary
+from degflow_pipe.formats.yaml_text import yaml_lines
+from degflow_pipe.recipes import compact_stages
 from degflow_pipe.stages.measuring import Measured
 
 APART = 1.05
@@ -153,18 +155,5 @@ def recipe_text(summary: AlignSummary) -> str:
         t = round((scale - 1) / (s_max - 1), 6)
         held = "" if level in summary.knots else ", held_out: true"
         lines.append(f'    - {{name: {level}, t: {t:g}, files: "*_{level}.png"{held}}}')
-    for stage, steps, extra in (
-        ("rae", 5000, ["between: 0.5", "batch: 8", "patch: 64", "lr: 1.0e-3", "warmup: 300"]),
-        (
-            "lfm",
-            1500,
-            [
-                *("batch: 8", "patch: 64", "lr: 6.0e-4", "warmup: 100"),
-                *("latent_loss: normalized", "perceptual: none", "endpoint: l1"),
-            ],
-        ),
-        ("joint", 1500, ["between: 0.5", "batch: 4", "patch: 128", "lr: 6.0e-4", "warmup: 100"]),
-    ):
-        lines += [f"{stage}:", f"  steps: {steps}", *(f"  {line}" for line in extra)]
-        lines += ["  lr_end: 1.0e-7", f"  validate_every: {steps // 2}", "  save_every: 250"]
+    lines += yaml_lines(compact_stages())
     return "\n".join(lines) + "\n"
