@@ -29,7 +29,7 @@ from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.config import PRESETS
-from degflow_pipe.model.devices import one_thread_each
+from degflow_pipe.model.devices import one_thread_each, wait
 from degflow_pipe.model.networks import Networks
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
@@ -218,8 +218,7 @@ def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: BenchSettings) -> 
     def timed(name: str, work: Any) -> Any:
         began = time.perf_counter()
         result = work()
-        if model.device.type == "cuda":
-            torch.cuda.synchronize(model.device)
+        wait(model.device)
         found.setdefault(name, []).append(time.perf_counter() - began)
         return result
 

@@ -13,6 +13,7 @@ from degflow_pipe.bench.results import DeviceFigures
 from degflow_pipe.cameras.batches import Asked, Batches, shown_at
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.levels import Grid
+from degflow_pipe.model.devices import wait
 from degflow_pipe.noise.drawing import Sources
 from degflow_pipe.pictures.arrays import to_tensor
 
@@ -43,6 +44,9 @@ def device_figures(model: DegFlow, hr: np.ndarray, grid: Grid, noise: str) -> De
         return shown_at(Batches(model, b), hr, None, asked, drawn, hr.shape[1]).values
 
     made, whole_seconds = whole(), taken(whole)
+    busy = 1.0  # a CPU waits for nothing
+    if model.device.type == "cuda":
+        busy = _device_seconds(model.device, whole) / b / whole_seconds
     exact = DegFlow.load(str(model.folder), "cpu", "float32")
     few = hr[:COMPARED]
     wanted = shown_at(Batches(exact, 1), few, None, asked, drawn, hr.shape[1]).values
@@ -54,7 +58,7 @@ def device_figures(model: DegFlow, hr: np.ndarray, grid: Grid, noise: str) -> De
         decode_a_level=decode,
         noise_a_level=taken(lambda: sources.noisy(lr, grid.t[-1], drawn)),
         whole=whole_seconds,
-        busy=_device_seconds(model.device, whole) / b / whole_seconds,
+        busy=busy,
         matrix_tflops=matrix / 1e12,
         decoder_tflops=rate / 1e12,
         decoder_of_matrix=rate / matrix,
@@ -68,10 +72,10 @@ def _median(device: torch.device, work: Callable[[], object]) -> float:
     """Seconds."""
     found = []
     for i in range(REPEATS + 1):
-        _wait(device)
+        wait(device)
         began = time.perf_counter()
         work()
-        _wait(device)
+        wait(device)
         if i:  # the first one loads and compiles
             found.append(time.perf_counter() - began)
     return float(np.median(found))
@@ -86,16 +90,9 @@ def _matrix_rate(model: DegFlow) -> float:
 
 
 def _device_seconds(device: torch.device, work: Callable[[], object]) -> float:
-    """What the device itself computes; on a CPU all of the time."""
-    if device.type == "cpu":
-        return _median(device, work)
+    """What a GPU itself computes."""
     activity = torch.profiler.ProfilerActivity.CUDA
     with torch.profiler.profile(activities=[activity]) as profile:
         work()
-        _wait(device)
+        wait(device)
     return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

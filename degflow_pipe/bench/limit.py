@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.model.devices import wait
 from degflow_pipe.pictures.arrays import to_tensor
 
 SECONDS = 0.2
@@ -98,17 +99,12 @@ def _decoder_input(model: DegFlow, hr: np.ndarray) -> tuple[Tensor, tuple[Tensor
 def _alone(model: DegFlow, convolution: Convolution) -> float:
     """Seconds that one convolution takes, again and again."""
     convolution()
-    _wait(model)
+    wait(model.device)
     count, taken, began = 0, 0.0, time.perf_counter()
     while taken < SECONDS:
         for _ in range(4):
             convolution()
-        _wait(model)
+        wait(model.device)
         count += 4
         taken = time.perf_counter() - began
     return taken / count
-
-
-def _wait(model: DegFlow) -> None:
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)

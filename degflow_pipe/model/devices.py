@@ -28,6 +28,12 @@ def turn_of(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext() if device.type == "cpu" else _TURNS.setdefault(device, Lock())
 
 
+def wait(device: torch.device) -> None:
+    """Until all that a GPU was asked for is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def choose_device(name: str) -> torch.device:
     """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -20,8 +20,12 @@ class Sources:
     """HR pictures, by which the noise of their LR is drawn; hr: (B, H, W, 3) uint8."""
 
     def __init__(self, hr: np.ndarray) -> None:
-        self._digests = [digest_of_hr(one) for one in hr]
+        self._hr = hr
         self._grey = [is_grey(one) for one in hr]
+
+    @cached_property
+    def _digests(self) -> list[bytes]:
+        return [digest_of_hr(one) for one in self._hr]
 
     def noisy(
         self,

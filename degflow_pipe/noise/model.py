@@ -100,12 +100,10 @@ class KnotNoise:
     def __getstate__(self) -> dict[str, Any]:
         return asdict(self)  # without the tables, which each process makes for itself
 
-    def tables(self, sides: tuple[int, int], device: torch.device) -> Tables:
-        """Kept for a few sizes, as patches of one size have it in common."""
-        return self._tables(sides, device)
-
     @cached_property
-    def _tables(self) -> Callable[[tuple[int, int], torch.device], Tables]:
+    def tables(self) -> Callable[[tuple[int, int], torch.device], Tables]:
+        """By the sides of pictures and the device; kept for a few sizes, which patches share."""
+
         @lru_cache(maxsize=MOST_SIZES)
         def tables(sides: tuple[int, int], device: torch.device) -> Tables:
             flat_axes, edge_axes, gain = (
