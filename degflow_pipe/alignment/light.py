@@ -12,8 +12,12 @@ from degflow_pipe.alignment.tiles import BLOCK
 DEGREE = 4
 """Of the gain over HR: a vignette falls off as the fourth power of a cosine."""
 POWERS = [(i, total - i) for total in range(DEGREE + 1) for i in range(total, -1, -1)]
-OFFSET = 2.0
-"""Grey levels that the offset may have: a deviation."""
+OFFSET = 32.0
+"""Grey levels that an offset may have, where there is one: a deviation."""
+SEEN = 0.9
+"""Share of what a gain alone leaves that an offset has to leave at most. Where all levels are near
+each other, as in a sky, it would take over a part of the gain, and tell of a light that was not.
+"""
 UNEVEN = (0.0, 0.2, 0.2, 0.03, 0.03)
 """Deviations of the gain's terms by their degree; the first is free."""
 ALIKE = 0.1
@@ -95,7 +99,8 @@ def fit_light(hr: np.ndarray, lr: np.ndarray, usable: np.ndarray, size: tuple[in
 def _channel(
     basis: np.ndarray, source: np.ndarray, target: np.ndarray, shape: np.ndarray, loose: float
 ) -> tuple[np.ndarray, float]:
-    """The gain's terms and the offset of one channel, and the median of what is left.
+    """The gain's terms and the offset of one channel, 0 where none is seen, and the median of what
+    is left.
 
     basis: (N, K); shape: (K,) terms that are expected for a gain of 1; loose: times UNEVEN that
     they may be others.
@@ -105,6 +110,20 @@ def _channel(
     prior = np.array([1e-6, *uneven, 1 / OFFSET**2])
     usual = float(np.median(target / np.maximum((basis @ shape) * source, 1.0)))
     start = np.append(usual * shape, 0.0)
+    alone, left = _robust(design[:, :-1], target, start[:-1], prior[:-1])
+    found, left_with = _robust(design, target, start, prior)
+    if left_with <= SEEN * left:
+        return found, left_with
+    return np.append(alone, 0.0), left
+
+
+def _robust(
+    design: np.ndarray, target: np.ndarray, start: np.ndarray, prior: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Terms (K,) by which design (N, K) gives target (N,), and the median of what is left.
+
+    prior: (K,) certainties of `start`.
+    """
     found = start.copy()
     for _ in range(12):
         off = target - design @ found

@@ -57,6 +57,23 @@ def test_lr_has_hrs_light(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_levels_near_each_other_do_not_make_an_offset_of_a_gain(seed: int) -> None:
+    bright = 190 + photo(seed) // 4
+    made = scenes.shots(bright, seed, scale=2.0)
+    light = align(made.hr, made.lr).light
+    gains = light.gains(*map(np.arange, made.hr.shape[:2]))
+    assert not light.offset.any()
+    assert np.abs((gains * made.light).mean((0, 1)) - 1).max() < 0.005
+
+
+def test_a_veil_of_stray_light_is_an_offset() -> None:
+    made = scenes.shots(photo(1), 1, scale=2.0)
+    clear = align(made.hr, made.lr).light
+    veiled = align(made.hr, np.minimum(made.lr, 235) + 20).light
+    assert np.abs(veiled.offset / clear.gain[:, 0] + 20).max() < 2
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_what_moved_is_kept_out(seed: int) -> None:
     made = scenes.shots(photo(seed), seed, scale=2.5, moved=0.05)
     found = align(made.hr, made.lr)
