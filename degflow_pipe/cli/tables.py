@@ -128,15 +128,17 @@ def show_evaluation(result: Evaluation, as_json: bool, title: str) -> None:
 
 def show_verdict(found: Verdict) -> None:
     """The findings, and the verdict in a word."""
-    title = f"verdict: {found.overall}"
-    table = Table(title=safe(title), title_justify="left")
-    for column in ("finding", "grade", "figure", "care", "bad"):
-        table.add_column(column, justify="right" if column in ("figure", "care", "bad") else "left")
+    table = Table(title=safe(f"verdict: {found.overall}"), title_justify="left")
+    for column in ("finding", "grade", "figure", "good if"):
+        table.add_column(column, justify="right" if column == "figure" else "left", no_wrap=True)
     table.add_column("", overflow="fold")
     for one in found.findings:
-        numbers = ("-" if v is None else f"{v:.3g}" for v in (one.figure, one.care, one.bad))
-        table.add_row(one.name, one.grade, *numbers, safe(spoken(one.said)))
-    _wide().print(table)
+        figure = "-" if one.figure is None else f"{one.figure:.3g}"
+        good = "-"
+        if one.care is not None and one.bad is not None:
+            good = f"{'<=' if one.bad > one.care else '>='} {one.care:g}"
+        table.add_row(one.name, one.grade, figure, good, safe(spoken(one.said)))
+    Console().print(table)
 
 
 def _wide() -> Console:
