@@ -123,7 +123,7 @@ class Verdict:
 @dataclass(frozen=True)
 class _Limit:
     """care, bad: see `Finding`; more is worse where bad is above care. what: the figure in words,
-    with {} for it. do: what to do."""
+    with {} for it and {way} for the way in which it is off. do: what to do."""
 
     name: str
     care: float
@@ -131,7 +131,7 @@ class _Limit:
     what: str
     do: str
 
-    def finding(self, figure: float | None, measured: bool = False) -> Finding:
+    def finding(self, figure: float | None, measured: bool = False, way: str = "") -> Finding:
         """figure: None where there is none; measured: whether it was looked for."""
         if figure is None:
             told = "evaluate" if self.name in HELD_OUT else "calibrate"
@@ -142,7 +142,7 @@ class _Limit:
         grade: Grade = "good"
         if sign * figure > sign * self.care:
             grade = "bad" if sign * figure > sign * self.bad else "with care"
-        said = self.what.format(figure)
+        said = self.what.format(figure, way=way)
         if grade != "good":
             said = f"{said} ({'at most' if sign > 0 else 'at least'} {self.care:g}): {self.do}"
         return Finding(self.name, grade, round(figure, 4), self.care, self.bad, said)
@@ -183,8 +183,8 @@ LIMITS = {
             "noise",
             1.5,
             3.0,
-            "noise is {:.2f} times too strong or too weak",
-            "calibrate on the pairs that it was trained on, or say `noise=none`",
+            "noise at flat places is {:.2f} times as {way} as real LR's",
+            "calibrate on pairs of the same camera and settings, or say `noise=none`",
         ),
         _Limit(
             "pairs",
@@ -246,7 +246,12 @@ def verdict_of(judged: Judged | None, calibration: Calibration | None) -> Verdic
         if training is not None:
             figures["learned_by_heart"] = training.above_gaussian - held_out.above_gaussian
     looked = {"noise": held_out is not None, "alignment": training is not None}
-    findings = [LIMITS[n].finding(figure, looked.get(n, False)) for n, figure in figures.items()]
+    weak = held_out is not None and held_out.noise is not None and held_out.noise < 1
+    ways = {"noise": "weak" if weak else "strong"}
+    findings = [
+        LIMITS[name].finding(figure, looked.get(name, False), ways.get(name, ""))
+        for name, figure in figures.items()
+    ]
     grades = {one.grade for one in findings}
     overall: Overall = "good"
     if "bad" in grades:

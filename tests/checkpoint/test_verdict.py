@@ -101,6 +101,15 @@ def test_what_was_not_measured_is_not_judged(shipped_calibration: Any) -> None:
     assert bad.overall == "not usable", "what is known to be bad is bad"
 
 
+@pytest.mark.parametrize(
+    ("ratio", "way"), [(1.6, "1.60 times as strong"), (0.5, "2.00 times as weak")]
+)
+def test_noise_is_told_to_be_strong_or_weak(
+    ratio: float, way: str, shipped_calibration: Any
+) -> None:
+    assert way in verdict_of(judged({}, {"noise": ratio}), shipped_calibration).line
+
+
 def test_what_cannot_be_measured_says_why(shipped_calibration: Any) -> None:
     found = verdict_of(judged({}, {"noise": None}), shipped_calibration)
     assert (found.overall, grades(found)) == ("not judged", {"noise": "not measured"})
