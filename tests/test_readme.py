@@ -177,7 +177,7 @@ def test_training_and_evaluation(shards: Path, shell, pairs: None, folder: Path)
 
 def test_own_camera(shell, pairs: None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`camera` with a training of a few steps, within this process: the real one takes an hour."""
-    sheets, align, check, camera = indented_below("## Your own camera")
+    _, camera, info, align, check, sheets, *_ = indented_below("## Your own camera")
     shell(sheets)
     assert (folder / "sheets" / "target.pdf").exists()
     scene = folder / "SHOTS" / "coffee"
@@ -201,9 +201,11 @@ def test_own_camera(shell, pairs: None, folder: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(f"degflow_pipe.learning.{part}", value)
     monkeypatch.setattr("degflow_pipe.calibration.tune_solver.GRID", "0.5:1.0:0.25")
     monkeypatch.chdir(folder)
+    camera = camera.replace("SHOTS", "PAIRS")
     done = CliRunner().invoke(app, [*shlex.split(camera)[1:], "--s-max", "3"])
     assert done.exit_code == 0, done.output
     assert (folder / "my-camera" / "model.safetensors").exists()
+    shell(info)
 
 
 def test_recipe_is_one() -> None:

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli.aligned import show_aligned, show_checked
 from degflow_pipe.cli.asked import data_of_recipe, stated
 from degflow_pipe.cli.output import TerminalProgress, show
-from degflow_pipe.cli.tables import show_checked
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 
@@ -51,7 +51,7 @@ def align(
         float,
         typer.Option(help="Pixels of HR that a part may lie off after all; else it is left out."),
     ] = 0.5,
-    least: Annotated[int, typer.Option(min=64, help="Pixels of a pair's shorter side.")] = 192,
+    least: Annotated[int, typer.Option(min=64, help="Pixels of a pair's shorter side.")] = 256,
     most: Annotated[int, typer.Option(min=1, help="Pairs of one scene, at most.")] = 8,
     pause: Annotated[
         float,
@@ -88,7 +88,7 @@ def align(
         workers=workers,
         progress=TerminalProgress(),
     )
-    show(summary, json, "align")
+    show_aligned(summary, json)
 
 
 def _check(pairs: Path, recipe: str | None, max_pixels: int, workers: int, json: bool) -> None:

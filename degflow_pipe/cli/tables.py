@@ -14,7 +14,6 @@ from degflow_pipe.cli.words import spoken
 from degflow_pipe.quality import LIMITS
 
 if TYPE_CHECKING:
-    from degflow_pipe.alignment.results import CheckSummary
     from degflow_pipe.calibration.results import Calibrated
     from degflow_pipe.checkpoint.verdict import Verdict
     from degflow_pipe.estimates import Estimate
@@ -159,7 +158,7 @@ def _candidates(heading: str, level: LevelFigures) -> Table:
 def _bands(name: str, level: LevelFigures) -> Table:
     """Power and coherence with HR by spatial frequency, real beside generated."""
     found = level.against_hr
-    return _number_table(
+    return number_table(
         f"{name}: bands of frequency, cycles a pixel, green channel",
         "power in grey levels squared; coherence with HR",
         level.bands,
@@ -185,7 +184,7 @@ def _show_residual(console: Console, level: str, found: Residual) -> None:
     heading = f"{level}: what is left, real minus generated"
     caption = "transfer from HR; the rest is what no tone, contrast, shift or blur mends"
     title = f"{heading}, by cycles a pixel, green"
-    console.print(_number_table(title, caption, found.centres, rows))
+    console.print(number_table(title, caption, found.centres, rows))
     parts = {
         f"tiles of {side}, {name}": [taken.left[0], *taken.shares.values()]
         for side, by_name in ((64, found.parts), (16, found.fine_parts))
@@ -193,10 +192,10 @@ def _show_residual(console: Console, level: str, found: Residual) -> None:
     }
     caption = "mean square in grey levels squared; share of it that each part takes"
     columns = ["all", *found.parts["real"].shares]
-    console.print(_number_table(heading, caption, columns, parts))
+    console.print(number_table(heading, caption, columns, parts))
     title = f"{level}: the rest, deviation by brightness in calm places"
     deviations = {side: rest.std for side, rest in noise.sides.items()}
-    console.print(_number_table(title, "grey levels", noise.brightness, deviations))
+    console.print(number_table(title, "grey levels", noise.brightness, deviations))
     figures: dict[str, Any] = {
         "tone R, G, B, mean": tone.difference,
         "tone R, G, B, rms over scenes": tone.scene_rms,
@@ -212,7 +211,7 @@ def _show_residual(console: Console, level: str, found: Residual) -> None:
     show(figures, False, heading)
 
 
-def _number_table(
+def number_table(
     title: str,
     caption: str,
     columns: Sequence[float] | Sequence[str],
@@ -341,37 +340,3 @@ def _bars(found: Histogram, limit: float, figure: str) -> Iterator[str]:
         end = "more" if i + 1 == len(found.starts) else f"{found.starts[i + 1]:g}"
         span = f"{low:g} to {end}"
         yield f"  {span:>14} {count:7} {bar}".rstrip()
-
-
-def show_checked(result: CheckSummary, as_json: bool) -> None:
-    """What pairs lie off, by level, and those that lie off most."""
-    if as_json:
-        show(result, True)
-        return
-    console = _wide()
-    columns = [
-        *("pairs", "median", "90 % of pairs", "worst pair", "90 % of tiles", "doubt of a tile"),
-        *("gain", "spread", "contrast"),
-    ]
-    rows: dict[str, Numbers] = {
-        level: [
-            found.pairs,
-            found.shift_median,
-            found.shift_90,
-            found.shift_most,
-            found.tile_90,
-            found.doubt_median,
-            found.gain_median,
-            found.gain_spread,
-            found.contrast_median,
-        ]
-        for level, found in result.levels.items()
-    }
-    title = "what LR lie off, pixels of HR"
-    caption = (
-        "a pair's shift is the median of its tiles, and includes their doubt; gain: brightness of "
-        "the LR over HR; contrast: of its fine detail, above 1 where the LR was sharpened"
-    )
-    console.print(_number_table(title, caption, columns, rows, "level"))
-    worst = {one.lr: one.shift[0] for one in result.worst}
-    show({**worst, "failed": result.failed}, False, "pairs that lie off most")

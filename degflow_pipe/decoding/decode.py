@@ -84,7 +84,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     except UnidentifiedImageError as error:
         raise PhotoError(_no_picture(name)) from error
     except Damage as error:
-        cure = "if the picture is whole, save it as PNG"
+        cure = "copy it anew; where the picture is whole, save it as PNG"
         raise PhotoError(f"{name}: damaged: {error}: {cure}") from error
     except Exception as error:  # damaged files make Pillow raise nearly anything
         if is_lack(error):

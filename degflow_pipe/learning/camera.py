@@ -48,6 +48,7 @@ from degflow_pipe.stages.align import align
 from degflow_pipe.stages.align_scene import AlignSettings
 from degflow_pipe.stages.preview import preview
 from degflow_pipe.training.card import model_card
+from degflow_pipe.training.extra import check_installed
 from degflow_pipe.training.recipe import TrainRecipe, train_recipe
 from degflow_pipe.training.stages import train_joint, train_lfm, train_rae
 
@@ -109,6 +110,7 @@ def camera(
     """
     settings, progress = settings or CameraSettings(), progress or Silent()
     choose_device(device)
+    check_installed()
     if files.real(out) == files.real(source) or files.real(out) in files.real(source).parents:
         raise UsageError(f"{source} lies in the folder to write to, {out}: give another `out`")
     are_pairs = settings.recipe is not None or holds_pairs(source)
@@ -169,13 +171,15 @@ class _Work:
         begun = {"source": _digest(source), "steps": {}}
         if files.exists(path):
             self.noted = files.read_summed(path)
-            if self.noted.get("source") != begun["source"]:
-                raise FileError(
-                    f"{self.out} was begun with other files than {self.source} holds now: give "
-                    f"another folder as `out`"
-                )
             if not isinstance(self.noted.get("steps"), dict):
                 raise FileError(f"{path} is damaged: delete it, and all is done again")
+            if self.noted.get("source") != begun["source"]:
+                if self.noted["steps"]:
+                    raise FileError(
+                        f"{self.out} was begun with other files than {self.source} holds now: give "
+                        f"another folder as `out`"
+                    )
+                self.noted = begun  # nothing came of the others
         else:
             self.noted = begun
 
@@ -218,7 +222,8 @@ class _Work:
             elif self.settings != CameraSettings():
                 with self.progress.task("plan", 1, 1) as task:
                     task.note(
-                        f"what {self.out / RECIPE} says was chosen when it was begun, and stays"
+                        f"{self.out / RECIPE} says what was chosen when it was begun: what the "
+                        f"command says of it changes nothing now"
                     )
         self.train()
         for name, do, made in (
@@ -278,6 +283,7 @@ class _Work:
         first = TrainRecipe(name=name or "camera", data=data, model=PRESETS["compact"])
         spent = time.monotonic() - self.began
         with self.progress.task("plan", 1) as task:
+            task.note(f"plan: a few steps of each stage are timed on {device}")
             plan = planned(first, (train, held_out), device, self.settings.minutes, spent)
             task.note(
                 f"{len(train.scenes)} pairs to train on, {len(held_out.scenes)} held out, levels "

@@ -118,24 +118,25 @@ def _fitting(seconds: Callable[[float], float], minutes: float, spent: float) ->
         gone = f", and {_minutes(spent)} are gone" if spent >= 1 else ""
         raise UsageError(
             f"`minutes={minutes:g}` is too short: measuring and the least of a training take "
-            f"about {_minutes(seconds(0.0))} here{gone}"
+            f"about {_minutes(seconds(0.0))} here, as timed just now beside whatever else this "
+            f"machine does{gone}"
         )
     return float(max(f for f in np.linspace(0, 1, 201) if seconds(float(f)) <= left))
 
 
 def _pixels(pairs: tuple[Pairs, Pairs]) -> tuple[int, int]:
     """Of the HR to train on, and held out."""
-    sums = []
-    for side in pairs:
-        sizes = [(scene.hr, picture_size(scene.hr)) for scene in side.scenes]
-        for path, size in sizes:
-            if min(size) < LEAST_SIDE:
-                raise DataError(
-                    f"{path} is {size[1]} x {size[0]}: pairs of {LEAST_SIDE} pixels on a side are "
-                    f"needed, so leave it out"
-                )
-        sums.append(sum(height * width for _, (height, width) in sizes))
-    return sums[0], sums[1]
+    sizes = [[(scene.hr, picture_size(scene.hr)) for scene in side.scenes] for side in pairs]
+    small = [path.name for side in sizes for path, size in side if min(size) < LEAST_SIDE]
+    if small:
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        raise DataError(
+            f"{sizes[0][0][0].parent}: pairs of {LEAST_SIDE} pixels on a side are needed, and "
+            f"{', '.join(small[:5])}{more} have fewer: take them and their LR out of the folder, "
+            f"or align the shots again with `least={LEAST_SIDE}`"
+        )
+    train, held_out = (sum(height * width for _, (height, width) in side) for side in sizes)
+    return train, held_out
 
 
 def _proxy_seconds(device: torch.device) -> float:

@@ -37,7 +37,7 @@ class AlignSettings:
     """
 
     max_shift: float = 0.5
-    least: int = 192
+    least: int = 256
     most: int = 8
     target: bool = False
 

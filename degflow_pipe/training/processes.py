@@ -19,6 +19,7 @@ from degflow_pipe.checkpoint.torch_files import check_keys
 from degflow_pipe.errors import CheckpointError, UsageError
 from degflow_pipe.model.devices import choose_device
 from degflow_pipe.settings import shown
+from degflow_pipe.training.extra import check_installed
 
 PATIENCE = timedelta(hours=12)
 """For which processes wait for one another: the first one checks all pairs and validates alone."""
@@ -33,14 +34,11 @@ class Processes:
     """
 
     def __init__(self, device: str, precision: str) -> None:
-        try:
-            from accelerate import Accelerator
-            from accelerate.state import AcceleratorState
-            from accelerate.utils import InitProcessGroupKwargs
-        except ImportError as error:
-            raise UsageError(
-                "training needs Accelerate and TensorBoard: pip install 'degflow-pipe[train]'"
-            ) from error
+        check_installed()
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+        from accelerate.utils import InitProcessGroupKwargs
+
         chosen = choose_device(device)
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         if several and chosen.index is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import files
-from degflow_pipe.errors import UsageError
+from degflow_pipe.training.extra import check_installed
 
 
 class Scalars:
@@ -22,12 +22,9 @@ class Scalars:
         self._writer: Any = None
         if not writes:
             return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise UsageError(
-                "training needs Accelerate and TensorBoard: pip install 'degflow-pipe[train]'"
-            ) from error
+        check_installed()
+        from torch.utils.tensorboard import SummaryWriter
+
         path = folder / "tensorboard" / name
         with files.named(path, "write TensorBoard's files"):
             self._writer = SummaryWriter(str(path), purge_step=step + 1)

@@ -223,7 +223,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--recipe": "str",
         "--target": "flag",
         "--max-shift": "float = 0.5",
-        "--least": "int = 192",
+        "--least": "int = 256",
         "--most": "int = 8",
         "--pause": "float = 60.0",
         "--overwrite": "flag",

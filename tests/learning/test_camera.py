@@ -312,8 +312,15 @@ def test_pairs_that_are_too_small_to_evaluate_are_named_first(tmp_path: Path) ->
         photo = data.coffee()[:200, :300]
         for level in ("hr", "lr"):
             Image.fromarray(photo).save(tmp_path / f"{name}_{level}.png")
-    with pytest.raises(DataError, match=r"_hr\.png is 300 x 200: pairs of 256 pixels"):
-        camera(tmp_path, tmp_path.parent / "out", CameraSettings(s_max=2), device="cpu")
+    out = tmp_path.parent / "out"
+    with pytest.raises(DataError, match=r"pairs of 256 pixels .*[ab]_hr\.png, [ab]_hr\.png"):
+        camera(tmp_path, out, CameraSettings(s_max=2), device="cpu")
+    # Nothing came of it, so the folder is not bound to those pairs.
+    for level in ("hr", "lr"):
+        (tmp_path / f"a_{level}.png").unlink()
+        Image.fromarray(photo).save(tmp_path / f"c_{level}.png")
+    with pytest.raises(DataError, match=r"pairs of 256 pixels .*c_hr\.png"):
+        camera(tmp_path, out, CameraSettings(s_max=2), device="cpu")
 
 
 def test_figures_of_the_evaluation_and_the_proxy_lie_beside_it(found: CameraSummary) -> None:
