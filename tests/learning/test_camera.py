@@ -251,6 +251,28 @@ def test_a_pair_of_shots_that_is_damaged_is_aligned_again(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("known_speed")
+def test_shots_may_be_taken_again_while_nothing_is_planned(tmp_path: Path) -> None:
+    shots, out = tmp_path / "shots", tmp_path / "out"
+
+    def shoot(name: str, seed: int) -> None:
+        made = scenes.shots(np.rot90(data.astronaut(), len(name)).copy(), seed, scale=2.0)
+        (shots / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(made.hr).save(shots / name / "tele.png")
+        Image.fromarray(made.lr).save(shots / name / "wide.png")
+
+    shoot("astronaut", 0)
+    with pytest.raises(DataError, match="leaves 0 scenes for training"):
+        camera(shots, out, device="cpu", workers=1)
+    first = next((out / "pairs").glob("astronaut*_x2.0.png")).read_bytes()
+    shoot("astronaut", 3)
+    shoot("turned", 1)
+    with pytest.raises(InterruptedError):
+        camera(shots, out, device="cpu", workers=1, progress=Told("train rae"))
+    assert {path.name[:4] for path in (out / "pairs").glob("*_hr.png")} == {"astr", "turn"}
+    assert next((out / "pairs").glob("astronaut*_x2.0.png")).read_bytes() != first
+
+
+@pytest.mark.usefixtures("known_speed")
 def test_an_edit_of_its_recipe_is_taken(pairs: Path, tmp_path: Path) -> None:
     out, again = tmp_path / "out", Told("calibrate")
     with pytest.raises(InterruptedError):
