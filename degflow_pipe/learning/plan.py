@@ -133,7 +133,7 @@ def _pixels(pairs: tuple[Pairs, Pairs]) -> tuple[int, int]:
         raise DataError(
             f"pairs of {LEAST_SIDE} pixels on a side are needed, and {', '.join(small[:3])}{more} "
             f"have fewer: take them and their LR out of the folder, or make the pairs again by "
-            f"`align --least {LEAST_SIDE}`"
+            f"`align()` with a `least` of {LEAST_SIDE}"
         )
     train, held_out = (sum(height * width for _, (height, width) in side) for side in sizes)
     return train, held_out
