@@ -212,8 +212,10 @@ def read_spans(path: Path, spans: Sequence[tuple[int, int]]) -> list[bytes]:
     return found
 
 
-def stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a file is written to or replaced; its size is the second of it."""
+def stamp(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written to or replaced: the second is its size, the third when
+    it was written, or its tag where its file system has tags.
+    """
     if isinstance(path, Remote):
         return objects.stamp(path)
     with named(path, "read"):
@@ -540,8 +542,12 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def renamed(path: Path, name: str) -> Path:
-    """Give what is on this machine another name in the same place; returns the new path."""
+def taken_away(path: Path, name: str) -> Path:
+    """Give what is to be removed another name in the same place; returns the new path. What is
+    remote cannot be renamed and stays; what lies deepest is removed first there.
+    """
+    if isinstance(path, Remote):
+        return path
     with named(path, "rename"):
         return path.rename(path.with_name(name))
 

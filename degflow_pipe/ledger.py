@@ -87,7 +87,7 @@ class Ledger:
         self._untidy: set[int] = set()
         """Segments with lines that no longer count, or out of their order."""
         self._open: files.Log | None = None
-        self._stamps: dict[int, tuple[int, ...]] = {}
+        self._stamps: dict[int, tuple[int, int, int]] = {}
         """What tells that a segment was written to since it was read."""
         segments = self._segments()
         for number in segments:

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    shards: Annotated[Path, typer.Argument(help="Folder of finished shards.")],
+    shards: Annotated[Path, typer.Argument(help="Folder of finished shards.", parser=o.path)],
     to: To,
     out: o.Out,
     scale: Annotated[
@@ -76,14 +76,18 @@ def export(
 
 
 def doctor(
-    folder: Annotated[Path, typer.Argument(help="The folder that the trainer would read.")],
+    folder: Annotated[
+        Path, typer.Argument(help="The folder that the trainer would read.", parser=o.path)
+    ],
     to: To,
     sample: Annotated[
         int, typer.Option(min=0, help="Pairs whose pixels are read and compared; 0: all.")
     ] = 2000,
     options: Annotated[
         Path | None,
-        typer.Option(help="The trainer's option file; by default the one that export writes."),
+        typer.Option(
+            help="The trainer's option file; by default the one that export writes.", parser=o.path
+        ),
     ] = None,
     workers: o.Workers = 0,
     json: o.Json = False,

@@ -14,6 +14,7 @@ from degflow_pipe.cli.output import TerminalProgress, show, warn_of
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
+from degflow_pipe.places import text_of
 
 if TYPE_CHECKING:
     from degflow_pipe.cameras.bank import Bank
@@ -269,11 +270,14 @@ def run(
         typer.Argument(help="Photos, in place of the recipe's."),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="The store, a zarr folder, in place of the recipe's.")
+        Path | None,
+        typer.Option(help="The store, a zarr folder, in place of the recipe's.", parser=o.path),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the shards, in place of the recipe's."),
+        typer.Option(
+            "--out", "-o", help="Folder of the shards, in place of the recipe's.", parser=o.path
+        ),
     ] = None,
     checkpoint: Annotated[
         str | None,
@@ -310,8 +314,8 @@ def run(
     values = load_recipe(recipe, "run")
     given = {
         "photos": photos or None,
-        "store": None if store is None else str(store),
-        "out": None if out is None else str(out),
+        "store": None if store is None else text_of(store),
+        "out": None if out is None else text_of(out),
         "checkpoint": checkpoint,
         "keep": keep,
         "engine": engine,
@@ -377,10 +381,10 @@ def demo(
 
 
 def preview(
-    photo: Annotated[Path, typer.Argument(help="One photo.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write (PNG).")] = Path(
-        "strip.png"
-    ),
+    photo: Annotated[Path, typer.Argument(help="One photo.", parser=o.path)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Picture to write (PNG).", parser=o.path)
+    ] = Path("strip.png"),
     t_grid: o.TGrid = None,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,

@@ -17,11 +17,15 @@ from degflow_pipe.cli.words import Command
 Recipe = Annotated[str, typer.Argument(help="Training recipe: YAML file or shipped one's name.")]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder of the pairs, in place of the recipe's data.root."),
+    typer.Option(
+        "--data", help="Folder of the pairs, in place of the recipe's data.root.", parser=o.path
+    ),
 ]
 TrainOut = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Folder to train in; training/NAME by default."),
+    typer.Option(
+        "--out", "-o", help="Folder to train in; training/NAME by default.", parser=o.path
+    ),
 ]
 
 
@@ -65,7 +69,7 @@ def lfm(
     out: TrainOut = None,
     rae: Annotated[
         Path | None,
-        typer.Option(help="Folder of `train rae`, where it is not --out."),
+        typer.Option(help="Folder of `train rae`, where it is not --out.", parser=o.path),
     ] = None,
     device: o.Device = "auto",
     json: o.Json = False,
@@ -101,10 +105,11 @@ def camera(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of shots, as `align` takes them, or of pairs: SCENE_hr.png, SCENE_lr.png."
+            help="Folder of shots, as `align` takes them, or of pairs: SCENE_hr.png, SCENE_lr.png.",
+            parser=o.path,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the camera.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the camera.", parser=o.path)],
     minutes: Annotated[
         float | None,
         typer.Option(help="That all of it may take, about; else as long as is right."),
@@ -147,7 +152,9 @@ def evaluate(
     t_grid: o.TGrid = defaults.T_GRID,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for figures.json and pages of plots."),
+        typer.Option(
+            "--out", "-o", help="Folder for figures.json and pages of plots.", parser=o.path
+        ),
     ] = None,
     device: o.Device = "auto",
     json: o.Json = False,

@@ -115,14 +115,14 @@ def size(place: Remote) -> int:
     return int(found["size"])
 
 
-def stamp(place: Remote) -> tuple[int, ...]:
-    """What changes when a file is written; its size is the second of it."""
+def stamp(place: Remote) -> tuple[int, int, int]:
+    """See `files.stamp`."""
     found = info(place)
     if found is None:
         raise FileError(f"{place}: cannot read: nothing is there")
     tells = ("ETag", "etag", "md5Hash", "LastModified", "created", "mtime")
     digest = hashlib.sha256(repr([found.get(key) for key in tells]).encode()).digest()
-    return int.from_bytes(digest[:8], "big"), int(found.get("size") or 0)
+    return 0, int(found.get("size") or 0), int.from_bytes(digest[:8], "big")
 
 
 def sizes(folder: Remote) -> dict[str, int]:
