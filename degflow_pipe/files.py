@@ -350,8 +350,8 @@ def link(path: Path, to: Path) -> int:
 
     Returns the bytes that it saves. Raises FileError as `writing`.
     """
-    if isinstance(path, Remote) or isinstance(to, Remote):
-        write_bytes(path, read_bytes(to))
+    if isinstance(path, Remote) and isinstance(to, Remote) and path.scheme == to.scheme:
+        objects.copy(path, to)
         return 0
     unfinished = aside(path)
     with named(path, "write"):
@@ -572,6 +572,13 @@ def names(folder: Path, suffix: str = "") -> list[str]:
         return []
     with named(folder, "list"):
         return sorted(name for name in os.listdir(folder) if name.endswith(suffix))
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file of a folder by its name, links followed; none where it is not there."""
+    if isinstance(folder, Remote):
+        return objects.sizes(folder)
+    return {name: size(folder / name) for name in names(folder) if is_file(folder / name)}
 
 
 def sha256(path: Path, limit: int | None = None) -> str:

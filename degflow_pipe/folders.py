@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError
-from degflow_pipe.places import Remote
+from degflow_pipe.places import Remote, place_of
 from degflow_pipe.places import lease as leases
 
 MARK = ".degflow-pipe.json"
@@ -119,13 +119,14 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def break_lock(folder: Path) -> str | None:
+def break_lock(folder: str | Path) -> str | None:
     """End another process's lock on a remote folder, and say whose it was and how old; None where
     there was none. A process that still lives writes nothing more there, once it finds out.
 
     A lock on this machine ends with its process: it is left.
     """
-    return leases.broken(folder) if isinstance(folder, Remote) else None
+    place = place_of(folder)
+    return leases.broken(place) if isinstance(place, Remote) else None
 
 
 def claim(folder: Path, kind: str) -> None:

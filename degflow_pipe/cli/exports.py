@@ -9,7 +9,7 @@ import typer
 
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
-from degflow_pipe.cli.output import TerminalProgress, complain, show
+from degflow_pipe.cli.output import TerminalProgress, complain, show, unlock
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 
@@ -50,6 +50,7 @@ def export(
         bool, typer.Option("--overwrite", help="Replace an export that had other settings.")
     ] = False,
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -71,6 +72,7 @@ def export(
 
         show_estimate(estimate_export(shards, to, out, **how), json)
         return
+    unlock(break_lock, out)
     summary = stage(shards, to, out, progress=TerminalProgress(), **how)
     show(summary.to_dict(), json, f"export {to}")
 

@@ -147,6 +147,13 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Another one draws othe
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace shards that were made with other settings.")
 ]
+BreakLock = Annotated[
+    bool,
+    typer.Option(
+        "--break-lock",
+        help="Take over the lock of a process that was killed at a URL; one that lives stops.",
+    ),
+]
 
 CHECKPOINT = defaults.CHECKPOINT
 MAX_PIXELS = defaults.MAX_PIXELS

@@ -10,11 +10,11 @@ import typer
 from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.asked import grid_of
-from degflow_pipe.cli.output import TerminalProgress, show, warn_of
+from degflow_pipe.cli.output import TerminalProgress, show, unlock, warn_of
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
-from degflow_pipe.places import text_of
+from degflow_pipe.places import place_of, text_of
 
 if TYPE_CHECKING:
     from degflow_pipe.cameras.bank import Bank
@@ -81,6 +81,7 @@ def ingest(
     batch: o.Batch = defaults.BATCH,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -110,6 +111,7 @@ def ingest(
 
         show_estimate(estimate_ingest(photos, store, bank, **asked), json)
         return
+    unlock(break_lock, store)
     summary = stage(photos, store, bank, progress=TerminalProgress(), **asked)
     show({**summary.to_dict(), "device": str(bank.first.device)}, json, "ingest")
 
@@ -119,11 +121,13 @@ def remove(
         list[str], typer.Argument(help="Photos, by the names that they have in the store.")
     ],
     store: o.StorePath = o.STORE,
+    break_lock: o.BreakLock = False,
     json: o.Json = False,
 ) -> None:
     """Take photos out of a store, with their patches, latents and levels."""
     from degflow_pipe.stages.remove import remove as stage
 
+    unlock(break_lock, store)
     show(stage(names, store, progress=TerminalProgress()).to_dict(), json, "remove")
 
 
@@ -143,6 +147,7 @@ def generate(
     batch: o.Batch = defaults.BATCH,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -178,6 +183,7 @@ def generate(
 
         show_estimate(estimate_generate(store, bank, grid, **asked), json)
         return
+    unlock(break_lock, store)
     summary = stage(store, bank, grid, progress=TerminalProgress(), **asked)
     show({**summary.to_dict(), "device": str(bank.first.device)}, json, "generate")
 
@@ -227,13 +233,14 @@ def shard(
     overwrite: o.Overwrite = False,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Write the pairs as WebDataset tars, with an index, sums and a data set card."""
     from degflow_pipe.chains.chain import load_chain
     from degflow_pipe.engines.engine import engine_of
-    from degflow_pipe.shards.layout import ShardSettings
+    from degflow_pipe.shards.layout import VALIDATE, ShardSettings
     from degflow_pipe.stages.shard import shard as stage
 
     settings = ShardSettings(
@@ -259,6 +266,7 @@ def shard(
 
         show_estimate(estimate_shard(store, out, settings, **asked), json)
         return
+    unlock(break_lock, out, out / VALIDATE)
     summary = stage(store, out, settings, progress=TerminalProgress(), **asked)
     show(summary.to_dict(), json, "shard")
 
@@ -304,11 +312,13 @@ def run(
     ] = None,
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
+    break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Ingest, generate and shard as one recipe says; options and photos go before the recipe's."""
     from degflow_pipe.recipes import load_recipe
+    from degflow_pipe.shards.layout import VALIDATE
     from degflow_pipe.stages.recipe import run_recipe
 
     values = load_recipe(recipe, "run")
@@ -341,6 +351,8 @@ def run(
 
         show_estimate(estimate_run(settings, bank, **asked), json)
         return
+    places = map(place_of, (settings.store, settings.out))
+    unlock(break_lock, *places, place_of(settings.out) / VALIDATE)
     summary = stage(settings, bank, progress=TerminalProgress(), **asked)
     show(summary, json, "run")
 

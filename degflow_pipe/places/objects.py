@@ -27,6 +27,8 @@ WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
 FIRST, AHEAD = 256 * 1024, 8 * 1024**2
 """Bytes that are read at once, at first and at most, where less is asked for: a request takes as
 long as some hundreds of KiB."""
+KEPT = 16 * 1024**2
+"""Bytes of a file that is written by one request; of a larger one that is sent in parts."""
 NEAR = 256 * 1024
 """Ranges of a file that lie nearer to each other are read by one request."""
 DELETED = 1000
@@ -126,7 +128,7 @@ def stamp(place: Remote) -> tuple[int, int, int]:
 
 
 def sizes(folder: Remote) -> dict[str, int]:
-    """Bytes of every file of a folder by its name, folders being 0; nothing where there is none."""
+    """Bytes of all in a folder by its name, folders being 0; nothing where there is none."""
     fs, path = opened(folder)
 
     def listed() -> list[dict[str, Any]]:
@@ -165,7 +167,9 @@ def matches(pattern: Remote) -> list[Remote]:
     """Files and folders that a glob names, sorted."""
     fs, path = opened(pattern)
     depth = next((i for i, part in enumerate(pattern.parts) if set(part) & set("*?[")), None)
-    if depth is None or depth < 2:
+    if depth is None:
+        return [pattern] if info(pattern) is not None else []
+    if depth < 2:  # it would be of all places that the credentials are good for
         return []
     root = Remote(*pattern.parts[:depth])
     below = opened(root)[1].rstrip("/") + "/"
@@ -278,16 +282,9 @@ class _Ranges(io.RawIOBase):
 def writing(place: Remote) -> Iterator[IO[bytes]]:
     """A binary file that appears when the block ends without an error, and not before."""
     require_writable(place)
-    fs, path = opened(place)
-    if "memory" in fs.protocol:  # which shows what is open
-        held = io.BytesIO()
-        yield held
-        write(place, held.getvalue())
-        return
-    upload = _Upload(place, told(place, "write", lambda: fs.open(path, "wb", autocommit=False)))
+    upload = _Upload(place)
     try:
         yield cast("IO[bytes]", upload)
-        guard.require(place)
         upload.commit()
     except BaseException:
         upload.discard()
@@ -295,29 +292,54 @@ def writing(place: Remote) -> Iterator[IO[bytes]]:
 
 
 class _Upload:
-    """A file on its way: parts of it are sent as they fill up, and seen by nobody."""
+    """A file on its way: kept while it is small, else sent in parts that nobody sees."""
 
-    def __init__(self, place: Remote, file: AbstractBufferedFile) -> None:
-        self._place, self._file = place, file
+    def __init__(self, place: Remote) -> None:
+        self._place, self._kept = place, io.BytesIO()
+        self._file: AbstractBufferedFile | None = None
 
     def write(self, data: Any) -> int:
-        return cast("int", told(self._place, "write", lambda: self._file.write(data)))
+        if self._file is None:
+            self._kept.write(data)
+            if self._kept.tell() > KEPT:
+                self._send()
+        else:
+            file = self._file
+            told(self._place, "write", lambda: file.write(data))
+        return len(data)
+
+    def _send(self) -> None:
+        fs, path = opened(self._place)
+        if "memory" in fs.protocol:  # which shows what is open
+            return
+        file = told(self._place, "write", lambda: fs.open(path, "wb", autocommit=False))
+        self._file, kept = file, self._kept
+        self._kept = io.BytesIO()
+        told(self._place, "write", lambda: file.write(kept.getbuffer()))
 
     def tell(self) -> int:
-        return cast("int", self._file.tell())
+        return cast("int", (self._file or self._kept).tell())
 
     def flush(self) -> None:
         """Nothing: parts have a size of their own."""
 
     def commit(self) -> None:
+        if self._file is None:
+            write(self._place, self._kept.getvalue())
+            return
+        guard.require(self._place)
+        file = self._file
+
         def done() -> None:
-            self._file.close()
-            self._file.commit()
+            file.close()
+            file.commit()
 
         told(self._place, "write", done)
 
     def discard(self) -> None:
         """Take back what was sent. What fails in it leaves parts that nobody sees."""
+        if self._file is None:
+            return
         with suppress(FileError):
             told(self._place, "write", self._file.discard)
         self._file.closed = True  # else it would be sent when it is collected
@@ -328,6 +350,13 @@ def write(place: Remote, data: bytes) -> None:
     require_writable(place)
     fs, path = opened(place)
     told(place, "write", lambda: fs.pipe_file(path, data))
+
+
+def copy(place: Remote, of: Remote) -> None:
+    """A file with the bytes of another in the same storage, which stay there on the way."""
+    require_writable(place)
+    fs, path = opened(place)
+    told(place, "write", lambda: fs.cp_file(opened(of)[1], path))
 
 
 def create(place: Remote, data: bytes) -> bool:
