@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError
-from degflow_pipe.places import Remote, place_of
+from degflow_pipe.places import Remote, objects, place_of
 from degflow_pipe.places import lease as leases
 
 MARK = ".degflow-pipe.json"
@@ -58,7 +58,9 @@ def _listed(folder: Path) -> list[str]:
 
 def check_ours(folder: Path, kind: str) -> None:
     """Raises FileError where the folder holds anything that is not of this kind's commands."""
-    if not isinstance(folder, Remote) and not os.path.lexists(folder):
+    if isinstance(folder, Remote):
+        objects.require_writable(folder)
+    elif not os.path.lexists(folder):
         return
     marked = kind_of(folder)
     if marked == kind:
