@@ -218,8 +218,8 @@ class Ledger:
         """What of a segment is read: none is longer than the limit."""
         if (held := self._held(number)) is not None:
             return held
-        with files.reading(self._path(number)) as file:
-            return file.read(SEGMENT_LIMIT)
+        (data,) = files.read_spans(self._path(number), [(0, SEGMENT_LIMIT)])
+        return data
 
     def _held(self, number: int) -> bytes | None:
         """The segment that is written to, where not all of it is in its file yet."""

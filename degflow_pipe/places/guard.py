@@ -18,8 +18,8 @@ def lost(folder: Remote, to: str) -> None:
         _taken[folder] = to
 
 
-def held(folder: Remote) -> None:
-    """Let it be written to, as its lock was got."""
+def over(folder: Remote) -> None:
+    """Whoever wrote there has ended: who does so next asks for the lock again."""
     with _lock:
         _taken.pop(folder, None)
 

@@ -62,7 +62,7 @@ def _read(path: Remote) -> Lease | None:
     if objects.info(path) is None:
         return None
     try:
-        value = json.loads(objects.read(path, LIMIT))
+        value = json.loads(objects.read_span(path, 0, LIMIT))
         known = {key: str(value[key])[:100] for key in ("host", "token", "since", "renewed")}
         return Lease(process=int(value["process"]), **known)
     except (ValueError, TypeError, KeyError):
@@ -81,7 +81,6 @@ def held(folder: Remote) -> Iterator[None]:
     path = folder / LEASE
     lease = Lease(socket.gethostname(), os.getpid(), secrets.token_hex(8), _now(), _now())
     _take(folder, path, lease)
-    guard.held(folder)
     ended = threading.Event()
     renewal = threading.Thread(target=_renew, args=(folder, lease, ended), daemon=True)
     renewal.start()
@@ -90,6 +89,7 @@ def held(folder: Remote) -> Iterator[None]:
     finally:
         ended.set()
         renewal.join()
+        guard.over(folder)
         with suppress(FileError):  # a lease that stays is told to whoever comes next
             mine = _read(path)
             if mine is not None and mine.token == lease.token:

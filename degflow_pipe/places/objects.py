@@ -55,13 +55,11 @@ def told(place: Remote, doing: str, call: Callable[[], Found]) -> Found:
 
 def opened(place: Remote) -> tuple[Any, str]:
     """The file system of a place, and what it calls it. Raises UsageError where there is none."""
-    scheme = place.scheme
-    known = known_implementations.get(scheme)
-    if known is None and scheme not in registry:
-        raise UsageError(f"{place}: fsspec has no file system for {scheme}://")
-    package = known["class"].partition(".")[0] if known else "fsspec"
+    package = _package(place)
     if find_spec(package) is None:
-        raise UsageError(f"{place}: {scheme}:// needs the package {package}: pip install {package}")
+        raise UsageError(
+            f"{place}: {place.scheme}:// needs the package {package}: pip install {package}"
+        )
     # Listings that are remembered would not have what other processes write.
     return cast(
         "tuple[Any, str]",
@@ -69,8 +67,17 @@ def opened(place: Remote) -> tuple[Any, str]:
     )
 
 
+def _package(place: Remote) -> str:
+    """What opens a place. Raises UsageError where nothing does."""
+    known = known_implementations.get(place.scheme)
+    if known is None and place.scheme not in registry:
+        raise UsageError(f"{place}: fsspec has no file system for {place.scheme}://")
+    return known["class"].partition(".")[0] if known else "fsspec"
+
+
 def require_writable(place: Remote) -> None:
     """Raises UsageError where files could be seen half, FileError where a lock was lost."""
+    _package(place)
     if place.scheme not in WHOLE:
         raise UsageError(
             f"{place}: {place.scheme}:// is read only, as a file there may be seen before it is "
@@ -182,20 +189,7 @@ def matches(pattern: Remote) -> list[Remote]:
 
 def read(place: Remote, limit: int) -> bytes:
     """A whole file, by one request. Raises FileError where it has more than `limit` bytes."""
-    fs, path = opened(place)
-
-    def got() -> bytes:
-        try:
-            return cast("bytes", fs.cat_file(path, start=0, end=limit + 1))
-        except FileNotFoundError:
-            raise
-        except OSError:
-            # A range of an empty file cannot be had.
-            if fs.info(path).get("size") == 0:
-                return b""
-            raise
-
-    data = told(place, "read", got)
+    data = read_span(place, 0, limit + 1)
     if len(data) > limit:
         raise FileError(f"{place}: more bytes than the limit of {limit}")
     return data
@@ -206,7 +200,19 @@ def read_span(place: Remote, start: int, end: int) -> bytes:
     if end <= start:
         return b""
     fs, path = opened(place)
-    return told(place, "read", lambda: cast("bytes", fs.cat_file(path, start=start, end=end)))
+
+    def got() -> bytes:
+        try:
+            return cast("bytes", fs.cat_file(path, start=start, end=end))
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # A range behind the end is an error, and so is any of an empty file.
+            if fs.info(path).get("size", end) <= start:
+                return b""
+            raise
+
+    return told(place, "read", got)
 
 
 def read_spans(place: Remote, spans: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -13,7 +13,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from degflow_pipe import files
-from degflow_pipe.errors import FileError, ShardError, UsageError
+from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.places import place_of
@@ -229,13 +229,7 @@ def cut(tar: Path, spans: Sequence[Any], where: str) -> list[bytes]:
             and span[1] <= SAMPLE_LIMIT
         ):
             raise _outside(tar, span, where)
-    try:
-        found = files.read_spans(tar, [(offset, offset + size) for offset, size in spans])
-    except FileError as error:  # some file systems refuse a range that is not there
-        for offset, size in spans:
-            if offset + size > files.size(tar):
-                raise _outside(tar, [offset, size], where) from error
-        raise
+    found = files.read_spans(tar, [(offset, offset + size) for offset, size in spans])
     for span, data in zip(spans, found, strict=True):
         if len(data) < span[1]:
             raise _outside(tar, span, where)
