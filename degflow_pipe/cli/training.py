@@ -13,6 +13,7 @@ from degflow_pipe.cli.asked import data_of_recipe, grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
 from degflow_pipe.cli.tables import show_camera, show_evaluation
 from degflow_pipe.cli.words import Command
+from degflow_pipe.places import place_of
 
 Recipe = Annotated[str, typer.Argument(help="Training recipe: YAML file or shipped one's name.")]
 Data = Annotated[
@@ -44,7 +45,7 @@ def _read(recipe: str, data: Path | None, out: Path | None) -> tuple[Any, Path, 
     from degflow_pipe.training.recipe import train_recipe
 
     settings = train_recipe(load_recipe(recipe, "train"))
-    return settings, data or Path(settings.data.root), out or Path("training") / settings.name
+    return settings, data or place_of(settings.data.root), out or Path("training") / settings.name
 
 
 def rae(
