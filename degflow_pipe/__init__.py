@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.exports.doctor import doctor
     from degflow_pipe.exports.export import export
+    from degflow_pipe.folders import break_lock
     from degflow_pipe.levels import Grid, Level, parse_grid, parse_scales, parse_t, parse_t_grid
+    from degflow_pipe.places import place_of
     from degflow_pipe.reading import SRPairs, sr_pairs
     from degflow_pipe.reading.lazy import LazyPairs
     from degflow_pipe.shards.layout import ShardSettings
@@ -48,6 +50,7 @@ _HOMES = {
     "SRPairs": "reading",
     "ShardSettings": "shards.layout",
     "align": "stages.align",
+    "break_lock": "folders",
     "check_pairs": "stages.align_check",
     "degrade": "stages.degrade",
     "doctor": "exports.doctor",
@@ -58,6 +61,7 @@ _HOMES = {
     "parse_scales": "levels",
     "parse_t": "levels",
     "parse_t_grid": "levels",
+    "place_of": "places",
     "remove": "stages.remove",
     "shard": "stages.shard",
     "sr_pairs": "reading",
@@ -82,6 +86,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "align",
+    "break_lock",
     "check_pairs",
     "degrade",
     "doctor",
@@ -92,6 +97,7 @@ __all__ = [
     "parse_scales",
     "parse_t",
     "parse_t_grid",
+    "place_of",
     "remove",
     "shard",
     "sr_pairs",

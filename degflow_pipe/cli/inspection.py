@@ -11,6 +11,7 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, complain, show
 from degflow_pipe.cli.tables import show_contents, show_inspected
 from degflow_pipe.cli.words import Command
+from degflow_pipe.places import place_of
 from degflow_pipe.quality import SUGGESTED, Limits
 
 What = Annotated[
@@ -28,13 +29,14 @@ def _place(path: str) -> Path:
     from degflow_pipe.checkpoint.folder import find_checkpoint
     from degflow_pipe.shipped import names
 
-    return find_checkpoint(path) if path in names("checkpoints") else Path(path)
+    return find_checkpoint(path) if path in names("checkpoints") else place_of(path)
 
 
 def inspect(
     photos: o.Photos,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Picture of both ends to write (PNG).")
+        Path,
+        typer.Option("--out", "-o", help="Picture of both ends to write (PNG).", parser=o.path),
     ] = Path("sheet.png"),
     min_sharpness: o.MinSharpness = SUGGESTED.min_sharpness,
     max_blockiness: o.MaxBlockiness = SUGGESTED.max_blockiness,
