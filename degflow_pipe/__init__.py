@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from degflow_pipe.levels import Grid, Level, parse_grid, parse_scales, parse_t, parse_t_grid
     from degflow_pipe.reading import SRPairs, sr_pairs
     from degflow_pipe.reading.lazy import LazyPairs
+    from degflow_pipe.reports.report import report
     from degflow_pipe.shards.layout import ShardSettings
     from degflow_pipe.stages.align import align
     from degflow_pipe.stages.align_check import check_pairs
@@ -59,6 +60,7 @@ _HOMES = {
     "parse_t": "levels",
     "parse_t_grid": "levels",
     "remove": "stages.remove",
+    "report": "reports.report",
     "shard": "stages.shard",
     "sr_pairs": "reading",
     "target": "stages.target",
@@ -93,6 +95,7 @@ __all__ = [
     "parse_t",
     "parse_t_grid",
     "remove",
+    "report",
     "shard",
     "sr_pairs",
     "target",

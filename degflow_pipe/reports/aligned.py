@@ -14,7 +14,17 @@ from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.reports.charts import histogram
 from degflow_pipe.reports.described import check_of, command, spread
 from degflow_pipe.reports.drawn import PIXELS, SCENES, Album, decibels, telling_crop
-from degflow_pipe.reports.page import ROWS, Chart, Fact, Judgement, Number, Page, Skips, Table
+from degflow_pipe.reports.page import (
+    ROWS,
+    Chart,
+    Fact,
+    Judgement,
+    Number,
+    Page,
+    Skips,
+    State,
+    Table,
+)
 from degflow_pipe.reports.parsed import Found, read_result
 
 FIGURES, RECIPE = "align.json", "train.yaml"
@@ -82,17 +92,16 @@ def judgement_of(found: Found) -> Judgement:
         check_of(LIMITS["scenes"].finding(len(found.key("scenes").each()))),
         check_of(LIMITS["alignment"].finding(off[0] if off else None, measured=True)),
     ]
-    states = {check.state for check in checks}
-    for state, word in (
+    order: tuple[tuple[State, str], ...] = (
         ("bad", "Not fit to train on"),
         ("care", "Usable with care"),
         ("unknown", "Not judged"),
         ("good", "Good"),
-    ):
-        if state in states:
-            break
+    )
+    states = {check.state for check in checks}
+    state, word = next(one for one in order if one[0] in states)
     notes = " ".join(found.key("notes").texts[:20])
-    return Judgement("The pairs, as training data", state, word, notes, checks)  # type: ignore[arg-type]
+    return Judgement("The pairs, as training data", state, word, notes, checks)
 
 
 def _scenes(found: Found) -> list[Scene]:

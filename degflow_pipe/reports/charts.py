@@ -89,9 +89,9 @@ def histogram(title: str, across: str, values: Sequence[float], of: str, said: s
     axes = _axes(across, of)
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=ACCENT, edgecolor="none")
     axes.margins(x=0.02)
-    axes.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+    axes.locator_params("y", integer=True)
     if (found == np.rint(found)).all():
-        axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+        axes.locator_params("x", integer=True)
     spread = ", ".join(
         f"{name} {value:.3g}"
         for name, value in (

@@ -11,7 +11,8 @@ from degflow_pipe import files
 from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.pictures.sheet import label_bar
-from degflow_pipe.reports import comparisons, evaluations
+from degflow_pipe.progress import Progress
+from degflow_pipe.reports import beside, comparisons, evaluations
 from degflow_pipe.reports.charts import curve
 from degflow_pipe.reports.described import command, duration, judgement_of, size
 from degflow_pipe.reports.drawn import PIXELS, Album, decibels
@@ -23,11 +24,14 @@ WEIGHTS, CARD = "model.safetensors", "README.md"
 BAR = 24
 """Pixels of the labels above a strip of `preview`."""
 STAGES = ("rae", "lfm", "joint")
-UNIT = " dB"
 
 
-def of_checkpoint(folder: Path) -> Page:
-    """Raises CheckpointError for a damaged one, FileError for damaged figures beside it."""
+def of_checkpoint(folder: Path, pairs: Path | None, device: str, progress: Progress) -> Page:
+    """pairs: of real HR and LR, to show beside what it generates; None for none.
+
+    Raises CheckpointError for a damaged one, FileError for damaged figures beside it, DataError for
+    wrong pairs.
+    """
     info = read_info(folder)
     names = ", ".join(str(level["name"]) for level in info.levels)
     lead = (
@@ -52,6 +56,8 @@ def of_checkpoint(folder: Path) -> Page:
         found = read_result(folder / PROXY)
         page.judgements += comparisons.judgements_of(found)
         page.tables += comparisons.tables_of(found)
+    if pairs is not None:
+        beside.add_real(folder, pairs, device, page, progress)
     return page
 
 
@@ -115,26 +121,31 @@ def _text(values: dict[str, Any], key: str) -> str:
     return said if isinstance(said, str) else ""
 
 
+def _mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
+    held = values.get(key)
+    return held if isinstance(held, dict) else {}
+
+
 def _training(info: CheckpointInfo) -> Table:
     rows = []
     for stage in STAGES:
         part = info.training.get(stage)
         if not isinstance(part, dict):
             continue
-        figures = part.get("figures") if isinstance(part.get("figures"), dict) else {}
-        settings = part.get("settings") if isinstance(part.get("settings"), dict) else {}
+        figures, settings = _mapping(part, "figures"), _mapping(part, "settings")
         seconds = figures.get("seconds")
         told = [
-            f"{name.removeprefix('psnr_')} {value:.2f}{UNIT}"
+            f"{name.removeprefix('psnr_')} {value:.2f} dB"
             for name, value in figures.items()
             if name.startswith("psnr_") and isinstance(value, int | float)
         ]
         timed = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        spent = duration(float(seconds)) if timed and seconds is not None else "-"
         rows.append(
             [
                 stage,
                 str(settings.get("steps", "-"))[:20],
-                duration(float(seconds)) if timed else "-",
+                spent,
                 ", ".join(told)[:400],
             ]
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from degflow_pipe import files
 from degflow_pipe.reports.described import command, told
 from degflow_pipe.reports.drawn import Album
-from degflow_pipe.reports.page import Fact, Judgement, Number, Page, Table
+from degflow_pipe.reports.page import Fact, Judgement, Number, Page, State, Table
 from degflow_pipe.reports.parsed import Found, read_result
 
 OURS = ("ours", "ours_grid", "ours_more", "ours_clean", "ours_grid_clean")
@@ -100,8 +100,8 @@ def judgements_of(found: Found) -> list[Judgement]:
             "In PSNR, of the gap between networks trained on bicubic LR (0 %) and on real LR "
             "(100 %)."
         )
-        state = "good" if share >= 0.5 else "care" if share > 0 else "bad"
-        made.append(Judgement(f"PSNR at {name}", state, told(gains), said))  # type: ignore[arg-type]
+        state: State = "good" if share >= 0.5 else "care" if share > 0 else "bad"
+        made.append(Judgement(f"PSNR at {name}", state, told(gains), said))
     return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from degflow_pipe import files
 from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.progress import Progress, Silent
+from degflow_pipe.reports import results
 from degflow_pipe.reports.page import LIMIT, Page, render
 from degflow_pipe.stages.verify import CHECKPOINT, SHARDS, STORE
 from degflow_pipe.stages.verify import kind_of as kind_of_folder
@@ -37,25 +37,30 @@ def report(
     out: Path,
     *,
     grid: str | None = None,
+    pairs: Path | None = None,
     overwrite: bool = False,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> Reported:
     """Write one self-contained HTML file about what is at `path`.
 
     path: a store, a folder of shards, a checkpoint or a folder of `camera`, or what `evaluate`,
     `proxy` or `align` wrote. grid: of a store with several, the levels that are shown, by name or
-    title. What was measured is read; of a store and shards some patches are measured, evenly chosen
-    and the same each time. Equal sources give equal bytes.
+    title. pairs: of a checkpoint, a folder of real pairs laid out as those that it was trained on,
+    whose held-out scenes are shown beside what it generates, on `device`. What was measured is
+    read; of a store and shards some patches are measured, evenly chosen and the same each time.
+    Equal sources give equal bytes.
 
-    Raises UsageError where `path` is none of these, `grid` is for no store or `out` is there and
-    not to be overwritten, and the error of what cannot be read.
+    Raises UsageError where `path` is none of these, `grid` or `pairs` is not for it or `out` is
+    there and not to be overwritten, and the error of what cannot be read.
     """
     if files.exists(out) and not overwrite:
         raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")
-    kind, read = _reader(path, grid)
-    if grid is not None and kind != STORE:
-        raise UsageError(f"`grid` is for a store, and {path} is none")
-    page = read(progress or Silent())
+    kind = _kind_of(path)
+    for name, value, wanted in (("grid", grid, STORE), ("pairs", pairs, CHECKPOINT)):
+        if value is not None and kind != wanted:
+            raise UsageError(f"`{name}` is for a {wanted}, and {path} is none")
+    page = _page(path, kind, grid, pairs, device, progress or Silent())
     data = render(page).encode()
     if len(data) > LIMIT:
         raise FileError(
@@ -72,18 +77,36 @@ def report(
     )
 
 
-def _reader(path: Path, grid: str | None) -> tuple[str, Callable[[Progress], Page]]:
-    """The kind of what is there, and what makes a page of it. Raises UsageError for neither."""
-    from degflow_pipe.reports import checkpoints, results, shards, stores
-
+def _kind_of(path: Path) -> str:
+    """Raises UsageError where there is nothing that a report is made of."""
     if not files.exists(path):
         raise UsageError(f"{path} is not there")
     if found := results.kind_of(path):
-        return found, lambda progress: results.of_result(path, found)
-    kind = kind_of_folder(path)
+        return found
+    try:
+        return kind_of_folder(path)
+    except UsageError as error:
+        raise UsageError(
+            f"{path} is no store, no folder of shards, no checkpoint, and nothing that `evaluate`, "
+            f"`proxy` or `align` wrote; where a command was stopped before it was whole, run that "
+            f"again"
+        ) from error
+
+
+def _page(
+    path: Path, kind: str, grid: str | None, pairs: Path | None, device: str, progress: Progress
+) -> Page:
+    # Each loads what it needs alone.
     if kind == STORE:
-        return kind, lambda progress: stores.of_store(path, grid, progress)
+        from degflow_pipe.reports.stores import of_store
+
+        return of_store(path, grid, progress)
     if kind == SHARDS:
-        return kind, lambda progress: shards.of_shards(path, progress)
-    assert kind == CHECKPOINT
-    return kind, lambda progress: checkpoints.of_checkpoint(path)
+        from degflow_pipe.reports.shards import of_shards
+
+        return of_shards(path, progress)
+    if kind == CHECKPOINT:
+        from degflow_pipe.reports.checkpoints import of_checkpoint
+
+        return of_checkpoint(path, pairs, device, progress)
+    return results.of_result(path, kind)

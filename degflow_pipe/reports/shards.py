@@ -197,7 +197,7 @@ def _show(shards: Summary, page: Page, progress: Progress) -> list[Info]:
     )
     if measured is not None and measured.patches > 1:
         page.curves = measured.charts()
-    scales = [float(info.get("camera_scale", info["scale"])) for info in infos]
+    scales = [_scale(info) for info in infos]
     if len({round(scale, 6) for scale in scales}) > 20:
         title = "Scales of the pairs that were looked at"
         page.histograms.append(histogram(title, "scale s", scales, "pairs"))
@@ -212,8 +212,14 @@ def _steps(info: Info) -> str:
     return f"after {', '.join(names)}" if names else "the chain left it as it was"
 
 
+def _scale(info: Info) -> float:
+    """Of the camera's level, which is another one where LR are smaller than HR."""
+    own = info.get("camera_scale")
+    return float(own if isinstance(own, int | float) else info["scale"])
+
+
 def _label(info: Info) -> str:
-    scale = float(info.get("camera_scale", info["scale"]))
+    scale = _scale(info)
     return f"x{scale:.3g}, t = {float(info['t']):.2g}"
 
 

@@ -341,7 +341,8 @@ def _disk(store: Store, grids: list[Grid]) -> Table:
 def _commands(store: Store, photos: list[PhotoRecord], grids: list[Grid]) -> tuple[list[str], str]:
     crops = Counter(photo.crop for photo in photos)
     made = []
-    checkpoints = [store.encoder(name).checkpoint for name in store.encoders()] or [None]
+    encoders = [store.encoder(name) for name in store.encoders()]
+    checkpoints: list[str | None] = [one.checkpoint for one in encoders]
     for (stride, detail, limits), _ in crops.most_common(10):
         asked = {name: value for name, value in vars(limits).items() if value is not None}
         made += [
@@ -354,7 +355,7 @@ def _commands(store: Store, photos: list[PhotoRecord], grids: list[Grid]) -> tup
                 **asked,
                 checkpoint=checkpoint,
             )
-            for checkpoint in checkpoints
+            for checkpoint in checkpoints or [None]
         ]
     for grid in grids[:20]:
         options = MeantLevels.of(grid).options
