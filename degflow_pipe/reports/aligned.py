@@ -12,7 +12,7 @@ from degflow_pipe import files
 from degflow_pipe.checkpoint.verdict import LIMITS
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.reports.charts import histogram
-from degflow_pipe.reports.described import check_of, command, spread
+from degflow_pipe.reports.described import check_of, command, skips_of, spread
 from degflow_pipe.reports.drawn import PIXELS, SCENES, Album, decibels, telling_crop
 from degflow_pipe.reports.page import (
     ROWS,
@@ -51,7 +51,11 @@ def of_pairs(folder: Path) -> Page:
     found = read_result(folder / FIGURES)
     scenes = _scenes(found)
     levels = {name: of.number for name, of in found.key("levels").items()}
-    page = Page("Aligned pairs of degflow-pipe", folder.name or str(folder), _lead(found, levels))
+    page = Page(
+        "Aligned pairs of degflow-pipe",
+        folder.name or files.real(folder).name,
+        _lead(found, levels),
+    )
     page.numbers = [
         Number(f"{found.key('pairs').number:,.0f}", "pairs"),
         Number(f"{len(found.key('scenes').each()):,}", "scenes"),
@@ -69,9 +73,7 @@ def of_pairs(folder: Path) -> Page:
     page.histograms = _histograms(scenes)
     page.tables = [_table(scenes)]
     page.facts = _facts(found, levels)
-    page.skips = [
-        Skips(why.text, 1, [name]) for name, why in list(found.key("failed").items())[:ROWS]
-    ]
+    page.skips = skips_of({name: why.text for name, why in found.key("failed").items()})
     endings = [f"{of.number:.0f} {name}" for name, of in found.key("left_out").items()]
     if endings:
         page.skips.append(Skips("files that are no shots", len(endings), endings[:20]))

@@ -43,6 +43,9 @@ BINS = 24
 TABLED = 40
 """Rows of the table below a curve, at most."""
 
+LARGEST = 1e12
+"""Of what is drawn: no figure is larger, and an axis cannot be."""
+
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
@@ -56,8 +59,8 @@ def curve(
     logarithmic: bool = False,
     digits: int = 2,
 ) -> Chart:
-    """Lines over numbers. lines: by label, (x, y) of one length; what is not finite is left out,
-    and of labels beyond STYLES nothing is drawn, the table has them.
+    """Lines over numbers. lines: by label, (x, y) of one length; what is not finite, or
+    beyond LARGEST, is left out; of labels beyond STYLES nothing is drawn, the table has them.
 
     Raises UsageError where matplotlib is not installed.
     """
@@ -65,7 +68,7 @@ def curve(
     shown = list(lines.items())[: len(STYLES)]
     for (_, (x, y)), style in zip(shown, STYLES, strict=False):
         xs, ys = np.asarray(x, float), np.asarray(y, float)
-        kept = np.isfinite(xs) & np.isfinite(ys) & ((ys > 0) | (not logarithmic))
+        kept = (np.abs(xs) < LARGEST) & (np.abs(ys) < LARGEST) & ((ys > 0) | (not logarithmic))
         axes.plot(xs[kept], ys[kept], **style)  # type: ignore[arg-type]
     if logarithmic:
         axes.set_yscale("log")
@@ -81,7 +84,7 @@ def histogram(title: str, across: str, values: Sequence[float], of: str, said: s
     Raises UsageError where matplotlib is not installed.
     """
     found = np.asarray(values, float)
-    found = found[np.isfinite(found)]
+    found = found[np.abs(found) < LARGEST]
     low, high = (float(found.min()), float(found.max())) if len(found) else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from degflow_pipe import shipped
 from degflow_pipe.cameras.bank import SIMULATED, parse_bank
-from degflow_pipe.checkpoint.folder import CheckpointInfo, find_checkpoint, read_info
+from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info
 from degflow_pipe.checkpoint.verdict import Finding, Verdict
-from degflow_pipe.errors import CheckpointError, UsageError
+from degflow_pipe.errors import UsageError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.reports.page import STATES, Check, Fact, Judgement, Skips
 
@@ -61,19 +62,20 @@ def judgement_of(verdict: Verdict, about: str) -> Judgement:
 
 
 def shipped_info(checkpoint: str) -> CheckpointInfo | None:
-    """Of a checkpoint that comes with the package, by its id: no path from a file is followed."""
-    if not checkpoint or any(mark in checkpoint for mark in "/\\."):
-        return None
-    try:
-        return read_info(find_checkpoint(checkpoint))
-    except CheckpointError:
-        return None
+    """Of a checkpoint that comes with the package, by its id; None for any other: what a file
+    names is never looked for as a path.
+    """
+    for name in shipped.names("checkpoints"):
+        folder = shipped.find("checkpoints", name)
+        if folder is not None and (info := read_info(folder)).id == checkpoint:
+            return info
+    return None
 
 
 def makers(checkpoint: str) -> list[str]:
     """The ids of the cameras that a grid's `checkpoint` names: one, or those of a bank."""
     if "," not in checkpoint:
-        return [checkpoint]
+        return [checkpoint] if checkpoint else []
     try:
         return [one.name for one in parse_bank(checkpoint) if one.name != SIMULATED]
     except UsageError:

@@ -17,7 +17,7 @@ from degflow_pipe import files
 from degflow_pipe.progress import Progress
 from degflow_pipe.reading.index import cut as cut_of_tar
 from degflow_pipe.reading.index import read_lines, whole_shards
-from degflow_pipe.reading.samples import Info, hr_of, member, picture
+from degflow_pipe.reading.samples import MAX_SCALE, Info, hr_of, member, picture
 from degflow_pipe.reports.charts import curve, histogram
 from degflow_pipe.reports.described import (
     command,
@@ -74,7 +74,7 @@ def of_shards(path: Path, progress: Progress) -> Page:
     maker = _text(held.settings, "checkpoint")
     page.judgements = [_state(held, apart), *judged_makers(maker)]
     infos = _show(shards, page, progress)
-    page.curves = [*_errors(held), *page.curves]
+    page.curves = [*_errors(held, infos), *page.curves]
     page.facts = _facts(held, maker)
     page.origins = [_sources(infos)]
     page.costs = [_disk(held, apart)]
@@ -119,18 +119,17 @@ def _state(held: ShardsContents, apart: ShardsContents | None) -> Judgement:
     return Judgement("What is there", "good" if whole else "care", word, said, checks)
 
 
-def _errors(held: ShardsContents) -> list[Chart]:
-    """PSNR to HR of all pairs by level, of what NAME.json says."""
-    t = held.settings.get("t")
-    names = held.mean_squared_error
-    if not isinstance(t, list) or len(t) != len(names) or not all(map(_is_number, t)):
+def _errors(held: ShardsContents, infos: list[Info]) -> list[Chart]:
+    """PSNR to HR of all pairs by level, of what NAME.json says; at the t that samples have."""
+    t = {info.get("level"): float(info["t"]) for info in infos}
+    points = sorted(
+        (t[name], 10 * math.log10(255**2 / error))
+        for name, error in held.mean_squared_error.items()
+        if name in t and _is_number(error) and error > 0
+    )
+    if len(points) < 2:
         return []
-    # NAME.json has its levels by name, the grid has them as they rise.
-    errors = dict(zip(sorted(t), sorted(names.values()), strict=True))
-    kept = {t: error for t, error in errors.items() if error > 0}
-    if len(kept) < 2:
-        return []
-    line = (list(kept), [10 * math.log10(255**2 / error) for error in kept.values()])
+    line = ([at for at, _ in points], [decibel for _, decibel in points])
     before = ", before the chain" if held.chain else ""
     said = f"Of the mean error of all {held.pairs:,} pairs{before}."
     return [curve("PSNR to HR, all pairs", "level t", "dB", {"PSNR": line}, said=said)]
@@ -215,7 +214,8 @@ def _steps(info: Info) -> str:
 def _scale(info: Info) -> float:
     """Of the camera's level, which is another one where LR are smaller than HR."""
     own = info.get("camera_scale")
-    return float(own if isinstance(own, int | float) else info["scale"])
+    known = isinstance(own, int | float) and 1 <= own <= MAX_SCALE
+    return float(own if known and own is not None else info["scale"])
 
 
 def _label(info: Info) -> str:

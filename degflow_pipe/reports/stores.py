@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from degflow_pipe import files
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import Grid
 from degflow_pipe.metrics.fidelity import psnr
@@ -70,7 +71,9 @@ def of_store(path: Path, grid: str | None, progress: Progress) -> Page:
     grids = [store.grid(name) for name in store.grids()]
     chosen = store.find_grid(grid) if grid is not None else _fullest(store, grids)
     patches = sum(unit.count for unit in store.units.values())
-    page = Page("Store of degflow-pipe", path.name or str(path), _lead(store, photos, chosen))
+    page = Page(
+        "Store of degflow-pipe", path.name or files.real(path).name, _lead(store, photos, chosen)
+    )
     page.numbers = _numbers(store, photos, patches, grids)
     page.judgements = [_state(store, grids, patches)]
     if chosen is not None:
