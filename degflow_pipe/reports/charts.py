@@ -5,6 +5,7 @@ All text in a drawing is ours or a number: names from files stand beside it, in 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import re
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from markupsafe import Markup
 
-from degflow_pipe.errors import UsageError
 from degflow_pipe.reports.page import Chart, Table
 
 if TYPE_CHECKING:
@@ -61,8 +61,6 @@ def curve(
 ) -> Chart:
     """Lines over numbers. lines: by label, (x, y) of one length; what is not finite, or
     beyond LARGEST, is left out; of labels beyond STYLES nothing is drawn, the table has them.
-
-    Raises UsageError where matplotlib is not installed.
     """
     axes = _axes(across, up)
     shown = list(lines.items())[: len(STYLES)]
@@ -79,10 +77,7 @@ def curve(
 
 
 def histogram(title: str, across: str, values: Sequence[float], of: str, said: str = "") -> Chart:
-    """How often values fall into BINS equal bins. of: what is counted, such as `photos`.
-
-    Raises UsageError where matplotlib is not installed.
-    """
+    """How often values fall into BINS equal bins. of: what is counted, such as `photos`."""
     found = np.asarray(values, float)
     found = found[np.abs(found) < LARGEST]
     low, high = (float(found.min()), float(found.max())) if len(found) else (0.0, 1.0)
@@ -141,12 +136,8 @@ def _figure(value: float | None, digits: int) -> str:
 
 
 def _axes(across: str, up: str) -> Axes:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError(
-            "curves of a report are drawn with matplotlib: pip install 'degflow-pipe[plots]'"
-        ) from error
+    from matplotlib.figure import Figure  # half a second, so not before it is needed
+
     figure = Figure(figsize=SIZE, dpi=72)
     figure.subplots_adjust(left=0.13, right=0.98, bottom=0.16, top=0.97)
     figure.patch.set_alpha(0)
@@ -184,8 +175,6 @@ def _svg(axes: Axes) -> Markup:
 
 def _unique(text: str) -> str:
     """Its ids are of this drawing alone: a page has several."""
-    import hashlib
-
     head = f"c{hashlib.sha256(text.encode()).hexdigest()[:8]}-"
     text = re.sub(r'\bid="', f'id="{head}', text)
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{head}", text)

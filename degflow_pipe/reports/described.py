@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -147,8 +148,6 @@ def duration(seconds: float) -> str:
 
 def command(*words: object, **options: object) -> str:
     """A command line of ours; what a shell would take for more than a word is quoted."""
-    import shlex
-
     parts = ["degflow-pipe", *map(str, words)]
     for name, value in options.items():
         if value is not None and value is not False:

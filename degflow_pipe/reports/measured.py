@@ -60,7 +60,7 @@ class Measured:
                 self.noises[i].append(noise_level(lr, flat))
 
     def charts(self) -> list[Chart]:
-        """A curve for each figure that there is. Raises UsageError without matplotlib."""
+        """A curve for each figure that there is."""
         of = f"Mean of {self.patches} patches"
         drawn = [
             ("PSNR to HR", "dB", self.decibels, f"{of}: the lower, the more a level takes away."),

@@ -207,7 +207,3 @@ def render(page: Page) -> str:
         policy=f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
     )
-
-
-def rows_shown(rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
-    return rows[:ROWS]
