@@ -57,7 +57,7 @@ def page_of(path: Path, out: Path, **options: Any) -> str:
     found.feed(html)
     assert all(value.startswith(("data:", "#")) for value in found.values), found.values
     assert "http:" not in html and "https:" not in html and "url(" not in html.replace("url(#", "")
-    assert "default-src 'none'" in html
+    assert "default-src &#39;none&#39;" in html
     return html
 
 
