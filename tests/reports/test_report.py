@@ -86,6 +86,7 @@ def test_of_a_large_store_some_files_are_read(tmp_path: Path) -> None:
         levels = store.levels(grid)
         for number in range(5):
             store.make_room(number)
+            levels.make_room(number + 1)
             unit = store.write_hr(number, rng.integers(0, 256, (UNIT, 8, 8, 3), dtype=np.uint8))
             rows = [
                 PatchRecord("a.png", "ab" * 32, 8 * i, 8, 3.5, f"{i:032d}") for i in range(UNIT)
