@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from degflow_pipe.places import place_of
     from degflow_pipe.reading import SRPairs, sr_pairs
     from degflow_pipe.reading.lazy import LazyPairs
+    from degflow_pipe.reports.report import report
     from degflow_pipe.shards.layout import ShardSettings
     from degflow_pipe.stages.align import align
     from degflow_pipe.stages.align_check import check_pairs
@@ -63,6 +64,7 @@ _HOMES = {
     "parse_t_grid": "levels",
     "place_of": "places",
     "remove": "stages.remove",
+    "report": "reports.report",
     "shard": "stages.shard",
     "sr_pairs": "reading",
     "target": "stages.target",
@@ -99,6 +101,7 @@ __all__ = [
     "parse_t_grid",
     "place_of",
     "remove",
+    "report",
     "shard",
     "sr_pairs",
     "target",

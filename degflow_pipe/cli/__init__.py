@@ -2,6 +2,6 @@
 
 It imports alignment, bench, calibration, cameras, chains, checkpoint, choices, defaults, engines,
 errors, estimates, evaluation, exports, files, folders, formats, learning, levels, metrics, pairs,
-places, progress, proxy, quality, recipes, settings, shards, shipped, simulation, stages, training
-and version.
+places, progress, proxy, quality, recipes, reports, settings, shards, shipped, simulation, stages,
+training and version.
 """

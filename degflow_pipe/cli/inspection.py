@@ -1,4 +1,4 @@
-"""inspect, info and verify."""
+"""inspect, info, verify and report."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Command)(inspect)
     app.command(cls=Command)(info)
     app.command(cls=Command)(verify)
+    app.command(cls=Command)(report)
 
 
 def _place(path: str) -> Path:
@@ -85,3 +86,49 @@ def verify(path: What, workers: o.Workers = 0, json: o.Json = False) -> None:
     if not found.whole:
         complain(f"{path} is damaged: {'; '.join(found.damage[:3])}")
         raise typer.Exit(1)
+
+
+def report(
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="A store, a shard folder, a checkpoint (or its name), or what `evaluate`, `proxy` "
+            "or `align` wrote."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write (HTML).")] = Path(
+        "report.html"
+    ),
+    grid: Annotated[
+        str | None,
+        typer.Option(
+            help="The levels of a store that are shown; those of most patches by default."
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of real pairs: their held-out scenes beside what a checkpoint generates."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a page of that name.")
+    ] = False,
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """One HTML page to look at: verdict, pictures, curves, where it comes from. It needs nothing
+    else, and no network.
+    """
+    from degflow_pipe.reports.report import report as stage
+
+    found = stage(
+        _place(path),
+        out,
+        grid=grid,
+        pairs=pairs,
+        overwrite=overwrite,
+        device=device,
+        progress=TerminalProgress(),
+    )
+    show(found, json, "report")

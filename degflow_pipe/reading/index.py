@@ -140,6 +140,13 @@ def read_index(shards: Summary) -> Iterator[Entry]:
         yield tar, members, pairs
 
 
+def read_lines(shards: Summary, path: Path) -> Iterator[Entry]:
+    """The samples of one of the indexes, in order: see `read_line`."""
+    with files.reading(path) as file:
+        for line in _lines(path, file):
+            yield read_line(shards, path, line)
+
+
 def _every_line(shards: Summary) -> Iterator[tuple[Path, bytes]]:
     for path in shards.indexes:
         with files.reading(path) as file:
