@@ -72,7 +72,7 @@ def test_slider_wipe_and_zoom_change_what_one_sees(html: str, visit: Visit) -> N
     page.locator("[data-zoom]").select_option("8")
     shown.append(seen())
     page.locator("[data-scene]").select_option(index=1)
-    page.locator("[data-left]").select_option(index=1)
+    page.locator("select[data-left]").select_option(index=1)
     shown.append(seen())
     assert len(set(shown)) == len(shown)
     assert page.locator("[data-level-said]").inner_text() == "x4, smaller"
