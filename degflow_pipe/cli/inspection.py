@@ -96,9 +96,9 @@ def report(
             "or `align` wrote."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write (HTML).")] = Path(
-        "report.html"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Page to write (HTML).", parser=o.path)
+    ] = Path("report.html"),
     grid: Annotated[
         str | None,
         typer.Option(
@@ -108,7 +108,8 @@ def report(
     pairs: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of real pairs: their held-out scenes beside what a checkpoint generates."
+            help="Folder of real pairs: their held-out scenes beside what a checkpoint generates.",
+            parser=o.path,
         ),
     ] = None,
     overwrite: Annotated[
