@@ -29,13 +29,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
 
 
-def indented() -> list[str]:
-    return re.findall(r"^    (\S.*)$", re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S), re.M)
+def indented(text: str = README) -> list[str]:
+    return re.findall(r"^    (\S.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.M)
 
 
 def indented_below(heading: str) -> list[str]:
-    section = README.split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
-    return [line for line in indented() if f"    {line}" in section.splitlines()]
+    return indented(README.split(f"{heading}\n", 1)[1].split("\n## ", 1)[0])
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +176,7 @@ def test_training_and_evaluation(shards: Path, shell, pairs: None, folder: Path)
 
 def test_own_camera(shell, pairs: None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`camera` with a training of a few steps, within this process: the real one takes an hour."""
-    _, camera, info, align, check, sheets, *_ = indented_below("## Your own camera")
+    _, camera, info, align, check, sheets = indented_below("## Your own camera")
     shell(sheets)
     assert (folder / "sheets" / "target.pdf").exists()
     scene = folder / "SHOTS" / "coffee"

@@ -15,9 +15,13 @@ POWERS = [(i, total - i) for total in range(DEGREE + 1) for i in range(total, -1
 OFFSET = 32.0
 """Grey levels that an offset may have, where there is one: a deviation."""
 SEEN = 0.9
-"""Share of what a gain alone leaves that an offset has to leave at most. Where all levels are near
-each other, as in a sky, it would take over a part of the gain, and tell of a light that was not.
+"""Share of what gains alone leave that offsets have to leave at most. Where all levels are near
+each other, as in a sky, an offset would only stand in for a part of the gain.
 """
+MANY = 64
+"""Blocks of the channel that tells most, from which on an offset can be told from chance."""
+ROUNDS = 12
+"""Of weighing what is left."""
 UNEVEN = (0.0, 0.2, 0.2, 0.03, 0.03)
 """Deviations of the gain's terms by their degree; the first is free."""
 ALIKE = 0.1
@@ -82,13 +86,31 @@ def fit_light(hr: np.ndarray, lr: np.ndarray, usable: np.ndarray, size: tuple[in
     told = usable.sum((0, 1))
     if told.min() < LEAST_BLOCKS:
         raise NoFit("nearly all of it is clipped, bright or black: expose for the middle")
+    alone = _channels(basis, hr, lr, usable, size, with_offset=False)
+    if told.max() < MANY:
+        return alone
+    veiled = _channels(basis, hr, lr, usable, size, with_offset=True)
+    # All channels or none: stray light has an offset in each, and one alone would tint the shadows.
+    return veiled if told @ veiled.left <= SEEN * (told @ alone.left) else alone
+
+
+def _channels(
+    basis: np.ndarray,
+    hr: np.ndarray,
+    lr: np.ndarray,
+    usable: np.ndarray,
+    size: tuple[int, int],
+    *,
+    with_offset: bool,
+) -> Light:
+    """See `fit_light`. basis: (rows, columns, K)."""
     gains = np.zeros((3, len(POWERS)))
     offsets, lefts = np.zeros(3), np.zeros(3)
     shape, loose = np.eye(len(POWERS))[0], 1.0
-    for channel in np.argsort(-told, kind="stable"):
+    for channel in np.argsort(-usable.sum((0, 1)), kind="stable"):
         which = usable[..., channel]
         source, target = lr[..., channel][which], hr[..., channel][which]
-        found, left = _channel(basis[which], source, target, shape, loose)
+        found, left = _channel(basis[which], source, target, shape, loose, with_offset)
         gains[channel], offsets[channel], lefts[channel] = found[:-1], found[-1], left
         if loose == 1:
             # A lens darkens all channels alike: what tells less follows what tells most.
@@ -97,24 +119,28 @@ def fit_light(hr: np.ndarray, lr: np.ndarray, usable: np.ndarray, size: tuple[in
 
 
 def _channel(
-    basis: np.ndarray, source: np.ndarray, target: np.ndarray, shape: np.ndarray, loose: float
+    basis: np.ndarray,
+    source: np.ndarray,
+    target: np.ndarray,
+    shape: np.ndarray,
+    loose: float,
+    with_offset: bool,
 ) -> tuple[np.ndarray, float]:
-    """The gain's terms and the offset of one channel, 0 where none is seen, and the median of what
-    is left.
+    """The gain's terms and the offset of one channel, 0 without one, and the median of what is
+    left.
 
     basis: (N, K); shape: (K,) terms that are expected for a gain of 1; loose: times UNEVEN that
     they may be others.
     """
-    design = np.concatenate([basis * source[:, None], np.ones((len(source), 1))], axis=1)
+    design = basis * source[:, None]
     uneven = [1 / (loose * UNEVEN[i + j]) ** 2 for i, j in POWERS[1:]]
-    prior = np.array([1e-6, *uneven, 1 / OFFSET**2])
     usual = float(np.median(target / np.maximum((basis @ shape) * source, 1.0)))
-    start = np.append(usual * shape, 0.0)
-    alone, left = _robust(design[:, :-1], target, start[:-1], prior[:-1])
-    found, left_with = _robust(design, target, start, prior)
-    if left_with <= SEEN * left:
-        return found, left_with
-    return np.append(alone, 0.0), left
+    start, prior = usual * shape, np.array([1e-6, *uneven])
+    if not with_offset:
+        found, left = _robust(design, target, start, prior)
+        return np.append(found, 0.0), left
+    design = np.concatenate([design, np.ones((len(source), 1))], axis=1)
+    return _robust(design, target, np.append(start, 0.0), np.append(prior, 1 / OFFSET**2))
 
 
 def _robust(
@@ -125,7 +151,7 @@ def _robust(
     prior: (K,) certainties of `start`.
     """
     found = start.copy()
-    for _ in range(12):
+    for _ in range(ROUNDS):
         off = target - design @ found
         spread = max(1.4826 * float(np.median(np.abs(off))), LEAST)
         weights = 1 / (1 + (off / spread / OUTLYING) ** 2) ** 2

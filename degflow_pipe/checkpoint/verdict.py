@@ -184,7 +184,7 @@ LIMITS = {
             1.5,
             3.0,
             "noise at flat places is {:.2f} times as {way} as real LR's",
-            "calibrate on pairs of the same camera and settings, or say `noise=none`",
+            "calibrate on pairs like those that it is evaluated on, or say `noise=none`",
         ),
         _Limit(
             "pairs",

@@ -26,10 +26,10 @@ def show_checked(result: CheckSummary, as_json: bool) -> None:
         ]
         for level, found in levels
     }
-    columns = ["pairs", "median", "90 %", "worst", "tiles 90 %", "doubt"]
+    columns = ["pairs", "median", "90%", "worst", "tiles 90%", "doubt"]
     caption = (
-        "median, 90 % and worst of all pairs, a pair's shift being the median of its tiles; tiles "
-        "90 %: nine tenths of the tiles of a pair lie off by less; doubt: deviation of one tile's "
+        "median, 90% and worst of all pairs, a pair's shift being the median of its tiles; tiles "
+        "90%: nine tenths of the tiles of a pair lie off by less; doubt: deviation of one tile's "
         "own measuring, which is in these"
     )
     console = Console()
@@ -62,15 +62,16 @@ def show_aligned(result: AlignSummary, as_json: bool) -> None:
         "pairs": f"{result.pairs}, {result.megapixels:.1f} megapixels of HR",
         "share of HR in pairs": f"{result.kept:.0%}",
         "levels": ", ".join(f"{name} (s = {s:.3g})" for name, s in result.levels.items()),
-        "levels of all scenes": ", ".join(result.knots),
+        "levels that every scene has": ", ".join(result.knots),
         "held out": ", ".join(result.validate),
     }
     if result.shift_after:
         median, most = result.shift_after
         rows["what LR lie off HR"] = (
-            f"{median:.2f} pixels of HR in the median tile, 95% of tiles less than {most:.2f}"
+            f"{median:.2f} pixels of HR in the median tile, {most:.2f} at 95% of tiles, both "
+            f"in the median scene"
         )
-        rows["light that is left"] = f"{result.light_left:.2f} grey levels"
+        rows["light that is left"] = f"{result.light_left:.2f} grey levels in the median scene"
     rows |= {"failed": result.failed, "files that are no shots": result.left_out}
     rows |= {"notes": result.notes, "recipe": result.recipe, "page": result.page}
     show({key: value for key, value in rows.items() if value}, False, f"align: {result.out}")

@@ -219,7 +219,7 @@ def number_table(
     corner: str = "",
 ) -> Table:
     table = Table(title=safe(title), title_justify="left", caption=caption)
-    table.add_column(corner, style="bold", no_wrap=True)
+    table.add_column(corner, style="bold", overflow="fold")
     for column in columns:
         name = column if isinstance(column, str) else f"{column:g}"
         table.add_column(safe(name), justify="right", no_wrap=True)

@@ -89,7 +89,9 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     except Exception as error:  # damaged files make Pillow raise nearly anything
         if is_lack(error):
             raise FileError(f"{name}: not enough memory to read it: {_LESS}") from error
-        raise PhotoError(f"{name}: damaged or truncated: {printable(str(error))}") from error
+        raise PhotoError(
+            f"{name}: damaged or truncated: {printable(str(error))}: copy it anew"
+        ) from error
 
 
 def picture_size(path: Path) -> tuple[int, int]:

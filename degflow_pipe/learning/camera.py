@@ -105,12 +105,11 @@ def camera(
     A recipe in `out` that was edited in between is gone on by.
 
     Raises what the stages raise; UsageError where `minutes` do not do or an edited recipe is none,
-    FileError where `out` was begun with other pairs, is somebody else's, or is finished and its
-    recipe was edited since.
+    FileError where more than pairs came of other files in `out`, where that is somebody else's, or
+    is finished and its recipe was edited since.
     """
     settings, progress = settings or CameraSettings(), progress or Silent()
     choose_device(device)
-    check_installed()
     if files.real(out) == files.real(source) or files.real(out) in files.real(source).parents:
         raise UsageError(f"{source} lies in the folder to write to, {out}: give another `out`")
     are_pairs = settings.recipe is not None or holds_pairs(source)
@@ -126,6 +125,7 @@ def camera(
                 )
             work.known = [name for name in ORDER if name in work.noted["steps"]]
         else:
+            check_installed()
             work.all_steps(are_pairs)
         return work.summary()
 
@@ -140,6 +140,8 @@ class _Work:
     progress: Progress
     began: float
     noted: dict[str, Any] = field(default_factory=dict)
+    changed: bool = False
+    """Whether the source was another when the folder was begun, of which nothing came."""
     done: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
 
@@ -161,7 +163,7 @@ class _Work:
         return self.out / self.recipe.data.root
 
     def begin(self) -> None:
-        """Raises FileError where the folder was begun with other files."""
+        """Raises FileError where more than pairs came of other files in the folder."""
         path, out = self.out / DONE, files.real(self.out)
         source = [
             [found.relative_to(self.source).as_posix(), files.size(found)]
@@ -174,14 +176,16 @@ class _Work:
             if not isinstance(self.noted.get("steps"), dict):
                 raise FileError(f"{path} is damaged: delete it, and all is done again")
             if self.noted.get("source") != begun["source"]:
-                if self.noted["steps"]:
+                if set(self.noted["steps"]) - {"align"}:
                     raise FileError(
                         f"{self.out} was begun with other files than {self.source} holds now: give "
                         f"another folder as `out`"
                     )
-                self.noted = begun  # nothing came of the others
+                # Nothing but pairs came of the others, and those are looked at again.
+                self.noted, self.changed = begun, True
         else:
             self.noted = begun
+            files.write_summed(path, begun)
 
     @contextmanager
     def step(self, name: str, *made: str) -> Iterator[bool]:
@@ -210,7 +214,14 @@ class _Work:
             pairs = self.out / PAIRS
             least = AlignSettings(least=LEAST_SIDE)
             # Each time: it skips the pairs that are whole, and makes the others again.
-            align(self.source, pairs, least, workers=self.workers, progress=self.progress)
+            align(
+                self.source,
+                pairs,
+                least,
+                overwrite=self.changed,
+                workers=self.workers,
+                progress=self.progress,
+            )
             aligned = [*files.names(pairs, ".png"), "train.yaml", "align.json"]
             with self.step("align", *(f"{PAIRS}/{name}" for name in aligned)):
                 pass
@@ -222,8 +233,8 @@ class _Work:
             elif self.settings != CameraSettings():
                 with self.progress.task("plan", 1, 1) as task:
                     task.note(
-                        f"{self.out / RECIPE} says what was chosen when it was begun: what the "
-                        f"command says of it changes nothing now"
+                        f"goes on by {self.out / RECIPE}: edit it to change what was chosen; "
+                        f"`minutes`, `s_max` and `recipe` are not read again"
                     )
         self.train()
         for name, do, made in (

@@ -119,7 +119,7 @@ def _fitting(seconds: Callable[[float], float], minutes: float, spent: float) ->
         raise UsageError(
             f"`minutes={minutes:g}` is too short: measuring and the least of a training take "
             f"about {_minutes(seconds(0.0))} here, as timed just now beside whatever else this "
-            f"machine does{gone}"
+            f"machine does{gone}; give more, or leave it out"
         )
     return float(max(f for f in np.linspace(0, 1, 201) if seconds(float(f)) <= left))
 
@@ -127,13 +127,13 @@ def _fitting(seconds: Callable[[float], float], minutes: float, spent: float) ->
 def _pixels(pairs: tuple[Pairs, Pairs]) -> tuple[int, int]:
     """Of the HR to train on, and held out."""
     sizes = [[(scene.hr, picture_size(scene.hr)) for scene in side.scenes] for side in pairs]
-    small = [path.name for side in sizes for path, size in side if min(size) < LEAST_SIDE]
+    small = [str(path) for side in sizes for path, size in side if min(size) < LEAST_SIDE]
     if small:
-        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        more = f" and {len(small) - 3} more" if len(small) > 3 else ""
         raise DataError(
-            f"{sizes[0][0][0].parent}: pairs of {LEAST_SIDE} pixels on a side are needed, and "
-            f"{', '.join(small[:5])}{more} have fewer: take them and their LR out of the folder, "
-            f"or align the shots again with `least={LEAST_SIDE}`"
+            f"pairs of {LEAST_SIDE} pixels on a side are needed, and {', '.join(small[:3])}{more} "
+            f"have fewer: take them and their LR out of the folder, or make the pairs again by "
+            f"`align --least {LEAST_SIDE}`"
         )
     train, held_out = (sum(height * width for _, (height, width) in side) for side in sizes)
     return train, held_out

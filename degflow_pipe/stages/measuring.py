@@ -21,7 +21,7 @@ from degflow_pipe.stages.scenes import Scene
 
 Match = Callable[[np.ndarray, np.ndarray], Coarse]
 """HR and LR, (H, W) uint8, to a first warp; raises NoMatch."""
-VERSION = 1
+VERSION = 2
 """Of how scenes are measured and pairs made: another one does it again."""
 SAME = 1.08
 """Scale below which two shots were taken at one zoom."""
