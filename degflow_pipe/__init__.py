@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.exports.doctor import doctor
     from degflow_pipe.exports.export import export
+    from degflow_pipe.folders import break_lock
     from degflow_pipe.levels import Grid, Level, parse_grid, parse_scales, parse_t, parse_t_grid
+    from degflow_pipe.places import place_of
     from degflow_pipe.reading import SRPairs, sr_pairs
     from degflow_pipe.reading.lazy import LazyPairs
+    from degflow_pipe.reports.report import report
     from degflow_pipe.shards.layout import ShardSettings
     from degflow_pipe.stages.align import align
     from degflow_pipe.stages.align_check import check_pairs
@@ -48,6 +51,7 @@ _HOMES = {
     "SRPairs": "reading",
     "ShardSettings": "shards.layout",
     "align": "stages.align",
+    "break_lock": "folders",
     "check_pairs": "stages.align_check",
     "degrade": "stages.degrade",
     "doctor": "exports.doctor",
@@ -58,7 +62,9 @@ _HOMES = {
     "parse_scales": "levels",
     "parse_t": "levels",
     "parse_t_grid": "levels",
+    "place_of": "places",
     "remove": "stages.remove",
+    "report": "reports.report",
     "shard": "stages.shard",
     "sr_pairs": "reading",
     "target": "stages.target",
@@ -82,6 +88,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "align",
+    "break_lock",
     "check_pairs",
     "degrade",
     "doctor",
@@ -92,7 +99,9 @@ __all__ = [
     "parse_scales",
     "parse_t",
     "parse_t_grid",
+    "place_of",
     "remove",
+    "report",
     "shard",
     "sr_pairs",
     "target",

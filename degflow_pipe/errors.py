@@ -5,11 +5,27 @@ Everything else that goes wrong is a bug of ours and surfaces as it is.
 
 from __future__ import annotations
 
+import re
+
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+://)[^\s/@'\"]*@")
+_QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+://[^\s?'\"]*)\?[^\s'\"]*[^\s'\".,;:)\]]")
+
+
+def masked(text: str) -> str:
+    """A text whose URLs have neither a user and password nor a query, which may be a signature."""
+    return _QUERY.sub(r"\1?***", _USER.sub(r"\1***@", text)) if "://" in text else text
+
 
 class DegflowError(Exception):
-    """Base of every error that a user can cause; the command line prints it as one line."""
+    """Base of every error that a user can cause; the command line prints it as one line.
+
+    Whatever a library says of a URL, its credentials are not shown.
+    """
 
     exit_code = 1
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(masked(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class Stopped(BaseException):

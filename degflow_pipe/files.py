@@ -1,8 +1,9 @@
-"""Every path in or out is opened here, so that one day it can be a URL.
+"""Every path in or out is opened here, be it of this machine or a remote place (see `places`).
 
 Only regular files are opened, and none beyond a limit of size. Outputs are written aside and
-renamed when whole: a reader never sees half a file. A name that begins with ASIDE and ends in PART
-is unfinished and may be deleted. Folders that a command writes to: see `folders`.
+renamed when whole, or are objects that appear when they are: a reader never sees half a file. A
+name that begins with ASIDE and ends in PART is unfinished and may be deleted. Folders that a
+command writes to: see `folders`.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EBADF, EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from degflow_pipe.errors import FileError
+from degflow_pipe.places import Remote, objects, place_of
+from degflow_pipe.places.log import RemoteLog
 
 ASIDE, PART = ".degflow-", ".part"
 TEXT_LIMIT = 32 * 1024**2
@@ -40,6 +43,9 @@ DIGITS = 18
 @contextmanager
 def named(path: Path, doing: str) -> Iterator[None]:
     """Turn an OSError of the block into a FileError that names the path and what was tried."""
+    if isinstance(path, Remote):  # whose every call tells for itself
+        yield
+        return
     try:
         if "\0" in os.fsdecode(path):
             raise OSError(EINVAL, "a name has no NUL in it")
@@ -55,6 +61,8 @@ def named(path: Path, doing: str) -> Iterator[None]:
 
 def exists(path: Path) -> bool:
     """Whether anything is there, links followed; raises FileError where that cannot be told."""
+    if isinstance(path, Remote):
+        return objects.info(path) is not None
     return _stat(path) is not None
 
 
@@ -71,12 +79,16 @@ def _stat(path: Path) -> os.stat_result | None:
 
 def is_there(path: Path) -> bool:
     """Whether anything has the name, a link that leads nowhere too."""
+    if isinstance(path, Remote):
+        return exists(path)
     with named(path, "look for it"):
         return os.path.lexists(path)
 
 
 def is_file(path: Path) -> bool:
     """Whether a regular file is there, or a link to one; False for a name that nothing can have."""
+    if isinstance(path, Remote):
+        return objects.is_file(path)
     try:
         with named(path, "look for it"):
             return path.is_file()
@@ -86,23 +98,34 @@ def is_file(path: Path) -> bool:
 
 def is_folder(path: Path) -> bool:
     """Whether a folder is there, links followed; raises FileError where that cannot be told."""
+    if isinstance(path, Remote):
+        return objects.is_folder(path)
     found = _stat(path)
     return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 def size(path: Path) -> int:
     """Size of a file in bytes."""
+    if isinstance(path, Remote):
+        return objects.size(path)
     with named(path, "read"):
         return path.stat().st_size
 
 
 def real(path: Path) -> Path:
     """The path with links followed, as far as they lead: one in a circle stays as it is."""
+    if isinstance(path, Remote):
+        return path
     return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError there
 
 
 def matches(pattern: str, root: Path = Path()) -> list[Path]:
     """Files and folders that a glob names below `root`, sorted."""
+    place = place_of(pattern)
+    if isinstance(root, Remote) or isinstance(place, Remote):
+        place = root / pattern if isinstance(root, Remote) else place
+        assert isinstance(place, Remote)
+        return list(objects.matches(place))
     return [root / found for found in sorted(glob.glob(pattern, root_dir=root, recursive=True))]
 
 
@@ -111,6 +134,9 @@ def walk(folder: Path) -> Iterator[Path]:
 
     Raises FileError for a folder that cannot be listed.
     """
+    if isinstance(folder, Remote):
+        yield from objects.walk(folder)
+        return
     seen: set[str] = set()
 
     def unreadable(error: OSError) -> None:
@@ -129,6 +155,8 @@ def walk(folder: Path) -> Iterator[Path]:
 
 def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
     """The whole file; raises FileError naming it, also where it has more than `limit` bytes."""
+    if isinstance(path, Remote):
+        return objects.read(path, limit)
     with reading(path, limit) as file:
         return file.read()
 
@@ -158,11 +186,41 @@ def reading(path: Path, limit: int | None = None) -> Iterator[BufferedReader]:
 
     limit: bytes that it may have at most.
     """
+    if isinstance(path, Remote):
+        with objects.reading(path, limit) as file:
+            yield file
+        return
     with named(path, "read"), open(path, "rb", opener=_regular) as file:
         length = os.fstat(file.fileno()).st_size
         if limit is not None and length > limit:
             raise FileError(f"{path}: {length} bytes, more than the limit of {limit}")
         yield file
+
+
+def read_spans(path: Path, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Bytes from `start` to `end` of each span of a file, fewer where it ends before.
+
+    Remote ones are read by one request where they lie near each other.
+    """
+    if isinstance(path, Remote):
+        return objects.read_spans(path, spans)
+    found = []
+    with reading(path) as file:
+        for start, end in spans:
+            file.seek(start)
+            found.append(file.read(end - start))
+    return found
+
+
+def stamp(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written to or replaced: the second is its size, the third when
+    it was written, or its tag where its file system has tags.
+    """
+    if isinstance(path, Remote):
+        return objects.stamp(path)
+    with named(path, "read"):
+        found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _whole_number(text: str) -> int:
@@ -256,6 +314,10 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
     What is there and is no regular file is refused: a link or a device is somebody's.
     """
+    if isinstance(path, Remote):
+        with objects.writing(path) as upload:
+            yield upload
+        return
     unfinished = aside(path)
     with named(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -276,6 +338,9 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
+    if isinstance(path, Remote):
+        objects.write(path, data)
+        return
     with writing(path) as file:
         file.write(data)
 
@@ -285,6 +350,9 @@ def link(path: Path, to: Path) -> int:
 
     Returns the bytes that it saves. Raises FileError as `writing`.
     """
+    if isinstance(path, Remote) and isinstance(to, Remote) and path.scheme == to.scheme:
+        objects.copy(path, to)
+        return 0
     unfinished = aside(path)
     with named(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -371,6 +439,8 @@ def seconds_to_write(folder: Path, size: int) -> float | None:
     is above it: in a file without a name, which is gone at once and that nobody ever sees. None
     where the system has no such files, or nothing may be written.
     """
+    if isinstance(folder, Remote):
+        return None
     while not os.path.isdir(folder):
         folder = folder.absolute().parent
     data = os.urandom(size)
@@ -390,18 +460,71 @@ def seconds_to_write(folder: Path, size: int) -> float | None:
 
 
 def append_line(path: Path, text: str) -> None:
-    """One line at the end of a log."""
+    """One line at the end of a log, which lies on this machine."""
     with named(path, "write"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8", opener=_to_append) as file:
             file.write(text + "\n")
 
 
-def open_to_write(path: Path) -> int:
-    """The descriptor of a regular file, made where there is none, to write into as it is."""
-    if os.path.lexists(path):
-        os.close(_regular(str(path), os.O_RDONLY))
-    return os.open(path, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+def log(path: Path, end: int) -> Log:
+    """A file to add to after its first `end` bytes, made where there is none; what is after them
+    goes. Raises FileError, as what is done with it does.
+    """
+    return RemoteLog(path, end) if isinstance(path, Remote) else _LocalLog(path, end)
+
+
+class Log(Protocol):
+    """A file that is added to."""
+
+    def add(self, line: bytes) -> None: ...
+
+    def sync(self) -> None:
+        """Let what was added outlast the process, and a power cut."""
+
+    def held(self) -> bytes | None:
+        """All of it, where it is not in its file before `sync`."""
+
+    def close(self) -> None:
+        """The same as `sync`, and the end."""
+
+
+class _LocalLog:
+    def __init__(self, path: Path, end: int) -> None:
+        self._path = path
+        make_folder(path.parent)
+        with named(path, "write"):
+            if os.path.lexists(path):
+                os.close(_regular(str(path), os.O_RDONLY))
+            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            self._file = os.open(path, flags, 0o666)
+            try:
+                if os.lseek(self._file, 0, os.SEEK_END) > end:
+                    os.ftruncate(self._file, end)
+                os.lseek(self._file, 0, os.SEEK_END)
+            except BaseException:
+                os.close(self._file)
+                raise
+
+    def add(self, line: bytes) -> None:
+        with named(self._path, "write"):
+            left = line
+            while left:
+                left = left[os.write(self._file, left) :]
+
+    def sync(self) -> None:
+        with named(self._path, "write"):
+            os.fsync(self._file)
+
+    def held(self) -> None:
+        return None
+
+    def close(self) -> None:
+        with named(self._path, "write"):
+            try:
+                os.fsync(self._file)
+            finally:
+                os.close(self._file)
 
 
 def _to_append(path: str, flags: int) -> int:
@@ -411,18 +534,29 @@ def _to_append(path: str, flags: int) -> int:
 
 
 def make_folder(path: Path) -> None:
+    """Remote folders are there where there is something in them."""
+    if isinstance(path, Remote):
+        objects.require_writable(path)
+        return
     with named(path, "make the folder"):
         path.mkdir(parents=True, exist_ok=True)
 
 
-def renamed(path: Path, name: str) -> Path:
-    """Give a file or folder another name in the same place; returns the new path."""
+def taken_away(path: Path, name: str) -> Path:
+    """Give what is to be removed another name in the same place; returns the new path. What is
+    remote cannot be renamed and stays; what lies deepest is removed first there.
+    """
+    if isinstance(path, Remote):
+        return path
     with named(path, "rename"):
         return path.rename(path.with_name(name))
 
 
 def remove(path: Path) -> None:
     """A file, a link or a folder with all in it; nothing happens where there is none."""
+    if isinstance(path, Remote):
+        objects.remove(path)
+        return
     with named(path, "remove"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -432,10 +566,19 @@ def remove(path: Path) -> None:
 
 def names(folder: Path, suffix: str = "") -> list[str]:
     """Sorted names in a folder that end in `suffix`; none where there is no such folder."""
+    if isinstance(folder, Remote):
+        return sorted(name for name in objects.sizes(folder) if name.endswith(suffix))
     if not is_folder(folder):
         return []
     with named(folder, "list"):
         return sorted(name for name in os.listdir(folder) if name.endswith(suffix))
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file of a folder by its name, links followed; none where it is not there."""
+    if isinstance(folder, Remote):
+        return objects.sizes(folder)
+    return {name: size(folder / name) for name in names(folder) if is_file(folder / name)}
 
 
 def sha256(path: Path, limit: int | None = None) -> str:

@@ -17,12 +17,14 @@ from filelock import FileLock, Timeout
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError
+from degflow_pipe.places import Remote, objects, place_of
+from degflow_pipe.places import lease as leases
 
 MARK = ".degflow-pipe.json"
 MARK_LIMIT = 1000
 """Bytes of it."""
 LOCK = ".lock"
-NOBODYS = frozenset({MARK, LOCK, "lost+found", ".DS_Store"})
+NOBODYS = frozenset({MARK, LOCK, leases.LEASE, "lost+found", ".DS_Store"})
 """What an empty folder may hold: what we or a file system put there."""
 
 
@@ -43,14 +45,22 @@ def kind_of(folder: Path) -> str | None:
 
 def held(folder: Path) -> list[str]:
     """Sorted names in a folder, but for marks, locks and what was not written to its end."""
-    with files.named(folder, "list"):
-        names = sorted(set(os.listdir(folder)) - NOBODYS)
+    names = sorted(set(_listed(folder)) - NOBODYS)
     return [name for name in names if not files.is_aside(name)]
+
+
+def _listed(folder: Path) -> list[str]:
+    if isinstance(folder, Remote):
+        return files.names(folder)
+    with files.named(folder, "list"):
+        return os.listdir(folder)
 
 
 def check_ours(folder: Path, kind: str) -> None:
     """Raises FileError where the folder holds anything that is not of this kind's commands."""
-    if not os.path.lexists(folder):
+    if isinstance(folder, Remote):
+        objects.require_writable(folder)
+    elif not os.path.lexists(folder):
         return
     marked = kind_of(folder)
     if marked == kind:
@@ -73,7 +83,7 @@ def one_writer(folder: Path, kind: str) -> Iterator[None]:
 
     kind: of what it holds, such as `store`. Raises FileError where it is somebody else's, another
     process is writing to it, or its file system has no locks. The lock goes with the process,
-    however it ends.
+    however it ends; that of a remote folder stays where the process was killed, see `break_lock`.
     """
     check_ours(folder, kind)
     files.make_folder(folder)
@@ -87,6 +97,10 @@ def one_writer(folder: Path, kind: str) -> Iterator[None]:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock, which is ours already; raises FileError as `one_writer`."""
+    if isinstance(folder, Remote):
+        with leases.held(folder):
+            yield
+        return
     # Not the soft lock that filelock would fall back to: it outlives a process that was killed.
     lock = FileLock(folder / LOCK, timeout=0, fallback_to_soft=False)
     with files.named(folder, "lock"):
@@ -105,6 +119,16 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def break_lock(folder: str | Path) -> str | None:
+    """End another process's lock on a remote folder, and say whose it was and how old; None where
+    there was none. A process that still lives writes nothing more there, once it finds out.
+
+    A lock on this machine ends with its process: it is left.
+    """
+    place = place_of(folder)
+    return leases.broken(place) if isinstance(place, Remote) else None
 
 
 def claim(folder: Path, kind: str) -> None:

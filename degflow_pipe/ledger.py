@@ -13,14 +13,15 @@ again by its place alone.
 A writer that comes to its end leaves no line that does not count, and numbers in their order within
 a segment, so that a ledger's bytes do not tell how often its writers were interrupted. There is one
 writer at a time (see `folders.one_writer`); who only reads sees what was written when it looked,
-and is told where a writer has changed it since.
+and is told where a writer has changed it since. At a remote place the last segment is sent anew now
+and then (see `places.log`), with the same bytes in the end: a writer that is killed loses the lines
+since, whose work is done again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,8 +86,8 @@ class Ledger:
         """The highest number in each segment."""
         self._untidy: set[int] = set()
         """Segments with lines that no longer count, or out of their order."""
-        self._open: int | None = None
-        self._stamps: dict[int, tuple[int, ...]] = {}
+        self._open: files.Log | None = None
+        self._stamps: dict[int, tuple[int, int, int]] = {}
         """What tells that a segment was written to since it was read."""
         segments = self._segments()
         for number in segments:
@@ -105,9 +106,10 @@ class Ledger:
     def record(self, key: object) -> dict[str, Any]:
         """The last word on a key. Raises KeyError for none, FileError where it is damaged now."""
         segment, start, end = self._places[str(key)]
-        with files.reading(self._path(segment)) as file:
-            file.seek(start)
-            return self._parsed(segment, str(key), file.read(end - start))
+        if (held := self._held(segment)) is not None:
+            return self._parsed(segment, str(key), held[start:end])
+        (line,) = files.read_spans(self._path(segment), [(start, end)])
+        return self._parsed(segment, str(key), line)
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every key and its record, a segment at a time, in the order of the segments."""
@@ -123,7 +125,7 @@ class Ledger:
         try:
             line = _parsed_line(segment, data)
             if line is None or line.key != key:
-                if self._stamps.get(segment) != _stamp(self._path(segment)):
+                if self._stamps.get(segment) != files.stamp(self._path(segment)):
                     raise FileError(
                         f"{self._path(segment)} was written to while it was read: run the same "
                         f"command again"
@@ -146,12 +148,7 @@ class Ledger:
         self.damage, self._spoilt = [], set()
         path = self._path(self._last)
         if self._last >= 0 and files.size(path) > self._end:  # half a line of a killed writer
-            with files.named(path, "write"):
-                opened = files.open_to_write(path)
-                try:
-                    os.ftruncate(opened, self._end)
-                finally:
-                    os.close(opened)
+            files.log(path, self._end).close()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -166,15 +163,12 @@ class Ledger:
     def _close(self) -> None:
         if self._open is not None:
             opened, self._open = self._open, None
-            with files.named(self.folder, "write"):
-                os.fsync(opened)
-                os.close(opened)
+            opened.close()
 
     def sync(self) -> None:
         """Let what was written outlast a power cut; the end of the context does too."""
         if self._open is not None:
-            with files.named(self.folder, "write"):
-                os.fsync(self._open)
+            self._open.sync()
 
     def write(self, key: object, record: dict[str, Any]) -> None:
         """Say what is known of a key, in place of what was said before; within the context."""
@@ -202,10 +196,7 @@ class Ledger:
         """One line at the end of the segment that is open."""
         assert self._open is not None
         line = _line(self._last, self._lines, key, record)
-        with files.named(self._path(self._last), "write"):
-            left = line
-            while left:
-                left = left[os.write(self._open, left) :]
+        self._open.add(line)
         self._note(self._last, key, record, self._end, self._end + len(line))
         self._lines, self._end = self._lines + 1, self._end + len(line)
 
@@ -214,11 +205,7 @@ class Ledger:
         self._close()
         if self._last < 0 or self._lines >= LINES:
             self._last, self._lines, self._end = self._last + 1, 0, 0
-        files.make_folder(self.folder)
-        path = self._path(self._last)
-        with files.named(path, "write"):
-            self._open = files.open_to_write(path)
-            os.lseek(self._open, 0, os.SEEK_END)
+        self._open = files.log(self._path(self._last), self._end)
 
     def _segments(self) -> list[int]:
         names = files.names(self.folder, ".jsonl")
@@ -229,8 +216,14 @@ class Ledger:
 
     def _bytes(self, number: int) -> bytes:
         """What of a segment is read: none is longer than the limit."""
-        with files.reading(self._path(number)) as file:
-            return file.read(SEGMENT_LIMIT)
+        if (held := self._held(number)) is not None:
+            return held
+        (data,) = files.read_spans(self._path(number), [(0, SEGMENT_LIMIT)])
+        return data
+
+    def _held(self, number: int) -> bytes | None:
+        """The segment that is written to, where not all of it is in its file yet."""
+        return self._open.held() if self._open is not None and number == self._last else None
 
     def _spoil(self, number: int, what: str) -> None:
         self.damage.append(f"{self._path(number)} is {what}")
@@ -243,7 +236,7 @@ class Ledger:
         for missing in range(self._last + 1, number):
             self._spoil(missing, "missing")
         self._last, self._lines, self._end = number, 0, 0
-        self._stamps[number] = _stamp(path)
+        self._stamps[number] = files.stamp(path)
         data = self._bytes(number)
         wrong: list[int] = []
         """Lines, counted from 1, that are damaged or not where they should be."""
@@ -258,7 +251,7 @@ class Ledger:
             self._end = end
         tail = data[self._end :]
         torn = is_last and _BEGUN.fullmatch(tail) and not _parsed_line(number, tail[:-1] + b"\n")
-        if wrong or (tail and not torn) or files.size(path) > SEGMENT_LIMIT:
+        if wrong or (tail and not torn) or self._stamps[number][1] > SEGMENT_LIMIT:
             at = f" at line {wrong[0]}" if wrong else " at its end"
             more = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
             self._spoil(number, f"damaged{at}{more}")
@@ -309,15 +302,9 @@ class Ledger:
             if record != _GONE:
                 self._places[key] = (number, start, end)
             start = end
-        self._stamps[number] = _stamp(self._path(number))
+        self._stamps[number] = files.stamp(self._path(number))
         if number == self._last:
             self._lines, self._end = len(kept), start
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    with files.named(path, "read"):
-        found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class _Line(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from degflow_pipe.cameras.camera import SimulatedCamera
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import holds_checkpoint
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.devices import choose_device
+from degflow_pipe.places import place_of
 
 SIMULATED = "simulated"
 MAX_CAMERAS = 1000
@@ -72,7 +72,7 @@ def parse_bank(text: str) -> tuple[Share, ...]:
 
 def members_of(text: str) -> tuple[Share, ...]:
     """The same, where a folder of that very name is none but itself."""
-    return (Share(text),) if holds_checkpoint(Path(text)) else parse_bank(text)
+    return (Share(text),) if holds_checkpoint(place_of(text)) else parse_bank(text)
 
 
 @dataclass(frozen=True)

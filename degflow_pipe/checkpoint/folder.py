@@ -15,6 +15,7 @@ from degflow_pipe.checkpoint.calibration import Calibration
 from degflow_pipe.checkpoint.verdict import HEADING, Judged, Verdict, section, verdict_of
 from degflow_pipe.errors import CheckpointError, DegflowError, FileError, UsageError
 from degflow_pipe.model.config import ModelConfig
+from degflow_pipe.places import place_of
 from degflow_pipe.settings import Apart, AtMost, Longest, read, shown
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def find_checkpoint(path_or_name: str) -> Path:
 
     Raises CheckpointError for neither.
     """
-    path = Path(path_or_name)
+    path = place_of(path_or_name)
     if files.exists(path / CONFIG):
         return path
     if files.exists(path / "rae.json"):
@@ -142,7 +143,7 @@ def own_checkpoint(path_or_name: str) -> Path:
     It belongs to the installation, and whoever names it next would get another one.
     """
     folder = find_checkpoint(path_or_name)
-    if folder != Path(path_or_name):
+    if folder != place_of(path_or_name):
         raise UsageError(
             f"{path_or_name} is a shipped checkpoint: copy its folder, {folder}, and give the copy"
         )

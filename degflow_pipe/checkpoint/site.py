@@ -9,6 +9,7 @@ from typing import Any
 from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError
+from degflow_pipe.places import text_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Site:
     @classmethod
     def of(cls, model: DegFlow) -> Site:
         return cls(
-            folder=str(files.real(model.folder)),
+            folder=text_of(files.real(model.folder)),
             device=str(model.device),
             precision=model.precision,
             digest=_digest(model),

@@ -27,9 +27,13 @@ def align(
     context: typer.Context,
     shots: Annotated[
         Path,
-        typer.Argument(help="A folder with a folder a scene, or with shots named by scene."),
+        typer.Argument(
+            help="A folder with a folder a scene, or with shots named by scene.", parser=o.path
+        ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write to.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write to.", parser=o.path)
+    ] = None,
     check: Annotated[
         bool,
         typer.Option(

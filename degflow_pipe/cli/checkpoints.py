@@ -15,8 +15,12 @@ from degflow_pipe.cli.tables import show_calibrated
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 
-RAEFile = Annotated[Path, typer.Option("--rae", help="The authors' file of the autoencoder.")]
-FlowFile = Annotated[Path, typer.Option("--flow", help="The authors' file of the velocity net.")]
+RAEFile = Annotated[
+    Path, typer.Option("--rae", help="The authors' file of the autoencoder.", parser=o.path)
+]
+FlowFile = Annotated[
+    Path, typer.Option("--flow", help="The authors' file of the velocity net.", parser=o.path)
+]
 
 
 Measured = Annotated[str, typer.Argument(help="Checkpoint folder; its config.json changes.")]

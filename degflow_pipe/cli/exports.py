@@ -9,7 +9,7 @@ import typer
 
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
-from degflow_pipe.cli.output import TerminalProgress, complain, show
+from degflow_pipe.cli.output import TerminalProgress, complain, show, unlock
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    shards: Annotated[Path, typer.Argument(help="Folder of finished shards.")],
+    shards: Annotated[Path, typer.Argument(help="Folder of finished shards.", parser=o.path)],
     to: To,
     out: o.Out,
     scale: Annotated[
@@ -50,6 +50,7 @@ def export(
         bool, typer.Option("--overwrite", help="Replace an export that had other settings.")
     ] = False,
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -71,19 +72,24 @@ def export(
 
         show_estimate(estimate_export(shards, to, out, **how), json)
         return
+    unlock(break_lock, out)
     summary = stage(shards, to, out, progress=TerminalProgress(), **how)
     show(summary.to_dict(), json, f"export {to}")
 
 
 def doctor(
-    folder: Annotated[Path, typer.Argument(help="The folder that the trainer would read.")],
+    folder: Annotated[
+        Path, typer.Argument(help="The folder that the trainer would read.", parser=o.path)
+    ],
     to: To,
     sample: Annotated[
         int, typer.Option(min=0, help="Pairs whose pixels are read and compared; 0: all.")
     ] = 2000,
     options: Annotated[
         Path | None,
-        typer.Option(help="The trainer's option file; by default the one that export writes."),
+        typer.Option(
+            help="The trainer's option file; by default the one that export writes.", parser=o.path
+        ),
     ] = None,
     workers: o.Workers = 0,
     json: o.Json = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from degflow_pipe.cli import options as o
-from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.output import TerminalProgress, show, unlock
 from degflow_pipe.cli.words import Command
 
 Name = Annotated[str, typer.Argument(help="A grid's name (see `info`), or what it was called.")]
@@ -22,10 +22,16 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group)
 
 
-def delete(name: Name, store: o.StorePath = o.STORE, json: o.Json = False) -> None:
+def delete(
+    name: Name,
+    store: o.StorePath = o.STORE,
+    break_lock: o.BreakLock = False,
+    json: o.Json = False,
+) -> None:
     """Take a grid and its levels out of a store."""
     from degflow_pipe.stages.grids import delete_grid
 
+    unlock(break_lock, store)
     show(delete_grid(name, store).to_dict(), json, "grid delete")
 
 
@@ -33,10 +39,12 @@ def merge(
     names: Annotated[list[str], typer.Argument(help="Grids that differ in their levels alone.")],
     store: o.StorePath = o.STORE,
     name: Annotated[str, typer.Option(help="What the merged grid is called.")] = "",
+    break_lock: o.BreakLock = False,
     json: o.Json = False,
 ) -> None:
     """One grid with the levels of several, which stay beside it."""
     from degflow_pipe.stages.grids import merge_grids
 
+    unlock(break_lock, store)
     summary = merge_grids(names, store, title=name, progress=TerminalProgress())
     show(summary.to_dict(), json, "grid merge")

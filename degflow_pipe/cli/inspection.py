@@ -1,4 +1,4 @@
-"""inspect, info and verify."""
+"""inspect, info, verify and report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, complain, show
 from degflow_pipe.cli.tables import show_contents, show_inspected
 from degflow_pipe.cli.words import Command
+from degflow_pipe.places import place_of
 from degflow_pipe.quality import SUGGESTED, Limits
 
 What = Annotated[
@@ -22,19 +23,21 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Command)(inspect)
     app.command(cls=Command)(info)
     app.command(cls=Command)(verify)
+    app.command(cls=Command)(report)
 
 
 def _place(path: str) -> Path:
     from degflow_pipe.checkpoint.folder import find_checkpoint
     from degflow_pipe.shipped import names
 
-    return find_checkpoint(path) if path in names("checkpoints") else Path(path)
+    return find_checkpoint(path) if path in names("checkpoints") else place_of(path)
 
 
 def inspect(
     photos: o.Photos,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Picture of both ends to write (PNG).")
+        Path,
+        typer.Option("--out", "-o", help="Picture of both ends to write (PNG).", parser=o.path),
     ] = Path("sheet.png"),
     min_sharpness: o.MinSharpness = SUGGESTED.min_sharpness,
     max_blockiness: o.MaxBlockiness = SUGGESTED.max_blockiness,
@@ -83,3 +86,50 @@ def verify(path: What, workers: o.Workers = 0, json: o.Json = False) -> None:
     if not found.whole:
         complain(f"{path} is damaged: {'; '.join(found.damage[:3])}")
         raise typer.Exit(1)
+
+
+def report(
+    path: Annotated[
+        str,
+        typer.Argument(
+            help="A store, a shard folder, a checkpoint (or its name), or what `evaluate`, `proxy` "
+            "or `align` wrote."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Page to write (HTML).", parser=o.path)
+    ] = Path("report.html"),
+    grid: Annotated[
+        str | None,
+        typer.Option(
+            help="The levels of a store that are shown; those of most patches by default."
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of real pairs: their held-out scenes beside what a checkpoint generates.",
+            parser=o.path,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a page of that name.")
+    ] = False,
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """One HTML page to look at: verdict, pictures, curves, where it comes from. It needs nothing
+    else, and no network.
+    """
+    from degflow_pipe.reports.report import report as stage
+
+    found = stage(
+        _place(path),
+        out,
+        grid=grid,
+        pairs=pairs,
+        overwrite=overwrite,
+        device=device,
+        progress=TerminalProgress(),
+    )
+    show(found, json, "report")

@@ -8,6 +8,17 @@ from typing import Annotated
 import typer
 
 from degflow_pipe import choices, defaults
+from degflow_pipe.errors import UsageError
+from degflow_pipe.places import place_of
+
+
+def path(text: str) -> Path:
+    """What a path or URL names; the help calls the type by the name of this."""
+    try:
+        return place_of(text)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from error
+
 
 CheckpointArgument = Annotated[
     str, typer.Argument(help="Checkpoint folder, or a shipped one's name.")
@@ -29,8 +40,8 @@ Engine = Annotated[
     choices.Engine,
     typer.Option("--engine", help="threads, or processes (each loads the checkpoint itself)."),
 ]
-StorePath = Annotated[Path, typer.Option("--store", help="The store, a zarr folder.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")]
+StorePath = Annotated[Path, typer.Option("--store", help="The store, a zarr folder.", parser=path)]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", parser=path)]
 Precision = Annotated[
     choices.Precision,
     typer.Option(
@@ -55,7 +66,7 @@ StorePatch = Annotated[
     ),
 ]
 Photos = Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")]
-Pairs = Annotated[Path, typer.Argument(help="Folder of the pairs.")]
+Pairs = Annotated[Path, typer.Argument(help="Folder of the pairs.", parser=path)]
 DataRecipe = Annotated[
     str | None,
     typer.Option("--recipe", help="Training recipe whose data is meant, not the checkpoint's own."),
@@ -135,6 +146,13 @@ Noise = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Another one draws other noise.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace shards that were made with other settings.")
+]
+BreakLock = Annotated[
+    bool,
+    typer.Option(
+        "--break-lock",
+        help="Take over the lock of a process that was killed at a URL; one that lives stops.",
+    ),
 ]
 
 CHECKPOINT = defaults.CHECKPOINT

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from rich.text import Text
 
 from degflow_pipe import files
 from degflow_pipe.cli.words import spoken
+from degflow_pipe.folders import break_lock
 from degflow_pipe.formats.text import printable
 
 if TYPE_CHECKING:
@@ -160,6 +162,13 @@ def complain(message: str, kind: str = "error") -> None:
     Console(stderr=True, soft_wrap=True).print(
         Text.assemble((f"{kind}: ", "bold red"), printable(spoken(message))), highlight=False
     )
+
+
+def unlock(asked: bool, *places: Path | str | None) -> None:
+    """Where it is asked for, end the locks of remote places, and say whose they were."""
+    for place in places if asked else ():
+        if place is not None and (whose := break_lock(place)):
+            complain(f"{place}: the lock of {whose} was taken over", "warning")
 
 
 def warn_of(*models: DegFlow) -> None:

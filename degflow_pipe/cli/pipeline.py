@@ -10,10 +10,11 @@ import typer
 from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli.asked import grid_of
-from degflow_pipe.cli.output import TerminalProgress, show, warn_of
+from degflow_pipe.cli.output import TerminalProgress, show, unlock, warn_of
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
+from degflow_pipe.places import place_of, text_of
 
 if TYPE_CHECKING:
     from degflow_pipe.cameras.bank import Bank
@@ -80,6 +81,7 @@ def ingest(
     batch: o.Batch = defaults.BATCH,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -109,6 +111,7 @@ def ingest(
 
         show_estimate(estimate_ingest(photos, store, bank, **asked), json)
         return
+    unlock(break_lock, store)
     summary = stage(photos, store, bank, progress=TerminalProgress(), **asked)
     show({**summary.to_dict(), "device": str(bank.first.device)}, json, "ingest")
 
@@ -118,11 +121,13 @@ def remove(
         list[str], typer.Argument(help="Photos, by the names that they have in the store.")
     ],
     store: o.StorePath = o.STORE,
+    break_lock: o.BreakLock = False,
     json: o.Json = False,
 ) -> None:
     """Take photos out of a store, with their patches, latents and levels."""
     from degflow_pipe.stages.remove import remove as stage
 
+    unlock(break_lock, store)
     show(stage(names, store, progress=TerminalProgress()).to_dict(), json, "remove")
 
 
@@ -142,6 +147,7 @@ def generate(
     batch: o.Batch = defaults.BATCH,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -177,6 +183,7 @@ def generate(
 
         show_estimate(estimate_generate(store, bank, grid, **asked), json)
         return
+    unlock(break_lock, store)
     summary = stage(store, bank, grid, progress=TerminalProgress(), **asked)
     show({**summary.to_dict(), "device": str(bank.first.device)}, json, "generate")
 
@@ -226,13 +233,14 @@ def shard(
     overwrite: o.Overwrite = False,
     engine: o.Engine = "threads",
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Write the pairs as WebDataset tars, with an index, sums and a data set card."""
     from degflow_pipe.chains.chain import load_chain
     from degflow_pipe.engines.engine import engine_of
-    from degflow_pipe.shards.layout import ShardSettings
+    from degflow_pipe.shards.layout import VALIDATE, ShardSettings
     from degflow_pipe.stages.shard import shard as stage
 
     settings = ShardSettings(
@@ -258,6 +266,7 @@ def shard(
 
         show_estimate(estimate_shard(store, out, settings, **asked), json)
         return
+    unlock(break_lock, out, out / VALIDATE)
     summary = stage(store, out, settings, progress=TerminalProgress(), **asked)
     show(summary.to_dict(), json, "shard")
 
@@ -269,11 +278,14 @@ def run(
         typer.Argument(help="Photos, in place of the recipe's."),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(help="The store, a zarr folder, in place of the recipe's.")
+        Path | None,
+        typer.Option(help="The store, a zarr folder, in place of the recipe's.", parser=o.path),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the shards, in place of the recipe's."),
+        typer.Option(
+            "--out", "-o", help="Folder of the shards, in place of the recipe's.", parser=o.path
+        ),
     ] = None,
     checkpoint: Annotated[
         str | None,
@@ -300,18 +312,20 @@ def run(
     ] = None,
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
+    break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
     """Ingest, generate and shard as one recipe says; options and photos go before the recipe's."""
     from degflow_pipe.recipes import load_recipe
+    from degflow_pipe.shards.layout import VALIDATE
     from degflow_pipe.stages.recipe import run_recipe
 
     values = load_recipe(recipe, "run")
     given = {
         "photos": photos or None,
-        "store": None if store is None else str(store),
-        "out": None if out is None else str(out),
+        "store": None if store is None else text_of(store),
+        "out": None if out is None else text_of(out),
         "checkpoint": checkpoint,
         "keep": keep,
         "engine": engine,
@@ -337,6 +351,8 @@ def run(
 
         show_estimate(estimate_run(settings, bank, **asked), json)
         return
+    places = map(place_of, (settings.store, settings.out))
+    unlock(break_lock, *places, place_of(settings.out) / VALIDATE)
     summary = stage(settings, bank, progress=TerminalProgress(), **asked)
     show(summary, json, "run")
 
@@ -377,10 +393,10 @@ def demo(
 
 
 def preview(
-    photo: Annotated[Path, typer.Argument(help="One photo.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write (PNG).")] = Path(
-        "strip.png"
-    ),
+    photo: Annotated[Path, typer.Argument(help="One photo.", parser=o.path)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Picture to write (PNG).", parser=o.path)
+    ] = Path("strip.png"),
     t_grid: o.TGrid = None,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,

@@ -36,7 +36,9 @@ def proxy(
     ] = None,
     test: Annotated[
         Path | None,
-        typer.Option(help="Folder of the pairs that a recipe's `test` says, to test on those."),
+        typer.Option(
+            help="Folder of the pairs that a recipe's `test` says, to test on those.", parser=o.path
+        ),
     ] = None,
     sources: Annotated[
         str | None,
@@ -62,6 +64,7 @@ def proxy(
         typer.Option(
             "--more-hr",
             help="Folder of HR photos without real LR: adds ours_more, generated of both.",
+            parser=o.path,
         ),
     ] = None,
     added_noise: Annotated[

@@ -13,15 +13,20 @@ from degflow_pipe.cli.asked import data_of_recipe, grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
 from degflow_pipe.cli.tables import show_camera, show_evaluation
 from degflow_pipe.cli.words import Command
+from degflow_pipe.places import place_of
 
 Recipe = Annotated[str, typer.Argument(help="Training recipe: YAML file or shipped one's name.")]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder of the pairs, in place of the recipe's data.root."),
+    typer.Option(
+        "--data", help="Folder of the pairs, in place of the recipe's data.root.", parser=o.path
+    ),
 ]
 TrainOut = Annotated[
     Path | None,
-    typer.Option("--out", "-o", help="Folder to train in; training/NAME by default."),
+    typer.Option(
+        "--out", "-o", help="Folder to train in; training/NAME by default.", parser=o.path
+    ),
 ]
 
 
@@ -40,7 +45,7 @@ def _read(recipe: str, data: Path | None, out: Path | None) -> tuple[Any, Path, 
     from degflow_pipe.training.recipe import train_recipe
 
     settings = train_recipe(load_recipe(recipe, "train"))
-    return settings, data or Path(settings.data.root), out or Path("training") / settings.name
+    return settings, data or place_of(settings.data.root), out or Path("training") / settings.name
 
 
 def rae(
@@ -65,7 +70,7 @@ def lfm(
     out: TrainOut = None,
     rae: Annotated[
         Path | None,
-        typer.Option(help="Folder of `train rae`, where it is not --out."),
+        typer.Option(help="Folder of `train rae`, where it is not --out.", parser=o.path),
     ] = None,
     device: o.Device = "auto",
     json: o.Json = False,
@@ -101,10 +106,11 @@ def camera(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of shots, as `align` takes them, or of pairs: SCENE_hr.png, SCENE_lr.png."
+            help="Folder of shots, as `align` takes them, or of pairs: SCENE_hr.png, SCENE_lr.png.",
+            parser=o.path,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the camera.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the camera.", parser=o.path)],
     minutes: Annotated[
         float | None,
         typer.Option(help="That all of it may take, about; else as long as is right."),
@@ -147,7 +153,9 @@ def evaluate(
     t_grid: o.TGrid = defaults.T_GRID,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for figures.json and pages of plots."),
+        typer.Option(
+            "--out", "-o", help="Folder for figures.json and pages of plots.", parser=o.path
+        ),
     ] = None,
     device: o.Device = "auto",
     json: o.Json = False,

@@ -119,7 +119,7 @@ def _estimate(
     at_once = check_workers(workers)
     if not relative:
         owned.root_text(out)
-    trainer.check_folder(out, relative)
+    trainer.check_out(out, relative)
     source = Source(shards)
     plans = trainer.plans(chosen_levels(source.levels, t, scales), scale)
     made = made_of(trainer, source, plans)

@@ -81,7 +81,8 @@ def export(
     scales: only these levels. Photos that were set apart go into a folder `validate` in `out`,
     which the option files of BasicSR, neosr and traiNNer-redux name. relative: paths in the option
     file are relative to the folder, for those who move it. overwrite: replace an export of other
-    settings in the same folder; only files that it wrote are removed.
+    settings in the same folder; only files that it wrote are removed. At a URL it is `relative`,
+    of pictures as files.
 
     All pictures are PNG: those of the shards byte for byte where neither sizes nor format change. A
     picture that is there already is whole where it has the shards' bytes or, made smaller, where it
@@ -95,8 +96,8 @@ def export(
     trainer = find_trainer(to)
     at_once = check_workers(workers)
     apart = files.is_folder(shards / VALIDATE)
+    trainer.check_out(out, relative)
     roots = Roots("" if relative else owned.root_text(out), validation=apart)
-    trainer.check_folder(out, relative)
     source = Source(shards)
     plans = trainer.plans(chosen_levels(source.levels, t, scales), scale)
     summary = ExportSummary(

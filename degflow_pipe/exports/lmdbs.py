@@ -37,6 +37,7 @@ class LmdbTrainer(Trainer):
     """A trainer that reads gt.lmdb and lq.lmdb."""
 
     places = ("gt.lmdb", "lq.lmdb")
+    as_files = False
 
     def planned(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
         _lmdb(self.name)
@@ -88,7 +89,9 @@ class _Environment:
         files.make_folder(self.aside)
         with _told(path):
             # No lock: its file would differ from run to run, and nobody else reads this.
-            self.env = _lmdb().open(str(self.aside), map_size=self.map, lock=False, sync=False)
+            self.env = _lmdb().open(
+                os.fspath(self.aside), map_size=self.map, lock=False, sync=False
+            )
 
     def put(self, name: str, data: bytes, side: int) -> None:
         self.held.append((name.partition(".")[0].encode(), data))

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from degflow_pipe import files
 from degflow_pipe.errors import UsageError
 from degflow_pipe.ledger import Ledger
+from degflow_pipe.places import Remote
 
 WRITTEN = ".degflow/written"
 """Folder of the ledger of the pictures that an export writes, by the number of their unit."""
@@ -69,6 +70,8 @@ def written(out: Path, pairs: str) -> set[str]:
 
 def inside(out: Path, path: str) -> bool:
     """Whether a path stays in the folder where links are followed."""
+    if isinstance(out, Remote):  # which has none
+        return True
     parent = os.path.realpath((out / path).parent)
     root = os.path.realpath(out)
     return parent == root or parent.startswith(root + os.sep)
@@ -76,6 +79,10 @@ def inside(out: Path, path: str) -> bool:
 
 def remove_files(out: Path, paths: Iterable[str]) -> None:
     """Remove these files, and the folders of theirs below `out` that are empty then."""
+    if isinstance(out, Remote):
+        for path in paths:
+            files.remove(out / path)
+        return
     folders: set[PurePosixPath] = set()
     for path in paths:
         with files.named(out / path, "remove"):

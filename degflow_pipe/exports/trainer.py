@@ -15,6 +15,7 @@ from degflow_pipe.exports.findings import Found, Report, whole_png
 from degflow_pipe.exports.networks import Network
 from degflow_pipe.exports.settings import Facts, Rules, Settings, check_rules
 from degflow_pipe.exports.source import NEAR, ShardLevel, ShardPair
+from degflow_pipe.places import Remote
 from degflow_pipe.shards.layout import VALIDATE
 from degflow_pipe.shards.packing import Packing, pack
 
@@ -114,7 +115,8 @@ class Trainer(ABC):
     """One trainer: its writer, and the rules by which it pairs what it finds.
 
     name: as `to` takes it; places: its folders in the export; options: its option file; lists: its
-    further text files, each with what makes the line of a pair; one_scale: whether all of its pairs
+    further text files, each with what makes the line of a pair; as_files: whether its pictures are
+    files; one_scale: whether all of its pairs
     must have one ratio of sizes; turns: whether its reader turns pictures as their EXIF says;
     rules: what its option file must hold.
     """
@@ -123,6 +125,7 @@ class Trainer(ABC):
     places: ClassVar[tuple[str, ...]]
     options: ClassVar[str]
     lists: ClassVar[Mapping[str, Callable[[Row], str]]] = {}
+    as_files: ClassVar[bool] = True
     one_scale: ClassVar[bool] = True
     turns: ClassVar[bool] = False
     rules: ClassVar[Rules]
@@ -164,6 +167,20 @@ class Trainer(ABC):
 
     def check_whole(self, plans: Sequence[Plan]) -> None:  # noqa: B027
         """Raises UsageError where the trainer needs levels beside these."""
+
+    def check_out(self, out: Path, relative: bool) -> None:
+        """Raises UsageError where no trainer, or this one, could read from that folder."""
+        if isinstance(out, Remote) and not self.as_files:
+            raise UsageError(
+                f"{self.name}: an LMDB is changed in place, as nothing at a URL can be: give a "
+                f"folder as `out` and copy that, or choose a trainer of pictures"
+            )
+        if isinstance(out, Remote) and not relative:
+            raise UsageError(
+                "`out` is a URL, and a trainer's option file names folders: say `relative`, and "
+                "copy the export to where it is read"
+            )
+        self.check_folder(out, relative)
 
     def check_folder(self, out: Path, relative: bool) -> None:  # noqa: B027
         """Raises UsageError where this trainer could not read from that folder."""

@@ -1,4 +1,4 @@
 """Photos and pictures as arrays: finding, reading, cropping, tiling, coding and showing them.
 
-It imports decoding, engines, errors, files, formats and levels.
+It imports decoding, engines, errors, files, formats, levels and places.
 """

@@ -26,6 +26,7 @@ from degflow_pipe.decoding.decode import (
 )
 from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.formats.text import printable
+from degflow_pipe.places import Remote, place_of
 
 __all__ = [
     "EXTENSIONS",
@@ -94,14 +95,15 @@ class PhotoFile:
 def find_photos(
     sources: Iterable[str], left_out: dict[str, int] | None = None
 ) -> Iterator[PhotoFile]:
-    """Files, folders (recursive) and globs to photo files, in the order given, folders sorted.
+    """Files, folders (recursive) and globs to photo files, in the order given, folders sorted; any
+    of them may be at a URL.
 
     A file named outright is always yielded, whatever its ending. left_out: takes the number of
     files that are found and no photos, by ending. What of a glob is there as it is spelled, such as
     a folder `set[1]`, is taken so. Raises UsageError where a source names nothing.
     """
     for source in sources:
-        path = Path(source)
+        path = place_of(source)
         others: dict[str, int] = {}
         if files.is_folder(path):
             found = _below(path, others)
@@ -124,7 +126,10 @@ def find_photos(
 
 
 def _matches(pattern: str, others: dict[str, int]) -> Iterator[PhotoFile]:
-    found = files.matches(_literal(pattern)) or files.matches(pattern.replace("[", "[[]"))
+    if isinstance(place_of(pattern), Remote):
+        found = files.matches(pattern)
+    else:
+        found = files.matches(_literal(pattern)) or files.matches(pattern.replace("[", "[[]"))
     for path in found:
         if files.is_folder(path):
             yield from _below(path, others)
@@ -188,7 +193,8 @@ def read_file(path: Path) -> tuple[bytes, str]:
     What has no header of a picture is not read on.
     """
     with _opened(path) as file:
-        _check_bytes(path, os.fstat(file.fileno()).st_size)
+        _check_bytes(path, file.seek(0, os.SEEK_END))
+        file.seek(0)
         header_size(file, str(path))
         file.seek(0)
         data = file.read(MAX_BYTES + 1)
@@ -214,7 +220,8 @@ def decoded_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> int:
     """
     try:
         with _opened(path) as file:
-            length = os.fstat(file.fileno()).st_size
+            length = file.seek(0, os.SEEK_END)
+            file.seek(0)
             _check_bytes(path, length)
             height, width = header_size(file, str(path))
     except PhotoError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +16,7 @@ from degflow_pipe import files
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT
 from degflow_pipe.pictures.arrays import to_tensor
+from degflow_pipe.places import place_of
 from degflow_pipe.reading.samples import Info, Sample, hr_of, member, pairs_of, picture
 from degflow_pipe.shards.layout import VALIDATE
 from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
@@ -35,7 +36,7 @@ class SRPairs(Dataset[Sample]):
     """
 
     def __init__(self, folder: str | Path, split: str = "train") -> None:
-        self._shards = whole_shards(split_folder(Path(folder), split))
+        self._shards = whole_shards(split_folder(place_of(folder), split))
         found = []
         for path in self._shards.indexes:
             with files.reading(path) as file:
@@ -62,9 +63,8 @@ class SRPairs(Dataset[Sample]):
         start = int(self._ends[line - 1]) if line else 0
         number = int(np.searchsorted(self._files, start, side="right"))
         path = self._shards.indexes[number]
-        with files.reading(path) as file:
-            file.seek(start - (int(self._files[number - 1]) if number else 0))
-            entry = file.read(int(self._ends[line]) - start)
+        before = int(self._files[number - 1]) if number else 0
+        (entry,) = files.read_spans(path, [(start - before, int(self._ends[line]) - before)])
         return self._pair(read_line(self._shards, path, entry), level)
 
     def of_key(self, key: str) -> Sample:
@@ -80,8 +80,7 @@ class SRPairs(Dataset[Sample]):
         tar = self._shards.folder / name
         where = f"{tar}: {key}"
         spans = [member(members, stem, where) for stem in (lr_name, "hr")]
-        with files.reading(tar) as file:
-            lr, hr = (picture(cut(file, span, where), where) for span in spans)
+        lr, hr = (picture(data, where) for data in cut(tar, spans, where))
         return to_tensor(lr)[0], to_tensor(hr_of(hr, info, where))[0], info
 
     def keys(self) -> Iterator[str]:
@@ -139,6 +138,13 @@ def read_index(shards: Summary) -> Iterator[Entry]:
                 raise ShardError(f"{path}: {key} is there twice or too late; {AGAIN}")
             seen.add(key)
         yield tar, members, pairs
+
+
+def read_lines(shards: Summary, path: Path) -> Iterator[Entry]:
+    """The samples of one of the indexes, in order: see `read_line`."""
+    with files.reading(path) as file:
+        for line in _lines(path, file):
+            yield read_line(shards, path, line)
 
 
 def _every_line(shards: Summary) -> Iterator[tuple[Path, bytes]]:
@@ -220,17 +226,24 @@ def _finite(text: str) -> float:
     return value
 
 
-def cut(file: IO[bytes], span: Any, where: str) -> bytes:
-    """The bytes of a member; raises ShardError where [offset, size] is not within the tar."""
-    end = file.seek(0, 2)
-    if not (
-        isinstance(span, list)
-        and [type(number) for number in span] == [int, int]
-        and 0 <= span[0] <= span[0] + span[1] <= end
-        and span[1] <= SAMPLE_LIMIT
-    ):
-        raise ShardError(
-            f"{where} is at {str(span)[:60]} by the index, the tar has {end} bytes; {AGAIN}"
-        )
-    file.seek(span[0])
-    return file.read(span[1])
+def cut(tar: Path, spans: Sequence[Any], where: str) -> list[bytes]:
+    """The bytes of members; raises ShardError where [offset, size] is not within the tar."""
+    for span in spans:
+        if not (
+            isinstance(span, list)
+            and [type(number) for number in span] == [int, int]
+            and min(span) >= 0
+            and span[1] <= SAMPLE_LIMIT
+        ):
+            raise _outside(tar, span, where)
+    found = files.read_spans(tar, [(offset, offset + size) for offset, size in spans])
+    for span, data in zip(spans, found, strict=True):
+        if len(data) < span[1]:
+            raise _outside(tar, span, where)
+    return found
+
+
+def _outside(tar: Path, span: Any, where: str) -> ShardError:
+    return ShardError(
+        f"{where} is at {str(span)[:60]} by the index, the tar has {files.size(tar)} bytes; {AGAIN}"
+    )

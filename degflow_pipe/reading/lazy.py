@@ -17,6 +17,7 @@ from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.levels import Place, parse_grid
 from degflow_pipe.pictures.arrays import to_tensor
+from degflow_pipe.places import place_of
 from degflow_pipe.reading.samples import Sample
 from degflow_pipe.shards.layout import ShardSettings, drawn_json, packed_levels
 from degflow_pipe.stages.generate import require_patches
@@ -59,7 +60,7 @@ class LazyPairs(Dataset[Sample]):
         sr_scale: float = 0.0,
         device: str = "cpu",
     ) -> None:
-        self._path, self._device = Path(store), device
+        self._path, self._device = place_of(store), device
         self._checkpoint = checkpoint_of(self._path) if checkpoint is None else checkpoint
         self._noise, self._seed, self._sr_scale = noise, seed, sr_scale
         self._last: tuple[int, _Held] | None = None

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import webdataset as wds
@@ -17,6 +17,7 @@ from torch.utils.data import IterableDataset
 
 from degflow_pipe import files
 from degflow_pipe.errors import ShardError, UsageError
+from degflow_pipe.places import place_of
 from degflow_pipe.reading.ask import Ask
 from degflow_pipe.reading.coded import Faults, batches, decoded, shuffled
 from degflow_pipe.reading.index import split_folder, whole_shards
@@ -67,8 +68,8 @@ def sr_pairs(
     uses: a training that is stopped within an epoch goes on with the next pair, wherever a copy of
     the shards lies.
 
-    shards: a folder of finished shards, or a tar URL, a brace pattern or a list of URLs as
-        webdataset takes them; other URLs are opened by fsspec.
+    shards: a folder of finished shards, here or at a URL, or a tar URL, a brace pattern or a list
+        of URLs as webdataset takes them; other URLs are opened by fsspec.
     crop: side of a random HR crop in pixels, a multiple of HR size / LR size; None: all of it.
     lr_crop: the same by the side of the LR crop, which is alike at all scales; where HR size / LR
         size is not whole, a multiple of its denominator (2 for 2.5).
@@ -107,7 +108,7 @@ def sr_pairs(
     cut = Cut(crop, lr_crop, queries, flips)
     folder = isinstance(shards, Path) or (isinstance(shards, str) and _is_folder(shards))
     if folder:
-        shards = split_folder(Path(str(shards)), split)
+        shards = split_folder(place_of(cast("str | Path", shards)), split)
     elif split != "train":
         raise UsageError(f"split={split!r} is of a folder: give the URLs of those tars")
     ranks = checked_ranks(ranks)
@@ -115,7 +116,7 @@ def sr_pairs(
         *(cut, batch, drop_last, chosen, t, scales, balance, shuffle, seed, ranks, even, on_error)
     )
     if isinstance(shards, Path):
-        return PairStream(Folder(whole_shards(Path(shards)), ask), ask)
+        return PairStream(Folder(whole_shards(shards), ask), ask)
     for label, value in (("balance", balance), ("even", even)):
         if value:
             raise UsageError(
@@ -295,5 +296,7 @@ class PairIterator(Iterator[Sample]):
 
 
 def _is_folder(shards: str) -> bool:
-    """Whether a folder is meant, there or not, rather than a tar, a pattern or a URL."""
+    """Whether a folder is meant, there or not, rather than a tar, a pattern or a URL of tars."""
+    if re.match(r"[\w+.-]{2,}://", shards):
+        return not re.search(r"\.(tar|tgz)|::|[{}]", shards)
     return files.is_folder(Path(shards)) or not re.search(r"\.(tar|tgz)|:", shards)

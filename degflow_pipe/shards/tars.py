@@ -25,6 +25,7 @@ from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
 from degflow_pipe.levels import Grid, Place, Told
 from degflow_pipe.pictures.arrays import is_grey
 from degflow_pipe.pictures.formats import PictureFormat
+from degflow_pipe.places import place_of
 from degflow_pipe.settings import Apart, AtMost, read
 from degflow_pipe.shards.layout import (
     PackedLevel,
@@ -148,7 +149,7 @@ class TarJob:
     def open(self) -> Iterator[Callable[[TarWork], TarDone]]:
         levels = nullcontext(None) if self.maker is None else self.maker.open()
         with levels as make, threads(self.at_once) as pool:
-            sources = Sources(self, Store.open(Path(self.store)), make)
+            sources = Sources(self, Store.open(place_of(self.store)), make)
             yield lambda work: _write(work, sources, pool)
 
 
@@ -218,7 +219,7 @@ class Sources:
 
 def _write(work: TarWork, sources: Sources, pool: ThreadPoolExecutor) -> TarDone:
     """Write one tar and its index."""
-    out, settings = Path(sources.job.out), sources.job.settings
+    out, settings = place_of(sources.job.out), sources.job.settings
     tar, index = out / settings.tar(work.number), out / settings.index(work.number)
     with files.writing(tar) as file, files.writing(index) as lines:
         return write_samples(work, sources, pool, file, lines)

@@ -1,6 +1,6 @@
 """The stages of the pipeline, each a plain function, and the units of work that engines run.
 
 It imports alignment, cameras, checkpoint, choices, decoding, defaults, engines, errors, estimates,
-files, folders, formats, ledger, levels, metrics, model, noise, pairs, pictures, progress, quality,
-recipes, settings, shards, shipped and store.
+files, folders, formats, ledger, levels, metrics, model, noise, pairs, pictures, places, progress,
+quality, recipes, settings, shards, shipped and store.
 """

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from degflow_pipe.pictures.photos import (
     read_file,
 )
 from degflow_pipe.pictures.recent import Held, Recent
+from degflow_pipe.places import place_of
 from degflow_pipe.quality import Limits, Quality
 from degflow_pipe.store import Encoder, Made, PatchRecord, Store, Unit
 
@@ -160,7 +160,7 @@ class CropJob:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[CropWork], CropDone]]:
-        store = Store.open(Path(self.store))
+        store = Store.open(place_of(self.store))
         if self.site is None:
             yield lambda work: self._written(work, store, None)
             return
@@ -174,7 +174,7 @@ class CropJob:
         at = 0
         for sha256, patches in groupby(work.patches, lambda patch: patch.sha256):
             places = [(patch.y, patch.x) for patch in patches]
-            path = Path(work.paths[sha256])
+            path = place_of(work.paths[sha256])
             hr[at : at + len(places)] = RECENT.crops(path, sha256, self.max_pixels, side, places)
             at += len(places)
         for sha256 in work.last:
@@ -206,7 +206,7 @@ class EncodeJob:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[EncodeWork], CropDone]]:
-        store = Store.open(Path(self.store))
+        store = Store.open(place_of(self.store))
         model = self.site.load()
         batches = Batches(model, self.size)
 

@@ -26,6 +26,7 @@ from degflow_pipe.engines.engine import Engine, engine_of
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.estimates import Estimate
 from degflow_pipe.levels import Grid
+from degflow_pipe.places import place_of, text_of
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.shards.plan import Piece
 from degflow_pipe.shards.tars import TarJob
@@ -192,7 +193,7 @@ def estimate_shard(
         Piece(block, unit, 0, patches_of((block, unit)), {}, levels.made[block])
         for block, unit in spread_out(blocks if missing else [])
     ]
-    job = PackJob(TarJob(str(store), str(out), settings, chosen, {}, None, 1, ()))
+    job = PackJob(TarJob(text_of(store), text_of(out), settings, chosen, {}, None, 1, ()))
     tried = rehearse(engine, job, pieces, total.workers, TRY_SECONDS, total.workers)
     for piece, one in zip(pieces, tried.records, strict=False):
         one.bytes["store"] = _stored(source, chosen, piece.block, piece.unit)
@@ -233,7 +234,7 @@ def estimate_run(
     engine = engine or engine_of(recipe.engine)
     total = begin("run", model, workers, engine)
     _, making = asked_of(recipe, model, batch, overwrite)
-    grid, kept, out = making.grid, recipe.keep == "levels", Path(recipe.out)
+    grid, kept, out = making.grid, recipe.keep == "levels", place_of(recipe.out)
     how: dict[str, Any] = {"workers": total.workers, "engine": engine}
     path = _store_of(recipe, overwrite)
     found = look_at_photos(recipe.photos, path, model, recipe.ingest, replaces=False, **how)
@@ -250,7 +251,7 @@ def estimate_run(
         encoders = encoders_of(store, model, grid)
         sample = store_sample(store, missing or list(store.blocks()), encoders, making.size)
     sites = tuple(Site.of(one) for one in Bank.of(model).models) if encoded else ()
-    tar_job = TarJob(str(path), str(out), recipe.shard, grid, {}, None, 1, ())
+    tar_job = TarJob(text_of(path), text_of(out), recipe.shard, grid, {}, None, 1, ())
     job = TryJob(sites, making.size, making, kept, tar_job)
     rates, shown = try_out(job, sample, **how)
     total.tried_out(rates)
@@ -278,9 +279,9 @@ def estimate_run(
 def _store_of(recipe: RunRecipe, overwrite: bool) -> Path:
     """Where the store of a run is, or is not yet."""
     if recipe.keep != "none":
-        return Path(recipe.store)
+        return place_of(recipe.store)
     _, is_begun = begun_before(recipe, overwrite)
-    return Path(recipe.out) / WORK if is_begun else NO_STORE
+    return place_of(recipe.out) / WORK if is_begun else NO_STORE
 
 
 def _parts_so_far(

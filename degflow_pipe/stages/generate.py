@@ -16,6 +16,7 @@ from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import Grid, Told
+from degflow_pipe.places import place_of, text_of
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.meant import encoders_of
 from degflow_pipe.stages.remove import finish_removal
@@ -85,7 +86,7 @@ class LevelJob:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[LevelWork], LevelDone]]:
-        store = Store.open(Path(self.store))
+        store = Store.open(place_of(self.store))
         store.read_ahead()  # else each thread would read the ledger for itself
         levels = store.levels(self.making.grid)
         with self.making.open() as make:
@@ -159,7 +160,9 @@ def generate(
             works = _works(source, encoders, missing, summary)
             with (
                 (progress or Silent()).task("generate", total, done=summary.known) as task,
-                closing(engine(LevelJob(str(store), encoders, making), works, at_once)) as records,
+                closing(
+                    engine(LevelJob(text_of(store), encoders, making), works, at_once)
+                ) as records,
             ):
                 for done in records:
                     levels.note(done.block, done.made, done.told)

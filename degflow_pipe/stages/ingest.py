@@ -26,6 +26,7 @@ from degflow_pipe.errors import PhotoError, StoreError
 from degflow_pipe.model.config import COMPRESSION
 from degflow_pipe.pictures.patches import check_grid
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos
+from degflow_pipe.places import text_of
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.quality import Limits, check_least
 from degflow_pipe.stages.crops import (
@@ -110,10 +111,10 @@ def ingest(
             writer = _Writer(target, summary, engine, at_once, progress or Silent())
             site, encoder = (Site.of(first), _encoder(target, first)) if encode else (None, None)
             measure = dc_replace(measure, known=numbering.known, strides=numbering.strides())
-            crop = CropJob(str(store), max_pixels, site, encoder, batches.size)
+            crop = CropJob(text_of(store), max_pixels, site, encoder, batches.size)
             writer.crop(found, measure, crop, numbering, strict)
             for each in (first, *others) if encode else ():
-                job = EncodeJob(str(store), Site.of(each), _encoder(target, each), batches.size)
+                job = EncodeJob(text_of(store), Site.of(each), _encoder(target, each), batches.size)
                 writer.encode(job)
             target.note_ingest(complete=True)
             target.note_skipped(summary.skipped, numbering.ingested)

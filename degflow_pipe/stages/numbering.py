@@ -20,6 +20,7 @@ import numpy as np
 from degflow_pipe.errors import PhotoError, StoreError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.pictures.photos import PhotoFile
+from degflow_pipe.places import text_of
 from degflow_pipe.progress import Task
 from degflow_pipe.quality import LIMITS, Limits
 from degflow_pipe.stages.crops import Crop, CropWork, Measured
@@ -211,7 +212,7 @@ class Numbering:
                     yield self._work(patches, paths, {p.sha256 for p in patches} - {photo.sha256})
                     patches, paths = [], {}
                 patches.append(record)
-                paths[photo.sha256] = str(file.path)
+                paths[photo.sha256] = text_of(file.path)
             self._finish(file, photo, counts, failed, needs=self._units + bool(patches))
             task.advance()
         if patches:

@@ -25,6 +25,7 @@ from degflow_pipe.errors import PhotoError
 from degflow_pipe.levels import Place
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.photos import PhotoFile
+from degflow_pipe.places import place_of
 from degflow_pipe.shards.plan import Piece, TarWork
 from degflow_pipe.shards.tars import BLOCK_OF_TAR, Sources, TarJob, write_samples
 from degflow_pipe.stages.crops import RECENT, Measured, MeasureJob
@@ -271,7 +272,9 @@ class PackJob:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[Piece], Tried]]:
-        sources = Sources(replace(self.tars, at_once=1), Store.open(Path(self.tars.store)), None)
+        sources = Sources(
+            replace(self.tars, at_once=1), Store.open(place_of(self.tars.store)), None
+        )
 
         def pack(piece: Piece) -> Tried:
             clock = _Clock()

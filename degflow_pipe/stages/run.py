@@ -12,9 +12,10 @@ from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, engine_of
-from degflow_pipe.errors import ShardError, UsageError
+from degflow_pipe.errors import ShardError, UsageError, masked
 from degflow_pipe.levels import Grid
 from degflow_pipe.pictures.photos import find_photos
+from degflow_pipe.places import place_of
 from degflow_pipe.progress import Progress
 from degflow_pipe.stages.generate import GenerateSummary, generate
 from degflow_pipe.stages.ingest import ingest
@@ -55,12 +56,12 @@ def run(
     lies within the output until the shards are whole, and the recipe's own is not touched. engine:
     another than the recipe names.
     """
-    levels, out = recipe.generate, Path(recipe.out)
+    levels, out = recipe.generate, place_of(recipe.out)
     grid, making = asked_of(recipe, model, batch, overwrite)
     asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
     if recipe.keep == "none":
         folders.claim(out, SHARDS)  # the store lies in it
-    store = _work_store(recipe, overwrite) if recipe.keep == "none" else Path(recipe.store)
+    store = _work_store(recipe, overwrite) if recipe.keep == "none" else place_of(recipe.store)
     how: dict[str, Any] = {
         "workers": workers,
         "progress": progress,
@@ -99,7 +100,7 @@ def asked_of(
     """
     if not recipe.photos:
         raise UsageError("no photos: name them on the command line or under `photos` in the recipe")
-    levels, out = recipe.generate, Path(recipe.out)
+    levels, out = recipe.generate, place_of(recipe.out)
     grid = levels.grid(Bank.of(model).first.info, Bank.of(model).s_max)
     asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
     making = Making.of(model, grid, levels.noise, levels.seed, **asked)
@@ -113,7 +114,7 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
 
     Raises as `begun_before`.
     """
-    out = Path(recipe.out)
+    out = place_of(recipe.out)
     store, mark = out / WORK, out / f"{WORK}.json"
     files.remove(_leaving(store))
     begun, is_begun = begun_before(recipe, overwrite)
@@ -129,10 +130,10 @@ def begun_before(recipe: RunRecipe, overwrite: bool) -> tuple[dict[str, Any], bo
 
     Raises ShardError where the folder's data set is finished and was made of other photos.
     """
-    out = Path(recipe.out)
+    out = place_of(recipe.out)
     mark = out / f"{WORK}.json"
     begun = {
-        "photos": recipe.photos,
+        "photos": [masked(photo) for photo in recipe.photos],
         "files": _digest_of(recipe.photos),
         "ingest": asdict(recipe.ingest),
     }
@@ -150,9 +151,8 @@ def _digest_of(photos: list[str]) -> str:
     """Which files the photos are: another one of the same name is another run."""
     digest = hashlib.sha256()
     for file in find_photos(photos):
-        with files.named(file.path, "look for it"):
-            found = file.path.stat()
-        digest.update(f"{file.name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+        _, size, written = files.stamp(file.path)
+        digest.update(f"{file.name}\0{size}\0{written}\0".encode())
     return digest.hexdigest()
 
 
@@ -160,7 +160,7 @@ def _remove(store: Path) -> None:
     """Drop a store; one that is cut off in it does not look like a damaged one."""
     if files.exists(store):
         with folders.locked(store):  # another process may be at it
-            leaving = files.renamed(store, _leaving(store).name)
+            leaving = files.taken_away(store, _leaving(store).name)
         files.remove(leaving)
 
 

@@ -15,6 +15,7 @@ from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import DegflowError, FileError, ShardError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import Grid
+from degflow_pipe.places import text_of
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.card import contact_sheet, write_card
 from degflow_pipe.shards.layout import (
@@ -213,7 +214,14 @@ class _Work:
 
     def _make(self, out: Path, plan: Plan, tars: Tars, missing: list[int], shown: Shown) -> None:
         job = TarJob(
-            *(str(self.store.path), str(out), self.settings, self.grid, self.encoders, self.maker),
+            *(
+                text_of(self.store.path),
+                text_of(out),
+                self.settings,
+                self.grid,
+                self.encoders,
+                self.maker,
+            ),
             at_once=self.at_once if self.engine is run_in_threads else 1,
             shown=tuple(shown.numbers),
         )

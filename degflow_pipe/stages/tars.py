@@ -31,7 +31,7 @@ class Tars:
         self, plan: Plan, settings: ShardSettings, out: Path, ledger: Ledger, by_sum: bool
     ) -> None:
         self.plan, self._settings, self._out, self._ledger = plan, settings, out, ledger
-        self._by_sum = by_sum
+        self._by_sum, self._sizes = by_sum, files.sizes(out)
         self.samples = self.pairs = self.bytes = 0
         self.sums: dict[int, tuple[str, str]] = {}
         """SHA-256 of each tar and of its index."""
@@ -74,7 +74,7 @@ class Tars:
         if record.digest != self.plan.work(number).digest:
             return False
         for path, size in ((tar, record.bytes), (index, record.index_bytes)):
-            if not files.exists(path) or files.size(path) != size:
+            if self._sizes.get(path.name) != size:
                 return False
         sums = record.sha256, record.index_sha256
         return not self._by_sum or sums == (files.sha256(tar), files.sha256(index))

@@ -10,9 +10,10 @@ import hashlib
 import json
 import warnings
 from dataclasses import dataclass, field
+from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import zarr
@@ -22,6 +23,7 @@ from zarr.storage import MemoryStore
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, FileError, StoreError
+from degflow_pipe.places import Remote
 
 # Delta is no part of the zarr v3 specification yet, which zarr says at every array.
 warnings.filterwarnings("ignore", "Numcodecs codecs are not in the Zarr", ZarrUserWarning)
@@ -53,7 +55,8 @@ class FileArray:
     """An array of items, of which `rows` are one zarr shard and so one file.
 
     path: its folder. item: shape of one item. dtype: `uint8` or `float32`. loose: a chunk is one
-    entry of the first `loose` axes. attributes: for zarr's readers.
+    entry of the first `loose` axes. attributes: for zarr's readers. known: what is known of a
+    remote one, else asked for again at every file: another process is not to write to it meanwhile.
     """
 
     path: Path
@@ -62,6 +65,7 @@ class FileArray:
     dtype: str
     loose: int
     attributes: dict[str, Any] = field(default_factory=dict)
+    known: _Known = field(default_factory=lambda: _Known(), compare=False, repr=False)
 
     @property
     def chunk(self) -> tuple[int, ...]:
@@ -116,6 +120,8 @@ class FileArray:
 
         It follows from the store's own description, so that `make_room` can write it anew.
         """
+        if self.known.room is not None:
+            return self.known.room
         path = self.path / ZARR
         text = ""
         if files.exists(path):
@@ -123,6 +129,8 @@ class FileArray:
         try:
             rows = files.parse_json(text)["shape"][0]
             if type(rows) is int and text == self.describe(rows // self.rows):
+                if isinstance(self.path, Remote):
+                    self.known.room = rows // self.rows
                 return rows // self.rows
         except (ValueError, TypeError, KeyError, IndexError):
             pass
@@ -138,13 +146,17 @@ class FileArray:
         takes the rest back.
         """
         if self._room_or_none() < count:
-            room = 1 << max(count - 1, 0).bit_length() if count else 0
-            files.write_text(self.path / ZARR, self.describe(room))
+            self._describe(1 << max(count - 1, 0).bit_length() if count else 0)
 
     def fit(self, count: int) -> None:
         """Write zarr.json where it is not there, damaged, or has room for more or fewer files."""
         if self._room_or_none() != count:
-            files.write_text(self.path / ZARR, self.describe(count))
+            self._describe(count)
+
+    def _describe(self, room: int) -> None:
+        files.write_text(self.path / ZARR, self.describe(room))
+        if isinstance(self.path, Remote):
+            self.known.room = room
 
     def _room_or_none(self) -> int:
         try:
@@ -159,16 +171,27 @@ class FileArray:
     def length(self, number: int) -> int:
         """Bytes of a file; 0 where there is none."""
         path = self.file(number)
+        if isinstance(path, Remote):
+            if self.known.sizes is None:
+                self.known.sizes = files.sizes(self.path)
+            return self.known.sizes.get(path.name, 0)
         return files.size(path) if files.exists(path) else 0
+
+    def noted(self, number: int, size: int) -> None:
+        """Say that a worker has written a file, of so many bytes."""
+        self.known.noted(self.file(number), size)
 
     def remove(self, number: int) -> None:
         files.remove(self.file(number))
+        self.noted(number, 0)
 
     def write(self, number: int, values: np.ndarray) -> int:
         """A file's n <= rows items; returns its bytes."""
         # What is short of items is filled up: a zarr shard is only ever written whole.
         missing = self.rows - len(values)
         whole = np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else values
+        if isinstance(self.path, Remote):
+            return self._send(number, whole)
         # What a killed run left there may be damaged, and zarr would read it.
         self.remove(number)
         with files.named(self.path, "write"):
@@ -183,10 +206,16 @@ class FileArray:
 
         Raises StoreError where the file is none of this array, FileError where it cannot be opened.
         """
-        if files.exists(self.file(number)):
-            self._check(number)
+        remote = isinstance(self.path, Remote)
+        if remote:
+            data = self._received(number)
+        elif files.exists(self.file(number)):
+            with files.reading(self.file(number)) as file:
+                self._check(file)
         first = number * self.rows
         try:
+            if remote:
+                return Held(self, data).read(start, end)
             return np.asarray(self._open()[first + start : first + end])
         except DegflowError:
             raise
@@ -202,49 +231,114 @@ class FileArray:
     def _open(self) -> zarr.Array[Any]:
         return zarr.open_array(str(self.path), mode="r+")
 
-    def _check(self, number: int) -> None:
+    def _send(self, number: int, values: np.ndarray) -> int:
+        """Write a remote file as one object; returns its bytes."""
+        held = Held(self)
+        held.write(values)
+        data = held.coded()
+        if data:
+            files.write_bytes(self.file(number), data)
+        else:  # zarr writes nothing where all is 0
+            self.remove(number)
+        self.noted(number, len(data))
+        return len(data)
+
+    def _received(self, number: int) -> bytes:
+        """The whole of a remote file, looked at; empty where there is none."""
+        data = self.known.data.get(number)
+        if data is None:
+            data = b""
+            # It may have been written since the files were listed.
+            if self.length(number) or files.exists(self.file(number)):
+                data = files.read_bytes(self.file(number), self._most)
+                self._check(BytesIO(data))
+            for old in list(self.known.data)[: 1 - HELD]:  # threads share it
+                self.known.data.pop(old, None)
+            self.known.data[number] = data
+        return data
+
+    @property
+    def _most(self) -> int:
+        """Bytes that a file can have."""
+        parts = self.index_bytes // 16
+        chunk = prod(self.chunk) * np.dtype(self.dtype).itemsize
+        return parts * (chunk + chunk // 64 + 1024) + self.index_bytes
+
+    def _check(self, file: IO[bytes]) -> None:
         """Raises StoreError where an inner chunk would unpack to another size than it has.
 
         The index of a shard is at its end: offset and length of each inner chunk, and a CRC-32C.
         A Zstandard frame says what it unpacks to (RFC 8878, 3.1.1.1), and we always write that.
         """
         tail = self.index_bytes
-        parts = tail // 16
         wanted = prod(self.chunk) * np.dtype(self.dtype).itemsize
-        with files.reading(self.file(number)) as file:
-            length = file.seek(0, 2)
-            if not tail <= length <= parts * (wanted + wanted // 64 + 1024) + tail:
-                raise StoreError(f"its file has {length} bytes")
-            file.seek(length - tail)
-            places = np.frombuffer(file.read(tail - 4), "<u8").reshape(-1, 2).tolist()
-            for offset, size in places:
-                if offset == size == ABSENT:
-                    continue
-                if offset + size > length - tail:
-                    raise StoreError("its index leads out of the file")
-                file.seek(offset)
-                claimed = _unpacked_size(file.read(min(size, 18)))
-                if claimed != wanted:
-                    raise StoreError(f"a chunk of {wanted} bytes says that it has {claimed}")
+        length = file.seek(0, 2)
+        if not tail <= length <= self._most:
+            raise StoreError(f"its file has {length} bytes")
+        file.seek(length - tail)
+        places = np.frombuffer(file.read(tail - 4), "<u8").reshape(-1, 2).tolist()
+        for offset, size in places:
+            if offset == size == ABSENT:
+                continue
+            if offset + size > length - tail:
+                raise StoreError("its index leads out of the file")
+            file.seek(offset)
+            claimed = _unpacked_size(file.read(min(size, 18)))
+            if claimed != wanted:
+                raise StoreError(f"a chunk of {wanted} bytes says that it has {claimed}")
+
+
+HELD = 4
+"""Remote files of an array that are held, as their parts are read one after the other."""
+
+
+@dataclass
+class _Known:
+    """What is known of a remote array. room: of its zarr.json. sizes: of its files. data: of those
+    that were read last.
+    """
+
+    room: int | None = None
+    sizes: dict[str, int] | None = None
+    data: dict[int, bytes] = field(default_factory=dict)
+
+    def noted(self, path: Path, size: int) -> None:
+        if not isinstance(path, Remote):
+            return
+        self.data.clear()
+        if self.sizes is not None:
+            self.sizes[path.name] = size
 
 
 class Held:
-    """One file of an array in memory alone, coded as it would be on disk: to see what it takes."""
+    """One file of an array in memory alone, coded as it would be on disk.
 
-    def __init__(self, array: FileArray) -> None:
-        described = default_buffer_prototype().buffer.from_bytes(array.describe(1).encode())
-        self._index_bytes = array.index_bytes
-        self._parts = {ZARR: described}
+    data: what is in it; nothing by default.
+    """
+
+    def __init__(self, array: FileArray, data: bytes = b"") -> None:
+        self._index_bytes, self._name = array.index_bytes, array.file(0).name
+        self._parts = {ZARR: _buffer(array.describe(1).encode())}
+        if data:
+            self._parts[self._name] = _buffer(data)
         self._array = zarr.open_array(MemoryStore(self._parts), mode="r+")
 
     def write(self, values: np.ndarray) -> int:
         """All its items; returns the bytes of their chunks."""
         self._array[:] = values
-        coded = sum(len(part) for name, part in self._parts.items() if name != ZARR)
-        return max(coded - self._index_bytes, 0)
+        return max(len(self.coded()) - self._index_bytes, 0)
 
-    def read(self) -> np.ndarray:
-        return np.asarray(self._array[:])
+    def coded(self) -> bytes:
+        """The file as it lies on disk; empty where zarr writes none, as all is 0."""
+        part = self._parts.get(self._name)
+        return b"" if part is None else part.to_bytes()
+
+    def read(self, start: int = 0, end: int | None = None) -> np.ndarray:
+        return np.asarray(self._array[start:end])
+
+
+def _buffer(data: bytes) -> Any:
+    return default_buffer_prototype().buffer.from_bytes(data)
 
 
 def _unpacked_size(head: bytes) -> int | None:

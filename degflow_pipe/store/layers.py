@@ -101,6 +101,7 @@ class Layer:
         """Say that a file is there. told: what each level of each patch in it is, where they
         differ from patch to patch.
         """
+        self._array.noted(number, made.bytes)
         self._write(number, made, told)
         self.made[number] = made
 

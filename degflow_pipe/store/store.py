@@ -15,6 +15,7 @@ from degflow_pipe import files
 from degflow_pipe.errors import FileError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import Grid, Told, lr_side
+from degflow_pipe.places import Remote
 from degflow_pipe.settings import read
 from degflow_pipe.store.arrays import ZARR, FileArray, group_text
 from degflow_pipe.store.description import DESCRIPTION, described, read_description
@@ -74,6 +75,8 @@ class Store:
         self._writing: ExitStack | None = None
         self._entered: set[str] = set()
         """Ledgers that are open for writing."""
+        self._roomy = 0
+        """Units that all arrays of a remote store have been given room for."""
         self._in_order = True
         """Whether the units are; one that takes a free number is not where it belongs."""
 
@@ -222,6 +225,7 @@ class Store:
 
     def note_unit(self, number: int, unit: Unit, patches: list[PatchRecord]) -> None:
         """Say that a unit's HR is there."""
+        self._hr.noted(number, unit.bytes)
         self._to_write("hr").write(number, unit_record(unit, patches))
         if self._units is not None:
             self._in_order = self._in_order and number >= next(reversed(self._units), -1)
@@ -229,9 +233,14 @@ class Store:
 
     def make_room(self, number: int) -> None:
         """Let HR and latents hold the unit of that number; called by one writer, ahead."""
-        self._hr.make_room(number + 1)
+        if number < self._roomy:
+            return
+        count = number + 1
+        if isinstance(self.path, Remote):  # where looking at each takes a request
+            count = self._roomy = 1 << number.bit_length()
+        self._hr.make_room(count)
         for name in self.encoders():
-            self.latents(self.encoder(name)).make_room(number + 1)
+            self.latents(self.encoder(name)).make_room(count)
 
     def _fit(self) -> None:
         """Let zarr's readers see the units that there are, and no more."""

@@ -32,6 +32,7 @@ from degflow_pipe.exports.export import ExportSummary
 from degflow_pipe.exports.results import Diagnosis
 from degflow_pipe.learning.results import CameraSummary
 from degflow_pipe.proxy.results import ProxyComparison, ScalesComparison
+from degflow_pipe.reports.report import Reported
 from degflow_pipe.simulation.results import SimulateSummary
 from degflow_pipe.stages.degrade import DegradeSummary
 from degflow_pipe.stages.demo import DemoSummary
@@ -68,6 +69,7 @@ RESULTS: dict[str, Any] = {
     "degrade": DegradeSummary,
     "info": [StoreContents, ShardsContents, CheckpointContents],
     "verify": Verified,
+    "report": Reported,
     "train rae": TrainedAutoencoder,
     "train lfm": TrainedCheckpoint,
     "train joint": TrainedCheckpoint,

@@ -32,6 +32,7 @@ WRITES = {
     "demo": "demo --checkpoint TINY --out THEIRS",
     "preview": "preview PHOTO --checkpoint TINY --side 64 --out THEIRS/README.md",
     "inspect": "inspect PHOTOS --out THEIRS/README.md",
+    "report": "report STORE --out THEIRS/README.md",
     "degrade": "degrade PHOTOS --checkpoint TINY --t-grid 0.5 --out THEIRS",
     "export": "export SHARDS --to basicsr --scale 2 --out THEIRS",
     "align": "align PHOTOS --out THEIRS",
@@ -188,7 +189,7 @@ def test_nothing_of_somebody_elses_is_changed(
     command: str, degflow: Run, workplace: Path, theirs: Path
 ) -> None:
     before = sums(theirs)
-    code = 2 if command in ("preview", "inspect", "checkpoint export") else 1
+    code = 2 if command in ("preview", "inspect", "report", "checkpoint export") else 1
     done = degflow(*WRITES[command].split(), cwd=workplace, code=code)
     assert "THEIRS" in done.error
     assert sums(theirs) == before
@@ -200,7 +201,11 @@ ALONE = {
     "train lfm": "train lfm TRAINING --data PAIRS --out THEIRS --rae PARTS",
     "tune-solver": WRITES["tune-solver"],
 }
-del ALONE["preview"], ALONE["inspect"]  # one file, which is nobody's before it is there
+del (
+    ALONE["preview"],
+    ALONE["inspect"],
+    ALONE["report"],
+)  # one file, which is nobody's before it is there
 
 
 @pytest.mark.parametrize("command", ALONE)

@@ -31,6 +31,7 @@ ENGINE = {"--engine": "threads|processes = threads"}
 STORE = {"--store": "Path = degflow.zarr"}
 JSON = {"--json": "flag"}
 DRY = {"--dry-run": "flag"}
+BREAK = {"--break-lock": "flag"}
 DISTANCES = "none|lpips-vgg|lpips-alex|lpips-squeeze|stlpips-vgg|stlpips-alex"
 TRAINERS = "|".join(get_args(TrainerName))
 TRAIN = {"RECIPE": "str, required", "--data": "Path", "--out -o": "Path"} | JSON
@@ -38,6 +39,7 @@ TRAIN = {"RECIPE": "str, required", "--data": "Path", "--out -o": "Path"} | JSON
 SURFACE: dict[str, dict[str, str]] = {
     "": {"--version": "flag"},
     "ingest": {
+        **BREAK,
         "--max-pixels": "int = 210000000",
         "--replace": "flag",
         "PHOTOS": "str, required, several",
@@ -57,11 +59,13 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "remove": {
+        **BREAK,
         "NAMES": "str, required, several",
         "--store": "Path = degflow.zarr",
         "--json": "flag",
     },
     "generate": {
+        **BREAK,
         **LEVELS,
         **SR_SCALE,
         "--draws": "int = 1",
@@ -76,6 +80,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "shard": {
+        **BREAK,
         "--out -o": "Path = shards",
         "--grid": "str",
         "--name": "str = degflow",
@@ -96,6 +101,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "run": {
+        **BREAK,
         **PRECISION,
         "RECIPE": "str, required",
         "PHOTOS": "str, several",
@@ -160,10 +166,25 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "grid": {},
-    "grid delete": {"NAME": "str, required", **STORE, **JSON},
-    "grid merge": {"NAMES": "str, required, several", "--name": "str = ", **STORE, **JSON},
+    "grid delete": {"NAME": "str, required", **STORE, **BREAK, **JSON},
+    "grid merge": {
+        "NAMES": "str, required, several",
+        "--name": "str = ",
+        **STORE,
+        **BREAK,
+        **JSON,
+    },
     "info": {"PATH": "str, required", **JSON},
     "verify": {"PATH": "str, required", "--workers": "int = 0", **JSON},
+    "report": {
+        "PATH": "str, required",
+        "--out -o": "Path = report.html",
+        "--grid": "str",
+        "--pairs": "Path",
+        "--overwrite": "flag",
+        "--device": "str = auto",
+        **JSON,
+    },
     "train": {},
     "train rae": {"--device": "str = auto", **TRAIN},
     "train lfm": {"--rae": "Path", "--device": "str = auto", **TRAIN},
@@ -253,6 +274,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "export": {
+        **BREAK,
         "SHARDS": "Path, required",
         "--to --trainer": f"{TRAINERS}, required",
         "--out -o": "Path, required",

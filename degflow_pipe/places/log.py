@@ -1,0 +1,39 @@
+"""A log at a remote place, which has no files that are added to."""
+
+from __future__ import annotations
+
+import time
+
+from degflow_pipe.places import objects
+from degflow_pipe.places.place import Remote
+
+LINES = 256
+SECONDS = 30.0
+"""A log is sent when so much was added to it, or so long ago it was sent: what a writer that is
+killed loses is what it added since."""
+
+
+class RemoteLog:
+    """A file that is added to, sent whole each time; see `files.Log`."""
+
+    def __init__(self, path: Remote, end: int) -> None:
+        self._path = path
+        self._data = bytearray(objects.read_span(path, 0, end) if end else b"")
+        self._added, self._sent = 0, time.monotonic()
+
+    def add(self, line: bytes) -> None:
+        self._data += line
+        self._added += 1
+        if self._added >= LINES or time.monotonic() - self._sent >= SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        if self._added:
+            objects.write(self._path, bytes(self._data))
+            self._added, self._sent = 0, time.monotonic()
+
+    def held(self) -> bytes:
+        return bytes(self._data)
+
+    def close(self) -> None:
+        self.sync()

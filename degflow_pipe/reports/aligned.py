@@ -1,0 +1,230 @@
+"""The report of what `align` made: pairs of shots on one grid, and what misalignment is left."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from degflow_pipe import files
+from degflow_pipe.checkpoint.verdict import LIMITS
+from degflow_pipe.pictures.photos import read_photo
+from degflow_pipe.reports.charts import histogram
+from degflow_pipe.reports.described import check_of, command, skips_of, spread
+from degflow_pipe.reports.drawn import PIXELS, SCENES, Album, decibels, telling_crop
+from degflow_pipe.reports.page import (
+    ROWS,
+    Chart,
+    Fact,
+    Judgement,
+    Number,
+    Page,
+    Skips,
+    State,
+    Table,
+)
+from degflow_pipe.reports.parsed import Found, read_result
+
+FIGURES, RECIPE = "align.json", "train.yaml"
+RECIPE_BYTES = 100_000
+NAME = re.compile(r"[A-Za-z0-9_+-]{1,200}")
+LEVEL = re.compile(r"x[0-9]+\.[0-9]+")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A level of a scene. off: median and 95 % of what tiles lie off after, pixels; None where
+    nothing tells. pairs: names of its pictures.
+    """
+
+    name: str
+    level: str
+    off: tuple[float, float] | None
+    of: Found
+    pairs: list[str]
+
+
+def of_pairs(folder: Path) -> Page:
+    """Raises FileError for damaged figures, PhotoError for a picture that cannot be read."""
+    found = read_result(folder / FIGURES)
+    scenes = _scenes(found)
+    levels = {name: of.number for name, of in found.key("levels").items()}
+    page = Page(
+        "Aligned pairs of degflow-pipe",
+        folder.name or files.real(folder).name,
+        _lead(found, levels),
+    )
+    page.numbers = [
+        Number(f"{found.key('pairs').number:,.0f}", "pairs"),
+        Number(f"{len(found.key('scenes').each()):,}", "scenes"),
+        Number(f"{found.key('megapixels').number:.1f} MP", "of HR in pairs"),
+        Number(f"{100 * found.key('kept').number:.0f} %", "of HR is used"),
+    ]
+    page.judgements = [judgement_of(found)]
+    album = Album()
+    _show(folder, scenes, album)
+    page.scenes = album.scenes
+    page.pictures_said = (
+        "HR and LR on HR's grid, coded without loss, where HR shows most detail: the scene that "
+        "lies nearest and the one that lies farthest off, then others, chosen evenly."
+    )
+    page.histograms = _histograms(scenes)
+    page.tables = [_table(scenes)]
+    page.facts = _facts(found, levels)
+    page.skips = skips_of({name: why.text for name, why in found.key("failed").items()})
+    endings = [f"{of.number:.0f} {name}" for name, of in found.key("left_out").items()]
+    if endings:
+        page.skips.append(Skips("files that are no shots", len(endings), endings[:20]))
+    page.commands = [_command(found), command("camera", "OUT", out="my-camera")]
+    page.commands_said = "SHOTS is the folder of the shots, OUT this one; the second trains on it."
+    return page
+
+
+def _lead(found: Found, levels: dict[str, float]) -> str:
+    said = ", ".join(f"{name} (s = {s:.3g})" for name, s in list(levels.items())[:12])
+    return f"Shots of scenes at several zooms, brought onto the grid of the closest one: {said}."
+
+
+def judgement_of(found: Found) -> Judgement:
+    """By the limits that a checkpoint trained on them would be held to."""
+    off = found.key("shift_after").numbers
+    checks = [
+        check_of(LIMITS["scenes"].finding(len(found.key("scenes").each()))),
+        check_of(LIMITS["alignment"].finding(off[0] if off else None, measured=True)),
+    ]
+    order: tuple[tuple[State, str], ...] = (
+        ("bad", "Not fit to train on"),
+        ("care", "Usable with care"),
+        ("unknown", "Not judged"),
+        ("good", "Good"),
+    )
+    states = {check.state for check in checks}
+    state, word = next(one for one in order if one[0] in states)
+    notes = " ".join(found.key("notes").texts[:20])
+    return Judgement("The pairs, as training data", state, word, notes, checks)
+
+
+def _scenes(found: Found) -> list[Scene]:
+    made = []
+    for scene in found.key("scenes").each():
+        pairs = [name for name, _ in scene.key("pairs").items() if NAME.fullmatch(name)]
+        for level in scene.key("levels").each():
+            off = level.key("shift_after").numbers
+            told = (off[0], off[1]) if len(off) == 2 else None
+            name = level.key("level").text
+            made.append(Scene(scene.key("name").text, name, told, level, pairs))
+    return made
+
+
+def _show(folder: Path, scenes: list[Scene], album: Album) -> None:
+    """The nearest and the farthest by the 95 % of tiles, and others evenly."""
+    told = sorted((s for s in scenes if s.off is not None), key=lambda s: s.off[1] if s.off else 0)
+    ends: list[tuple[Scene, str]] = []
+    if len(told) > 1:
+        ends = [(told[0], "nearest of all"), (told[-1], "farthest off of all")]
+    chosen = [*ends, *((scene, "") for scene in spread(scenes, SCENES))]
+    shown: set[str] = set()
+    for scene, end in chosen:
+        if scene.name in shown:
+            continue
+        levels = [one.level for one in scenes if one.name == scene.name]
+        if _add(folder, scene, end, levels, album):
+            shown.add(scene.name)
+
+
+def _add(folder: Path, scene: Scene, end: str, levels: list[str], album: Album) -> bool:
+    """The first pair of a scene, all levels of it that there are."""
+    for pair in scene.pairs:
+        hr_path = folder / f"{pair}_hr.png"
+        lr_paths = [
+            (level, folder / f"{pair}_{level}.png") for level in levels if LEVEL.fullmatch(level)
+        ]
+        lr_paths = [(level, path) for level, path in lr_paths if files.is_file(path)]
+        if not files.is_file(hr_path) or not lr_paths:
+            continue
+        hr = read_photo(hr_path, PIXELS).pixels
+        rows, columns = telling_crop(hr)
+        place = np.ascontiguousarray(hr[rows, columns])
+        pictures = [("HR", "", place)]
+        for level, path in lr_paths:
+            lr = read_photo(path, PIXELS).pixels
+            if lr.shape == hr.shape:
+                crop = np.ascontiguousarray(lr[rows, columns])
+                pictures.append((f"real LR, {level}", decibels(place, crop), crop))
+        off = "" if scene.off is None else f"off {scene.off[0]:.2f} px, 95 % {scene.off[1]:.2f} px"
+        return album.add(scene.name, ", ".join(filter(None, (end, off))), pictures)
+    return False
+
+
+def _histograms(scenes: list[Scene]) -> list[Chart]:
+    told = [scene.off for scene in scenes if scene.off is not None]
+    made = []
+    if told:
+        made = [
+            histogram("Misalignment, median", "pixels of HR", [a for a, _ in told], "levels"),
+            histogram(
+                "Misalignment, 95 % of tiles", "pixels of HR", [b for _, b in told], "levels"
+            ),
+        ]
+    for title, across, key in (
+        ("Share of HR that is clean", "share", "kept"),
+        ("Blur of LR", "sigma, pixels of HR", "sigma"),
+    ):
+        values = [scene.of.key(key).number for scene in scenes]
+        made.append(histogram(title, across, values, "levels"))
+    return made
+
+
+def _table(scenes: list[Scene]) -> Table:
+    ordered = sorted(scenes, key=lambda scene: -(scene.off[1] if scene.off else 0))
+    rows = [
+        [
+            scene.name,
+            scene.level,
+            f"{scene.of.key('scale').number:.3f}",
+            f"{scene.of.key('agreeing').number:.0f} of {scene.of.key('matches').number:.0f}",
+            _off(scene.of.key("shift_before").numbers),
+            _off(scene.of.key("shift_after").numbers),
+            f"{scene.of.key('sigma').number:.2f}",
+            f"{100 * scene.of.key('kept').number:.0f} %",
+            _why(scene.of.key("reasons")),
+        ]
+        for scene in ordered[:ROWS]
+    ]
+    columns = ["scene", "level", "scale", "matches", "off before, px", "off after, px"]
+    columns += ["blur, px", "clean", "what is left out"]
+    said = "Off: median and 95 % of tiles, in pixels of HR. Those that lie farthest off come first."
+    return Table("Scenes", columns, rows, said, frozenset({0, 1, 8}), len(scenes))
+
+
+def _off(values: list[float]) -> str:
+    return " / ".join(f"{value:.2f}" for value in values) or "-"
+
+
+def _why(reasons: Found) -> str:
+    found = sorted(((of.number, name) for name, of in reasons.items()), reverse=True)
+    return ", ".join(f"{100 * share:.0f} % {name}" for share, name in found if share >= 0.005)
+
+
+def _facts(found: Found, levels: dict[str, float]) -> list[Fact]:
+    settings = [f"{name} {value.value}" for name, value in found.key("settings").items()]
+    return [
+        Fact("levels that all scenes have", ", ".join(found.key("knots").texts) or "none"),
+        Fact("set apart to validate", ", ".join(found.key("validate").texts[:200]) or "none"),
+        Fact("light left, grey levels", f"{found.key('light_left').number:.2f}"),
+        Fact("licence of the pictures", "that of the shots"),
+        Fact("settings", ", ".join(settings)[:1000]),
+    ]
+
+
+def _command(found: Found) -> str:
+    settings = found.key("settings")
+    options: dict[str, object] = {}
+    for name, usual in (("max_shift", 0.5), ("least", 192), ("most", 8)):
+        if settings.has(name) and settings.key(name).number != usual:
+            options[name] = f"{settings.key(name).number:g}"
+    if settings.has("target") and settings.key("target").flag:
+        options["target"] = True
+    return command("align", "SHOTS", **options, out="OUT")
