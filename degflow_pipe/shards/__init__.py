@@ -1,4 +1,5 @@
 """Shards: which samples a tar holds, tars of LR/HR pairs, their indexes, sums and card.
 
-It imports chains, choices, engines, errors, files, formats, levels, pictures, settings and store.
+It imports chains, choices, engines, errors, files, folders, formats, levels, pictures, settings and
+store.
 """

@@ -83,6 +83,11 @@ class LevelJob:
     encoders: dict[int, Encoder]
     making: Making
 
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return self.making.device
+
     @contextmanager
     def open(self) -> Iterator[Callable[[LevelWork], LevelDone]]:
         store = Store.open(Path(self.store))
@@ -126,7 +131,7 @@ def generate(
     Raises StoreError where the store is missing or empty, UsageError for noise that the checkpoint
     does not have.
     """
-    at_once = check_workers(workers)
+    at_once = check_workers(workers, engine)
     source = Store.open(store)
     require_patches(source)
     making = Making.of(model, grid, noise, seed, batch, sr_scale=sr_scale, draws=draws)

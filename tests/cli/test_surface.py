@@ -27,7 +27,8 @@ PRECISION = {"--precision": "auto|float32|bfloat16 = auto"}
 COMPUTE = {"--device": "str = auto", "--batch": "int = 8", "--workers": "int = 0"}
 NOISE = {"--noise": "auto|calibrated|none = auto", "--seed": "int = 0"}
 CHECKPOINT = {"--checkpoint": "str = city100-compact"}
-ENGINE = {"--engine": "threads|processes = threads"}
+ENGINE = {"--engine": "threads|processes|ray = threads"}
+GPUS = {"--num-gpus": "float"}
 STORE = {"--store": "Path = degflow.zarr"}
 JSON = {"--json": "flag"}
 DRY = {"--dry-run": "flag"}
@@ -52,6 +53,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **STORE,
         "--checkpoint": "str",
         **ENGINE,
+        **GPUS,
         **COMPUTE,
         **DRY,
         **JSON,
@@ -70,6 +72,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **STORE,
         "--checkpoint": "str",
         **ENGINE,
+        **GPUS,
         **PRECISION,
         **COMPUTE,
         **DRY,
@@ -91,6 +94,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--overwrite": "flag",
         "--workers": "int = 0",
         **ENGINE,
+        **GPUS,
         **STORE,
         **DRY,
         **JSON,
@@ -103,7 +107,8 @@ SURFACE: dict[str, dict[str, str]] = {
         "--store": "Path",
         "--out -o": "Path",
         "--checkpoint": "str",
-        "--engine": "threads|processes",
+        "--engine": "threads|processes|ray",
+        **GPUS,
         **LEVELS,
         "--sr-scale": "float",
         "--overwrite": "flag",
@@ -283,7 +288,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--noise": "auto|calibrated|none = none",
         "--keep": "levels|latents|none = none",
         "--format": "str = png",
-        "--engine": "threads|processes = threads",
+        "--engine": "threads|processes|ray = threads",
         "--folder": "str",
         **LEVELS,
         **CHECKPOINT,
