@@ -31,7 +31,7 @@ from degflow_pipe.version import __version__
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
-TRIES = 5
+TRIES = 10
 """Workers that may be lost at one unit, or in a row before one of them has begun."""
 PATIENCE = 1.0
 """Seconds of a wait for a worker, after which it is begun again."""
