@@ -10,7 +10,7 @@ from degflow_pipe.errors import UsageError
 Precision = Literal["auto", "float32", "bfloat16"]
 Noise = Literal["auto", "calibrated", "none"]
 Keep = Literal["levels", "latents", "none"]
-Engine = Literal["threads", "processes"]
+Engine = Literal["threads", "processes", "ray"]
 Layout = Literal["pairs", "grouped"]
 LRSize = Literal["same", "native"]
 Uneven = Literal["refuse", "crop"]

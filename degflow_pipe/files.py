@@ -552,6 +552,12 @@ def taken_away(path: Path, name: str) -> Path:
         return path.rename(path.with_name(name))
 
 
+def move(path: Path, to: Path) -> None:
+    """Let a file that is whole take the place of another of the same file system."""
+    with named(to, "write"):
+        os.replace(path, to)
+
+
 def remove(path: Path) -> None:
     """A file, a link or a folder with all in it; nothing happens where there is none."""
     if isinstance(path, Remote):

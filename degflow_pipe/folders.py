@@ -24,7 +24,7 @@ MARK = ".degflow-pipe.json"
 MARK_LIMIT = 1000
 """Bytes of it."""
 LOCK = ".lock"
-NOBODYS = frozenset({MARK, LOCK, leases.LEASE, "lost+found", ".DS_Store"})
+NOBODYS = frozenset({MARK, LOCK, leases.LEASE, leases.HEARD, "lost+found", ".DS_Store"})
 """What an empty folder may hold: what we or a file system put there."""
 
 

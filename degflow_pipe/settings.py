@@ -13,6 +13,7 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from degflow_pipe.choices import one_of
@@ -142,7 +143,7 @@ def _checked(kind: type, values: Any, where: str) -> dict[str, Any]:
         raise UsageError(
             f"{_section(where)} must be a mapping of keys to values, got {shown(values)}"
         )
-    hints = get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     names = [f.name for f in fields(kind)]
     for key, value in values.items():
         if key not in names:
@@ -154,6 +155,12 @@ def _checked(kind: type, values: Any, where: str) -> dict[str, Any]:
             raise UsageError(f"`{_key(where, key)}` must be {_say(hint)}, got {shown(value)}")
         check_bounds(value, f"`{_key(where, key)}`", *bounds)
     return values
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Once for each: a ledger has as many records as a store has photos."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def _bounds(hint: Any) -> tuple[Any, list[Bound]]:

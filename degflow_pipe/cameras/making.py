@@ -141,6 +141,13 @@ class Making:
         number = int.from_bytes(what.encode(), "big")
         return np.random.default_rng([self.seed, int(place.sha256, 16), place.y, place.x, number])
 
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        learned = self.cameras[0]
+        assert isinstance(learned, LearnedCamera)
+        return learned.site.device
+
     @contextmanager
     def open(self) -> Iterator[Make]:
         """Load the checkpoints, and torch's settings; within, the function makes LR of HR."""

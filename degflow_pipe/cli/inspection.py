@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,8 +11,12 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli.output import TerminalProgress, complain, show
 from degflow_pipe.cli.tables import show_contents, show_inspected
 from degflow_pipe.cli.words import Command
+from degflow_pipe.errors import UsageError
 from degflow_pipe.places import place_of
 from degflow_pipe.quality import SUGGESTED, Limits
+
+if TYPE_CHECKING:
+    from degflow_pipe.stages.inspection import Verified
 
 What = Annotated[
     str, typer.Argument(help="A store, a shard folder, or a checkpoint (or its name).")
@@ -31,6 +35,20 @@ def _place(path: str) -> Path:
     from degflow_pipe.shipped import names
 
     return find_checkpoint(path) if path in names("checkpoints") else place_of(path)
+
+
+def _repaired(
+    path: Path, checkpoint: str | None, store: Path | None, device: str, how: dict[str, Any]
+) -> Verified:
+    from degflow_pipe.cameras.bank import Bank
+    from degflow_pipe.stages.meant import checkpoint_of
+    from degflow_pipe.stages.repair import repair
+    from degflow_pipe.stages.verify import STORE, kind_of
+
+    model = None
+    if kind_of(path) == STORE:
+        model = Bank.load(checkpoint or checkpoint_of(path), device)
+    return repair(path, model=model, store=store, **how)
 
 
 def inspect(
@@ -77,11 +95,36 @@ def info(path: What, json: o.Json = False) -> None:
     show_contents(stage(_place(path)), json, path)
 
 
-def verify(path: What, workers: o.Workers = 0, json: o.Json = False) -> None:
+def verify(
+    path: What,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Make again what is damaged: latents and levels of a store by --checkpoint, tars "
+            "of shards from --store. Nothing else is touched; what is left says what to do.",
+        ),
+    ] = False,
+    checkpoint: o.StoreCheckpoint = None,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", help="That damaged tars are made of again.", parser=o.path),
+    ] = None,
+    device: o.Device = "auto",
+    workers: o.Workers = 0,
+    json: o.Json = False,
+) -> None:
     """Read all of it and hold it against its sums; exits 1 where it is damaged."""
     from degflow_pipe.stages.verify import verify as stage
 
-    found = stage(_place(path), workers=workers, progress=TerminalProgress())
+    place = _place(path)
+    how: dict[str, Any] = {"workers": workers, "progress": TerminalProgress()}
+    if repair:
+        found = _repaired(place, checkpoint, store, device, how)
+    elif checkpoint is not None or store is not None:
+        raise UsageError("--checkpoint and --store are for --repair")
+    else:
+        found = stage(place, **how)
     show(found, json, path)
     if not found.whole:
         complain(f"{path} is damaged: {'; '.join(found.damage[:3])}")

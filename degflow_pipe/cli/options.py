@@ -38,7 +38,17 @@ StoreCheckpoint = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Engine = Annotated[
     choices.Engine,
-    typer.Option("--engine", help="threads, or processes (each loads the checkpoint itself)."),
+    typer.Option(
+        "--engine",
+        help="threads, processes (each loads the checkpoint itself), or ray (so do its actors, on "
+        "the cluster of RAY_ADDRESS, else on this machine).",
+    ),
+]
+NumGpus = Annotated[
+    float | None,
+    typer.Option(
+        "--num-gpus", help="With --engine ray: GPUs of a worker that computes on one, such as 0.5."
+    ),
 ]
 StorePath = Annotated[Path, typer.Option("--store", help="The store, a zarr folder.", parser=path)]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", parser=path)]

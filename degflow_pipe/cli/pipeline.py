@@ -80,6 +80,7 @@ def ingest(
     device: o.Device = "auto",
     batch: o.Batch = defaults.BATCH,
     engine: o.Engine = "threads",
+    num_gpus: o.NumGpus = None,
     workers: o.Workers = 0,
     break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
@@ -104,7 +105,7 @@ def ingest(
         "replace": replace,
         "batch": batch,
         "workers": workers,
-        "engine": engine_of(engine),
+        "engine": engine_of(engine, num_gpus),
     }
     if dry_run:
         from degflow_pipe.stages.estimate import estimate_ingest
@@ -146,6 +147,7 @@ def generate(
     precision: o.Precision = "auto",
     batch: o.Batch = defaults.BATCH,
     engine: o.Engine = "threads",
+    num_gpus: o.NumGpus = None,
     workers: o.Workers = 0,
     break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
@@ -176,7 +178,7 @@ def generate(
         "name": name or "",
         "batch": batch,
         "workers": workers,
-        "engine": engine_of(engine),
+        "engine": engine_of(engine, num_gpus),
     }
     if dry_run:
         from degflow_pipe.stages.estimate import estimate_generate
@@ -232,6 +234,7 @@ def shard(
     ] = 0,
     overwrite: o.Overwrite = False,
     engine: o.Engine = "threads",
+    num_gpus: o.NumGpus = None,
     workers: o.Workers = 0,
     break_lock: o.BreakLock = False,
     dry_run: o.DryRun = False,
@@ -259,7 +262,7 @@ def shard(
         "grid": grid,
         "workers": workers,
         "overwrite": overwrite,
-        "engine": engine_of(engine),
+        "engine": engine_of(engine, num_gpus),
     }
     if dry_run:
         from degflow_pipe.stages.estimate import estimate_shard
@@ -308,8 +311,9 @@ def run(
     batch: o.Batch = defaults.BATCH,
     engine: Annotated[
         choices.Engine | None,
-        typer.Option(help="threads or processes, in place of the recipe's."),
+        typer.Option(help="threads, processes or ray, in place of the recipe's."),
     ] = None,
+    num_gpus: o.NumGpus = None,
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
     break_lock: o.BreakLock = False,
@@ -329,7 +333,10 @@ def run(
         "checkpoint": checkpoint,
         "keep": keep,
         "engine": engine,
+        "num_gpus": num_gpus,
     }
+    if engine not in (None, "ray"):
+        values.pop("num_gpus", None)  # the recipe's, which is for Ray
     values |= {key: said for key, said in given.items() if said is not None}
     levels = values.get("generate") or {}
     if sr_scale is not None and t_grid is None and isinstance(levels, dict):

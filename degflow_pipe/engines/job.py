@@ -11,7 +11,10 @@ Record = TypeVar("Record", covariant=True)
 
 
 class Job(Protocol[Unit, Record]):
-    """Work of one kind, as data that can be pickled."""
+    """Work of one kind, as data that can be pickled.
+
+    One that computes on a GPU says so as `device`: `cuda`; others need not say anything.
+    """
 
     def open(self) -> AbstractContextManager[Callable[[Unit], Record]]:
         """Load what the work needs, here; within, the function does it, unit by unit."""

@@ -107,11 +107,11 @@ def _work(unit: Any) -> Any:
         assert _opened is not None
         return _opened(unit)
     except Exception as error:
-        _check_travels(error)
+        check_travels(error)
         raise
 
 
-def _check_travels(error: Exception) -> None:
+def check_travels(error: Exception) -> None:
     """Raises RuntimeError for an error that the parent could not read: it would take the worker
     for one that was ended.
     """

@@ -1,7 +1,8 @@
 """The lock of a remote folder: an object that one process alone can have written.
 
-A lease says who holds it and when that was last known. It ends with its holder's work, or where it
-is broken by name: clocks differ, so no age of it ends it. Who loses it writes nothing more.
+A lease says who holds it. It ends with its holder's work, or where it is broken by name: clocks
+differ, so no age of it ends it. Who loses it writes nothing more. When the holder was last heard of
+is in a second object: the lease is never written over, which might undo its end.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from degflow_pipe.errors import FileError
 from degflow_pipe.places import guard, objects
 from degflow_pipe.places.place import Remote
 
-LEASE = ".degflow-lease.json"
+LEASE, HEARD = ".degflow-lease.json", ".degflow-lease-heard.json"
 RENEWED = 60.0
 """Seconds between renewals."""
 LIMIT = 4096
@@ -29,13 +30,13 @@ LIMIT = 4096
 
 @dataclass(frozen=True)
 class Lease:
-    """host, process, token: of the holder. since, renewed: UTC by the holder's clock."""
+    """host, process, token: of the holder. since, heard: UTC by the holder's clock."""
 
     host: str
     process: int
     token: str
     since: str
-    renewed: str
+    heard: str
 
     def said(self) -> str:
         """The holder and the age, for people."""
@@ -43,7 +44,7 @@ class Lease:
 
     def _age(self) -> str:
         try:
-            then = datetime.strptime(self.renewed, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+            then = datetime.strptime(self.heard, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
         except ValueError:
             return "last heard of at no time"
         seconds = max(0, int((datetime.now(UTC) - then).total_seconds()))
@@ -63,10 +64,19 @@ def _read(path: Remote) -> Lease | None:
         return None
     try:
         value = json.loads(objects.read_span(path, 0, LIMIT))
-        known = {key: str(value[key])[:100] for key in ("host", "token", "since", "renewed")}
+        known = {key: str(value[key])[:100] for key in ("host", "token", "since", "heard")}
         return Lease(process=int(value["process"]), **known)
     except (ValueError, TypeError, KeyError):
         return Lease("an unknown host", 0, "", "an unknown time", "")
+
+
+def _last(folder: Remote) -> Lease | None:
+    """The lease of a folder, with when its holder was last heard of."""
+    lease = _read(folder / LEASE)
+    heard = _read(folder / HEARD) if lease is not None else None
+    return (
+        heard if heard is not None and lease is not None and heard.token == lease.token else lease
+    )
 
 
 def _data(lease: Lease) -> bytes:
@@ -93,12 +103,13 @@ def held(folder: Remote) -> Iterator[None]:
         with suppress(FileError):  # a lease that stays is told to whoever comes next
             mine = _read(path)
             if mine is not None and mine.token == lease.token:
+                objects.remove(folder / HEARD)
                 objects.remove(path)
 
 
 def _take(folder: Remote, path: Remote, lease: Lease) -> None:
     if not objects.create(path, _data(lease)):
-        other = _read(path)
+        other = _last(folder)
         # Its own, where an answer was lost and the request sent again.
         if other is None or other.token != lease.token:
             who = "a process that has just ended" if other is None else other.said()
@@ -122,14 +133,13 @@ def _renew(folder: Remote, lease: Lease, ended: threading.Event) -> None:
             if now is None or now.token != lease.token:
                 guard.lost(folder, "nobody known" if now is None else now.said())
                 return
-            objects.write(path, _data(replace(lease, renewed=_now())))
+            objects.write(folder / HEARD, _data(replace(lease, heard=_now())))
 
 
 def broken(folder: Remote) -> str | None:
     """End the lease of a folder; says whose it was, None where there was none."""
-    path = folder / LEASE
-    found = _read(path)
+    found = _last(folder)
     if found is None:
         return None
-    objects.remove(path)
+    objects.remove(folder / LEASE)
     return found.said()

@@ -1,5 +1,6 @@
 """Shards: which samples a tar holds, tars of LR/HR pairs, their indexes, sums and card.
 
-It imports chains, choices, engines, errors, files, formats, levels, pictures, places, settings and
+It imports chains, choices, engines, errors, files, folders, formats, levels, pictures, places,
+settings and
 store.
 """

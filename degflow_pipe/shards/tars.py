@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,10 @@ from typing import Annotated, Any, NamedTuple, Protocol
 import numpy as np
 from webdataset import TarWriter
 
-from degflow_pipe import files
+from degflow_pipe import files, folders
 from degflow_pipe.chains.chain import Chain, apply_drawn, chain_rng
 from degflow_pipe.engines.threads import in_order, threads
-from degflow_pipe.errors import StoreError, UsageError
+from degflow_pipe.errors import ShardError, StoreError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
 from degflow_pipe.levels import Grid, Place, Told
 from degflow_pipe.pictures.arrays import is_grey
@@ -71,6 +72,10 @@ class Maker(Protocol):
     @property
     def size(self) -> int:
         """Patches that are made together; those of a block are cut so from its first one on."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
 
     def open(self) -> AbstractContextManager[Levels]:
         """Load what it needs."""
@@ -145,8 +150,18 @@ class TarJob:
     at_once: int
     shown: tuple[int, ...]
 
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return "cpu" if self.maker is None else self.maker.device
+
     @contextmanager
     def open(self) -> Iterator[Callable[[TarWork], TarDone]]:
+        if not files.exists(place_of(self.out) / folders.MARK):
+            raise ShardError(
+                f"{self.out} is not there on {platform.node()}, which is to write to it: give a "
+                f"folder that all machines share as `out`"
+            )
         levels = nullcontext(None) if self.maker is None else self.maker.open()
         with levels as make, threads(self.at_once) as pool:
             sources = Sources(self, Store.open(place_of(self.store)), make)

@@ -69,7 +69,7 @@ def align(
     folder is not ours or holds other pairs, PhotoError where no scene is left.
     """
     settings = settings or AlignSettings()
-    workers = check_workers(workers)
+    workers = check_workers(workers, engine)
     check_max_pixels(max_pixels)
     if not 0 < pause < float("inf"):
         raise UsageError(f"`pause` must be above 0 seconds, got {pause}")

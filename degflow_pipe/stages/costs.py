@@ -14,7 +14,7 @@ from degflow_pipe import files
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.engines.engine import Engine, check_workers, default_workers
+from degflow_pipe.engines.engine import Engine, check_workers, default_workers, name_of
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.estimates import DISK_BYTES, Estimate, Measured
 from degflow_pipe.ledger import Ledger
@@ -100,7 +100,7 @@ class Total:
                 patches=self.tried,
                 seconds=round(time.perf_counter() - self.begun, 1),
                 workers=self.workers,
-                engine="threads" if self.engine is run_in_threads else "processes",
+                engine=name_of(self.engine),
                 device=self.device,
                 disk=self.disk,
             ),
@@ -109,7 +109,7 @@ class Total:
 
 def begin(command: str, model: DegFlow | Bank | None, workers: int, engine: Engine) -> Total:
     device = "cpu" if model is None else str(Bank.of(model).first.device)
-    return Total(command, check_workers(workers), engine, device)
+    return Total(command, check_workers(workers, engine), engine, device)
 
 
 def mean_hr(store: Store) -> float:

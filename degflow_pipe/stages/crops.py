@@ -158,6 +158,11 @@ class CropJob:
     encoder: Encoder | None
     size: int
 
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return "cpu" if self.site is None else self.site.device
+
     @contextmanager
     def open(self) -> Iterator[Callable[[CropWork], CropDone]]:
         store = Store.open(place_of(self.store))
@@ -203,6 +208,11 @@ class EncodeJob:
     site: Site
     encoder: Encoder
     size: int
+
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return self.site.device
 
     @contextmanager
     def open(self) -> Iterator[Callable[[EncodeWork], CropDone]]:

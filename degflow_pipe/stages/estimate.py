@@ -231,7 +231,7 @@ def estimate_run(
     engine: Engine | None = None,
 ) -> Estimate:
     """What `run` would do with these options; raises as it does, see `estimate_ingest`."""
-    engine = engine or engine_of(recipe.engine)
+    engine = engine or engine_of(recipe.engine, recipe.num_gpus)
     total = begin("run", model, workers, engine)
     _, making = asked_of(recipe, model, batch, overwrite)
     grid, kept, out = making.grid, recipe.keep == "levels", place_of(recipe.out)

@@ -84,6 +84,11 @@ class LevelJob:
     encoders: dict[int, Encoder]
     making: Making
 
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        return self.making.device
+
     @contextmanager
     def open(self) -> Iterator[Callable[[LevelWork], LevelDone]]:
         store = Store.open(place_of(self.store))
@@ -127,7 +132,7 @@ def generate(
     Raises StoreError where the store is missing or empty, UsageError for noise that the checkpoint
     does not have.
     """
-    at_once = check_workers(workers)
+    at_once = check_workers(workers, engine)
     source = Store.open(store)
     require_patches(source)
     making = Making.of(model, grid, noise, seed, batch, sr_scale=sr_scale, draws=draws)

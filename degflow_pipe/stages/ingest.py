@@ -92,7 +92,7 @@ def ingest(
     limits = Limits(min_sharpness, max_blockiness, max_clipped, max_noise)
     check_asked(model, patch, stride, min_detail, max_pixels)
     batches = Batches.of(first, batch)
-    at_once = check_workers(workers)
+    at_once = check_workers(workers, engine)
     left_out: dict[str, int] = {}
     found = list(find_photos(photos, left_out))
     check_version(store)

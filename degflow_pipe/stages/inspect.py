@@ -154,7 +154,7 @@ def inspect(
     is skipped and named. Raises PhotoError where none can be read or one is gone meanwhile,
     UsageError where there is a file of that name that is not to be overwritten.
     """
-    at_once = check_workers(workers)
+    at_once = check_workers(workers, engine)
     check_max_pixels(max_pixels)
     if files.exists(out) and not overwrite:
         raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")

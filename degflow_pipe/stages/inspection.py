@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from degflow_pipe.checkpoint.calibration import Calibration
@@ -231,13 +231,15 @@ class Verified:
     """What was held against its sums.
 
     kind: `store`, `shards` or `checkpoint`. checked: units, files or folders that were read.
-    damage: what is wrong and where, a sentence each. whole: whether nothing is.
+    damage: what is wrong and where, a sentence each. whole: whether nothing is. mended: what was
+    made again, a sentence each.
     """
 
     kind: str
     checked: int
     damage: list[str]
     whole: bool
+    mended: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

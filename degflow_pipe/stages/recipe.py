@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from degflow_pipe import choices, defaults
 from degflow_pipe.checkpoint.folder import CheckpointInfo
+from degflow_pipe.engines.engine import check_gpus
 from degflow_pipe.levels import Grid, parse_grid, refuse_moved
 from degflow_pipe.pictures.sizes import check_sr_scale
 from degflow_pipe.settings import AtMost, read
@@ -60,7 +61,8 @@ class RunRecipe:
     """A whole run: photos in, shards out.
 
     keep: what is left in the store: `levels`, `latents` (levels go straight into the shards), or
-    `none` (the store itself goes when the shards are whole). engine: see `engines.engine_of`.
+    `none` (the store itself goes when the shards are whole). engine, num_gpus: see
+    `engines.engine.engine_of`.
     """
 
     photos: list[str] = field(default_factory=list)
@@ -72,10 +74,12 @@ class RunRecipe:
     shard: ShardSettings = field(default_factory=ShardSettings)
     keep: choices.Keep = "levels"
     engine: choices.Engine = "threads"
+    num_gpus: float | None = None
 
     def __post_init__(self) -> None:
         choices.check_choice("keep", self.keep, choices.Keep)
         choices.check_choice("engine", self.engine, choices.Engine)
+        check_gpus(self.engine, self.num_gpus)
 
 
 def run_recipe(values: dict[str, Any]) -> RunRecipe:

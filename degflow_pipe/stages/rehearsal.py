@@ -155,6 +155,13 @@ class TryJob:
     kept: bool
     tars: TarJob | None
 
+    @property
+    def device(self) -> str:
+        """Where it computes."""
+        if self.making is not None:
+            return self.making.device
+        return self.encoders[0].device if self.encoders else "cpu"
+
     @contextmanager
     def open(self) -> Iterator[Callable[[Patches], Tried]]:
         models = [site.load() for site in self.encoders]

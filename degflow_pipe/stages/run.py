@@ -56,6 +56,7 @@ def run(
     lies within the output until the shards are whole, and the recipe's own is not touched. engine:
     another than the recipe names.
     """
+    engine = engine or engine_of(recipe.engine, recipe.num_gpus)
     levels, out = recipe.generate, place_of(recipe.out)
     grid, making = asked_of(recipe, model, batch, overwrite)
     asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
@@ -65,7 +66,7 @@ def run(
     how: dict[str, Any] = {
         "workers": workers,
         "progress": progress,
-        "engine": engine or engine_of(recipe.engine),
+        "engine": engine,
     }
     first = ingest(
         recipe.photos,

@@ -98,7 +98,7 @@ def shard(
     set, FileError where it is not a folder of shards, UsageError where a size cannot be had.
     """
     settings = settings or ShardSettings()
-    at_once = check_workers(workers)
+    at_once = check_workers(workers, engine)
     source = Store.open(store)
     chosen, made = levels_to_pack(source, grid, maker)
     encoders = dict(encoders or {})

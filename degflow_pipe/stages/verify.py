@@ -94,7 +94,7 @@ def _verified(path: Path, workers: int, progress: Progress | None) -> Verified:
             _ = layer.made  # else each thread would read the ledger for itself
     else:
         shards = read_summary(path)
-        sums = _read_sums(path / f"{shards.name}.sha256")
+        sums = read_sums(path / f"{shards.name}.sha256")
         units = [(path / name, digest) for name, digest in sums.items()]
         check = _file_damage
     damage: list[str] = []
@@ -138,7 +138,7 @@ def _store_damage(store: Store) -> list[str]:
     return list(dict.fromkeys(wrong))
 
 
-def _read_sums(path: Path) -> dict[str, str]:
+def read_sums(path: Path) -> dict[str, str]:
     """Lines of `sha256sum`; a name that is not a plain file name is refused."""
     sums = {}
     for line in files.read_bytes(path).decode(errors="replace").splitlines():

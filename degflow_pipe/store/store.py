@@ -223,6 +223,28 @@ class Store:
         """One unit's n <= UNIT patches, (n, P, P, 3) uint8; `note_unit` is to follow."""
         return Unit(len(hr), sums_of(hr), self._hr.write(number, hr))
 
+    def salvage(self, number: int) -> list[int]:
+        """Keep the whole blocks of a unit whose HR is damaged, and let its file be of another
+        length, so that the next ingest of its photos writes it; `remove` still finds those blocks.
+
+        Returns the places of the patches that are lost; none where all are whole.
+        """
+        unit, whole = self.units[number], {}
+        for place in range(unit.blocks):
+            with suppress(StoreError):
+                whole[place] = self.block_hr(number * BLOCKS + place)
+        lost = [i for i in range(unit.count) if i // BLOCK not in whole]
+        if not lost:
+            return []
+        if whole:
+            hr = np.zeros((unit.count, *next(iter(whole.values())).shape[1:]), np.uint8)
+            for place, values in whole.items():
+                hr[place * BLOCK : place * BLOCK + len(values)] = values
+            if self._hr.write(number, hr) != unit.bytes:
+                return lost
+        self._hr.remove(number)
+        return lost
+
     def note_unit(self, number: int, unit: Unit, patches: list[PatchRecord]) -> None:
         """Say that a unit's HR is there."""
         self._hr.noted(number, unit.bytes)

@@ -27,7 +27,8 @@ PRECISION = {"--precision": "auto|float32|bfloat16 = auto"}
 COMPUTE = {"--device": "str = auto", "--batch": "int = 8", "--workers": "int = 0"}
 NOISE = {"--noise": "auto|calibrated|none = auto", "--seed": "int = 0"}
 CHECKPOINT = {"--checkpoint": "str = city100-compact"}
-ENGINE = {"--engine": "threads|processes = threads"}
+ENGINE = {"--engine": "threads|processes|ray = threads"}
+GPUS = {"--num-gpus": "float"}
 STORE = {"--store": "Path = degflow.zarr"}
 JSON = {"--json": "flag"}
 DRY = {"--dry-run": "flag"}
@@ -54,6 +55,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **STORE,
         "--checkpoint": "str",
         **ENGINE,
+        **GPUS,
         **COMPUTE,
         **DRY,
         **JSON,
@@ -74,6 +76,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **STORE,
         "--checkpoint": "str",
         **ENGINE,
+        **GPUS,
         **PRECISION,
         **COMPUTE,
         **DRY,
@@ -96,6 +99,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--overwrite": "flag",
         "--workers": "int = 0",
         **ENGINE,
+        **GPUS,
         **STORE,
         **DRY,
         **JSON,
@@ -109,7 +113,8 @@ SURFACE: dict[str, dict[str, str]] = {
         "--store": "Path",
         "--out -o": "Path",
         "--checkpoint": "str",
-        "--engine": "threads|processes",
+        "--engine": "threads|processes|ray",
+        **GPUS,
         **LEVELS,
         "--sr-scale": "float",
         "--overwrite": "flag",
@@ -175,7 +180,15 @@ SURFACE: dict[str, dict[str, str]] = {
         **JSON,
     },
     "info": {"PATH": "str, required", **JSON},
-    "verify": {"PATH": "str, required", "--workers": "int = 0", **JSON},
+    "verify": {
+        "PATH": "str, required",
+        "--repair": "flag",
+        "--checkpoint": "str",
+        "--store": "Path",
+        "--device": "str = auto",
+        "--workers": "int = 0",
+        **JSON,
+    },
     "report": {
         "PATH": "str, required",
         "--out -o": "Path = report.html",
@@ -305,7 +318,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--noise": "auto|calibrated|none = none",
         "--keep": "levels|latents|none = none",
         "--format": "str = png",
-        "--engine": "threads|processes = threads",
+        "--engine": "threads|processes|ray = threads",
         "--folder": "str",
         **LEVELS,
         **CHECKPOINT,

@@ -1,6 +1,6 @@
 """Jobs for the tests of engines: a worker process finds this module by the path that it is given.
 
-As a script, with an engine's name and a folder, it is a parent of workers that never end.
+As a script, with a folder and an engine's name, it is a parent of workers that never end.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Endless:
-    """Units that begin, say so in the folder, and do not end."""
+    """Units that begin, say in the folder by which process, and do not end."""
 
     folder: str
 
@@ -106,15 +106,37 @@ class Endless:
         yield self._work
 
     def _work(self, n: int) -> None:
-        (Path(self.folder) / f"unit{n}").touch()
+        (Path(self.folder) / f"unit{n}").write_text(str(os.getpid()))
         time.sleep(600)
+
+
+@dataclass(frozen=True)
+class Dying:
+    """Another job, whose worker is killed when it has done a unit, before it has said so: once."""
+
+    job: Any
+    mark: str
+    device: str = "cpu"
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        with self.job.open() as work:
+            yield lambda unit: self._work(work, unit)
+
+    def _work(self, work: Work, unit: Any) -> Any:
+        record = work(unit)
+        try:
+            Path(self.mark).touch(exist_ok=False)
+        except FileExistsError:
+            return record
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped("stopped")
 
 
-def main(folder: str) -> None:
+def main(folder: str, engine: Any = "processes") -> None:
     from degflow_pipe.engines.engine import engine_of
 
     def units() -> Iterator[int]:
@@ -125,11 +147,11 @@ def main(folder: str) -> None:
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        list(engine_of("processes")(Endless(folder), units(), 2))
+        list(engine_of(engine)(Endless(folder), units(), 2))
     except Stopped as stopped:
         print(stopped, flush=True)
         os._exit(1)  # as the command does
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -27,8 +27,14 @@ WAIT = 60
 
 def test_an_engine_is_named() -> None:
     assert engine_of("processes") is run_in_processes
-    with pytest.raises(UsageError, match="`engine` must be threads or processes, got 'ray'"):
-        engine_of("ray")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="`engine` must be threads, processes or ray, got 'dask'"):
+        engine_of("dask")  # type: ignore[arg-type]
+
+
+def test_one_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("degflow_pipe.engines.actors.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"needs Ray: pip install 'degflow-pipe\[ray\]'"):
+        engine_of("ray")
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -224,11 +224,12 @@ def test_a_lease_is_renewed(place: Remote, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(lease, "RENEWED", 0.05)
     monkeypatch.setattr(lease, "_now", iter(f"2026-01-01 00:00:{n:02}" for n in range(60)).__next__)
     with folders.locked(place):
-        first = files.read_bytes(place / lease.LEASE)
         deadline = time.monotonic() + 60
-        while files.read_bytes(place / lease.LEASE) == first and time.monotonic() < deadline:
+        while not files.exists(place / lease.HEARD) and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert files.read_bytes(place / lease.LEASE) != first
+        taken, heard = (files.read_json(place / name) for name in (lease.LEASE, lease.HEARD))
+        assert heard["token"] == taken["token"] and heard["heard"] > taken["heard"]
+    assert files.names(place) == []
 
 
 def test_storage_without_conditional_writes_is_refused(
