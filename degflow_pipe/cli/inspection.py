@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli.contents import show_contents
 from degflow_pipe.cli.output import TerminalProgress, complain, show
-from degflow_pipe.cli.tables import show_contents, show_inspected
+from degflow_pipe.cli.tables import show_inspected
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 from degflow_pipe.places import place_of
