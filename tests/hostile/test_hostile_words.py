@@ -20,6 +20,7 @@ from degflow_pipe.errors import DegflowError
 
 EXAMPLES = int(os.environ.get("DEGFLOW_HOSTILE_EXAMPLES", "7"))
 """Of each kind of command; a hundred take some minutes."""
+PATHS = ("file:", "local:", "x:")
 DEAD = "http://127.0.0.1:9"
 """Nothing listens there."""
 WORDS = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -93,7 +94,9 @@ def ends_well(home: Path, words: list[str]) -> None:
     done = CliRunner().invoke(app, words)
     assert done.exception is None or isinstance(done.exception, SystemExit | DegflowError), words
     said = f"{done.exception}{done.output}"
-    assert "Traceback" not in said and "topsecret" not in said.replace("".join(words), "")
+    assert "Traceback" not in said
+    # Of a path of this machine, which has no credentials, all is shown.
+    assert "topsecret" not in said or any(word.startswith(PATHS) for word in words)
     assert not (home.parent / "up").exists()
 
 
