@@ -554,6 +554,10 @@ def taken_away(path: Path, name: str) -> Path:
 
 def move(path: Path, to: Path) -> None:
     """Let a file that is whole take the place of another of the same file system."""
+    if isinstance(path, Remote) and isinstance(to, Remote):
+        objects.copy(to, path)
+        objects.remove(path)
+        return
     with named(to, "write"):
         os.replace(path, to)
 

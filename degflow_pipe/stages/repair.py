@@ -24,6 +24,7 @@ from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import in_order, run_in_threads
 from degflow_pipe.errors import DegflowError, StoreError
 from degflow_pipe.levels import Grid
+from degflow_pipe.places import text_of
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.layout import VALIDATE, ShardSettings
 from degflow_pipe.shards.summary import Summary, read_summary
@@ -96,6 +97,8 @@ def _repair_store(
     path: Path, model: DegFlow | Bank | None, how: _How
 ) -> tuple[list[str], list[str]]:
     """What was mended, and what is to be done about the rest."""
+    if folders.kind_of(path) != STORE_FOLDER:
+        Store.open(path)  # says what it is
     with folders.one_writer(path, STORE_FOLDER):
         rewritten = [f"{path / DESCRIPTION}: written again"] if write_again(path) else []
         store = Store.open(path)
@@ -187,7 +190,7 @@ def _encoded(store: Store, bank: Bank, damaged: dict[str, list[int]], how: _How)
         if not numbers:
             continue
         encoder = store.encoder(name)
-        job = EncodeJob(str(store.path), Site.of(one), encoder, Batches.of(one, how.batch).size)
+        job = EncodeJob(text_of(store.path), Site.of(one), encoder, Batches.of(one, how.batch).size)
         layer = store.latents(encoder)
         layer.make_room(max(store.units) + 1)
         works = [EncodeWork(number, store.units[number]) for number in numbers]
@@ -219,7 +222,7 @@ def _generated(
                 if _reads(partial(store.latents(encoders[i]).block, block, unit, made))
             }
             works.append(LevelWork(block, unit, latents))
-        job = LevelJob(str(store.path), encoders, making)
+        job = LevelJob(text_of(store.path), encoders, making)
         with closing(how.engine(job, works, how.workers)) as records:
             for done in records:
                 layer.note(done.block, done.made, done.told)
@@ -305,7 +308,7 @@ def _part_of(out: Path, path: Path, store: Path, shards: Summary) -> tuple[Part,
     grid, made = levels_to_pack(source, str(said.get("grid")), None)
     parts = parts_of(source, path, settings, grid, {}, made)
     (part,) = (part for part in parts if part.out == out)
-    job = TarJob(str(store), str(out), settings, grid, {}, None, at_once=1, shown=())
+    job = TarJob(text_of(store), text_of(out), settings, grid, {}, None, at_once=1, shown=())
     return part, job
 
 
@@ -316,7 +319,7 @@ def _remade(
     sums = read_sums(part.out / f"{shards.name}.sha256")
     numbers = [number for number in numbers if number < part.plan.tars]
     with _aside(part.out) as folder:
-        job = replace(job, out=str(folder))
+        job = replace(job, out=text_of(folder))
         works = map(part.plan.work, numbers)
         with (
             how.progress.task("shard", len(numbers)) as task,

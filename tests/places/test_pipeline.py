@@ -22,6 +22,7 @@ from degflow_pipe.places import Remote, lease, objects, text_of
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.stages.repair import repair
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.stages.verify import info, verify
 from degflow_pipe.store import Store
@@ -185,3 +186,21 @@ def test_a_run_whose_every_place_is_a_url(
         assert done.exit_code == 0, f"{done.output}{done.exception}"
     for name in ("store", "out"):
         assert same(bucket / name, tree(tmp_path / name))
+
+
+def test_what_is_damaged_in_a_bucket_is_made_again(
+    bucket: Remote, ready_store: Path, tiny_model: DegFlow, tree: Tree
+) -> None:
+    store, out = uploaded(ready_store, bucket / "store"), bucket / "shards"
+    for name, data in tree(ready_store).items():  # what is hidden too
+        files.write_bytes(store / name, data)
+    shard(ready_store, ready_store.parent / "whole", SETTINGS, workers=1)
+    shard(store, out, SETTINGS, workers=1)
+    levels = next(path for path in files.walk(store / "levels") if path.name.startswith("c."))
+    for path in (levels, out / "degflow-000001.tar"):
+        data = files.read_bytes(path)
+        files.write_bytes(path, data[:1000] + b"damage" + data[1006:])
+    assert not verify(store).whole and not verify(out).whole
+    assert repair(store, model=tiny_model).whole
+    assert repair(out, store=store).whole
+    assert same(store, tree(ready_store)) and same(out, tree(ready_store.parent / "whole"))
