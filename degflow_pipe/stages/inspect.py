@@ -100,11 +100,11 @@ class QualityJob:
 
     def bytes_of(self, file: PhotoFile) -> int:
         """Memory that a photo takes while it is measured."""
-        return decoded_bytes(file.path, self.max_pixels)
+        return decoded_bytes(file, self.max_pixels)
 
     def _measured(self, file: PhotoFile) -> Quality | PhotoError:
         try:
-            return quality_of(read_photo(file.path, self.max_pixels).pixels)
+            return quality_of(read_photo(file, self.max_pixels).pixels)
         except PhotoError as error:
             return error
 
@@ -129,10 +129,10 @@ class PieceJob:
 
     def bytes_of(self, work: PieceWork) -> int:
         """Memory that a photo takes while pieces are cut out of it."""
-        return decoded_bytes(work.file.path, self.max_pixels)
+        return decoded_bytes(work.file, self.max_pixels)
 
     def _pieces(self, work: PieceWork) -> dict[str, np.ndarray]:
-        photo = read_photo(work.file.path, self.max_pixels).pixels
+        photo = read_photo(work.file, self.max_pixels).pixels
         return {figure: telling(photo, figure) for figure in work.figures}
 
 

@@ -140,7 +140,7 @@ def _sheets(
     with (progress or Silent()).task("target", len(found)) as task:
         for file in found:
             try:
-                held.append(read_photo(file.path, max_pixels).pixels)
+                held.append(read_photo(file, max_pixels).pixels)
             except PhotoError as error:
                 summary.skipped[file.name] = printable(str(error))
                 task.note(str(error))

@@ -1,0 +1,119 @@
+"""Finding photos: in files, folders, globs and URLs, and in tars and Parquet files there."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from degflow_pipe import files
+from degflow_pipe.errors import UsageError
+from degflow_pipe.formats.text import printable
+from degflow_pipe.places import Remote, place_of
+from degflow_pipe.sources.endings import EXTENSIONS, count, is_picture
+from degflow_pipe.sources.parquet import photos_in_parquet
+from degflow_pipe.sources.photo_file import PhotoFile
+from degflow_pipe.sources.tars import photos_in_tar
+
+MANY = {".tar": photos_in_tar, ".parquet": photos_in_parquet}
+"""Files of many photos, by ending."""
+NONE = {
+    ".tar": "no member with a picture's ending is in it",
+    ".parquet": "no column of pictures is in it: one of binary, or of struct<bytes, path>",
+}
+METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
+"""Beside the photos of a folder, as `imagefolder` of Hugging Face has them: they hold none.
+Source: huggingface/datasets, folder_based_builder.py, METADATA_FILENAMES."""
+ARCHIVES = frozenset({".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".zip", ".7z"})
+UNPACK = "a compressed archive gives no access to one photo: unpack it, or make a plain .tar of it"
+
+
+def find_photos(
+    sources: Iterable[str], left_out: dict[str, int] | None = None
+) -> Iterator[PhotoFile]:
+    """Files, folders (recursive) and globs to photos, in the order given, folders sorted; any of
+    them may be at a URL. Of a tar and a Parquet file all photos in it, in its order.
+
+    A file named outright is always yielded, whatever its ending. left_out: takes the number of
+    files, and of a tar's members, that are found and no photos, by ending. What of a glob is there
+    as it is spelled, such as a folder `set[1]`, is taken so. Raises UsageError where a source names
+    nothing or a compressed archive, or pyarrow is not installed and a Parquet file is to be read.
+    """
+    for source in sources:
+        path = place_of(source)
+        others: dict[str, int] = {}
+        if files.is_folder(path):
+            found = _below(path, others)
+        elif files.exists(path):
+            found = _outright(path, others)
+        else:
+            found = _matches(source, others)
+        first = next(found, None)
+        if first is None:
+            there = ", ".join(f"{n} of {ending}" for ending, n in sorted(others.items()))
+            packed = f": {UNPACK}" if others.keys() & ARCHIVES else ""
+            raise UsageError(
+                f"no photo ({', '.join(sorted(EXTENSIONS))}) at {printable(source)}: it must be a "
+                f"file, a folder or a glob" + (f"; left out: {there}{packed}" if there else "")
+            )
+        yield first
+        yield from found
+        if left_out is not None:
+            for ending, number in sorted(others.items()):
+                left_out[ending] = left_out.get(ending, 0) + number
+
+
+def _outright(path: Path, others: dict[str, int]) -> Iterator[PhotoFile]:
+    if path.suffix.lower() in ARCHIVES:
+        raise UsageError(f"{printable(str(path))}: {UNPACK}")
+    if many := MANY.get(path.suffix.lower()):
+        inside = many(path, path.name, others)
+        none = PhotoFile(path, path.name, problem=NONE[path.suffix.lower()])
+        return chain([next(inside, none)], inside)
+    return iter([PhotoFile(path, path.name)])
+
+
+def _matches(pattern: str, others: dict[str, int]) -> Iterator[PhotoFile]:
+    if isinstance(place_of(pattern), Remote):
+        found = files.matches(pattern)
+    else:
+        found = files.matches(_literal(pattern)) or files.matches(pattern.replace("[", "[[]"))
+    for path in found:
+        if files.is_folder(path):
+            yield from _below(path, others)
+        else:
+            yield from _at(path, path.name, others)
+
+
+def _literal(pattern: str) -> str:
+    """The glob with those of its leading folders escaped that are there as they are spelled."""
+    done = Path()
+    parts = Path(pattern).parts
+    for i, part in enumerate(parts):
+        if not files.exists(done / part):
+            return str(Path(glob.escape(str(done)), *parts[i:]))
+        done = done / part
+    return glob.escape(pattern)
+
+
+def _below(folder: Path, others: dict[str, int]) -> Iterator[PhotoFile]:
+    for path in files.walk(folder):
+        yield from _at(path, path.relative_to(folder).as_posix(), others)
+
+
+def _at(path: Path, name: str, others: dict[str, int]) -> Iterator[PhotoFile]:
+    """The photos of a file that was come upon; where it has none it is counted by its ending."""
+    ending = path.suffix.lower()
+    many = None if path.name in METADATA else MANY.get(ending)
+    if many is not None:
+        inside = many(path, name, others)
+        first = next(inside, None)
+        if first is not None:
+            yield first
+            yield from inside
+            return
+    elif is_picture(ending):
+        yield PhotoFile(path, name)
+        return
+    count(ending, others)
