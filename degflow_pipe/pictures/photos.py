@@ -153,7 +153,7 @@ def _check_bytes(photo: Path | PhotoFile, length: int) -> None:
 def _opened(photo: Path | PhotoFile) -> Iterator[io.BufferedIOBase]:
     """A photo's bytes; raises PhotoError naming it, FileError for a lack that ends a run."""
     try:
-        file = photo if isinstance(photo, PhotoFile) else PhotoFile(photo, photo.name)
+        file = photo if isinstance(photo, PhotoFile) else PhotoFile(photo, "")
         with file.opened() as opened:
             yield opened
     except MemoryError as error:

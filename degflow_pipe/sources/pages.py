@@ -19,6 +19,11 @@ OF_DATA = (5, 7, 8)
 """Fields that say more of a page: of data, of a dictionary, of data in the second version."""
 
 
+PLAIN, RATIO = 2**28, 8
+"""A page of more bytes than the first that unpacks to more than so many times what is stored is
+refused: pictures are packed already."""
+
+
 def check_pages(file: IO[bytes], start: int, size: int, rows: int, limit: int) -> None:
     """Raises ValueError for pages of more than `limit` bytes, or of more values than rows, in the
     `size` bytes of a column from `start` on.
@@ -36,6 +41,8 @@ def check_pages(file: IO[bytes], start: int, size: int, rows: int, limit: int) -
             raise ValueError("a page of no size")
         if max(unpacked, stored) > limit:
             raise ValueError(f"a page of {max(unpacked, stored)} bytes; the limit is {limit}")
+        if unpacked > max(PLAIN, RATIO * stored):
+            raise ValueError(f"a page of {stored} bytes that unpacks to {unpacked}")
         for field in OF_DATA:
             values = header[field].get(VALUES) if isinstance(header.get(field), dict) else 0
             if not isinstance(values, int) or not 0 <= values <= rows:

@@ -33,6 +33,8 @@ GROUPS, ROWS = 10**5, 10**6
 """Of a file, at most."""
 PAGE = 2**30
 """Bytes of a page, which is in memory at once; `datasets` makes one of up to 100 pictures."""
+VALUE = "Value"
+"""What Hugging Face calls a column that is of no kind of its own, such as Image or Audio."""
 LOOKED = 1000
 """Rows that are looked at for the first one that is not null."""
 LONGEST = 100
@@ -72,12 +74,12 @@ class Cell:
 
 
 def photos_in_parquet(path: Path, name: str, others: dict[str, int]) -> Iterator[PhotoFile]:
-    """A photo for each row of each column of pictures, row by row; none where there is no such
-    column. What cannot be read is a photo with a problem.
+    """A photo for each row of each column of pictures, column by column; none where there is no
+    such column. What cannot be read is a photo with a problem.
 
     Columns of pictures are those that Hugging Face's own notes in the file call so, and those of
-    the types, in the first row that is not null of which there is the header of a picture. Raises
-    UsageError where pyarrow is not installed, FileError where the file cannot be opened.
+    which nothing is noted but the type, whose first value that is not null is one by its header.
+    Raises UsageError where pyarrow is not installed, FileError where the file cannot be opened.
     """
     try:
         with files.reading(path) as file:
@@ -87,8 +89,8 @@ def photos_in_parquet(path: Path, name: str, others: dict[str, int]) -> Iterator
         problem = str(error).removeprefix(f"{printable(str(path))}: ")
         yield PhotoFile(path, name, problem=problem)
         return
-    for row in range(rows):
-        for column in columns:
+    for column in columns:
+        for row in range(rows):
             inside = str(row) if len(columns) == 1 else f"{row}.{column}"
             yield PhotoFile(path, name, Cell(inside, row, column))
 
@@ -108,8 +110,8 @@ def _told(path: Path, work: Callable[[], Result]) -> Result:
         return work()
     except (DegflowError, MemoryError):
         raise
-    # Arrow raises errors of its own, some of them OSError or ValueError, and nothing of ours runs in
-    # here but what reads the file.
+    # Arrow raises errors of its own, OSError and ValueError, and nothing of ours runs in here but
+    # what reads the file.
     except Exception as error:
         (first, *_) = str(error).strip().splitlines() or [type(error).__name__]
         raise PhotoError(
@@ -165,9 +167,9 @@ def _columns(parquet: Any, path: Path) -> list[str]:
     for field in schema:
         if _leaf(field) is None or len(field.name) > LONGEST or schema.names.count(field.name) > 1:
             continue
-        if said.get(field.name, "Image") != "Image":
-            continue
-        if field.name in said or _looks_like_pictures(path, field.name, parquet.metadata.num_rows):
+        kind = said.get(field.name, VALUE)
+        rows = parquet.metadata.num_rows
+        if kind == "Image" or (kind == VALUE and _is_picture(path, field.name, rows)):
             found.append(field.name)
     return found
 
@@ -199,8 +201,8 @@ def _leaf(field: Any) -> str | None:
     return None
 
 
-def _looks_like_pictures(path: Path, column: str, rows: int) -> bool:
-    """Whether the first of its values is one, by its header."""
+def _is_picture(path: Path, column: str, rows: int) -> bool:
+    """Whether the first value of a column is one, by its header."""
     for row in range(min(rows, LOOKED)):
         if (value := LATELY.value(path, column, row)) is not None:
             try:
