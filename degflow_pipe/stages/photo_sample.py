@@ -181,14 +181,14 @@ def _hashes(
     found: list[PhotoFile], numbering: Numbering, engine: Engine, workers: int
 ) -> dict[PhotoFile, str]:
     """Of all files, where the store has photos; else of those alone that may be the same twice, as
-    they are of one length. Rows of Parquet files, whose lengths are not known before they are read,
-    are taken for different ones.
+    they are of one length, or whose length is known when they are read, as rows of Parquet are.
     """
     if numbering.photos:
         return hashes_of(found, engine, workers)
-    lengths = {file: size for file in found if (size := file.length()) is not None}
+    lengths = {file: file.length() for file in found}
     often = Counter(lengths.values())
-    return hashes_of([file for file, n in lengths.items() if often[n] > 1], engine, workers)
+    alike = [file for file, n in lengths.items() if n is None or often[n] > 1]
+    return hashes_of(alike, engine, workers)
 
 
 def _parted(
