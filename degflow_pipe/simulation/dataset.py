@@ -222,11 +222,11 @@ def simulate(
 ) -> SimulateSummary:
     """Write every photo as HR and, through a simulated camera, as LR of every scale.
 
-    photos: files, folders and globs; those below `out` are left out. out: a new or empty folder, or
-    one of the same settings and photos, which is completed. A photo that cannot be used, or that
-    repeats another one's file, is skipped, named in the summary, and leaves a gap in the numbers.
-    workers: photos at once, 0 for one a core. max_pixels: a photo of more is not read; 144 bytes a
-    pixel are taken.
+    photos: files, folders and globs of photos, tars and Parquet files; those below `out` are left
+    out. out: a new or empty folder, or one of the same settings and photos, which is completed. A
+    photo that cannot be used, or that repeats another one's file, is skipped, named in the summary,
+    and leaves a gap in the numbers. workers: photos at once, 0 for one a core. max_pixels: a photo
+    of more is not read; 144 bytes a pixel are taken.
 
     Raises UsageError, PhotoError where no photo can be used, DataError for a folder of other
     settings, photos or contents, FileError where it cannot be written.

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
 from degflow_pipe import files
+from degflow_pipe.decoding.damage import is_lack
 from degflow_pipe.decoding.decode import header_size
-from degflow_pipe.errors import DegflowError, PhotoError, UsageError
+from degflow_pipe.errors import DegflowError, FileError, PhotoError, UsageError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.sources.pages import check_pages
 from degflow_pipe.sources.photo_file import PhotoFile
@@ -105,14 +106,18 @@ def require_pyarrow(path: Path) -> None:
 
 
 def _told(path: Path, work: Callable[[], Result]) -> Result:
-    """What the work returns; raises PhotoError for what it finds wrong with the file."""
+    """What the work returns; raises PhotoError for what it finds wrong with the file, FileError
+    where memory or open files do not do.
+    """
     try:
         return work()
-    except (DegflowError, MemoryError):
+    except DegflowError:
         raise
     # Arrow raises errors of its own, OSError and ValueError, and nothing of ours runs in here but
     # what reads the file.
     except Exception as error:
+        if is_lack(error):
+            raise FileError(f"{path}: cannot read: {error}") from error
         (first, *_) = str(error).strip().splitlines() or [type(error).__name__]
         raise PhotoError(
             f"{printable(str(path))}: damaged, or no Parquet file that can be read: "
@@ -295,8 +300,8 @@ class Lately:
 
     def value(self, path: Path, column: str, row: int) -> bytes | None:
         """The bytes of a row, None where there are none. Raises PhotoError, and FileError."""
+        key = _Key(path, files.stamp(path), column)
         with self._lock:
-            key = _Key(path, files.stamp(path), column)
             if (key, row) in self._values:
                 return self._values[key, row]
             for first, (end, why) in self._broken.get(key, {}).items():

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from degflow_pipe import files
 from degflow_pipe.decoding.damage import is_lack
-from degflow_pipe.errors import DegflowError
+from degflow_pipe.errors import DegflowError, FileError
 from degflow_pipe.formats.tarfiles import Found, each, sample_key
 from degflow_pipe.formats.text import printable
 from degflow_pipe.sources.endings import count, is_picture
@@ -78,7 +78,7 @@ def photos_in_tar(path: Path, name: str, others: dict[str, int]) -> Iterator[Pho
         # in here but what asks for the next photo, whose errors do not come this way.
         except Exception as error:
             if is_lack(error):
-                raise
+                raise FileError(f"{path}: cannot read: {error}") from error
             taken = sum(seen.values())
             yield PhotoFile(
                 path,

@@ -74,11 +74,11 @@ def degrade(
     """Write the LR of whole photos at every level of the grid, as large as the photo, or of its
     sides over `sr_scale` (of its part from the top left that gives whole pixels).
 
-    photos: files, folders and globs. Files are called by their levels: PHOTO_t0500.png, or
-    PHOTO_x1.5.png where SR scales were asked for, PHOTO_x1.5_lr4.png at an SR scale. noise, seed:
-    see `DegFlow.degrade`. workers: tiles at once, 0 for one a core; a GPU computes one of them.
-    max_pixels: a photo of more is not read. A photo whose LR is complete is left as it is; memory
-    grows with the largest photo, not with the number of levels or photos.
+    photos: files, folders and globs of photos, tars and Parquet files. Files are called by their
+    levels: PHOTO_t0500.png, or PHOTO_x1.5.png where SR scales were asked for, PHOTO_x1.5_lr4.png at
+    an SR scale. noise, seed: see `DegFlow.degrade`. workers: tiles at once, 0 for one a core; a GPU
+    computes one of them. max_pixels: a photo of more is not read. A photo whose LR is complete is
+    left as it is; memory grows with the largest photo, not with the number of levels or photos.
 
     Photos below `out` are left out: they may be LR of an earlier run. A photo that cannot be read,
     or whose name leaves no room for what is added to it, is skipped and named. Raises UsageError

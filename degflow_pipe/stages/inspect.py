@@ -149,10 +149,11 @@ def inspect(
 ) -> Inspected:
     """Measure photos, and show those at both ends of each figure in one picture, `out` (PNG).
 
-    photos: files, folders and globs. limits: held against the figures, and not applied to anything.
-    max_pixels: a photo of more is not read. workers: 0 for one a core. A photo that cannot be read
-    is skipped and named. Raises PhotoError where none can be read or one is gone meanwhile,
-    UsageError where there is a file of that name that is not to be overwritten.
+    photos: files, folders and globs of photos, tars and Parquet files. limits: held against the
+    figures, and not applied to anything. max_pixels: a photo of more is not read. workers: 0 for
+    one a core. A photo that cannot be read is skipped and named. Raises PhotoError where none can
+    be read or one is gone meanwhile, UsageError where there is a file of that name that is not to
+    be overwritten.
     """
     at_once = check_workers(workers, engine)
     check_max_pixels(max_pixels)

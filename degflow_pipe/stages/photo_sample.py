@@ -180,14 +180,14 @@ _TASK = Silent().task("", None).__enter__()
 def _hashes(
     found: list[PhotoFile], numbering: Numbering, engine: Engine, workers: int
 ) -> dict[PhotoFile, str]:
-    """Of all files, where the store has photos; else of those alone that may be the same twice, as
-    they are of one length, or whose length is known when they are read, as rows of Parquet are.
+    """Of all files, where the store has photos, or lengths are known when they are read, as those
+    of rows of Parquet; else of those alone that may be the same twice, as they are of one length.
     """
     if numbering.photos:
         return hashes_of(found, engine, workers)
-    lengths = {file: file.length() for file in found}
+    lengths = {file: file.length() for file in found if not file.problem}
     often = Counter(lengths.values())
-    alike = [file for file, n in lengths.items() if n is None or often[n] > 1]
+    alike = [file for file, n in lengths.items() if often[None] or often[n] > 1]
     return hashes_of(alike, engine, workers)
 
 

@@ -213,7 +213,12 @@ def test_sizes_that_would_take_all_memory(
     assert "3 rows in 2 groups; the limits are 2 and" in problem_of(photos[0])
 
 
-def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyarrow(
+    tmp_path: Path, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(pictures[0])
+    (tmp_path / "metadata.parquet").write_bytes(b"PAR1")
+    assert len(found_in(tmp_path)[0]) == 1
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setattr(parquet, "find_spec", lambda name: None)
     for source in (tmp_path, tmp_path / "a.parquet"):
