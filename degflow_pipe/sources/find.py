@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from degflow_pipe import files
+from degflow_pipe import files, folders
 from degflow_pipe.errors import UsageError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.places import Remote, place_of
@@ -68,6 +68,9 @@ def _outright(path: Path, others: dict[str, int]) -> Iterator[PhotoFile]:
     if path.suffix.lower() in ARCHIVES:
         raise UsageError(f"{printable(str(path))}: {UNPACK}")
     if many := MANY.get(path.suffix.lower()):
+        if kind := folders.kind_of(path.parent):
+            problem = f"it is of a {kind} that degflow-pipe made, and no photos are in it"
+            return iter([PhotoFile(path, path.name, problem=problem)])
         inside = many(path, path.name, others)
         none = PhotoFile(path, path.name, problem=NONE[path.suffix.lower()])
         return chain([next(inside, none)], inside)
@@ -106,7 +109,7 @@ def _at(path: Path, name: str, others: dict[str, int]) -> Iterator[PhotoFile]:
     """The photos of a file that was come upon; where it has none it is counted by its ending."""
     ending = path.suffix.lower()
     many = None if path.name in METADATA else MANY.get(ending)
-    if many is not None:
+    if many is not None and folders.kind_of(path.parent) is None:  # pairs of ours are no photos
         inside = many(path, name, others)
         first = next(inside, None)
         if first is not None:

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from degflow_pipe.errors import DegflowError, PhotoError, UsageError
 from degflow_pipe.pictures.photos import PhotoFile, decode, find_photos, read_file, read_photo
+from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.sources import pages, parquet
 from degflow_pipe.sources.pages import check_pages
+from degflow_pipe.stages.shard import shard
 from tests.sources.conftest import IMAGE, NAMES, hugging_face, write_parquet
 
 Tar = Callable[..., Path]
@@ -112,6 +114,15 @@ def test_compressed_archives_are_refused(tmp_path: Path, pictures: list[bytes], 
     for source in (tmp_path / name, tmp_path, tmp_path / "a.*"):
         with pytest.raises(UsageError, match="unpack it, or make a plain"):
             found_in(source)
+
+
+def test_pairs_of_ours_are_no_photos(data_sets: Path, ready_store: Path, tmp_path: Path) -> None:
+    shard(ready_store, tmp_path / "sets" / "shards", ShardSettings(), workers=1)
+    shutil.copy(data_sets / "photos-000000.tar", tmp_path / "sets")
+    found, left_out = found_in(tmp_path / "sets")
+    assert sum(".tar" in photo.name for photo in found) == 3 and left_out[".tar"] == 1
+    found, _ = found_in(tmp_path / "sets" / "shards" / "degflow-000000.tar")
+    assert "a set of shards that degflow-pipe made" in problem_of(found[0])
 
 
 def test_a_compressed_tar_by_a_plain_name(tar_of: Tar, pictures: list[bytes]) -> None:
