@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
@@ -24,16 +25,10 @@ from degflow_pipe import files
 from degflow_pipe.decoding.damage import is_lack
 from degflow_pipe.decoding.decode import header_size
 from degflow_pipe.errors import DegflowError, FileError, PhotoError, UsageError
+from degflow_pipe.formats.parquet_layout import FOOTER, Group, check_pages, read_layout
 from degflow_pipe.formats.text import printable
-from degflow_pipe.sources.pages import check_pages
 from degflow_pipe.sources.photo_file import PhotoFile
 
-FOOTER = 32 * 1024**2
-"""Bytes of what a file says of itself at its end."""
-GROUPS, ROWS = 10**5, 10**6
-"""Of a file, at most."""
-PAGE = 2**30
-"""Bytes of a page, which is in memory at once; `datasets` makes one of up to 100 pictures."""
 VALUE = "Value"
 """What Hugging Face calls a column that is of no kind of its own, such as Image or Audio."""
 LOOKED = 1000
@@ -43,6 +38,8 @@ LONGEST = 100
 BUFFER = 2**20
 KEPT = 128 * 1024**2
 """Bytes of rows that were read lately, which are kept for those who ask for them again."""
+MANY = 10**5
+"""Of them, at most."""
 OPEN = 2
 """Row groups that are being read, in a process."""
 BROKEN = 100
@@ -84,8 +81,9 @@ def photos_in_parquet(path: Path, name: str, others: dict[str, int]) -> Iterator
     """
     try:
         with files.reading(path) as file:
-            parquet, rows = _opened(file, path)
-            columns = _columns(parquet, path)
+            parquet, groups = _opened(file, path)
+            rows = sum(group.rows for group in groups)
+            columns = _columns(parquet, path, rows)
     except PhotoError as error:
         problem = str(error).removeprefix(f"{printable(str(path))}: ")
         yield PhotoFile(path, name, problem=problem)
@@ -125,20 +123,16 @@ def _told(path: Path, work: Callable[[], Result]) -> Result:
         ) from error
 
 
-def _opened(file: IO[bytes], path: Path) -> tuple[Any, int]:
-    """pyarrow's ParquetFile, and its number of rows."""
+def _opened(file: IO[bytes], path: Path) -> tuple[Any, list[Group]]:
+    """pyarrow's ParquetFile, and its row groups.
 
+    Those are not asked of pyarrow, as what is wrong with them ends the process there.
+    """
     require_pyarrow(path)
     import pyarrow.parquet as pq
 
-    def work() -> tuple[Any, int]:
-        length = file.seek(0, io.SEEK_END)
-        file.seek(max(length - 8, 0))
-        end = file.read(8)
-        if length < 12 or end[4:] != b"PAR1":
-            raise ValueError("its end is not that of a Parquet file")
-        if (footer := int.from_bytes(end[:4], "little")) > FOOTER:
-            raise ValueError(f"{footer} bytes say what is in it; the limit is {FOOTER}")
+    def work() -> tuple[Any, list[Group]]:
+        groups = _layout(path, files.stamp(path))
         found = pq.ParquetFile(
             file,
             buffer_size=BUFFER,
@@ -147,24 +141,22 @@ def _opened(file: IO[bytes], path: Path) -> tuple[Any, int]:
             thrift_string_size_limit=FOOTER,
             thrift_container_size_limit=10**6,
         )
-        groups, rows = found.metadata.num_row_groups, found.metadata.num_rows
-        if groups > GROUPS or not 0 <= rows <= ROWS:
-            raise ValueError(f"{rows} rows in {groups} groups; the limits are {ROWS} and {GROUPS}")
-        lengths = _lengths(found)
-        if sum(lengths) != rows or min(lengths, default=0) < 0:
-            raise ValueError("its groups do not have its rows")
-        return found, rows
+        leaves = len(found.schema)
+        if any(len(group.columns) != leaves for group in groups):
+            raise ValueError("a group that does not have its columns")
+        return found, groups
 
     return _told(path, work)
 
 
-def _lengths(parquet: Any) -> list[int]:
-    """Rows of each group."""
-    metadata = parquet.metadata
-    return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+@lru_cache(maxsize=2)
+def _layout(path: Path, stamp: tuple[int, int, int]) -> list[Group]:
+    """The row groups of a file, as long as it is the same one."""
+    with files.reading(path) as file:
+        return read_layout(file)
 
 
-def _columns(parquet: Any, path: Path) -> list[str]:
+def _columns(parquet: Any, path: Path, rows: int) -> list[str]:
     """The columns of pictures, in the file's order."""
     schema = _told(path, lambda: parquet.schema_arrow)
     said = _said(schema.metadata or {})
@@ -173,7 +165,6 @@ def _columns(parquet: Any, path: Path) -> list[str]:
         if _leaf(field) is None or len(field.name) > LONGEST or schema.names.count(field.name) > 1:
             continue
         kind = said.get(field.name, VALUE)
-        rows = parquet.metadata.num_rows
         if kind == "Image" or (kind == VALUE and _is_picture(path, field.name, rows)):
             found.append(field.name)
     return found
@@ -228,13 +219,15 @@ class _Group:
         self._batches: Iterator[Any] | None = None
         try:
             self._file = self._stack.enter_context(files.reading(path))
-            self._parquet, rows = _opened(self._file, path)
+            self._parquet, groups = _opened(self._file, path)
+            ends = list(accumulate(group.rows for group in groups))
+            rows = ends[-1] if ends else 0
             if row >= rows:
                 raise PhotoError(f"{printable(str(path))} has {rows} rows by now: it was changed")
-            ends = list(accumulate(_lengths(self._parquet)))
             self._number = bisect_right(ends, row)
             self.end = ends[self._number]
             self.at = ends[self._number - 1] if self._number else 0
+            self._group = groups[self._number]
         except BaseException:
             self._stack.close()
             raise
@@ -254,17 +247,11 @@ class _Group:
         return value["bytes"] if isinstance(value, dict) else value
 
     def _begun(self) -> Iterator[Any]:
-        leaf = _leaf(self._parquet.schema_arrow.field(self._column))
-        group = self._parquet.metadata.row_group(self._number)
-        chunks = [group.column(i) for i in range(group.num_columns)]
-        chunks = [chunk for chunk in chunks if chunk.path_in_schema == leaf]
-        if len(chunks) != 1:
-            raise ValueError(f"{len(chunks)} columns are called {leaf}")
-        starts = [chunks[0].data_page_offset]
-        if chunks[0].has_dictionary_page and chunks[0].dictionary_page_offset:
-            starts.append(chunks[0].dictionary_page_offset)
-        size, rows = chunks[0].total_compressed_size, self.end - self.at
-        check_pages(self._file, min(starts), size, rows, PAGE)
+        leaf, schema = _leaf(self._parquet.schema_arrow.field(self._column)), self._parquet.schema
+        places = [i for i in range(len(schema)) if schema.column(i).path == leaf]
+        if len(places) != 1:
+            raise ValueError(f"{len(places)} columns are called {leaf}")
+        check_pages(self._file, self._group.columns[places[0]], self._group.rows)
         batches: Iterator[Any] = self._parquet.iter_batches(
             1, row_groups=[self._number], columns=[leaf], use_threads=False
         )
@@ -344,7 +331,7 @@ class Lately:
     def _keep(self, place: tuple[_Key, int], value: bytes | None) -> None:
         self._values[place] = value
         self._size += len(value or b"")
-        while self._size > KEPT or len(self._values) > ROWS // 10:
+        while self._size > KEPT or len(self._values) > MANY:
             _, gone = self._values.popitem(last=False)
             self._size -= len(gone or b"")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import shutil
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from degflow_pipe.errors import DegflowError, PhotoError, UsageError
+from degflow_pipe.formats import parquet_layout
 from degflow_pipe.pictures.photos import PhotoFile, decode, find_photos, read_file, read_photo
 from degflow_pipe.shards.layout import ShardSettings
-from degflow_pipe.sources import pages, parquet
-from degflow_pipe.sources.pages import check_pages
+from degflow_pipe.sources import parquet
 from degflow_pipe.stages.shard import shard
 from tests.sources.conftest import IMAGE, NAMES, hugging_face, write_parquet
 
@@ -211,16 +213,17 @@ def test_parquet_files_that_are_damaged(tmp_path: Path, pictures: list[bytes]) -
 def test_sizes_that_would_take_all_memory(
     tmp_path: Path, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "PLAIN", 2**20)
+    monkeypatch.setattr(parquet_layout, "PLAIN", 2**20)
     bomb = write_parquet(tmp_path / "bomb.parquet", [bytes(2**21)], compression="zstd")
     photos, _ = found_in(bomb)
     assert "bytes that unpacks to 2097" in problem_of(photos[0])
     path = write_parquet(tmp_path / "a.parquet", pictures)
-    monkeypatch.setattr(parquet, "PAGE", 10_000)
+    monkeypatch.setattr(parquet_layout, "RATIO", 0)
+    monkeypatch.setattr(parquet_layout, "PLAIN", 10_000)
     photos, _ = found_in(path)
-    assert "the limit is 10000" in problem_of(photos[0])
-    monkeypatch.setattr(parquet, "ROWS", 2)
-    photos, _ = found_in(path)
+    assert "that unpacks to" in problem_of(photos[0])
+    monkeypatch.setattr(parquet_layout, "ROWS", 2)
+    photos, _ = found_in(write_parquet(tmp_path / "b.parquet", pictures))
     assert "3 rows in 2 groups; the limits are 2 and" in problem_of(photos[0])
 
 
@@ -264,13 +267,13 @@ def test_whatever_is_spoiled_is_told_as_an_error(
             assert path.name in str(error) and "\n" not in str(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
-def test_headers_of_pages_that_are_anything(tmp_path_factory: pytest.TempPathFactory, data: bytes):
-    path = tmp_path_factory.getbasetemp() / "page"
-    path.write_bytes(data)
-    with path.open("rb") as file:
-        try:
-            check_pages(file, 0, len(data), 10, 1000)
-        except ValueError as error:
-            assert "page" in str(error)
+def test_layouts_that_are_anything(data: bytes) -> None:
+    footer = data + len(data).to_bytes(4, "little") + b"PAR1"
+    for read in (
+        lambda: parquet_layout.read_layout(io.BytesIO(b"PAR1" + bytes(20) + footer)),
+        lambda: parquet_layout.check_pages(io.BytesIO(data), (0, len(data)), 10),
+    ):
+        with suppress(ValueError):
+            read()
