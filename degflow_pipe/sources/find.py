@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 
 from degflow_pipe import files, folders
-from degflow_pipe.errors import UsageError
+from degflow_pipe.decoding.damage import is_lack
+from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.places import Remote, place_of
 from degflow_pipe.sources.endings import EXTENSIONS, count, is_picture
@@ -67,14 +68,25 @@ def find_photos(
 def _outright(path: Path, others: dict[str, int]) -> Iterator[PhotoFile]:
     if path.suffix.lower() in ARCHIVES:
         raise UsageError(f"{printable(str(path))}: {UNPACK}")
-    if many := MANY.get(path.suffix.lower()):
+    if path.suffix.lower() in MANY:
         if kind := folders.kind_of(path.parent):
             problem = f"it is of a {kind} that degflow-pipe made, and no photos are in it"
             return iter([PhotoFile(path, path.name, problem=problem)])
-        inside = many(path, path.name, others)
+        inside = _inside(path, path.name, others)
         none = PhotoFile(path, path.name, problem=NONE[path.suffix.lower()])
         return chain([next(inside, none)], inside)
     return iter([PhotoFile(path, path.name)])
+
+
+def _inside(path: Path, name: str, others: dict[str, int]) -> Iterator[PhotoFile]:
+    """The photos in a file of many; one that cannot be opened has a problem, as a photo has."""
+    try:
+        yield from MANY[path.suffix.lower()](path, name, others)
+    except FileError as error:
+        if is_lack(error):
+            raise
+        problem = printable(str(error)).removeprefix(f"{printable(str(path))}: ")
+        yield PhotoFile(path, name, problem=problem)
 
 
 def _matches(pattern: str, others: dict[str, int]) -> Iterator[PhotoFile]:
@@ -108,9 +120,9 @@ def _below(folder: Path, others: dict[str, int]) -> Iterator[PhotoFile]:
 def _at(path: Path, name: str, others: dict[str, int]) -> Iterator[PhotoFile]:
     """The photos of a file that was come upon; where it has none it is counted by its ending."""
     ending = path.suffix.lower()
-    many = None if path.name in METADATA else MANY.get(ending)
-    if many is not None and folders.kind_of(path.parent) is None:  # pairs of ours are no photos
-        inside = many(path, name, others)
+    of_many = ending in MANY and path.name not in METADATA
+    if of_many and folders.kind_of(path.parent) is None:  # pairs of ours are no photos
+        inside = _inside(path, name, others)
         first = next(inside, None)
         if first is not None:
             yield first

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import threading
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ VALUE = "Value"
 """What Hugging Face calls a column that is of no kind of its own, such as Image or Audio."""
 LOOKED = 1000
 """Rows that are looked at for the first one that is not null."""
+COLUMNS = 10**4
 LONGEST = 100
 """Characters of a column's name."""
 BUFFER = 2**20
@@ -77,7 +78,7 @@ def photos_in_parquet(path: Path, name: str, others: dict[str, int]) -> Iterator
 
     Columns of pictures are those that Hugging Face's own notes in the file call so, and those of
     which nothing is noted but the type, whose first value that is not null is one by its header.
-    Raises UsageError where pyarrow is not installed, FileError where the file cannot be opened.
+    Raises UsageError where pyarrow is not installed, FileError as `files.reading`.
     """
     try:
         with files.reading(path) as file:
@@ -142,6 +143,8 @@ def _opened(file: IO[bytes], path: Path) -> tuple[Any, list[Group]]:
             thrift_container_size_limit=10**6,
         )
         leaves = len(found.schema)
+        if leaves > COLUMNS:
+            raise ValueError(f"{leaves} columns; the limit is {COLUMNS}")
         if any(len(group.columns) != leaves for group in groups):
             raise ValueError("a group that does not have its columns")
         return found, groups
@@ -160,9 +163,10 @@ def _columns(parquet: Any, path: Path, rows: int) -> list[str]:
     """The columns of pictures, in the file's order."""
     schema = _told(path, lambda: parquet.schema_arrow)
     said = _said(schema.metadata or {})
+    names = Counter(schema.names)
     found = []
     for field in schema:
-        if _leaf(field) is None or len(field.name) > LONGEST or schema.names.count(field.name) > 1:
+        if _leaf(field) is None or len(field.name) > LONGEST or names[field.name] > 1:
             continue
         kind = said.get(field.name, VALUE)
         if kind == "Image" or (kind == VALUE and _is_picture(path, field.name, rows)):
@@ -329,8 +333,8 @@ class Lately:
         return pair[1]
 
     def _keep(self, place: tuple[_Key, int], value: bytes | None) -> None:
+        self._size += len(value or b"") - len(self._values.pop(place, None) or b"")
         self._values[place] = value
-        self._size += len(value or b"")
         while self._size > KEPT or len(self._values) > MANY:
             _, gone = self._values.popitem(last=False)
             self._size -= len(gone or b"")

@@ -52,7 +52,7 @@ def photos_in_tar(path: Path, name: str, others: dict[str, int]) -> Iterator[Pho
 
     Members with the name of an earlier one, with a name that leads out of the tar or that has too
     many characters, and those that are cut off, come with their problem; so does the tar itself, in
-    the end, where it cannot be read on. Raises FileError where it cannot be opened.
+    the end, where it cannot be read on. Raises FileError as `files.reading`.
     """
     with files.reading(path) as file:
         length = file.seek(0, io.SEEK_END)

@@ -227,6 +227,16 @@ def test_sizes_that_would_take_all_memory(
     assert "3 rows in 2 groups; the limits are 2 and" in problem_of(photos[0])
 
 
+def test_what_cannot_be_opened_is_named(tmp_path: Path, pictures: list[bytes]) -> None:
+    (tmp_path / "a.png").write_bytes(pictures[0])
+    os.mkfifo(tmp_path / "b.tar")
+    os.mkfifo(tmp_path / "c.parquet")
+    found, _ = found_in(tmp_path)
+    assert [photo.name for photo in found] == ["a.png", "b.tar", "c.parquet"]
+    assert "b.tar: cannot read: it is a pipe, not a file" in problem_of(found[1])
+    assert "c.parquet: cannot read: it is a pipe" in problem_of(found[2])
+
+
 def test_without_pyarrow(
     tmp_path: Path, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
