@@ -54,9 +54,10 @@ def find_photos(
         if first is None:
             there = ", ".join(f"{n} of {ending}" for ending, n in sorted(others.items()))
             packed = f": {UNPACK}" if others.keys() & ARCHIVES else ""
+            endings = ", ".join(sorted(EXTENSIONS | MANY.keys()))
             raise UsageError(
-                f"no photo ({', '.join(sorted(EXTENSIONS))}) at {printable(source)}: it must be a "
-                f"file, a folder or a glob" + (f"; left out: {there}{packed}" if there else "")
+                f"no photo ({endings}) at {printable(source)}: it must be a file, a folder or a glob"
+                + (f"; left out: {there}{packed}" if there else "")
             )
         yield first
         yield from found
