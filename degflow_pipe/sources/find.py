@@ -56,8 +56,8 @@ def find_photos(
             packed = f": {UNPACK}" if others.keys() & ARCHIVES else ""
             endings = ", ".join(sorted(EXTENSIONS | MANY.keys()))
             raise UsageError(
-                f"no photo ({endings}) at {printable(source)}: it must be a file, a folder or a glob"
-                + (f"; left out: {there}{packed}" if there else "")
+                f"no photo ({endings}) at {printable(source)}: it must be a file, a folder or a "
+                f"glob" + (f"; left out: {there}{packed}" if there else "")
             )
         yield first
         yield from found
