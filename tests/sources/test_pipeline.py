@@ -20,7 +20,7 @@ from degflow_pipe.stages.inspect import inspect
 from degflow_pipe.store import Store
 from tests.cli.conftest import contents  # noqa: F401
 from tests.conftest import PATCH
-from tests.places.conftest import Proxy, bucket, memory, proxy  # noqa: F401
+from tests.places.conftest import Proxy, bucket, proxy  # noqa: F401
 from tests.places.test_pipeline import uploaded
 from tests.sources.conftest import NAMES
 
