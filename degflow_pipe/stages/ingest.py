@@ -226,8 +226,9 @@ def found_store(path: Path, patch: int) -> Store | None:
     if not files.exists(path / DESCRIPTION):
         if left := folders.held(path) if files.exists(path) else []:
             raise StoreError(
-                f"{path} has lost its description, {DESCRIPTION}, and holds {left[0]}: put a copy "
-                f"of it back, or ingest into another `store`"
+                f"{path} has lost its description, {DESCRIPTION}, and holds {left[0]}: "
+                f"`verify(path='{path}', repair=True)` writes it again, or ingest into another "
+                f"`store`"
             )
         return None
     store = Store.open(path)

@@ -37,6 +37,7 @@ from degflow_pipe.stages.shard import KIND as SHARD_FOLDER
 from degflow_pipe.stages.shard import Part, levels_to_pack, parts_of
 from degflow_pipe.stages.verify import SHARDS, STORE, kind_of, read_sums, verify
 from degflow_pipe.store import BLOCKS, Encoder, Store
+from degflow_pipe.store.description import DESCRIPTION, write_again
 from degflow_pipe.store.layers import Layer
 from degflow_pipe.store.reading import known_latents
 from degflow_pipe.store.store import KIND as STORE_FOLDER
@@ -95,18 +96,18 @@ def _repair_store(
     path: Path, model: DegFlow | Bank | None, how: _How
 ) -> tuple[list[str], list[str]]:
     """What was mended, and what is to be done about the rest."""
-    Store.open(path)
     with folders.one_writer(path, STORE_FOLDER):
+        rewritten = [f"{path / DESCRIPTION}: written again"] if write_again(path) else []
         store = Store.open(path)
         try:
             store.require_ledgers()  # what they say of photos is not for us to forget
         except StoreError:
-            return [], []  # `verify` tells it, and that `ingest` mends it
+            return rewritten, []  # `verify` tells it, and that `ingest` mends it
         with store.writing():
             finish_removal(store)
             damaged = _look(store, how)
             told = _salvaged(store, damaged.hr)
-            mended: list[str] = []
+            mended = rewritten
             if model is not None:
                 mended += _encoded(store, Bank.of(model), damaged.latents, how)
                 mended += _generated(store, model, damaged.levels, how)

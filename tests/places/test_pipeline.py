@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from typer.testing import CliRunner
 
 from degflow_pipe import LazyPairs, SRPairs, export, files, sr_pairs
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.cli.app import app
 from degflow_pipe.errors import FileError, ShardError, UsageError
 from degflow_pipe.folders import LOCK
 from degflow_pipe.levels import parse_scales
-from degflow_pipe.places import Remote, lease, objects
+from degflow_pipe.places import Remote, lease, objects, text_of
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
@@ -164,3 +167,21 @@ def test_damage_in_a_bucket_is_named(memory: Remote, ready_store: Path) -> None:
     assert not found.whole and str(chunk) in found.damage[0]
     files.write_bytes(chunk, bytes(data[:-5]))
     assert "not of its length" in " ".join(verify(store).damage)
+
+
+def test_a_run_whose_every_place_is_a_url(
+    bucket: Remote, photo_folder: Path, tiny: str, tmp_path: Path, tree: Tree
+) -> None:
+    """A recipe in the bucket, by the command: as one of this machine, byte for byte."""
+    uploaded(photo_folder, bucket / "photos")
+    uploaded(Path(tiny), bucket / "tiny")
+    stages = {"ingest": {"patch": PATCH}, "generate": {"t_grid": "x2"}, "shard": {"name": "a"}}
+    for home in (bucket, tmp_path):
+        places = {name: text_of(home / name) for name in ("store", "out")}
+        source = {"checkpoint": f"{bucket.url}/tiny", "photos": [f"{bucket.url}/photos"]}
+        recipe = {"kind": "run", **places, **source, **stages}
+        files.write_text(home / "recipe.yaml", json.dumps(recipe))
+        done = CliRunner().invoke(app, ["run", text_of(home / "recipe.yaml")])
+        assert done.exit_code == 0, f"{done.output}{done.exception}"
+    for name in ("store", "out"):
+        assert same(bucket / name, tree(tmp_path / name))
