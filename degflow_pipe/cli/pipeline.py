@@ -41,7 +41,9 @@ def _load_bank(checkpoint: str, device: str, precision: str = "auto") -> Bank:
 def ingest(
     photos: Annotated[
         list[str],
-        typer.Argument(help="Photos: files, folders, globs; those in the store are left."),
+        typer.Argument(
+            help="Photos: files, folders, globs, tars, Parquet files; those in the store are left."
+        ),
     ],
     store: o.StorePath = o.STORE,
     checkpoint: o.StoreCheckpoint = None,

@@ -71,17 +71,17 @@ def ingest(
 ) -> IngestSummary:
     """Crop photos into HR patches, encode their latents, and append both to the store.
 
-    photos: files, folders and globs. patch, stride: in pixels (stride: the patch by default).
-    min_detail: patches with less (see `patches.Patch.detail`) and repeated ones are dropped; 0
-    keeps all. min_sharpness, max_blockiness, max_clipped, max_noise: a photo with a figure beyond
-    one (see `metrics.quality`) is left out as a whole; None asks nothing, and a figure that the
-    photo does not tell is beyond nothing. strict: a photo that cannot be used is an error, not a
-    skip. max_pixels: a photo of more is not read. replace: where the store holds another photo of
-    the same name, or the same one cropped otherwise, that one goes; else both photos stay, and the
-    same one cropped otherwise, or held to other limits, is refused. encode: write latents, of units
-    too that have none of this checkpoint's encoder. batch: patches encoded at once on a GPU.
-    workers: 0 for one a core. A photo that is in the store already, by the hash of its file, is
-    left as it is.
+    photos: files, folders and globs of photos, tars and Parquet files. patch, stride: in pixels
+    (stride: the patch by default). min_detail: patches with less (see `patches.Patch.detail`) and
+    repeated ones are dropped; 0 keeps all. min_sharpness, max_blockiness, max_clipped, max_noise: a
+    photo with a figure beyond one (see `metrics.quality`) is left out as a whole; None asks
+    nothing, and a figure that the photo does not tell is beyond nothing. strict: a photo that
+    cannot be used is an error, not a skip. max_pixels: a photo of more is not read. replace: where
+    the store holds another photo of the same name, or the same one cropped otherwise, that one
+    goes; else both photos stay, and the same one cropped otherwise, or held to other limits, is
+    refused. encode: write latents, of units too that have none of this checkpoint's encoder. batch:
+    patches encoded at once on a GPU. workers: 0 for one a core. A photo that is in the store
+    already, by the hash of its file, is left as it is.
 
     Raises UsageError, PhotoError (strict, or where no photo can be used), StoreError for a store of
     another patch size, or with one of the photos cropped otherwise, FileError where the store
