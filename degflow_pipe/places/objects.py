@@ -51,7 +51,14 @@ def told(place: Remote, doing: str, call: Callable[[], Found]) -> Found:
     except Exception as error:
         lines = str(error).strip().splitlines()
         reason = getattr(error, "strerror", None) or (lines[0] if lines else type(error).__name__)
-        raise FileError(f"{place}: cannot {doing}: {reason}") from error
+        raise FileError(f"{place}: cannot {doing}: {_secretless(str(reason), place)}") from error
+
+
+def _secretless(said: str, place: Remote) -> str:
+    """What a library says, without the password of the place's URL, in whichever URL it says it."""
+    user, at, _ = place.url.partition("://")[2].partition("/")[0].rpartition("@")
+    secret = user.partition(":")[2]
+    return said.replace(secret, "***") if at and secret else said
 
 
 def opened(place: Remote) -> tuple[Any, str]:
