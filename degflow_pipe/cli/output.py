@@ -35,12 +35,17 @@ BEGAN = time.perf_counter()
 """When the command was started, but for what Python itself takes."""
 LOG_EVERY = 10.0
 """Seconds between lines of a plain log."""
+RATED = 1.0
+"""Seconds before a rate is told."""
 
 
 class _Rate(ProgressColumn):
+    """What is done a second, once there is a second of it: what was known is passed in no time."""
+
     def render(self, task: RichTask) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+        said = f"{speed:.1f}/s" if speed and (task.elapsed or 0) >= RATED else ""
+        return Text(said, style="progress.data.speed")
 
 
 class _Bar:
@@ -74,14 +79,18 @@ class _Lines:
 
     def line(self) -> None:
         self._last = time.monotonic()
-        rate = (self._done - self._first) / max(self._last - self._began, 1e-9)
+        spent = self._last - self._began
+        rate = (self._done - self._first) / max(spent, RATED)
         text = f"{self._name} {self._done:g}"
         if self._total is not None:
             text += f"/{self._total:g}"
-        text += f" ({rate:.1f}/s"
-        if self._total is not None and rate > 0:
-            text += f", {(self._total - self._done) / rate:.0f} s left"
-        self.note(f"{text}{self._shown})")
+        if self._total is not None and self._done >= self._total:
+            text += f" in {spent:.{0 if spent >= 10 else 1}f} s"
+        elif self._total is not None and rate > 0:
+            text += f" ({rate:.1f}/s, {(self._total - self._done) / rate:.0f} s left)"
+        else:
+            text += f" ({rate:.1f}/s)"
+        self.note(f"{text}{self._shown}")
 
     def note(self, text: str) -> None:
         print(printable(spoken(text)), file=sys.stderr, flush=True)
