@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,16 @@ import typer
 from degflow_pipe import choices, defaults
 from degflow_pipe.errors import UsageError
 from degflow_pipe.places import place_of
+
+
+def pixel(text: str | None) -> tuple[int, int] | None:
+    """`X,Y` as two whole numbers."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d{1,7})\s*,\s*(\d{1,7})\s*", text, re.ASCII)
+    if found is None:
+        raise UsageError(f"`at` must be two whole numbers, such as 640,480, got {text!r}")
+    return int(found[1]), int(found[2])
 
 
 def path(text: str) -> Path:

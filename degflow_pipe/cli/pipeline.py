@@ -418,6 +418,16 @@ def preview(
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
     side: Annotated[int, typer.Option(min=16, help="Side of the piece shown, in pixels.")] = 256,
+    at: Annotated[
+        str | None, typer.Option("--at", help="X,Y of its middle, in pixels; the photo's own else.")
+    ] = None,
+    zoom: Annotated[
+        int, typer.Option("--zoom", min=1, max=32, help="Show each pixel so many times, both ways.")
+    ] = 1,
+    real: Annotated[
+        Path | None,
+        typer.Option("--real", help="A real LR, as large, to show beside.", parser=o.path),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a picture of that name.")
     ] = False,
@@ -426,12 +436,13 @@ def preview(
     precision: o.Precision = "auto",
     json: o.Json = False,
 ) -> None:
-    """HR and levels of the middle of one photo, side by side (by default t = 0.2 to 1.0)."""
+    """HR and levels of a piece of one photo, side by side (by default t = 0.2 to 1.0)."""
     grid = grid_of(checkpoint, defaults.PREVIEW_T_GRID if t_grid is None else t_grid)
     from degflow_pipe.stages.preview import preview as stage
 
     model = _load(checkpoint, device, precision)
-    strip = stage(photo, out, model, grid, side, noise, seed, overwrite=overwrite)
+    how: dict[str, Any] = {"at": o.pixel(at), "zoom": zoom, "real": real, "overwrite": overwrite}
+    strip = stage(photo, out, model, grid, side, noise, seed, **how)
     show(strip, json, "preview")
 
 

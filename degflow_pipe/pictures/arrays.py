@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degflow_pipe.errors import UsageError
+
 
 def to_tensor(picture: np.ndarray) -> Tensor:
     """(H, W, 3) or (B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1]; B is 1 for one picture."""
@@ -66,6 +68,24 @@ def greyed(picture: np.ndarray) -> np.ndarray:
 def middle(picture: np.ndarray, side: int) -> np.ndarray:
     """The middle `side` pixels, both ways, of a picture (H, W, 3), or what there is of them."""
     y, x = (max(length - side, 0) // 2 for length in picture.shape[:2])
+    return picture[y : y + side, x : x + side]
+
+
+def piece(picture: np.ndarray, side: int, at: tuple[int, int]) -> np.ndarray:
+    """`side` pixels, both ways, of a picture (H, W, 3), about the pixel `at` (x, y), moved in where
+    they would go over an edge; what there is of them where it is smaller.
+
+    Raises UsageError for a place outside the picture.
+    """
+    height, width = picture.shape[:2]
+    if not (0 <= at[0] < width and 0 <= at[1] < height):
+        raise UsageError(
+            f"`at` must lie in the photo of {width} x {height} pixels, got {at[0]},{at[1]}"
+        )
+    x, y = (
+        max(min(place - side // 2, length - side), 0)
+        for place, length in zip(at, (width, height), strict=True)
+    )
     return picture[y : y + side, x : x + side]
 
 

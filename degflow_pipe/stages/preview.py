@@ -1,4 +1,4 @@
-"""preview: HR and levels of the middle of one photo, side by side."""
+"""preview: HR and levels of a piece of one photo, side by side."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.devices import one_thread_each
-from degflow_pipe.pictures.arrays import middle, to_picture, to_tensor
+from degflow_pipe.pictures.arrays import middle, piece, to_picture, to_tensor
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.pictures.sheet import label_bar, row_of
 
 PREVIEW_SIDE = 256
+MOST_ZOOM = 32
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,19 @@ def preview(
     noise: str = "auto",
     seed: int = 0,
     *,
+    at: tuple[int, int] | None = None,
+    zoom: int = 1,
+    real: Path | None = None,
     overwrite: bool = False,
 ) -> Preview:
-    """One picture of the middle of a photo: HR and the grid's levels side by side.
+    """One picture of a piece of a photo: HR and the grid's levels side by side.
 
-    Raises PhotoError for a photo that cannot be read, UsageError for a side below 16, or where
-    there is a file of that name that is not to be overwritten.
+    at: the pixel (x, y) in the middle of it, the photo's by default. zoom: pixels of the picture
+    for each of the photo's. real: a real LR of the photo, of its size, which is shown last.
+
+    Raises PhotoError for a photo that cannot be read, UsageError for a side below 16, a place
+    outside the photo, a real LR of another size, or where there is a file of that name that is not
+    to be overwritten.
     """
     if any(level.drawn for level in grid.levels):
         raise UsageError(
@@ -50,12 +58,21 @@ def preview(
         )
     if side < 16:
         raise UsageError(f"`side` must be 16 pixels at least, got {side}")
-    hr = middle(read_photo(photo).pixels, side)
+    if not 1 <= zoom <= MOST_ZOOM:
+        raise UsageError(f"`zoom` must be 1 to {MOST_ZOOM}, got {zoom}")
+    pictures = [read_photo(path).pixels for path in (photo, real) if path is not None]
+    if pictures[0].shape != pictures[-1].shape:
+        sizes = [f"{found.shape[1]} x {found.shape[0]}" for found in pictures]
+        raise UsageError(
+            f"`real` is {sizes[1]} pixels, the photo {sizes[0]}: it is to lie on the photo's grid"
+        )
+    hr, *taken = [middle(one, side) if at is None else piece(one, side, at) for one in pictures]
     if files.exists(out) and not overwrite:
         raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")
     with one_thread_each(model.device):
         levels = to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0])
-    labels = ["HR", *(level.label for level in grid.levels)]
-    strip = np.concatenate([label_bar(labels, side), row_of([hr, *levels], side)])
+    labels = ["HR", *(level.label for level in grid.levels), *(["real LR"] if taken else [])]
+    row = row_of([hr, *levels, *taken], side).repeat(zoom, axis=0).repeat(zoom, axis=1)
+    strip = np.concatenate([label_bar(labels, side * zoom), row])
     files.write_bytes(out, parse_format("png").encode(strip))
     return Preview(str(out), grid.t)

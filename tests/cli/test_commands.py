@@ -270,6 +270,26 @@ def test_preview_by_default(degflow: Run, tiny: str, photo_folder: Path, tmp_pat
         assert strip.size == (6 * 256, 24 + 256)
 
 
+def test_preview_of_a_place_enlarged_beside_a_real_lr(
+    degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    photo = photo_folder / "astronaut.png"
+    whole = np.asarray(Image.open(photo))
+    Image.fromarray(255 - whole).save(tmp_path / "real.png")
+    words = ["preview", photo, "--checkpoint", tiny, "--t-grid", "1", "--side", "64"]
+    degflow(*words, "--at", "200,10", "--zoom", "3", "--real", "real.png", cwd=tmp_path)
+    strip = np.asarray(Image.open(tmp_path / "strip.png"))
+    assert strip.shape == (24 + 3 * 64, 3 * 3 * 64, 3)
+    hr, _, real = np.split(strip[24::3, ::3], 3, axis=1)
+    # About the place, moved in from the right and the upper edge.
+    assert np.array_equal(hr, whole[:64, 144:208]) and np.array_equal(real, 255 - hr)
+    assert "--at" in degflow(*words, "--at", "208,10", cwd=tmp_path, code=2).refusal
+    assert "--at" in degflow(*words, "--at", "middle", cwd=tmp_path, code=2).refusal
+    Image.fromarray(whole[:50]).save(tmp_path / "real.png")
+    words += ["--overwrite", "--real", "real.png"]
+    assert "--real is 208 x 50" in degflow(*words, cwd=tmp_path, code=2).refusal
+
+
 def test_inspect_shows_histograms_and_a_sheet(
     degflow: Run, photo_folder: Path, tmp_path: Path
 ) -> None:
