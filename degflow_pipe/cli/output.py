@@ -30,6 +30,7 @@ from degflow_pipe.formats.text import printable
 
 if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
+    from degflow_pipe.checkpoint.site import Site
 
 BEGAN = time.perf_counter()
 """When the command was started, but for what Python itself takes."""
@@ -171,7 +172,7 @@ def unlock(asked: bool, *places: Path | str | None) -> None:
             complain(f"{place}: the lock of {whose} was taken over", "warning")
 
 
-def warn_of(*models: DegFlow) -> None:
+def warn_of(*models: DegFlow | Site) -> None:
     """A line for each checkpoint that was found to be less than good."""
     for model in models:
         if warning := model.info.verdict.warning:

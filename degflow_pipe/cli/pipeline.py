@@ -32,10 +32,10 @@ def _load(checkpoint: str, device: str, precision: str = "auto") -> DegFlow:
     return DegFlow.load(checkpoint, device, precision)
 
 
-def _load_bank(checkpoint: str, device: str, precision: str = "auto") -> Bank:
+def _bank(checkpoint: str, device: str, precision: str = "auto") -> Bank:
     from degflow_pipe.cameras.bank import Bank
 
-    return Bank.load(checkpoint, device, precision)
+    return Bank.find(checkpoint, device, precision)
 
 
 def ingest(
@@ -91,7 +91,7 @@ def ingest(
     from degflow_pipe.stages.ingest import ingest as stage
     from degflow_pipe.stages.meant import checkpoint_of, patch_of
 
-    bank = _load_bank(checkpoint or checkpoint_of(store), device)
+    bank = _bank(checkpoint or checkpoint_of(store), device)
     asked: dict[str, Any] = {
         "patch": patch_of(store) if patch is None else patch,
         "stride": stride,
@@ -114,7 +114,7 @@ def ingest(
         return
     unlock(break_lock, store)
     summary = stage(photos, store, bank, progress=TerminalProgress(), **asked)
-    show({**summary.to_dict(), "device": str(bank.first.device)}, json, "ingest")
+    show({**summary.to_dict(), "device": bank.first.device}, json, "ingest")
 
 
 def remove(
@@ -168,8 +168,8 @@ def generate(
         grid, sr_scale = meant.grid, meant.sr_scale
         if noise == "auto" and seed == 0:
             noise, seed = cast("choices.Noise", meant.noise), meant.seed
-    bank = _load_bank(chosen, device, precision)
-    warn_of(*bank.models)
+    bank = _bank(chosen, device, precision)
+    warn_of(*bank.sites)
     asked: dict[str, Any] = {
         "noise": noise,
         "seed": seed,
@@ -187,7 +187,7 @@ def generate(
         return
     unlock(break_lock, store)
     summary = stage(store, bank, grid, progress=TerminalProgress(), **asked)
-    show({**summary.to_dict(), "device": str(bank.first.device)}, json, "generate")
+    show({**summary.to_dict(), "device": bank.first.device}, json, "generate")
 
 
 def shard(
@@ -350,8 +350,8 @@ def run(
         raise UsageError("--store is for a run that keeps one: leave it out, or `keep` latents")
     from degflow_pipe.stages.run import run as stage
 
-    bank = _load_bank(settings.checkpoint, device, precision)
-    warn_of(*bank.models)
+    bank = _bank(settings.checkpoint, device, precision)
+    warn_of(*bank.sites)
     asked: dict[str, Any] = {"batch": batch, "workers": workers, "overwrite": overwrite}
     if dry_run:
         from degflow_pipe.stages.estimate import estimate_run

@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
-from webdataset import TarWriter
 
 from degflow_pipe import files, folders
 from degflow_pipe.chains.chain import Chain, apply_drawn, chain_rng
@@ -39,6 +38,9 @@ from degflow_pipe.shards.layout import (
 from degflow_pipe.shards.plan import Piece, Row, TarWork
 from degflow_pipe.store import BLOCK, BLOCKS, Encoder, PatchRecord, Store
 from degflow_pipe.store.reading import block_latents, block_places
+
+if TYPE_CHECKING:
+    from webdataset import TarWriter
 
 HELD = 8
 """Blocks of HR that are held, so that none is read twice."""
@@ -244,6 +246,8 @@ def write_samples(
     work: TarWork, sources: Sources, pool: ThreadPoolExecutor, file: Written, lines: Written
 ) -> TarDone:
     """Write the samples of a tar into a file, and its index into another."""
+    from webdataset import TarWriter  # which loads torch
+
     job = sources.job
     errors, counts = np.zeros(len(job.grid)), np.zeros(len(job.grid), int)
     shown: dict[int, np.ndarray] = {}

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from degflow_pipe.cameras.batches import Batches, latents_of
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.formats.text import printable
@@ -31,6 +30,9 @@ from degflow_pipe.pictures.recent import Held, Recent
 from degflow_pipe.places import place_of
 from degflow_pipe.quality import Limits, Quality
 from degflow_pipe.store import Encoder, Made, PatchRecord, Store, Unit
+
+if TYPE_CHECKING:
+    from degflow_pipe.cameras.batches import Batches
 
 RECENT = Recent()
 """This process's."""
@@ -169,6 +171,8 @@ class CropJob:
         if self.site is None:
             yield lambda work: self._written(work, store, None)
             return
+        from degflow_pipe.cameras.batches import Batches
+
         model = self.site.load()
         with one_thread_each(model.device):
             yield lambda work: self._written(work, store, Batches(model, self.size))
@@ -186,6 +190,8 @@ class CropJob:
             RECENT.drop(sha256)
         unit, made = store.write_hr(work.number, hr), None
         if batches is not None and self.encoder is not None:
+            from degflow_pipe.cameras.batches import latents_of
+
             latents = latents_of(batches, hr)
             layer = store.latents(self.encoder)
             made = layer.write(work.number, latents.values, unit, latents.computed)
@@ -216,6 +222,8 @@ class EncodeJob:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[EncodeWork], CropDone]]:
+        from degflow_pipe.cameras.batches import Batches, latents_of
+
         store = Store.open(place_of(self.store))
         model = self.site.load()
         batches = Batches(model, self.size)

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from degflow_pipe import defaults, folders
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import StoreError
@@ -24,6 +23,9 @@ from degflow_pipe.store import BLOCKS, Encoder, Made, Store, Unit
 from degflow_pipe.store.reading import block_latents, block_places, known_latents
 from degflow_pipe.store.records import check_title
 from degflow_pipe.store.store import KIND
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 
 @dataclass
@@ -133,18 +135,23 @@ def generate(
     does not have.
     """
     at_once = check_workers(workers, engine)
-    source = Store.open(store)
-    require_patches(source)
+    Store.open(store)
     making = Making.of(model, grid, noise, seed, batch, sr_scale=sr_scale, draws=draws)
     if name:
         check_title(name)
     with folders.one_writer(store, KIND):
         source = Store.open(store)  # as the writer before left it
         source.require_ledgers()
+        require_patches(source)
         with source.writing():
             finish_removal(source)
-            making = replace(making, grid=source.make_grid(replace(making.grid, title=name)))
-            grid, levels = making.grid, source.levels(making.grid)
+            every = list(source.blocks())
+            grid = source.check_levels(replace(making.grid, title=name))
+            levels = source.levels(grid)
+            missing = [(block, unit) for block, unit in every if not levels.has(block, unit)]
+            if missing:  # what is wrong with a checkpoint is said before anything is made
+                Bank.of(model).load()
+            making = replace(making, grid=source.make_grid(grid))
             summary = GenerateSummary(
                 store=str(store),
                 grid=grid.name,
@@ -156,8 +163,6 @@ def generate(
                 evaluations=None,
                 batch=making.size,
             )
-            every = list(source.blocks())
-            missing = [(block, unit) for block, unit in every if not levels.has(block, unit)]
             summary.patches, summary.pairs = _patches(every), _patches(missing) * len(grid)
             total = summary.patches * len(grid)
             summary.known = total - summary.pairs

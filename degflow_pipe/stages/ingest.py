@@ -12,12 +12,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace as dc_replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from degflow_pipe import defaults, files, folders
+from degflow_pipe.cameras.asked import batch_size
 from degflow_pipe.cameras.bank import Bank
-from degflow_pipe.cameras.batches import Batches
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.engine import Engine, check_workers
@@ -46,6 +45,9 @@ from degflow_pipe.store.description import DESCRIPTION
 from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.records import photo_key
 from degflow_pipe.store.store import KIND
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 
 def ingest(
@@ -88,14 +90,17 @@ def ingest(
     cannot be written.
     """
     stride = patch if stride is None else stride
-    first, *others = Bank.of(model).models
+    bank = Bank.of(model)
+    first, *others = bank.sites
     limits = Limits(min_sharpness, max_blockiness, max_clipped, max_noise)
     check_asked(model, patch, stride, min_detail, max_pixels)
-    batches = Batches.of(first, batch)
+    size = batch_size(first.device, batch)
     at_once = check_workers(workers, engine)
     left_out: dict[str, int] = {}
     found = list(find_photos(photos, left_out))
     check_version(store)
+    if encode and not files.exists(store / DESCRIPTION):
+        bank.load()  # what is wrong with a checkpoint is said before anything is made
     with folders.one_writer(store, KIND):
         target = _open(store, patch)
         with target.writing():
@@ -106,15 +111,15 @@ def ingest(
                 *(target, stride, min_detail, limits), again.outdated, again.unreadable
             )
             summary = numbering.summary
-            summary.left_out, summary.batch = left_out, batches.size
+            summary.left_out, summary.batch = left_out, size
             summary.replaced = again.gone
             writer = _Writer(target, summary, engine, at_once, progress or Silent())
-            site, encoder = (Site.of(first), _encoder(target, first)) if encode else (None, None)
+            site, encoder = (first, _encoder(target, first)) if encode else (None, None)
             measure = dc_replace(measure, known=numbering.known, strides=numbering.strides())
-            crop = CropJob(text_of(store), max_pixels, site, encoder, batches.size)
+            crop = CropJob(text_of(store), max_pixels, site, encoder, size)
             writer.crop(found, measure, crop, numbering, strict)
             for each in (first, *others) if encode else ():
-                job = EncodeJob(text_of(store), Site.of(each), _encoder(target, each), batches.size)
+                job = EncodeJob(text_of(store), each, _encoder(target, each), size)
                 writer.encode(job)
             target.note_ingest(complete=True)
             target.note_skipped(summary.skipped, numbering.ingested)
@@ -128,8 +133,8 @@ def check_asked(
     model: DegFlow | Bank, patch: int, stride: int, min_detail: float, max_pixels: int
 ) -> None:
     """Raises UsageError for what `ingest` cannot do."""
-    for each in Bank.of(model).models:
-        check_grid(patch, stride, each.config.side_multiple)
+    for each in Bank.of(model).sites:
+        check_grid(patch, stride, each.info.model.side_multiple)
     check_least("min_detail", min_detail)
     check_max_pixels(max_pixels)
 
@@ -163,8 +168,8 @@ class _Writer:
             self.progress.task("ingest", len(found)) as task,
             closing(self.engine(measure, found, self.workers, measure.bytes_of)) as measured,
         ):
-            works = self._begun(numbering.works(zip(found, measured, strict=True), task, strict))
-            with closing(self.engine(crop, works, self.workers)) as records:
+            works = numbering.works(zip(found, measured, strict=True), task, strict)
+            with closing(self.engine(crop, self._begun(works, crop), self.workers)) as records:
                 for units, done in enumerate(records, 1):
                     self.store.note_unit(done.number, done.unit, list(done.patches))
                     self._note_latents(crop.encoder, done)
@@ -172,10 +177,12 @@ class _Writer:
             self._note_photos(numbering.finished(len(self.store.units)))
             _replace(self.store, numbering, task)
 
-    def _begun(self, works: Iterator[CropWork]) -> Iterator[CropWork]:
+    def _begun(self, works: Iterator[CropWork], job: CropJob) -> Iterator[CropWork]:
         """The units; the store is not whole from the first one on."""
         for i, work in enumerate(works):
             if i == 0:
+                if job.site is not None:
+                    job.site.load()  # what is wrong with it is said before anything is made
                 self.store.note_ingest(complete=False)
             yield work
 
@@ -241,11 +248,11 @@ def found_store(path: Path, patch: int) -> Store | None:
     return store
 
 
-def _encoder(store: Store, model: DegFlow) -> Encoder:
-    """The model's encoder, which the store holds latents of from now on."""
+def _encoder(store: Store, site: Site) -> Encoder:
+    """The checkpoint's encoder, which the store holds latents of from now on."""
     side = store.settings.patch // COMPRESSION
-    shape = [model.config.rae.latent_channels, side, side]
-    encoder = Encoder(encoder_id(model.info), model.info.id, shape)
+    shape = [site.info.model.rae.latent_channels, side, side]
+    encoder = Encoder(encoder_id(site.info), site.info.id, shape)
     store.make_encoder(encoder)
     return store.encoder(encoder.id)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from degflow_pipe import defaults, files, folders
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, engine_of
 from degflow_pipe.errors import ShardError, UsageError, masked
 from degflow_pipe.levels import Grid
@@ -25,6 +24,10 @@ from degflow_pipe.stages.recipe import RunRecipe
 from degflow_pipe.stages.shard import KIND as SHARDS
 from degflow_pipe.stages.shard import ShardSummary, check_data_set, checked_split, shard
 from degflow_pipe.store import Store
+from degflow_pipe.store.description import DESCRIPTION
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 WORK = ".degflow.zarr"
 """The store in the output of a run that keeps none; WORK.json says what it was begun with."""
@@ -60,6 +63,8 @@ def run(
     levels, out = recipe.generate, place_of(recipe.out)
     grid, making = asked_of(recipe, model, batch, overwrite)
     asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
+    if recipe.keep == "none" or not files.exists(place_of(recipe.store) / DESCRIPTION):
+        Bank.of(model).load()  # what is wrong with a checkpoint is said before anything is made
     if recipe.keep == "none":
         folders.claim(out, SHARDS)  # the store lies in it
     store = _work_store(recipe, overwrite) if recipe.keep == "none" else place_of(recipe.store)

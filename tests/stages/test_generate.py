@@ -22,6 +22,7 @@ from degflow_pipe.metrics.fidelity import psnr
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.stages.generate import LevelJob, generate
 from degflow_pipe.store import BLOCK, Store
+from degflow_pipe.store.store import KIND
 from tests.stages.stores import PowerCut, grid_in, levels_of, stopping
 
 GRID = parse_scales("2,4", 4.0)
@@ -249,6 +250,7 @@ def test_no_store_and_an_empty_one_are_refused(
 ) -> None:
     with pytest.raises(StoreError, match="no store at"):
         generate(tmp_path / "nowhere", tiny_model, GRID)
+    folders.claim(tmp_path / "empty.zarr", KIND)
     empty = Store.create(tmp_path / "empty.zarr", Store.open(few).settings)
     with pytest.raises(StoreError, match=r"holds no patches: run `ingest\(photos=...\)`"):
         generate(empty.path, tiny_model, GRID)
