@@ -81,7 +81,7 @@ def read(kind: type[T], values: Any, where: str) -> T:
     `override` does.
     """
     checked = _checked(kind, values if values is not None else {}, where)
-    if missing := [name for name in _needed(kind) if name not in checked]:
+    if missing := [name for name in _needed(kind) if name not in checked]:  # type: ignore[arg-type]
         raise UsageError(f"{_section(where)} lacks {', '.join(missing)}")
     with _named(kind, where):
         return kind(**checked)

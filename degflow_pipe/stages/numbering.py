@@ -154,14 +154,12 @@ class Numbering:
             if not self.store.has_hr(number, unit):
                 continue
             taken.add(number)
-            for photo, patches in Counter(rows.photo).items():
+            for photo, kept in Counter(rows.photo).items():
                 sha256 = rows.photos[photo][1]
-                held[photo_key(sha256)] += patches
+                held[photo_key(sha256)] += kept
                 hashes[photo_key(sha256)] = sha256
-            stay = [sha256 not in self.outdated for _, sha256 in rows.photos]
-            self._seen.update(
-                digest for photo, digest in zip(rows.photo, rows.digest, strict=True) if stay[photo]
-            )
+            stay = rows.of(lambda sha256: sha256 not in self.outdated)
+            self._seen.update(stay.digest)
         self._known = {
             photo.sha256
             for key, photo in self.photos.items()

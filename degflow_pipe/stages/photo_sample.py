@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,9 +98,7 @@ class Unwritten(Store):
 
     def every_unit(self) -> Iterator[tuple[int, Unit, Rows]]:
         for number, unit, rows in super().every_unit():
-            stay = [rows.photos[photo][1] not in self.gone for photo in rows.photo]
-            columns = (tuple(compress(column, stay)) for column in rows[1:])
-            yield number, unit, Rows(rows.photos, *columns)
+            yield number, unit, rows.of(lambda sha256: sha256 not in self.gone)
 
 
 def look_at_photos(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -280,6 +280,14 @@ class Rows(NamedTuple):
     x: Sequence[int]
     detail: Sequence[float]
     digest: Sequence[str]
+
+    def of(self, wanted: Callable[[str], bool]) -> Rows:
+        """Those of the photos whose SHA-256 are wanted."""
+        stay = [wanted(sha256) for _, sha256 in self.photos]
+        if all(stay):
+            return self
+        rows = [row for row in zip(*self[1:], strict=True) if stay[row[0]]]
+        return Rows(self.photos, *(zip(*rows, strict=True) if rows else [()] * 5))
 
     def patches(self) -> list[PatchRecord]:
         """In their order."""
