@@ -139,6 +139,9 @@ def _flat(summary: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         name, value = f"{prefix}{key}", as_mapping(found)
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{name}.")
+        elif key == "slowest":  # a unit by its name and what it took
+            slow = (f"{unit['unit']} ({unit['seconds']:.3g} s)" for unit in value)
+            yield name, ", ".join(slow) or "-"
         elif isinstance(value, list | tuple):
             yield name, ", ".join(_plain(item) for item in value) or "-"
         else:

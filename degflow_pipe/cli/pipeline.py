@@ -15,6 +15,7 @@ from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 from degflow_pipe.places import place_of, text_of
+from degflow_pipe.watching import Watch
 
 if TYPE_CHECKING:
     from degflow_pipe.cameras.bank import Bank
@@ -83,6 +84,7 @@ def ingest(
     num_gpus: o.NumGpus = None,
     workers: o.Workers = 0,
     break_lock: o.BreakLock = False,
+    events: o.Events = None,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -113,7 +115,8 @@ def ingest(
         show_estimate(estimate_ingest(photos, store, bank, **asked), json)
         return
     unlock(break_lock, store)
-    summary = stage(photos, store, bank, progress=TerminalProgress(), **asked)
+    with Watch(events) as watch:
+        summary = stage(photos, store, bank, progress=TerminalProgress(), watch=watch, **asked)
     show({**summary.to_dict(), "device": bank.first.device}, json, "ingest")
 
 
@@ -150,6 +153,7 @@ def generate(
     num_gpus: o.NumGpus = None,
     workers: o.Workers = 0,
     break_lock: o.BreakLock = False,
+    events: o.Events = None,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -186,7 +190,8 @@ def generate(
         show_estimate(estimate_generate(store, bank, grid, **asked), json)
         return
     unlock(break_lock, store)
-    summary = stage(store, bank, grid, progress=TerminalProgress(), **asked)
+    with Watch(events) as watch:
+        summary = stage(store, bank, grid, progress=TerminalProgress(), watch=watch, **asked)
     show({**summary.to_dict(), "device": bank.first.device}, json, "generate")
 
 
@@ -237,6 +242,7 @@ def shard(
     num_gpus: o.NumGpus = None,
     workers: o.Workers = 0,
     break_lock: o.BreakLock = False,
+    events: o.Events = None,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -270,7 +276,8 @@ def shard(
         show_estimate(estimate_shard(store, out, settings, **asked), json)
         return
     unlock(break_lock, out, out / VALIDATE)
-    summary = stage(store, out, settings, progress=TerminalProgress(), **asked)
+    with Watch(events) as watch:
+        summary = stage(store, out, settings, progress=TerminalProgress(), watch=watch, **asked)
     show(summary.to_dict(), json, "shard")
 
 
@@ -317,6 +324,7 @@ def run(
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
     break_lock: o.BreakLock = False,
+    events: o.Events = None,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -360,7 +368,8 @@ def run(
         return
     places = map(place_of, (settings.store, settings.out))
     unlock(break_lock, *places, place_of(settings.out) / VALIDATE)
-    summary = stage(settings, bank, progress=TerminalProgress(), **asked)
+    with Watch(events) as watch:
+        summary = stage(settings, bank, progress=TerminalProgress(), watch=watch, **asked)
     show(summary, json, "run")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from degflow_pipe.checkpoint.site import Site
+from degflow_pipe.engines.timing import Clock, Took
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.metrics.quality import quality_of
@@ -145,6 +146,7 @@ class CropDone:
     unit: Unit
     patches: tuple[PatchRecord, ...]
     latents: Made | None
+    took: Took
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ class CropJob:
             yield lambda work: self._written(work, store, Batches(model, self.size))
 
     def _written(self, work: CropWork, store: Store, batches: Batches | None) -> CropDone:
+        clock = Clock()
         side = store.settings.patch
         hr = np.empty((len(work.patches), side, side, 3), np.uint8)
         at = 0
@@ -195,7 +198,7 @@ class CropJob:
             latents = latents_of(batches, hr)
             layer = store.latents(self.encoder)
             made = layer.write(work.number, latents.values, unit, latents.computed)
-        return CropDone(work.number, unit, work.patches, made)
+        return CropDone(work.number, unit, work.patches, made, clock.took)
 
 
 @dataclass(frozen=True)
@@ -229,10 +232,11 @@ class EncodeJob:
         batches = Batches(model, self.size)
 
         def encoded(work: EncodeWork) -> CropDone:
+            clock = Clock()
             latents = latents_of(batches, store.hr(work.number, work.unit))
             layer = store.latents(self.encoder)
             made = layer.write(work.number, latents.values, work.unit, latents.computed)
-            return CropDone(work.number, work.unit, (), made)
+            return CropDone(work.number, work.unit, (), made, clock.took)
 
         with one_thread_each(model.device):
             yield encoded

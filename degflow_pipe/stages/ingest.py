@@ -45,6 +45,7 @@ from degflow_pipe.store.description import DESCRIPTION
 from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.records import photo_key
 from degflow_pipe.store.store import KIND
+from degflow_pipe.watching import StageWatch, Watch
 
 if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
@@ -69,6 +70,7 @@ def ingest(
     batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
+    watch: Watch | None = None,
     engine: Engine = run_in_threads,
 ) -> IngestSummary:
     """Crop photos into HR patches, encode their latents, and append both to the store.
@@ -82,8 +84,8 @@ def ingest(
     the same name, or the same one cropped otherwise, that one goes; else both photos stay, and the
     same one cropped otherwise, or held to other limits, is refused. encode: write latents, of units
     too that have none of this checkpoint's encoder. batch: patches encoded at once on a GPU.
-    workers: 0 for one a core. A photo that is in the store already, by the hash of its file, is
-    left as it is.
+    workers: 0 for one a core. watch: is told of each unit. A photo that is in the store already, by
+    the hash of its file, is left as it is.
 
     Raises UsageError, PhotoError (strict, or where no photo can be used), StoreError for a store of
     another patch size, or with one of the photos cropped otherwise, FileError where the store
@@ -113,7 +115,8 @@ def ingest(
             summary = numbering.summary
             summary.left_out, summary.batch = left_out, size
             summary.replaced = again.gone
-            writer = _Writer(target, summary, engine, at_once, progress or Silent())
+            told = StageWatch(watch)
+            writer = _Writer(target, summary, engine, at_once, progress or Silent(), told)
             site, encoder = (first, _encoder(target, first)) if encode else (None, None)
             measure = dc_replace(measure, known=numbering.known, strides=numbering.strides())
             crop = CropJob(text_of(store), max_pixels, site, encoder, size)
@@ -123,6 +126,8 @@ def ingest(
                 writer.encode(job)
             target.note_ingest(complete=True)
             target.note_skipped(summary.skipped, numbering.ingested)
+            told.watch.skip(summary.skipped)
+            summary.slowest = told.slowest
             summary.lacking = len(lacking(target))
             summary.patches_in_store = sum(unit.count for unit in target.units.values())
     require_some(summary, len(found))
@@ -154,6 +159,7 @@ class _Writer:
     engine: Engine
     workers: int
     progress: Progress
+    told: StageWatch
 
     def crop(
         self,
@@ -174,6 +180,7 @@ class _Writer:
                     self.store.note_unit(done.number, done.unit, list(done.patches))
                     self._note_latents(crop.encoder, done)
                     self._note_photos(numbering.finished(units))
+                    self._tell("ingest", done, crop.device)
             self._note_photos(numbering.finished(len(self.store.units)))
             _replace(self.store, numbering, task)
 
@@ -198,7 +205,12 @@ class _Writer:
         ):
             for done in records:
                 self._note_latents(job.encoder, done)
+                self._tell("encode", done, job.device)
                 task.advance(done.unit.count)
+
+    def _tell(self, stage: str, done: CropDone, device: str) -> None:
+        made = {"patches": done.unit.count}
+        self.told.unit(stage, f"unit {done.number}", done.took, device, made)
 
     def _note_latents(self, encoder: Encoder | None, done: CropDone) -> None:
         if encoder is not None and done.latents is not None:

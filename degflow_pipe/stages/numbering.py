@@ -26,6 +26,7 @@ from degflow_pipe.quality import LIMITS, Limits
 from degflow_pipe.stages.crops import Crop, CropWork, Measured
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store
 from degflow_pipe.store.records import photo_key
+from degflow_pipe.watching import SlowUnit
 
 
 @dataclass
@@ -57,6 +58,7 @@ class IngestSummary:
     unchecked: dict[str, int] = field(default_factory=dict)
     patches_in_store: int = 0
     batch: int = 1
+    slowest: list[SlowUnit] = field(default_factory=list, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -25,6 +25,7 @@ from degflow_pipe.stages.shard import KIND as SHARDS
 from degflow_pipe.stages.shard import ShardSummary, check_data_set, checked_split, shard
 from degflow_pipe.store import Store
 from degflow_pipe.store.description import DESCRIPTION
+from degflow_pipe.watching import Watch
 
 if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
@@ -53,11 +54,12 @@ def run(
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
     engine: Engine | None = None,
 ) -> RunSummary:
     """Ingest, generate and shard as a recipe says. With `keep: none` the store
     lies within the output until the shards are whole, and the recipe's own is not touched. engine:
-    another than the recipe names.
+    another than the recipe names. watch: is told of each unit.
     """
     engine = engine or engine_of(recipe.engine, recipe.num_gpus)
     levels, out = recipe.generate, place_of(recipe.out)
@@ -71,6 +73,7 @@ def run(
     how: dict[str, Any] = {
         "workers": workers,
         "progress": progress,
+        "watch": watch,
         "engine": engine,
     }
     first = ingest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +29,12 @@ from degflow_pipe.shards.layout import (
 from degflow_pipe.shards.plan import Plan, runs_of
 from degflow_pipe.shards.split import Split
 from degflow_pipe.shards.summary import FORMAT, VERSION
-from degflow_pipe.shards.tars import Maker, TarJob
+from degflow_pipe.shards.tars import Maker, TarDone, TarJob
 from degflow_pipe.stages.meant import MeantLevels
 from degflow_pipe.stages.tars import Shown, Tars
 from degflow_pipe.store import BLOCKS, Encoder, Made, PatchRecord, Store
 from degflow_pipe.store.lacking import lacking
+from degflow_pipe.watching import SlowUnit, StageWatch, Watch
 
 KIND = "set of shards"
 """Of the folder, for `folders.one_writer`."""
@@ -69,6 +70,7 @@ class ShardSummary:
     patches: int
     bytes: int
     validation: ValidationSummary | None = None
+    slowest: list[SlowUnit] = field(default_factory=list, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,6 +87,7 @@ def shard(
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
     engine: Engine = run_in_threads,
 ) -> ShardSummary:
     """Write the pairs of one grid as tars; complete tars that still fit are left as they are.
@@ -93,6 +96,7 @@ def shard(
     its own grid as they are wanted, of the store's latents of `encoders`, by the number of the
     camera, where it has them; the store needs none. The shards are the same. overwrite: replace a
     data set of other settings in the same folder, and look at every tar that is left by its sum.
+    watch: is told of each tar.
 
     Raises StoreError where patches or levels are missing, ShardError where `out` holds another data
     set, FileError where it is not a folder of shards, UsageError where a size cannot be had.
@@ -103,9 +107,10 @@ def shard(
     chosen, made = levels_to_pack(source, grid, maker)
     encoders = dict(encoders or {})
     parts = parts_of(source, out, settings, chosen, encoders, made)
+    told = StageWatch(watch)
     work = _Work(
         *(source, settings, chosen, encoders, maker),
-        *(at_once, overwrite, progress or Silent(), engine),
+        *(at_once, overwrite, progress or Silent(), told, engine),
     )
     wanted = settings_json(settings, source.settings.patch, chosen)
     # Sizes that cannot be had are refused before anything is written.
@@ -118,10 +123,11 @@ def shard(
         for part in parts:
             files.remove(part.out / f"{settings.name}.json")
     summary, *others = [work.done(part.out, part.plan) for part in parts]
+    summary = replace(summary, slowest=told.slowest)
     if not others:
         return summary
     (apart,) = others
-    figures = {field.name: getattr(apart, field.name) for field in fields(ValidationSummary)}
+    figures = {one.name: getattr(apart, one.name) for one in fields(ValidationSummary)}
     return replace(summary, validation=ValidationSummary(**figures))
 
 
@@ -182,6 +188,7 @@ class _Work:
     at_once: int
     overwrite: bool
     progress: Progress
+    told: StageWatch
     engine: Engine
 
     def done(self, out: Path, plan: Plan) -> ShardSummary:
@@ -233,11 +240,20 @@ class _Work:
             try:
                 for number, made_now in zip(missing, records, strict=True):
                     tars.note(number, made_now.record)
+                    self._tell(out, job, number, made_now)
                     shown.known |= made_now.shown
                     task.advance()
             except DegflowError:
                 _require_unchanged(self.store)  # else what was changed looks damaged
                 raise
+
+    def _tell(self, out: Path, job: TarJob, number: int, done: TarDone) -> None:
+        tar = self.settings.tar(number)
+        if self.settings.validate and out.name == VALIDATE:
+            tar = f"{VALIDATE}/{tar}"
+        made = {"samples": done.record.samples, "pairs": done.record.pairs}
+        made |= {} if done.evaluations is None else {"evaluations": done.evaluations}
+        self.told.unit("shard", tar, done.took, job.device, made)
 
 
 def _choose_grid(store: Store, name: str | None) -> Grid:
