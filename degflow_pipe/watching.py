@@ -144,7 +144,7 @@ def _end_of(path: Path) -> int:
     last. Raises FileError for a file that holds anything else.
     """
     end = files.length(path)
-    if end and files.read_spans(path, [(0, len(HEAD))]) != [HEAD[:end]]:
+    if end and files.read_spans(path, [(0, len(HEAD))]) != [HEAD]:
         raise FileError(f"{path} is there and is no list of events: give another file as `events`")
     while end:
         start = max(end - TAIL, 0)
