@@ -22,7 +22,7 @@ from degflow_pipe.stages.meant import encoders_of
 from degflow_pipe.stages.numbering import IngestSummary
 from degflow_pipe.stages.recipe import RunRecipe
 from degflow_pipe.stages.shard import KIND as SHARDS
-from degflow_pipe.stages.shard import ShardSummary, check_data_set, checked_split, shard
+from degflow_pipe.stages.shard import ShardSummary, check_data_set, check_split, shard
 from degflow_pipe.store import Store
 from degflow_pipe.store.description import DESCRIPTION
 from degflow_pipe.watching import Watch
@@ -87,7 +87,7 @@ def run(
         **how,
     )
     if recipe.shard.validate:
-        checked_split(Store.open(store), recipe.shard)
+        check_split(Store.open(store), recipe.shard)
     if recipe.keep == "levels":
         second = generate(store, model, grid, noise=levels.noise, seed=levels.seed, **asked, **how)
         third = shard(store, out, recipe.shard, grid=second.grid, overwrite=overwrite, **how)

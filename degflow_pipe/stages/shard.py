@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -26,14 +26,15 @@ from degflow_pipe.shards.layout import (
     packed_levels,
     settings_json,
 )
-from degflow_pipe.shards.plan import Plan, runs_of
+from degflow_pipe.shards.plan import Plan, Run, sides_of
 from degflow_pipe.shards.split import Split
 from degflow_pipe.shards.summary import FORMAT, VERSION
 from degflow_pipe.shards.tars import Maker, TarDone, TarJob
 from degflow_pipe.stages.meant import MeantLevels
 from degflow_pipe.stages.tars import Shown, Tars
-from degflow_pipe.store import BLOCKS, Encoder, Made, PatchRecord, Store
+from degflow_pipe.store import BLOCKS, Encoder, Made, Store
 from degflow_pipe.store.lacking import lacking
+from degflow_pipe.store.records import Rows
 from degflow_pipe.watching import SlowUnit, StageWatch, Watch
 
 KIND = "set of shards"
@@ -164,16 +165,14 @@ def parts_of(
     """
     latents = {i: source.latents(encoder).made for i, encoder in encoders.items()}
 
-    def plan(wanted: Callable[[PatchRecord], bool] | None) -> Plan:
-        runs = None if wanted is None else runs_of(source.every_patch(), wanted)
+    def plan(runs: list[Run] | None) -> Plan:
         patch = source.settings.patch
         return Plan(source.units, patch, grid, settings, latents, made, runs=runs)
 
     if not settings.validate:
         return [Part(out, plan(None))]
-    split = checked_split(source, settings)
-    trained = plan(lambda patch: not split.validates(patch))
-    return [Part(out, trained), Part(out / VALIDATE, plan(split.validates))]
+    trained, apart = _sides(source, settings)
+    return [Part(out, plan(trained)), Part(out / VALIDATE, plan(apart))]
 
 
 @dataclass(frozen=True)
@@ -307,11 +306,23 @@ def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
     return levels.made
 
 
-def checked_split(store: Store, settings: ShardSettings) -> Split:
-    """Which photos are set apart. Raises UsageError where the store's cannot be, so."""
-    split = Split.of(settings.validate)
-    split.check(patch for _, patches in store.every_patch() for patch in patches)
-    return split
+def check_split(store: Store, settings: ShardSettings) -> None:
+    """Raises UsageError where the store's photos cannot be set apart so."""
+    _sides(store, settings)
+
+
+def _sides(store: Store, settings: ShardSettings) -> tuple[list[Run], list[Run]]:
+    """The patches to train on, and those that are set apart; raises as `check_split`."""
+    split, photos = Split.of(settings.validate), set[tuple[str, str]]()
+
+    def units() -> Iterator[tuple[int, Rows]]:
+        for number, _, rows in store.every_unit():
+            photos.update(rows.photos)
+            yield number, rows
+
+    sides = sides_of(units(), split.validates)
+    split.check(photos)
+    return sides
 
 
 def check_data_set(
