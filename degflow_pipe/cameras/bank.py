@@ -82,7 +82,7 @@ def members_of(text: str) -> tuple[Share, ...]:
 @dataclass(frozen=True)
 class Bank:
     """Checkpoints with their shares, and how many simulated cameras with theirs. A checkpoint is
-    loaded where it computes, or by `load`.
+    loaded where it computes.
     """
 
     sites: tuple[Site, ...]
@@ -115,10 +115,10 @@ class Bank:
         """A bank of one, or the bank itself."""
         return model if isinstance(model, Bank) else cls((Site.of(model),))
 
-    def load(self) -> None:
-        """Load all checkpoints. Raises CheckpointError where one does not fit."""
+    def require(self, loads: bool) -> None:
+        """See `Site.require`, of all."""
         for site in self.sites:
-            site.load()
+            site.require(loads)
 
     @property
     def first(self) -> Site:

@@ -9,10 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from degflow_pipe import files
-from degflow_pipe.checkpoint.folder import CheckpointInfo, find_checkpoint, read_info
+from degflow_pipe.checkpoint.folder import (
+    CheckpointInfo,
+    check_weights,
+    find_checkpoint,
+    read_info,
+)
 from degflow_pipe.errors import CheckpointError
 from degflow_pipe.model.devices import choose_precision, device_of
-from degflow_pipe.places import text_of
+from degflow_pipe.places import place_of, text_of
 
 if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
@@ -57,6 +62,16 @@ class Site:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "held": None}
+
+    def require(self, loads: bool) -> None:
+        """Raises CheckpointError where the checkpoint is damaged; for those who are about to make
+        something with it. loads: whether this process computes, and so loads it now; else its
+        weights are held against their sum alone.
+        """
+        if loads:
+            self.load()
+        elif self.held is None:
+            check_weights(place_of(self.folder), self.info)
 
     def load(self) -> DegFlow:
         """The model. Raises CheckpointError where the folder holds another one by now."""

@@ -91,7 +91,7 @@ class LazyPairs(Dataset[Sample]):
     @cached_property
     def _bank(self) -> Bank:
         bank = Bank.find(self._checkpoint, self._device)
-        bank.load()
+        bank.require(loads=True)
         return bank
 
     @cached_property

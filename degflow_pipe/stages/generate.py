@@ -155,8 +155,8 @@ def generate(
             grid = source.check_levels(replace(making.grid, title=name))
             levels = source.levels(grid)
             missing = [(block, unit) for block, unit in every if not levels.has(block, unit)]
-            if missing:  # what is wrong with a checkpoint is said before anything is made
-                Bank.of(model).load()
+            if missing:
+                Bank.of(model).require(loads=engine is run_in_threads)
             making = replace(making, grid=source.make_grid(grid))
             summary = GenerateSummary(
                 store=str(store),

@@ -102,7 +102,7 @@ def ingest(
     found = list(find_photos(photos, left_out))
     check_version(store)
     if encode and not files.exists(store / DESCRIPTION):
-        bank.load()  # what is wrong with a checkpoint is said before anything is made
+        bank.require(loads=engine is run_in_threads)
     with folders.one_writer(store, KIND):
         target = _open(store, patch)
         with target.writing():
@@ -189,7 +189,7 @@ class _Writer:
         for i, work in enumerate(works):
             if i == 0:
                 if job.site is not None:
-                    job.site.load()  # what is wrong with it is said before anything is made
+                    job.site.require(loads=self.engine is run_in_threads)
                 self.store.note_ingest(complete=False)
             yield work
 

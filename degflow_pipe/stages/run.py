@@ -11,6 +11,7 @@ from degflow_pipe import defaults, files, folders
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.engines.engine import Engine, engine_of
+from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import ShardError, UsageError, masked
 from degflow_pipe.levels import Grid
 from degflow_pipe.pictures.photos import find_photos
@@ -66,7 +67,7 @@ def run(
     grid, making = asked_of(recipe, model, batch, overwrite)
     asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
     if recipe.keep == "none" or not files.exists(place_of(recipe.store) / DESCRIPTION):
-        Bank.of(model).load()  # what is wrong with a checkpoint is said before anything is made
+        Bank.of(model).require(loads=engine is run_in_threads)
     if recipe.keep == "none":
         folders.claim(out, SHARDS)  # the store lies in it
     store = _work_store(recipe, overwrite) if recipe.keep == "none" else place_of(recipe.store)
