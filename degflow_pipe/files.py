@@ -275,7 +275,8 @@ _PLAIN = json.JSONDecoder(parse_constant=_real_number)
 _CAREFUL = json.JSONDecoder(
     parse_int=_whole_number, parse_float=_real_number, parse_constant=_real_number
 )
-_NO_BRACKETS, _INNERMOST = re.compile(r"[^\[\]{}]+"), re.compile(r"\[\]|\{\}")
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes({*range(256)} - {*b"[]{}"})
 
 
 def _check_depth(outside: str) -> None:
@@ -283,9 +284,9 @@ def _check_depth(outside: str) -> None:
 
     outside: JSON that could be read, without its strings.
     """
-    left = _NO_BRACKETS.sub("", outside)
+    left = outside.encode().translate(_ALIKE, _NO_BRACKETS)
     for _ in range(DEPTH):  # each time those that are innermost go
-        left = _INNERMOST.sub("", left)
+        left = left.replace(b"[]", b"")
         if not left:
             return
     raise ValueError("nested too deep")

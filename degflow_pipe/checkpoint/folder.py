@@ -284,9 +284,14 @@ def read_weights(folder: Path, info: CheckpointInfo) -> dict[str, Tensor]:
     before memory is taken for a network; also where a weight is no finite number.
     """
     from degflow_pipe.checkpoint.weights import read_tensors
+    from degflow_pipe.model.limits import check_size
     from degflow_pipe.model.published import our_shapes
 
-    path = _weights_of(folder, info)
+    path = _weights_of(folder)
+    try:
+        check_size(info.model)
+    except UsageError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
     return read_tensors(path, our_shapes(info.model), CONFIG, info.weights_sha256)
 
 
@@ -294,22 +299,16 @@ def check_weights(folder: Path, info: CheckpointInfo) -> None:
     """What of `read_weights` can be told without torch: whether the file is the one that
     config.json describes. Raises CheckpointError.
     """
-    path = _weights_of(folder, info)
+    path = _weights_of(folder)
     if info.weights_sha256 not in ("", files.sha256(path, files.WEIGHTS_LIMIT)):
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG}")
 
 
-def _weights_of(folder: Path, info: CheckpointInfo) -> Path:
-    """The file of the weights; raises as `read_weights` where it is not there, or too large."""
-    from degflow_pipe.model.limits import check_size
-
+def _weights_of(folder: Path) -> Path:
+    """The file of the weights. Raises CheckpointError where there is none."""
     path = folder / WEIGHTS
     if not files.exists(path):
         raise CheckpointError(f"{folder} is not whole: {WEIGHTS} is missing")
-    try:
-        check_size(info.model)
-    except UsageError as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
     return path
 
 

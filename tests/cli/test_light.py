@@ -34,6 +34,18 @@ for words in json.loads(sys.argv[1]):
 json.dump(loaded, open(sys.argv[2], "w"))
 """
 
+OPENING = """
+import sys
+from pathlib import Path
+from degflow_pipe.cameras.bank import Bank
+from degflow_pipe.levels import parse_scales
+from degflow_pipe.stages.generate import generate
+def elsewhere(job, units, workers, cost=None):
+    print(type(job).__name__, len(list(units)), *sorted(sys.modules))
+    yield from ()
+generate(Path(sys.argv[1]), Bank.find(sys.argv[2], "cpu"), parse_scales("3", 4.0), engine=elsewhere)
+"""
+
 
 @pytest.fixture(scope="module")
 def done(
@@ -74,6 +86,16 @@ def test_no_network_is_loaded_where_nothing_is_left_to_compute(
     loaded = json.loads((tmp_path / "loaded.json").read_text())
     assert list(loaded) == [" ".join(words) for words in commands]
     assert not {words: found for words, names in loaded.items() if (found := HEAVY & {*names})}
+
+
+def test_no_network_is_loaded_where_others_compute(
+    store: Path, tiny: str, environment: dict[str, str]
+) -> None:
+    words = [sys.executable, "-c", OPENING, str(store), tiny]
+    said = subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
+    job, units, *loaded = said.split()
+    assert (job, units) == ("LevelJob", "2")
+    assert not HEAVY & {*loaded}
 
 
 @pytest.fixture
