@@ -76,7 +76,7 @@ class Watch:
         self._path = None if path is None else place_of(path)
         self._log: files.Log | None = None
         self._all = Watched()
-        self._skipped: dict[str, str] = {}
+        self._skipped: list[Mapping[str, str]] = []
         self._begun = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -94,8 +94,8 @@ class Watch:
         return done
 
     def skip(self, skipped: Mapping[str, str]) -> None:
-        """What was left out, by name, and why."""
-        self._skipped |= skipped
+        """What is left out, by name, and why: as it stands when the run ends."""
+        self._skipped.append(skipped)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -109,7 +109,7 @@ class Watch:
                 seconds=round(self._all.seconds, 4),
                 wall=round(time.perf_counter() - self._begun, 4),
                 slowest=[asdict(unit) for unit in self._all.slowest],
-                skipped=self._skipped,
+                skipped={name: why for each in self._skipped for name, why in each.items()},
                 failed=None if error is None else masked(str(error) or type(error).__name__),
             )
         finally:

@@ -116,6 +116,7 @@ def ingest(
             summary.left_out, summary.batch = left_out, size
             summary.replaced = again.gone
             told = StageWatch(watch)
+            told.watch.skip(summary.skipped)
             writer = _Writer(target, summary, engine, at_once, progress or Silent(), told)
             site, encoder = (first, _encoder(target, first)) if encode else (None, None)
             measure = dc_replace(measure, known=numbering.known, strides=numbering.strides())
@@ -126,7 +127,6 @@ def ingest(
                 writer.encode(job)
             target.note_ingest(complete=True)
             target.note_skipped(summary.skipped, numbering.ingested)
-            told.watch.skip(summary.skipped)
             summary.slowest = told.slowest
             summary.lacking = len(lacking(target))
             summary.patches_in_store = sum(unit.count for unit in target.units.values())
