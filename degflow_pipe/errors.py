@@ -16,6 +16,18 @@ def masked(text: str) -> str:
     return _QUERY.sub(r"\1?***", _USER.sub(r"\1***@", text)) if "://" in text else text
 
 
+_LACK = re.compile(
+    r"can't allocate memory|Insufficient memory|Cannot allocate memory|can't start new thread"
+    r"|failed to map segment"
+)
+"""As torch, OpenCV, other libraries, Python's threads and its imports say it."""
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left, in whichever way its library does."""
+    return isinstance(error, MemoryError) or bool(_LACK.search(str(error)[:1000]))
+
+
 class DegflowError(Exception):
     """Base of every error that a user can cause; the command line prints it as one line.
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from errno import EBADF, EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from degflow_pipe.errors import FileError
 from degflow_pipe.places import Remote, objects, place_of
@@ -191,20 +191,33 @@ def _regular(path: str, flags: int) -> int:
 
 
 @contextmanager
-def reading(path: Path, limit: int | None = None) -> Iterator[BufferedReader]:
+def reading(
+    path: Path, limit: int | None = None, span: tuple[int, int] | None = None
+) -> Iterator[BufferedReader]:
     """An open binary file to read and seek in; raises FileError naming it.
 
-    limit: bytes that it may have at most.
+    limit: bytes that it may have at most. span: bytes from `start` to `end`, as if they were a file
+    of their own.
     """
     if isinstance(path, Remote):
-        with objects.reading(path, limit) as file:
+        with objects.reading(path, limit, span) as file:
             yield file
         return
     with named(path, "read"), open(path, "rb", opener=_regular) as file:
         length = os.fstat(file.fileno()).st_size
         if limit is not None and length > limit:
             raise FileError(f"{path}: {length} bytes, more than the limit of {limit}")
-        yield file
+        if span is None:
+            yield file
+            return
+        first, end = span
+
+        def read(start: int, until: int) -> bytes:
+            file.seek(first + start)
+            return file.read(until - start)
+
+        with BufferedReader(cast("Any", objects.Ranges(path, read, end - first))) as part:
+            yield part
 
 
 def read_spans(path: Path, spans: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -575,6 +588,10 @@ def taken_away(path: Path, name: str) -> Path:
 
 def move(path: Path, to: Path) -> None:
     """Let a file that is whole take the place of another of the same file system."""
+    if isinstance(path, Remote) and isinstance(to, Remote):
+        objects.copy(to, path)
+        objects.remove(path)
+        return
     with named(to, "write"):
         os.replace(path, to)
 

@@ -8,6 +8,7 @@ from typing import Any
 from degflow_pipe import files, shipped
 from degflow_pipe.errors import UsageError
 from degflow_pipe.formats.yaml_text import parse_yaml
+from degflow_pipe.places import place_of
 from degflow_pipe.settings import shown
 
 COMPACT = "train-city100-compact"
@@ -21,7 +22,7 @@ def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
     The kinds are `run`, `train` and `proxy`. Raises UsageError where there is none, it is no YAML
     mapping, or of another kind.
     """
-    path = Path(path_or_name)
+    path = place_of(path_or_name)
     if not files.exists(path):
         found = shipped.find("pipelines", path_or_name)
         if found is None:

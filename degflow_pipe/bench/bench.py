@@ -180,7 +180,7 @@ def _patches(photos: list[str], side: int) -> Iterator[np.ndarray]:
     none = True
     for file in find_photos(photos):
         try:
-            pixels = read_photo(file.path).pixels
+            pixels = read_photo(file).pixels
             check_size(pixels, side, file.name)
         except PhotoError:
             continue
@@ -253,7 +253,7 @@ def _patches_of_folder(folder: str, side: int) -> int:
     total = 0
     for file in find_photos([folder]):
         try:
-            height, width = picture_size(file.path)
+            height, width = picture_size(file)
         except PhotoError:
             continue
         if min(height, width) >= side:

@@ -154,12 +154,12 @@ def _pictures(photos: list[str]) -> list[np.ndarray]:
     found, reasons = [], []
     for file in find_photos(photos):
         try:
-            picture = middle(read_photo(file.path).pixels, SIDE)
+            picture = middle(read_photo(file).pixels, SIDE)
         except PhotoError as error:
             reasons.append(str(error))
             continue
         if min(picture.shape[:2]) < LEAST_SIDE:
-            reasons.append(f"{file.path}: smaller than {LEAST_SIDE} pixels")
+            reasons.append(f"{file}: smaller than {LEAST_SIDE} pixels")
             continue
         found.append(np.ascontiguousarray(picture))
         if len(found) == MOST_PHOTOS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from degflow_pipe.chains.steps import STEPS, Action, Drawn, Either, Step
 from degflow_pipe.choices import one_of
 from degflow_pipe.errors import UsageError
 from degflow_pipe.pictures.arrays import greyed, is_grey
+from degflow_pipe.places import place_of
 from degflow_pipe.recipes import read_values
 from degflow_pipe.settings import read, shown
 
@@ -95,7 +95,7 @@ def load_chain(path_or_name: str) -> Asked:
     """
     if path_or_name in READY:
         return path_or_name
-    path = Path(path_or_name)
+    path = place_of(path_or_name)
     if not files.exists(path):
         known = one_of([*READY, "a YAML file of steps"])
         raise UsageError(f"`chain` must be {known}, got {shown(path_or_name)}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli import panels
 from degflow_pipe.cli.aligned import show_aligned, show_checked
 from degflow_pipe.cli.asked import data_of_recipe, stated
 from degflow_pipe.cli.output import TerminalProgress, show
@@ -19,8 +20,8 @@ MAKING = ("out", "target", "max_shift", "least", "most", "pause", "overwrite")
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=Command)(align)
-    app.command(cls=Command)(target)
+    app.command(cls=Command, rich_help_panel=panels.CAMERA)(align)
+    app.command(cls=Command, rich_help_panel=panels.CAMERA)(target)
 
 
 def align(

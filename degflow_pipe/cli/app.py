@@ -26,7 +26,7 @@ from degflow_pipe.cli import (
     training,
 )
 from degflow_pipe.cli.output import complain
-from degflow_pipe.errors import DegflowError, Stopped
+from degflow_pipe.errors import DegflowError, Stopped, is_lack_of_memory
 from degflow_pipe.version import __version__
 
 app = typer.Typer(
@@ -45,6 +45,13 @@ proxy.register(app)
 simulation.register(app)
 bench.register(app)
 checkpoints.register(app)
+
+
+NO_MEMORY = -1
+_NO_MEMORY = (
+    "error: no memory left: what is complete is kept; run the same command again with fewer "
+    "workers, a smaller batch, or less beside it"
+)
 
 
 class OutputError(DegflowError):
@@ -131,6 +138,14 @@ def main() -> NoReturn:
         code = 1
     except DegflowError as error:
         code = _complain(error)
+    except Exception as error:
+        if not is_lack_of_memory(error):
+            raise
+        code = NO_MEMORY
+    if code == NO_MEMORY:
+        # Out of the handler, whose frames hold what filled the memory; Rich would want more of it.
+        print(_NO_MEMORY, file=sys.stderr)
+        code = 1
     try:
         sys.stdout.flush()
     except OutputError as error:

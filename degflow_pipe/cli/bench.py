@@ -10,13 +10,14 @@ import typer
 
 from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
 from degflow_pipe.cli.words import Command
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=Command)(bench)
+    app.command(cls=Command, rich_help_panel=panels.JUDGE)(bench)
 
 
 def bench(

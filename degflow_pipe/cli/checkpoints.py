@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import data_of_recipe
 from degflow_pipe.cli.output import TerminalProgress, show
 from degflow_pipe.cli.tables import show_calibrated
@@ -24,7 +25,6 @@ FlowFile = Annotated[
 
 
 Measured = Annotated[str, typer.Argument(help="Checkpoint folder; its config.json changes.")]
-PANEL = "Measured into a checkpoint"
 
 
 class _Group(TyperGroup):
@@ -37,8 +37,8 @@ class _Group(TyperGroup):
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=Command, rich_help_panel=PANEL)(calibrate)
-    app.command("tune-solver", cls=Command, rich_help_panel=PANEL)(tune_solver)
+    app.command(cls=Command, rich_help_panel=panels.CAMERA)(calibrate)
+    app.command("tune-solver", cls=Command, rich_help_panel=panels.CAMERA)(tune_solver)
     group = typer.Typer(
         name="checkpoint",
         cls=_Group,
@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("import", cls=Command)(import_)
     group.command("export", cls=Command)(export)
-    app.add_typer(group)
+    app.add_typer(group, rich_help_panel=panels.CAMERA)
 
 
 def calibrate(

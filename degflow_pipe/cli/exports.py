@@ -9,6 +9,7 @@ import typer
 
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli import panels
 from degflow_pipe.cli.output import TerminalProgress, complain, show, unlock
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
@@ -20,8 +21,8 @@ To = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=Command)(export)
-    app.command(cls=Command)(doctor)
+    app.command(cls=Command, rich_help_panel=panels.TRAINER)(export)
+    app.command(cls=Command, rich_help_panel=panels.TRAINER)(doctor)
 
 
 def export(

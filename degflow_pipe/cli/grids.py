@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli import panels
 from degflow_pipe.cli.output import TerminalProgress, show, unlock
 from degflow_pipe.cli.words import Command
 
@@ -19,7 +20,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("delete", cls=Command)(delete)
     group.command("merge", cls=Command)(merge)
-    app.add_typer(group)
+    app.add_typer(group, rich_help_panel=panels.STORE)
 
 
 def delete(

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli import panels
+from degflow_pipe.cli.contents import show_contents
 from degflow_pipe.cli.output import TerminalProgress, complain, show
-from degflow_pipe.cli.tables import show_contents, show_inspected
+from degflow_pipe.cli.tables import show_inspected
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 from degflow_pipe.places import place_of
@@ -24,10 +26,10 @@ What = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=Command)(inspect)
-    app.command(cls=Command)(info)
-    app.command(cls=Command)(verify)
-    app.command(cls=Command)(report)
+    app.command(cls=Command, rich_help_panel=panels.LOOK)(inspect)
+    app.command(cls=Command, rich_help_panel=panels.LOOK)(info)
+    app.command(cls=Command, rich_help_panel=panels.LOOK)(verify)
+    app.command(cls=Command, rich_help_panel=panels.LOOK)(report)
 
 
 def _place(path: str) -> Path:
@@ -89,7 +91,7 @@ def inspect(
 
 
 def info(path: What, json: o.Json = False) -> None:
-    """Say what a store, a shard folder or a checkpoint holds."""
+    """What a store, a shard folder or a checkpoint is, how it was made, and what comes next."""
     from degflow_pipe.stages.verify import info as stage
 
     show_contents(stage(_place(path)), json, path)

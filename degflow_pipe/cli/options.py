@@ -75,7 +75,9 @@ StorePatch = Annotated[
         f"{defaults.PATCH} for a new store.",
     ),
 ]
-Photos = Annotated[list[str], typer.Argument(help="Photos: files, folders, globs.")]
+Photos = Annotated[
+    list[str], typer.Argument(help="Photos: files, folders, globs, tars, Parquet files.")
+]
 Pairs = Annotated[Path, typer.Argument(help="Folder of the pairs.", parser=path)]
 DataRecipe = Annotated[
     str | None,

@@ -9,6 +9,7 @@ import typer
 
 from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import grid_of
 from degflow_pipe.cli.output import TerminalProgress, show, unlock, warn_of
 from degflow_pipe.cli.tables import show_estimate
@@ -23,8 +24,15 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    for command in (ingest, remove, generate, shard, run, demo, preview, degrade):
-        app.command(cls=Command)(command)
+    of_panel = {
+        panels.MAKE: (ingest, generate, shard, run, demo),
+        panels.LOOK: (preview,),
+        panels.STORE: (remove,),
+        panels.PHOTOS: (degrade,),
+    }
+    for panel, commands in of_panel.items():
+        for command in commands:
+            app.command(cls=Command, rich_help_panel=panel)(command)
 
 
 def _load(checkpoint: str, device: str, precision: str = "auto") -> DegFlow:
@@ -42,7 +50,9 @@ def _bank(checkpoint: str, device: str, precision: str = "auto") -> Bank:
 def ingest(
     photos: Annotated[
         list[str],
-        typer.Argument(help="Photos: files, folders, globs; those in the store are left."),
+        typer.Argument(
+            help="Photos: files, folders, globs, tars, Parquet files; those in the store are left."
+        ),
     ],
     store: o.StorePath = o.STORE,
     checkpoint: o.StoreCheckpoint = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import stated
 from degflow_pipe.cli.output import TerminalProgress
 from degflow_pipe.cli.tables import show_comparison
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=Command)(proxy)
+    app.command(cls=Command, rich_help_panel=panels.JUDGE)(proxy)
 
 
 def proxy(

@@ -8,12 +8,13 @@ import typer
 
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli import panels
 from degflow_pipe.cli.output import TerminalProgress, show
 from degflow_pipe.cli.words import Command
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=Command)(simulate)
+    app.command(cls=Command, rich_help_panel=panels.PHOTOS)(simulate)
 
 
 def simulate(

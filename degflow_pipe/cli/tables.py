@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from degflow_pipe.metrics.residual_figures import Residual
     from degflow_pipe.proxy.results import LevelTable, ProxyComparison, ScalesComparison
     from degflow_pipe.stages.inspect import Histogram, Inspected
-    from degflow_pipe.stages.inspection import CheckpointContents, ShardsContents, StoreContents
 
 BAR = 50
 """Characters of the longest bar of a histogram, which fits 80 columns."""
@@ -35,6 +34,8 @@ UNITS = {
     "noise": "standard deviation, in grey levels",
 }
 
+NARROW = 76
+"""Columns below which a table says its sentences alone."""
 WIDTH = 160
 """Columns that a wide table takes at least, also where the output is no terminal."""
 
@@ -52,14 +53,14 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
         return
     tried = found.measured
     photos = f"{found.photos} to read, {found.known} known, {len(found.skipped)} unusable"
-    room = f", {_size(found.peak_bytes)} on the way" * (found.peak_bytes > found.total_bytes)
+    room = f", {size_text(found.peak_bytes)} on the way" * (found.peak_bytes > found.total_bytes)
     rows = {
         **({"photos": photos} if found.command in ("ingest", "run") else {}),
         "patches": f"{found.patches}",
         "pairs": f"{found.pairs} to make, {found.known_pairs} there",
         "files": f"{found.files}, {found.tars} of them tars",
-        **{f"bytes of {part}": _size(size) for part, size in found.bytes.items()},
-        "bytes": f"{_size(found.total_bytes)}{room}{_spread(found.bytes_spread)}",
+        **{f"bytes of {part}": size_text(size) for part, size in found.bytes.items()},
+        "bytes": f"{size_text(found.total_bytes)}{room}{_spread(found.bytes_spread)}",
         **{f"time of {stage}": _time(spent) for stage, spent in found.seconds.items()},
         "time": f"{_time(found.total_seconds)}{_spread(found.seconds_spread)}",
     }
@@ -73,7 +74,8 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
     )
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """Bytes as a person reads them."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -127,8 +129,10 @@ def show_evaluation(result: Evaluation, as_json: bool, title: str) -> None:
 
 def show_verdict(found: Verdict) -> None:
     """The findings, and the verdict in a word."""
+    console = Console()
+    narrow = console.width < NARROW
     table = Table(title=safe(f"verdict: {found.overall}"), title_justify="left")
-    for column in ("finding", "grade", "figure", "good if"):
+    for column in ("grade",) if narrow else ("finding", "grade", "figure", "good if"):
         table.add_column(column, justify="right" if column == "figure" else "left", no_wrap=True)
     table.add_column("", overflow="fold")
     for one in found.findings:
@@ -136,8 +140,9 @@ def show_verdict(found: Verdict) -> None:
         good = "-"
         if one.care is not None and one.bad is not None:
             good = f"{'<=' if one.bad > one.care else '>='} {one.care:g}"
-        table.add_row(one.name, one.grade, figure, good, safe(spoken(one.said)))
-    Console().print(table)
+        said = safe(spoken(one.said))
+        table.add_row(*((one.grade, said) if narrow else (one.name, one.grade, figure, good, said)))
+    console.print(table)
 
 
 def _wide() -> Console:
@@ -247,17 +252,6 @@ def show_camera(found: CameraSummary, as_json: bool) -> None:
         return
     rows = {key: v for key, v in as_mapping(found).items() if key != "verdict"}
     show(rows, False, "camera")
-    show_verdict(found.verdict)
-
-
-def show_contents(
-    found: StoreContents | ShardsContents | CheckpointContents, as_json: bool, title: str
-) -> None:
-    """What a store, a shard folder or a checkpoint holds, the verdict on the last apart."""
-    if as_json or not hasattr(found, "verdict"):
-        show(found, as_json, title)
-        return
-    show({key: v for key, v in as_mapping(found).items() if key != "verdict"}, False, title)
     show_verdict(found.verdict)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
+from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import data_of_recipe, grid_of
 from degflow_pipe.cli.output import TerminalProgress, show
 from degflow_pipe.cli.tables import show_camera, show_evaluation
@@ -35,9 +36,9 @@ def register(app: typer.Typer) -> None:
     group.command("rae", cls=Command)(rae)
     group.command("lfm", cls=Command)(lfm)
     group.command("joint", cls=Command)(joint)
-    app.add_typer(group)
-    app.command(cls=Command)(camera)
-    app.command(cls=Command)(evaluate)
+    app.command(cls=Command, rich_help_panel=panels.CAMERA)(camera)
+    app.add_typer(group, rich_help_panel=panels.CAMERA)
+    app.command(cls=Command, rich_help_panel=panels.JUDGE)(evaluate)
 
 
 def _read(recipe: str, data: Path | None, out: Path | None) -> tuple[Any, Path, Path]:

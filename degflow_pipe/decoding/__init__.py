@@ -1,4 +1,4 @@
 """Bytes of a photo to RGB pixels: each kind of file is checked for damage, colours become sRGB.
 
-It imports defaults, errors, files and formats.
+It imports defaults, errors and formats.
 """

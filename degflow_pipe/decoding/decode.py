@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from degflow_pipe import defaults, files
+from degflow_pipe import defaults
 from degflow_pipe.decoding import avif, colour, jpeg, png, raw, seams, tiff, webp
 from degflow_pipe.decoding.damage import Damage, is_lack
 from degflow_pipe.errors import FileError, PhotoError
@@ -94,22 +93,10 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
         ) from error
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Height and width in pixels, as stored, by the file's header alone.
-
-    Raises PhotoError, and FileError where memory or open files do not do.
-    """
-    try:
-        with files.reading(path) as file:
-            return header_size(file, str(path))
-    except (FileError, ValueError) as error:  # ValueError: a NUL in the name
-        if is_lack(error):
-            raise
-        raise PhotoError(printable(str(error))) from error
-
-
 def header_size(file: io.BufferedIOBase, name: str) -> tuple[int, int]:
-    """`picture_size` of an open file, from its start on; `name` is for the error message."""
+    """Height and width in pixels, as stored, by the header of an open file, from its start on;
+    `name` is for the error message. Raises PhotoError, and FileError where memory does not do.
+    """
     name = printable(name)
     try:
         head = file.read(30)

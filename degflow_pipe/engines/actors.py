@@ -13,13 +13,13 @@ import signal
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import count
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from degflow_pipe.engines.flight import in_flight
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 TRIES = 10
 """Workers that may be lost at one unit, or in a row before one of them has begun."""
-PATIENCE = 1.0
+PATIENCE = 0.5
 """Seconds of a wait for a worker, after which it is begun again."""
 NO_WORKER = 600.0
 """Seconds without any worker after which a cluster is taken for one that has no room for any."""
@@ -126,218 +126,178 @@ class _Opened:
     ref: Any
 
 
-@dataclass
-class _Task:
-    """A unit that is waited for. lost: workers that were lost at it."""
-
-    job: _Opened
-    unit: Any
-    future: Future[Any] = field(default_factory=Future)
-    lost: int = 0
-
-
 class _Crew:
-    """Workers of one kind, and the units that wait for one; a thread here waits for each.
+    """Workers of one kind. Each unit has a thread here, which waits for a worker and then for it.
 
-    A unit waits for whichever worker is there first: one whose node is gone may be long in coming.
+    It waits for whichever worker is there first: one whose node is gone may be long in coming.
     """
 
     def __init__(self, gpus: float, workers: int) -> None:
         self.users = 0
         self._gpus, self._most = gpus, workers
         self._numbers = count()
-        self._waiting: deque[_Task] = deque()
-        self._changed = threading.Condition()
-        self._idle = self._slots = self._alive = self._lost_starts = 0
-        self._since = time.monotonic()
-        """When there was a worker last."""
-        self._ended = False
+        self._units = ThreadPoolExecutor(workers, "degflow-ray")
+        self._starts = ThreadPoolExecutor(workers, "degflow-ray-start")
+        self._ready: SimpleQueue[Any] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._wanted = self._lost_starts = 0
         self._actors: set[Any] = set()
+        """All that were asked of Ray and are not known to be lost."""
+        self._begun: set[Any] = set()
+        """Those of them that have answered."""
+        self._since = time.monotonic()
+        """When there was one last."""
+        self._failure: DegflowError | None = None
+        self._ended = False
 
     def take(self, job: Job[Any, Any]) -> _Opened:
         """Give the job to Ray, which brings it to each worker once."""
         return _Opened(next(self._numbers), _connected().put(job))
 
     def submit(self, job: _Opened, unit: Any) -> Future[Any]:
-        task = _Task(job, unit)
-        with self._changed:
-            self._waiting.append(task)
-            if self._idle < len(self._waiting) and self._slots < self._most:
-                self._slots += 1
-                self._since = time.monotonic() if not self._alive else self._since
-                threading.Thread(target=self._serve, name="degflow-ray", daemon=True).start()
-            self._changed.notify()
-        return task.future
+        if self._wanted < self._most:
+            self._wanted += 1
+            self._starts.submit(self._start)
+        return self._units.submit(self._do, job, unit)
 
     def end(self, in_hurry: bool) -> None:
         """Let the workers go; in a hurry whatever they are at."""
         ray = _ray()
-        with self._changed:
+        with self._lock:
             self._ended = True
-            for task in self._waiting:
-                task.future.cancel()
-            self._waiting.clear()
-            self._changed.notify_all()
-            actors, self._actors = self._actors, set()
-        if not in_hurry:
-            closing = [actor.close.remote() for actor in actors]
+            actors, begun = list(self._actors), list(self._begun)
+        if not in_hurry and begun:
+            closing = [actor.close.remote() for actor in begun]
             with suppress(ray.exceptions.RayError):
-                ray.wait(closing, num_returns=max(len(closing), 1), timeout=LEAVE)
+                ray.wait(closing, num_returns=len(closing), timeout=LEAVE)
         for actor in actors:
-            with suppress(ray.exceptions.RayError):
-                ray.kill(actor)
+            self._forget(actor)
+        for threads in (self._units, self._starts):
+            threads.shutdown(wait=not in_hurry, cancel_futures=True)
 
-    def _serve(self) -> None:
-        """Have a worker, and hand it units, until there is no more of either."""
-        actor = None
+    def _start(self) -> None:
+        """Have a worker, and let it be found when it has begun; why none can be is kept."""
         try:
-            while (actor := actor or self._started()) and (task := self._next()):
-                if not self._done(actor, task):
-                    self._forget(actor)
-                    actor = None
+            while not self._ended and not self._one_started():
+                pass
+        except DegflowError as error:
+            self._failure = error
         except BaseException as error:  # else those who wait would do so for ever
-            self._fail(error)
+            self._failure = _gone(error)
 
-    def _next(self) -> _Task | None:
-        with self._changed:
-            self._idle += 1
-            self._changed.wait_for(lambda: self._waiting or self._ended)
-            self._idle -= 1
-            return None if self._ended else self._waiting.popleft()
-
-    def _started(self) -> Any:
-        """A new worker when it has begun; None where it is not wanted any more."""
+    def _one_started(self) -> bool:
+        """False where the worker was lost before it had begun."""
         ray = _ray()
-        actor = ray.remote(_Worker).options(
+        options = ray.remote(_Worker).options(
             # Those on a GPU have its core beside those that read photos, else none of them might
             # find room while they wait for one another.
             num_cpus=0 if self._gpus else 1,
             num_gpus=self._gpus,
             max_restarts=0,
         )
-        actor = actor.remote(os.getcwd())
-        with self._changed:
+        actor = options.remote(os.getcwd())
+        with self._lock:
             self._actors.add(actor)
         begun = actor.version.remote()
-        while not self._ended:
-            try:
-                version = ray.get(begun, timeout=PATIENCE)
-            except ray.exceptions.GetTimeoutError:
-                self._check_room(ray)
-                continue
-            except ray.exceptions.RuntimeEnvSetupError as error:
-                raise DegflowError(f"Ray's runtime_env cannot be had: {_line(error)}") from error
-            except ray.exceptions.RayActorError as error:
-                self._check_starts(actor, error)
-                return self._started()
-            if version != __version__:
-                raise DegflowError(
-                    f"degflow-pipe is {version} on a machine of Ray's, and {__version__} here: "
-                    f"install the same on all, or give Ray a runtime_env"
-                )
-            with self._changed:
-                self._alive, self._lost_starts = self._alive + 1, 0
-            return actor
-        self._kill(actor)
-        return None
+        while not ray.wait([begun], timeout=PATIENCE)[0]:
+            if self._ended:
+                self._forget(actor)
+                return True
+        try:
+            version = ray.get(begun)
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            raise DegflowError(f"Ray's runtime_env cannot be had: {_line(error)}") from error
+        except ray.exceptions.RayActorError as error:
+            self._forget(actor)
+            self._lost_starts += 1
+            if self._lost_starts < TRIES:
+                return False
+            raise DegflowError(
+                f"{TRIES} workers of Ray ended before they had begun, the last as {_line(error)}: "
+                f"is degflow-pipe installed on every machine of the cluster?"
+            ) from error
+        if version != __version__:
+            raise DegflowError(
+                f"degflow-pipe is {version} on a machine of Ray's, and {__version__} here: install "
+                f"the same on all, or give Ray a runtime_env"
+            )
+        with self._lock:
+            self._lost_starts = 0
+            self._begun.add(actor)
+        self._ready.put(actor)
+        return True
 
-    def _check_room(self, ray: Any) -> None:
-        """Raises DegflowError where there was no worker for long."""
-        with self._changed:
-            waited = time.monotonic() - self._since
-            if self._alive or waited < NO_WORKER:
-                return
-        held = ray.cluster_resources()
+    def _worker(self) -> Any:
+        """The next worker that is free. Raises DegflowError where none is to be had."""
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            if self._ended:
+                raise DegflowError("the work was ended")
+            with suppress(Empty):
+                return self._ready.get(timeout=PATIENCE)
+            with self._lock:
+                if self._begun:
+                    self._since = time.monotonic()
+                waited = time.monotonic() - self._since
+            if waited > NO_WORKER:
+                raise self._no_room(waited)
+
+    def _no_room(self, waited: float) -> DegflowError:
+        held = _connected().cluster_resources()
         wanted = f"{self._gpus:g} GPUs" if self._gpus else "a core"
-        raise DegflowError(
+        return DegflowError(
             f"Ray had no room for a worker, of {wanted}, for {waited / 60:.0f} minutes: it has "
             f"{held.get('CPU', 0):g} cores and {held.get('GPU', 0):g} GPUs: free or add some, or "
             f"give a smaller `num_gpus`"
         )
 
-    def _check_starts(self, actor: Any, error: Exception) -> None:
-        """Raises DegflowError where worker after worker ends before it has begun."""
-        with self._changed:
-            self._actors.discard(actor)
-            self._lost_starts += 1
-            if self._lost_starts < TRIES or self._ended:
-                return
-        raise DegflowError(
-            f"{TRIES} workers of Ray ended before they had begun, the last as {_line(error)}: is "
-            f"degflow-pipe installed on every machine of the cluster?"
-        ) from error
-
-    def _done(self, actor: Any, task: _Task) -> bool:
-        """Have a unit done; False where the worker was lost, and another is to do it."""
+    def _do(self, job: _Opened, unit: Any) -> Any:
+        """The record of a unit, by another worker where one is lost at it."""
         ray = _ray()
         lost = (
             *(ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError),
             *(ray.exceptions.NodeDiedError, ray.exceptions.ObjectLostError),
             *(ray.exceptions.OutOfMemoryError, ray.exceptions.TaskCancelledError),
         )
-        if not task.lost and not task.future.set_running_or_notify_cancel():
-            return True
-        try:
-            # Within a list it stays where it is until a worker asks for it.
-            outcome = ray.get(actor.work.remote(task.job.number, [task.job.ref], task.unit))
-        except lost as error:
-            self._again(task, error)
-            return False
-        except ray.exceptions.RayTaskError as error:
-            task.future.set_exception(error.cause if error.cause is not None else error)
-            return True
-        except ray.exceptions.RayError as error:
-            task.future.set_exception(_gone(error))
-            return True
-        except Exception as error:  # of what cannot be pickled, pickle raises anything
-            task.future.set_exception(error)
-            return True
-        if isinstance(outcome, _Failed):
-            task.future.set_exception(outcome.error)
-        else:
-            task.future.set_result(outcome)
-        return True
-
-    def _again(self, task: _Task, error: Exception) -> None:
-        """The unit goes before all others to the next worker, a bounded number of times."""
-        task.lost += 1
-        with self._changed:
-            if task.lost < TRIES and not self._ended:
-                self._waiting.appendleft(task)
-                self._changed.notify()
-                return
-        failed = DegflowError(
-            f"{TRIES} workers of Ray were lost at one unit, {_called(task.unit)}, the last as "
-            f"{_line(error)}: what is complete is kept; run the same command again, with "
+        reason: Exception | None = None
+        for _ in range(TRIES):
+            actor = self._worker()
+            try:
+                # Within a list it stays where it is until a worker asks for it.
+                outcome = ray.get(actor.work.remote(job.number, [job.ref], unit))
+            except lost as error:
+                reason = error
+                self._forget(actor)  # it may be out of reach alone, and would write beside the next
+                if not self._ended:
+                    self._starts.submit(self._start)
+                continue
+            except ray.exceptions.RayTaskError as error:  # what it returns cannot be pickled
+                self._ready.put(actor)
+                raise (error.cause if error.cause is not None else error) from None
+            except ray.exceptions.RayError as error:
+                raise _gone(error) from error
+            except Exception:  # of a unit that cannot be pickled, pickle raises anything
+                self._ready.put(actor)
+                raise
+            self._ready.put(actor)
+            if isinstance(outcome, _Failed):
+                raise outcome.error
+            return outcome
+        assert reason is not None
+        raise DegflowError(
+            f"{TRIES} workers of Ray were lost at one unit, {_called(unit)}, the last as "
+            f"{_line(reason)}: what is complete is kept; run the same command again, with "
             f"fewer `workers` where memory was short"
-        )
-        failed.__cause__ = error
-        task.future.set_exception(failed)
+        ) from reason
 
     def _forget(self, actor: Any) -> None:
-        with self._changed:
-            self._alive -= 1
-            self._since = time.monotonic()
-            self._actors.discard(actor)
-        self._kill(actor)  # it may be out of reach alone, and would write beside the next one
-
-    def _kill(self, actor: Any) -> None:
         ray = _ray()
-        with self._changed:
+        with self._lock:
             self._actors.discard(actor)
+            self._begun.discard(actor)
         with suppress(ray.exceptions.RayError):
             ray.kill(actor)
-
-    def _fail(self, error: BaseException) -> None:
-        """No worker is to be had: those who wait are told."""
-        with self._changed:
-            self._slots -= 1
-            if self._ended or (self._alive and isinstance(error, DegflowError)):
-                return
-            waiting, self._waiting = list(self._waiting), deque()
-        for task in waiting:
-            if task.lost or task.future.set_running_or_notify_cancel():
-                task.future.set_exception(error)
 
 
 @dataclass(frozen=True)
@@ -417,7 +377,7 @@ def _connected() -> Any:
     return ray
 
 
-def _gone(error: Exception) -> DegflowError:
+def _gone(error: BaseException) -> DegflowError:
     found = DegflowError(
         f"Ray is gone ({_line(error)}): what is complete is kept; run the same command again"
     )
@@ -425,7 +385,7 @@ def _gone(error: Exception) -> DegflowError:
     return found
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """What an error of Ray's says first; pages may follow."""
     text = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
     return text.rstrip(".:")[:200]

@@ -1,4 +1,4 @@
-"""Photos and pictures as arrays: finding, reading, cropping, tiling, coding and showing them.
+"""Photos and pictures as arrays: reading, cropping, tiling, coding and showing them.
 
-It imports decoding, engines, errors, files, formats, levels and places.
+It imports decoding, engines, errors, files, formats, levels and sources.
 """

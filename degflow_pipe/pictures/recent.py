@@ -10,14 +10,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from degflow_pipe.engines.threads import Room
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.pictures.patches import crop_at
-from degflow_pipe.pictures.photos import decode, decoded_bytes, read_file
+from degflow_pipe.pictures.photos import PhotoFile, decode, decoded_bytes, read_file
 
 BUDGET = 256 * 1024**2
 """Bytes of pixels that are held, but for a photo that has more alone, and bytes that decoding takes
@@ -78,7 +77,12 @@ class Recent:
             self._size -= gone.bytes
 
     def crops(
-        self, path: Path, sha256: str, max_pixels: int, side: int, places: Sequence[tuple[int, int]]
+        self,
+        file: PhotoFile,
+        sha256: str,
+        max_pixels: int,
+        side: int,
+        places: Sequence[tuple[int, int]],
     ) -> list[np.ndarray]:
         """Crops of a photo by the hash of its file, which is decoded once where it is not held.
 
@@ -87,13 +91,13 @@ class Recent:
         """
         if (found := self._held(sha256, side, places)) is not None:
             return found
-        with self._room.of(decoded_bytes(path, max_pixels)):
+        with self._room.of(decoded_bytes(file, max_pixels)):
             if (found := self._held(sha256, side, places)) is not None:
                 return found
-            data, digest = read_file(path)
+            data, digest = read_file(file)
             if digest != sha256:
-                raise PhotoError(f"{path} was changed while it was ingested: run `ingest` again")
-            photo = decode(data, str(path), max_pixels).pixels
+                raise PhotoError(f"{file} was changed while it was ingested: run `ingest` again")
+            photo = decode(data, str(file), max_pixels).pixels
             self.hold(sha256, Held(photo))
             return [crop_at(photo, side, y, x) for y, x in places]
 

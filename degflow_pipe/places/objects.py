@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from io import BufferedReader
+from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 import fsspec
@@ -50,7 +51,14 @@ def told(place: Remote, doing: str, call: Callable[[], Found]) -> Found:
     except Exception as error:
         lines = str(error).strip().splitlines()
         reason = getattr(error, "strerror", None) or (lines[0] if lines else type(error).__name__)
-        raise FileError(f"{place}: cannot {doing}: {reason}") from error
+        raise FileError(f"{place}: cannot {doing}: {_secretless(str(reason), place)}") from error
+
+
+def _secretless(said: str, place: Remote) -> str:
+    """What a library says, without the password of the place's URL, in whichever URL it says it."""
+    user, at, _ = place.url.partition("://")[2].partition("/")[0].rpartition("@")
+    secret = user.partition(":")[2]
+    return said.replace(secret, "***") if at and secret else said
 
 
 def opened(place: Remote) -> tuple[Any, str]:
@@ -233,20 +241,30 @@ def read_spans(place: Remote, spans: Sequence[tuple[int, int]]) -> list[bytes]:
 
 
 @contextmanager
-def reading(place: Remote, limit: int | None = None) -> Iterator[BufferedReader]:
-    """An open binary file to read and seek in, by ranges; raises FileError naming it."""
-    length = size(place)
+def reading(
+    place: Remote, limit: int | None = None, span: tuple[int, int] | None = None
+) -> Iterator[BufferedReader]:
+    """An open binary file to read and seek in, by ranges; raises FileError naming it.
+
+    span: of the file these bytes alone, from the first to before the last.
+    """
+    length = size(place) if span is None else span[1] - span[0]
     if limit is not None and length > limit:
         raise FileError(f"{place}: {length} bytes, more than the limit of {limit}")
-    with BufferedReader(cast("Any", _Ranges(place, length))) as file:
+    first = 0 if span is None else span[0]
+    ranges = Ranges(place, lambda start, end: read_span(place, first + start, first + end), length)
+    with BufferedReader(cast("Any", ranges)) as file:
         yield file
 
 
-class _Ranges(io.RawIOBase):
-    """A file as ranges of it: the more is read in a row, the more is read at once."""
+class Ranges(io.RawIOBase):
+    """A file as ranges of it: the more is read in a row, the more is read at once.
 
-    def __init__(self, place: Remote, length: int) -> None:
-        self._place, self._length, self._at = place, length, 0
+    read: the bytes from one place to before another. length: of all of them.
+    """
+
+    def __init__(self, place: Path, read: Callable[[int, int], bytes], length: int) -> None:
+        self._place, self._read, self._length, self._at = place, read, length, 0
         self._held, self._start, self._ahead = b"", 0, FIRST
 
     def readable(self) -> bool:
@@ -270,7 +288,7 @@ class _Ranges(io.RawIOBase):
         if not self._start <= self._at < end:
             self._ahead = min(2 * self._ahead, AHEAD) if self._at == end else FIRST
             until = min(self._at + max(wanted, self._ahead), self._length)
-            self._held = read_span(self._place, self._at, until)
+            self._held = self._read(self._at, until)
             self._start = self._at
             if len(self._held) != until - self._at:
                 raise FileError(f"{self._place} was written to while it was read: try again")

@@ -196,8 +196,8 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         patches: list[np.ndarray] = []
         with self.progress.task("read photos", len(found)) as task:
             for i, photo in enumerate(found):
-                pixels = read_photo(photo.path).pixels
-                check_size(pixels, PATCH, str(photo.path))
+                pixels = read_photo(photo).pixels
+                check_size(pixels, PATCH, str(photo))
                 for _ in range(len(self.hr) * (i + 1) // len(found) - len(patches)):
                     y, x = (int(rng.integers(side - PATCH + 1)) for side in pixels.shape[:2])
                     patches.append(pixels[y : y + PATCH, x : x + PATCH])

@@ -16,14 +16,12 @@ import webdataset as wds
 
 from degflow_pipe import files
 from degflow_pipe.errors import DegflowError, ShardError
-from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
+from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, each, sample_key
 from degflow_pipe.reading.ask import key_number
 from degflow_pipe.shards.summary import AGAIN
 
 MEMBERS = 10_000
 """Of one sample."""
-AFTER_END = 1024**2
-"""Bytes after the end mark that must be zeros; tars are filled up to a whole record, of 10 kB."""
 
 
 def local_samples(path: Path, keys: Container[int]) -> Iterator[dict[str, Any]]:
@@ -75,26 +73,19 @@ def _members(
     url: str, stream: IO[bytes], mode: str, wanted: Callable[[str], bool]
 ) -> Iterator[dict[str, Any]]:
     """The wanted files in a tar, as webdataset takes them."""
-    last, count, held, members = None, 0, 0, 0
-    # mode is no literal, which the overloads of `open` ask for.
-    with tarfile.open(fileobj=stream, mode=mode, tarinfo=Member) as archive:  # type: ignore[call-overload, unused-ignore]
-        while (info := archive.next()) is not None:
-            archive.members.clear()
-            members += 1
-            if not 0 <= info.size <= SAMPLE_LIMIT:
-                raise tarfile.ReadError(f"{info.name!r} claims {info.size} bytes")
-            info.name.encode()  # raises where it is no text
-            key, _ = wds.tariterators.base_plus_ext(info.name)
-            if not info.isreg() or key is None or re.match(r"__[^/]*__($|/)", info.name):
-                continue
-            count, held = (count + 1, held + info.size) if key == last else (1, info.size)
-            last = key
-            if count > MEMBERS or held > SAMPLE_LIMIT:
-                raise tarfile.ReadError(f"{key!r} has {count} members of {held} bytes together")
-            if wanted(key):
-                file = archive.extractfile(info)
-                assert file is not None  # it is a regular one
-                yield {"fname": info.name, "data": file.read(), "__url__": url}
-        rest = archive.fileobj.read(AFTER_END) if archive.fileobj else b""
-    if not members or rest.count(0) < len(rest):
-        raise tarfile.ReadError("zeros end it before its end" if members else "nothing is in it")
+    last, count, held = None, 0, 0
+    for archive, info in each(stream, mode):
+        if not 0 <= info.size <= SAMPLE_LIMIT:
+            raise tarfile.ReadError(f"{info.name!r} claims {info.size} bytes")
+        info.name.encode()  # raises where it is no text
+        key = sample_key(info)
+        if key is None:
+            continue
+        count, held = (count + 1, held + info.size) if key == last else (1, info.size)
+        last = key
+        if count > MEMBERS or held > SAMPLE_LIMIT:
+            raise tarfile.ReadError(f"{key!r} has {count} members of {held} bytes together")
+        if wanted(key):
+            file = archive.extractfile(info)
+            assert file is not None  # it is a regular one
+            yield {"fname": info.name, "data": file.read(), "__url__": url}

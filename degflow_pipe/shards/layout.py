@@ -19,6 +19,8 @@ from degflow_pipe.store import PatchRecord
 VALIDATE = "validate"
 """Folder in that of the shards with those of the photos that are set apart."""
 INDEX = ".index.jsonl"
+SUMS_LIMIT = 1024**3
+"""Bytes of the file of sums: five million tars."""
 """Ending of a tar's index."""
 
 

@@ -6,10 +6,10 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from degflow_pipe import files
 from degflow_pipe.errors import UsageError
+from degflow_pipe.places import place_of
 
 MAX_LIST = 2**24
 """Bytes of a list of names."""
@@ -37,9 +37,9 @@ class Split:
                 raise UsageError(f"`validate` must be above 0% and below 100%, got {text!r}")
             return cls(share=share)
         if text.endswith(".txt"):
-            if files.size(Path(text)) > MAX_LIST:
+            if files.size(place_of(text)) > MAX_LIST:
                 raise UsageError(f"`validate`: {text} has more than {MAX_LIST} bytes")
-            lines = files.read_bytes(Path(text)).decode("utf-8-sig", "replace").splitlines()
+            lines = files.read_bytes(place_of(text)).decode("utf-8-sig", "replace").splitlines()
         else:
             lines = text.split(",")
         names = frozenset(line.strip() for line in lines if line.strip())

@@ -173,7 +173,7 @@ class SimulateJob:
 
     def bytes_of(self, work: _Work) -> int:
         """Memory that a photo takes."""
-        return COPIES * decoded_bytes(work.source.file.path, self.max_pixels)
+        return COPIES * decoded_bytes(work.source.file, self.max_pixels)
 
     def _made(self, work: _Work) -> _Made:
         source, settings, out = work.source, self.settings, Path(self.out)
@@ -187,8 +187,8 @@ class SimulateJob:
         if not missing:
             return _Made(source, kept=len(everything))
         try:
-            photo = read_photo(source.file.path, self.max_pixels)
-            _check_size(photo.pixels, max(settings.scales), source.file.path)
+            photo = read_photo(source.file, self.max_pixels)
+            _check_size(photo.pixels, max(settings.scales), source.file)
         except PhotoError as error:
             return _Made(source, problem=str(error))
         for path in hr_paths:
@@ -222,11 +222,11 @@ def simulate(
 ) -> SimulateSummary:
     """Write every photo as HR and, through a simulated camera, as LR of every scale.
 
-    photos: files, folders and globs; those below `out` are left out. out: a new or empty folder, or
-    one of the same settings and photos, which is completed. A photo that cannot be used, or that
-    repeats another one's file, is skipped, named in the summary, and leaves a gap in the numbers.
-    workers: photos at once, 0 for one a core. max_pixels: a photo of more is not read; 144 bytes a
-    pixel are taken.
+    photos: files, folders and globs of photos, tars and Parquet files; those below `out` are left
+    out. out: a new or empty folder, or one of the same settings and photos, which is completed. A
+    photo that cannot be used, or that repeats another one's file, is skipped, named in the summary,
+    and leaves a gap in the numbers. workers: photos at once, 0 for one a core. max_pixels: a photo
+    of more is not read; 144 bytes a pixel are taken.
 
     Raises UsageError, PhotoError where no photo can be used, DataError for a folder of other
     settings, photos or contents, FileError where it cannot be written.
@@ -282,7 +282,7 @@ def _sources(found: list[PhotoFile], workers: int) -> Iterator[_Source]:
 
     def look(file: PhotoFile) -> tuple[str, str]:
         try:
-            return file_digest(file.path), ""
+            return file_digest(file), ""
         except PhotoError as error:
             return "", str(error)
 
@@ -291,7 +291,7 @@ def _sources(found: list[PhotoFile], workers: int) -> Iterator[_Source]:
     for number, (file, (sha256, problem)) in enumerate(zip(found, looks, strict=True), 1):
         if sha256 and first.setdefault(sha256, file) is not file:
             # One photo in both Train and Test would spoil every figure of the test.
-            problem = printable(f"{file.path}: the same file as {first[sha256].path}")
+            problem = f"{file}: the same file as {first[sha256]}"
         yield _Source(file, number, sha256, problem)
 
 
@@ -349,12 +349,11 @@ def noise_source(seed: int, sha256: str, s: float) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest))
 
 
-def _check_size(photo: np.ndarray, s: float, path: Path) -> None:
+def _check_size(photo: np.ndarray, s: float, file: PhotoFile) -> None:
     height, width = photo.shape[:2]
     least = math.ceil(MIN_SENSOR * s)
     if min(height, width) < least:
-        shown = printable(str(path))
-        raise PhotoError(f"{shown}: {width} x {height} pixels, scale {s:g} needs {least} on a side")
+        raise PhotoError(f"{file}: {width} x {height} pixels, scale {s:g} needs {least} on a side")
 
 
 def _write_png(path: Path, picture: np.ndarray, description: str) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.timing import Clock, Took
 from degflow_pipe.errors import PhotoError
-from degflow_pipe.formats.text import printable
 from degflow_pipe.metrics.quality import quality_of
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.patches import check_size, crop_patches
@@ -84,16 +83,16 @@ class MeasureJob:
 
     def bytes_of(self, file: PhotoFile) -> int:
         """Memory that a photo takes while it is measured."""
-        return decoded_bytes(file.path, self.max_pixels)
+        return decoded_bytes(file, self.max_pixels)
 
     def _measured(self, file: PhotoFile) -> Measured | PhotoError:
         """The photo, or why it cannot be used."""
         try:
-            data, sha256 = read_file(file.path)
+            data, sha256 = read_file(file)
             if sha256 in self.known:
                 return Measured(sha256)
-            decoded = decode(data, str(file.path), self.max_pixels)
-            check_size(decoded.pixels, self.patch, printable(str(file.path)))
+            decoded = decode(data, str(file), self.max_pixels)
+            check_size(decoded.pixels, self.patch, str(file))
         except PhotoError as error:
             return error
         stride = self.strides.get(sha256, self.stride)
@@ -119,7 +118,7 @@ class HashJob:
 
 def _hashed(file: PhotoFile) -> str | PhotoError:
     try:
-        return file_digest(file.path)
+        return file_digest(file)
     except PhotoError as error:
         return error
 
@@ -128,13 +127,13 @@ def _hashed(file: PhotoFile) -> str | PhotoError:
 class CropWork:
     """A unit of the store to be written.
 
-    patches: what goes where. paths: where the photo of each hash is. last: hashes of the photos
+    patches: what goes where. photos: where the photo of each hash is. last: hashes of the photos
     that no later unit needs.
     """
 
     number: int
     patches: tuple[PatchRecord, ...]
-    paths: dict[str, str]
+    photos: dict[str, PhotoFile]
     last: frozenset[str]
 
 
@@ -186,8 +185,8 @@ class CropJob:
         at = 0
         for sha256, patches in groupby(work.patches, lambda patch: patch.sha256):
             places = [(patch.y, patch.x) for patch in patches]
-            path = place_of(work.paths[sha256])
-            hr[at : at + len(places)] = RECENT.crops(path, sha256, self.max_pixels, side, places)
+            file = work.photos[sha256]
+            hr[at : at + len(places)] = RECENT.crops(file, sha256, self.max_pixels, side, places)
             at += len(places)
         for sha256 in work.last:
             RECENT.drop(sha256)

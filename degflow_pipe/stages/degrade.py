@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import asdict, dataclass, field
 from errno import ENAMETOOLONG
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from degflow_pipe import defaults, files, folders
@@ -29,7 +29,7 @@ KIND = "set of LR"
 AGAIN = "say `overwrite`, and LR that it no longer tells of is made again"
 """What to do about a ledger that is damaged."""
 DONE = ".degflow"
-"""Folder in the output with the ledger: what is known of the LR of each photo, by `_stem`."""
+"""Folder in the output with the ledger: what is known of the LR of each photo, by its `stem`."""
 
 
 @dataclass
@@ -74,11 +74,11 @@ def degrade(
     """Write the LR of whole photos at every level of the grid, as large as the photo, or of its
     sides over `sr_scale` (of its part from the top left that gives whole pixels).
 
-    photos: files, folders and globs. Files are called by their levels: PHOTO_t0500.png, or
-    PHOTO_x1.5.png where SR scales were asked for, PHOTO_x1.5_lr4.png at an SR scale. noise, seed:
-    see `DegFlow.degrade`. workers: tiles at once, 0 for one a core; a GPU computes one of them.
-    max_pixels: a photo of more is not read. A photo whose LR is complete is left as it is; memory
-    grows with the largest photo, not with the number of levels or photos.
+    photos: files, folders and globs of photos, tars and Parquet files. Files are called by their
+    levels: PHOTO_t0500.png, or PHOTO_x1.5.png where SR scales were asked for, PHOTO_x1.5_lr4.png at
+    an SR scale. noise, seed: see `DegFlow.degrade`. workers: tiles at once, 0 for one a core; a GPU
+    computes one of them. max_pixels: a photo of more is not read. A photo whose LR is complete is
+    left as it is; memory grows with the largest photo, not with the number of levels or photos.
 
     Photos below `out` are left out: they may be LR of an earlier run. A photo that cannot be read,
     or whose name leaves no room for what is added to it, is skipped and named. Raises UsageError
@@ -119,15 +119,15 @@ def degrade(
     ):
         for file in found:
             try:
-                check_room(_paths(out, _stem(file), key), file, out)
-                photo = read_photo(file.path, max_pixels)
+                check_room(_paths(out, file.stem, key), file, out)
+                photo = read_photo(file, max_pixels)
                 if sr_scale and min(photo.pixels.shape[:2]) < LEAST * sr_scale:
                     raise PhotoError(f"{file.name}: too small for an LR at x{sr_scale:g}")
             except PhotoError as error:
                 summary.skipped[file.name] = str(error)
                 continue
             made = {**key, "sha256": photo.sha256}
-            outputs = _Outputs(out, _stem(file), made, ledger, overwrite)
+            outputs = _Outputs(out, file.stem, made, ledger, overwrite)
             if outputs.are_there():
                 summary.known += 1
                 continue
@@ -164,25 +164,21 @@ def check_room(paths: list[Path], file: PhotoFile, out: Path) -> None:
 def _photos(sources: list[str], out: Path, left_out: dict[str, int]) -> list[PhotoFile]:
     """Photos to degrade, each once; refused where two would be written under one name."""
     inside = files.real(out)
-    every = {files.real(file.path): file for file in find_photos(sources, left_out)}
-    found = {path: file for path, file in every.items() if inside not in path.parents}
+    every = {(files.real(file.path), file.part): file for file in find_photos(sources, left_out)}
+    found = {place: file for place, file in every.items() if inside not in place[0].parents}
     if not found:
         raise UsageError(f"all photos lie in the folder to write to, {out}: give another `out`")
     known: dict[str, PhotoFile] = {}
     for file in found.values():
         # Some file systems take names for one that differ in case or in how letters are composed.
-        other = known.setdefault(unicodedata.normalize("NFC", _stem(file)).lower(), file)
+        other = known.setdefault(unicodedata.normalize("NFC", file.stem).lower(), file)
         if other is not file:
-            alike = "" if _stem(file) == _stem(other) else ", but for case or how it is composed"
+            alike = "" if file.stem == other.stem else ", but for case or how it is composed"
             raise UsageError(
-                f"{other.path} and {file.path} would be written under the same name{alike}: give "
+                f"{other} and {file} would be written under the same name{alike}: give "
                 f"them one after the other, with another `out` each"
             )
     return list(found.values())
-
-
-def _stem(file: PhotoFile) -> str:
-    return PurePosixPath(file.name).with_suffix("").as_posix()
 
 
 def _paths(out: Path, stem: str, made: dict[str, Any]) -> list[Path]:

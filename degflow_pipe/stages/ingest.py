@@ -75,17 +75,17 @@ def ingest(
 ) -> IngestSummary:
     """Crop photos into HR patches, encode their latents, and append both to the store.
 
-    photos: files, folders and globs. patch, stride: in pixels (stride: the patch by default).
-    min_detail: patches with less (see `patches.Patch.detail`) and repeated ones are dropped; 0
-    keeps all. min_sharpness, max_blockiness, max_clipped, max_noise: a photo with a figure beyond
-    one (see `metrics.quality`) is left out as a whole; None asks nothing, and a figure that the
-    photo does not tell is beyond nothing. strict: a photo that cannot be used is an error, not a
-    skip. max_pixels: a photo of more is not read. replace: where the store holds another photo of
-    the same name, or the same one cropped otherwise, that one goes; else both photos stay, and the
-    same one cropped otherwise, or held to other limits, is refused. encode: write latents, of units
-    too that have none of this checkpoint's encoder. batch: patches encoded at once on a GPU.
-    workers: 0 for one a core. watch: is told of each unit. A photo that is in the store already, by
-    the hash of its file, is left as it is.
+    photos: files, folders and globs of photos, tars and Parquet files. patch, stride: in pixels
+    (stride: the patch by default). min_detail: patches with less (see `patches.Patch.detail`) and
+    repeated ones are dropped; 0 keeps all. min_sharpness, max_blockiness, max_clipped, max_noise: a
+    photo with a figure beyond one (see `metrics.quality`) is left out as a whole; None asks
+    nothing, and a figure that the photo does not tell is beyond nothing. strict: a photo that
+    cannot be used is an error, not a skip. max_pixels: a photo of more is not read. replace: where
+    the store holds another photo of the same name, or the same one cropped otherwise, that one
+    goes; else both photos stay, and the same one cropped otherwise, or held to other limits, is
+    refused. encode: write latents, of units too that have none of this checkpoint's encoder. batch:
+    patches encoded at once on a GPU. workers: 0 for one a core. watch: is told of each unit. A
+    photo that is in the store already, by the hash of its file, is left as it is.
 
     Raises UsageError, PhotoError (strict, or where no photo can be used), StoreError for a store of
     another patch size, or with one of the photos cropped otherwise, FileError where the store
@@ -245,8 +245,9 @@ def found_store(path: Path, patch: int) -> Store | None:
     if not files.exists(path / DESCRIPTION):
         if left := folders.held(path) if files.exists(path) else []:
             raise StoreError(
-                f"{path} has lost its description, {DESCRIPTION}, and holds {left[0]}: put a copy "
-                f"of it back, or ingest into another `store`"
+                f"{path} has lost its description, {DESCRIPTION}, and holds {left[0]}: "
+                f"`verify(path='{path}', repair=True)` writes it again, or ingest into another "
+                f"`store`"
             )
         return None
     store = Store.open(path)

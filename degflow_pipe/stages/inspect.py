@@ -100,11 +100,11 @@ class QualityJob:
 
     def bytes_of(self, file: PhotoFile) -> int:
         """Memory that a photo takes while it is measured."""
-        return decoded_bytes(file.path, self.max_pixels)
+        return decoded_bytes(file, self.max_pixels)
 
     def _measured(self, file: PhotoFile) -> Quality | PhotoError:
         try:
-            return quality_of(read_photo(file.path, self.max_pixels).pixels)
+            return quality_of(read_photo(file, self.max_pixels).pixels)
         except PhotoError as error:
             return error
 
@@ -129,10 +129,10 @@ class PieceJob:
 
     def bytes_of(self, work: PieceWork) -> int:
         """Memory that a photo takes while pieces are cut out of it."""
-        return decoded_bytes(work.file.path, self.max_pixels)
+        return decoded_bytes(work.file, self.max_pixels)
 
     def _pieces(self, work: PieceWork) -> dict[str, np.ndarray]:
-        photo = read_photo(work.file.path, self.max_pixels).pixels
+        photo = read_photo(work.file, self.max_pixels).pixels
         return {figure: telling(photo, figure) for figure in work.figures}
 
 
@@ -149,10 +149,11 @@ def inspect(
 ) -> Inspected:
     """Measure photos, and show those at both ends of each figure in one picture, `out` (PNG).
 
-    photos: files, folders and globs. limits: held against the figures, and not applied to anything.
-    max_pixels: a photo of more is not read. workers: 0 for one a core. A photo that cannot be read
-    is skipped and named. Raises PhotoError where none can be read or one is gone meanwhile,
-    UsageError where there is a file of that name that is not to be overwritten.
+    photos: files, folders and globs of photos, tars and Parquet files. limits: held against the
+    figures, and not applied to anything. max_pixels: a photo of more is not read. workers: 0 for
+    one a core. A photo that cannot be read is skipped and named. Raises PhotoError where none can
+    be read or one is gone meanwhile, UsageError where there is a file of that name that is not to
+    be overwritten.
     """
     at_once = check_workers(workers, engine)
     check_max_pixels(max_pixels)

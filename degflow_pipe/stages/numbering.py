@@ -20,7 +20,6 @@ import numpy as np
 from degflow_pipe.errors import PhotoError, StoreError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.pictures.photos import PhotoFile
-from degflow_pipe.places import text_of
 from degflow_pipe.progress import Task
 from degflow_pipe.quality import LIMITS, Limits
 from degflow_pipe.stages.crops import Crop, CropWork, Measured
@@ -191,7 +190,7 @@ class Numbering:
     ) -> Iterator[CropWork]:
         """Units in order. strict: a photo that cannot be used is raised."""
         patches: list[PatchRecord] = []
-        paths: dict[str, str] = {}
+        files: dict[str, PhotoFile] = {}
         for file, photo in found:
             if isinstance(photo, Measured):
                 photo = self._unreadable.get(photo.sha256, photo)
@@ -220,14 +219,14 @@ class Numbering:
                 task.note(f"left out {self._told(file.name, photo, failed)}")
             for record in self._kept(file, photo, counts):
                 if len(patches) == UNIT:
-                    yield self._work(patches, paths, {p.sha256 for p in patches} - {photo.sha256})
-                    patches, paths = [], {}
+                    yield self._work(patches, files, {p.sha256 for p in patches} - {photo.sha256})
+                    patches, files = [], {}
                 patches.append(record)
-                paths[photo.sha256] = text_of(file.path)
+                files[photo.sha256] = file
             self._finish(file, photo, counts, failed, needs=self._units + bool(patches))
             task.advance()
         if patches:
-            yield self._work(patches, paths, set(paths))
+            yield self._work(patches, files, set(files))
 
     def _failed(self, photo: Measured) -> str | None:
         """The first limit that a photo is beyond; one that has given patches stays what it was."""
@@ -248,12 +247,12 @@ class Numbering:
         return said
 
     def _work(
-        self, patches: list[PatchRecord], paths: dict[str, str], last: Collection[str]
+        self, patches: list[PatchRecord], files: dict[str, PhotoFile], last: Collection[str]
     ) -> CropWork:
         self._units += 1
         number = next(self._free)
         self.store.make_room(number)
-        return CropWork(number, tuple(patches), dict(paths), frozenset(last))
+        return CropWork(number, tuple(patches), dict(files), frozenset(last))
 
     def _kept(self, file: PhotoFile, photo: Measured, counts: _Counts) -> Iterator[PatchRecord]:
         """The photo's patches that are neither flat, repeated nor in the store already."""

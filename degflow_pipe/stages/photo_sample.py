@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from degflow_pipe import files, folders
+from degflow_pipe import folders
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.engines.engine import Engine
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import PhotoError
-from degflow_pipe.formats.text import printable
 from degflow_pipe.pictures.patches import check_size, starts
 from degflow_pipe.pictures.photos import PhotoFile, find_photos, picture_size
 from degflow_pipe.progress import Silent
@@ -185,14 +184,15 @@ _TASK = Silent().task("", None).__enter__()
 def _hashes(
     found: list[PhotoFile], numbering: Numbering, engine: Engine, workers: int
 ) -> dict[PhotoFile, str]:
-    """Of all files, where the store has photos; else of those alone that may be the same twice, as
-    they are of one length.
+    """Of all files, where the store has photos, or lengths are known when they are read, as those
+    of rows of Parquet; else of those alone that may be the same twice, as they are of one length.
     """
     if numbering.photos:
         return hashes_of(found, engine, workers)
-    lengths = {file: files.size(file.path) for file in found if files.is_file(file.path)}
+    lengths = {file: file.length() for file in found if not file.problem}
     often = Counter(lengths.values())
-    return hashes_of([file for file, n in lengths.items() if often[n] > 1], engine, workers)
+    alike = [file for file, n in lengths.items() if often[None] or often[n] > 1]
+    return hashes_of(alike, engine, workers)
 
 
 def _parted(
@@ -202,7 +202,7 @@ def _parted(
     known: list[tuple[PhotoFile, Measured | PhotoError]] = []
     new: dict[str, PhotoFile] = {}
     for file in found:
-        sha256 = hashes.get(file, str(file.path))
+        sha256 = hashes.get(file, str(file))
         if sha256 in numbering.known:
             known.append((file, Measured(sha256)))
         else:
@@ -220,9 +220,9 @@ def _sizes(
 
         def size_of(file: PhotoFile) -> tuple[int, int] | PhotoError:
             try:
-                height, width = picture_size(file.path)
+                height, width = picture_size(file)
                 shape = np.broadcast_to(np.uint8(0), (height, width))
-                check_size(shape, measure.patch, printable(str(file.path)))
+                check_size(shape, measure.patch, str(file))
             except PhotoError as error:
                 return error
             if height * width > measure.max_pixels:  # decoding refuses it, and says so

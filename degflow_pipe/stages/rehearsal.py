@@ -90,7 +90,7 @@ class LookJob:
         if not places:
             return Looked(found, seconds)
         limits = measure.max_pixels, measure.patch
-        hr = np.stack(RECENT.crops(file.path, found.sha256, *limits, places))
+        hr = np.stack(RECENT.crops(file, found.sha256, *limits, places))
         RECENT.drop(found.sha256)
         begun = time.perf_counter()
         sums_of(hr)

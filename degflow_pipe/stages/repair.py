@@ -23,6 +23,7 @@ from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import in_order, run_in_threads
 from degflow_pipe.errors import DegflowError, StoreError
 from degflow_pipe.levels import Grid
+from degflow_pipe.places import text_of
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.layout import VALIDATE, ShardSettings
 from degflow_pipe.shards.summary import Summary, read_summary
@@ -36,6 +37,7 @@ from degflow_pipe.stages.shard import KIND as SHARD_FOLDER
 from degflow_pipe.stages.shard import Part, levels_to_pack, parts_of
 from degflow_pipe.stages.verify import SHARDS, STORE, kind_of, read_sums, verify
 from degflow_pipe.store import BLOCKS, Encoder, Store
+from degflow_pipe.store.description import DESCRIPTION, write_again
 from degflow_pipe.store.layers import Layer
 from degflow_pipe.store.reading import known_latents
 from degflow_pipe.store.store import KIND as STORE_FOLDER
@@ -94,18 +96,20 @@ def _repair_store(
     path: Path, model: DegFlow | Bank | None, how: _How
 ) -> tuple[list[str], list[str]]:
     """What was mended, and what is to be done about the rest."""
-    Store.open(path)
+    if folders.kind_of(path) != STORE_FOLDER:
+        Store.open(path)  # says what it is
     with folders.one_writer(path, STORE_FOLDER):
+        rewritten = [f"{path / DESCRIPTION}: written again"] if write_again(path) else []
         store = Store.open(path)
         try:
             store.require_ledgers()  # what they say of photos is not for us to forget
         except StoreError:
-            return [], []  # `verify` tells it, and that `ingest` mends it
+            return rewritten, []  # `verify` tells it, and that `ingest` mends it
         with store.writing():
             finish_removal(store)
             damaged = _look(store, how)
             told = _salvaged(store, damaged.hr)
-            mended: list[str] = []
+            mended = rewritten
             if model is not None:
                 mended += _encoded(store, Bank.of(model), damaged.latents, how)
                 mended += _generated(store, model, damaged.levels, how)
@@ -185,7 +189,7 @@ def _encoded(store: Store, bank: Bank, damaged: dict[str, list[int]], how: _How)
         if not numbers:
             continue
         encoder = store.encoder(name)
-        job = EncodeJob(str(store.path), one, encoder, batch_size(one.device, how.batch))
+        job = EncodeJob(text_of(store.path), one, encoder, batch_size(one.device, how.batch))
         layer = store.latents(encoder)
         layer.make_room(max(store.units) + 1)
         works = [EncodeWork(number, store.units[number]) for number in numbers]
@@ -217,7 +221,7 @@ def _generated(
                 if _reads(partial(store.latents(encoders[i]).block, block, unit, made))
             }
             works.append(LevelWork(block, unit, latents))
-        job = LevelJob(str(store.path), encoders, making)
+        job = LevelJob(text_of(store.path), encoders, making)
         with closing(how.engine(job, works, how.workers)) as records:
             for done in records:
                 layer.note(done.block, done.made, done.told)
@@ -303,7 +307,7 @@ def _part_of(out: Path, path: Path, store: Path, shards: Summary) -> tuple[Part,
     grid, made = levels_to_pack(source, str(said.get("grid")), None)
     parts = parts_of(source, path, settings, grid, {}, made)
     (part,) = (part for part in parts if part.out == out)
-    job = TarJob(str(store), str(out), settings, grid, {}, None, at_once=1, shown=())
+    job = TarJob(text_of(store), text_of(out), settings, grid, {}, None, at_once=1, shown=())
     return part, job
 
 
@@ -314,7 +318,7 @@ def _remade(
     sums = read_sums(part.out / f"{shards.name}.sha256")
     numbers = [number for number in numbers if number < part.plan.tars]
     with _aside(part.out) as folder:
-        job = replace(job, out=str(folder))
+        job = replace(job, out=text_of(folder))
         works = map(part.plan.work, numbers)
         with (
             how.progress.task("shard", len(numbers)) as task,

@@ -160,8 +160,11 @@ def begun_before(recipe: RunRecipe, overwrite: bool) -> tuple[dict[str, Any], bo
 def _digest_of(photos: list[str]) -> str:
     """Which files the photos are: another one of the same name is another run."""
     digest = hashlib.sha256()
+    stamps: dict[Path, tuple[int, int, int]] = {}
     for file in find_photos(photos):
-        _, size, written = files.stamp(file.path)
+        if file.path not in stamps:
+            stamps[file.path] = files.stamp(file.path)
+        _, size, written = stamps[file.path]
         digest.update(f"{file.name}\0{size}\0{written}\0".encode())
     return digest.hexdigest()
 

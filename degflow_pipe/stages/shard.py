@@ -20,6 +20,7 @@ from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.card import contact_sheet, write_card
 from degflow_pipe.shards.layout import (
     INDEX,
+    SUMS_LIMIT,
     VALIDATE,
     PackedLevel,
     ShardSettings,
@@ -201,7 +202,8 @@ class _Work:
             tars = Tars(plan, settings, out, ledger, by_sum=self.overwrite)
             tars.forget_others()
             missing = tars.missing()
-            if missing or not look.finished or look.tars != plan.tars:
+            whole = not missing and look.finished and look.tars == plan.tars
+            if not whole or not _sums_are_told(out, settings, tars):
                 tars.take_back(missing)
                 files.remove(out / f"{settings.name}.json")
                 self._make(out, plan, tars, missing, shown)
@@ -449,11 +451,21 @@ def _finish(
     side = "validation" if settings.validate and out.name == VALIDATE else "train"
     write_card(out / CARD, figures, settings, shown.grid, packed, side)
     figures["card_sha256"] = files.sha256(out / CARD)
+    files.write_text(out / f"{settings.name}.sha256", _sums(out, settings, tars))
+    files.write_summed(out / f"{settings.name}.json", figures)
+
+
+def _sums(out: Path, settings: ShardSettings, tars: Tars) -> str:
+    """Lines as `sha256sum` writes them, of all files of a data set but this and NAME.json."""
     sums = []
-    for number in range(count):
+    for number in range(tars.plan.tars):
         tar, index = tars.sums[number]
         sums += [(settings.tar(number), tar), (settings.index(number), index)]
     sums += [(name, files.sha256(out / name)) for name in (CARD, SHEET)]
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sums)
-    files.write_text(out / f"{settings.name}.sha256", lines)
-    files.write_summed(out / f"{settings.name}.json", figures)
+    return "".join(f"{digest}  {name}\n" for name, digest in sums)
+
+
+def _sums_are_told(out: Path, settings: ShardSettings, tars: Tars) -> bool:
+    """Whether the file of sums of a whole data set says what is known."""
+    said = files.read_bytes(out / f"{settings.name}.sha256", SUMS_LIMIT)
+    return said == _sums(out, settings, tars).encode()

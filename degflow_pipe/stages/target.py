@@ -91,9 +91,10 @@ def target(
     """Write photos as sheets with markers, `sheet-01.png` and so on, and all of them as pages of
     `target.pdf`, to print; `align(target=True)` finds the markers in shots of them.
 
-    photos: files, folders and globs, in the order in which they come. out: a new or empty folder,
-    or one that this command made, whose sheets are replaced. size: see `parse_size`; dpi: of paper.
-    per_sheet: 1, 2, 4, 6 or 9 photos. A photo that cannot be read is skipped and named.
+    photos: files, folders and globs of photos, tars and Parquet files, in the order in which they
+    come. out: a new or empty folder, or one that this command made, whose sheets are replaced.
+    size: see `parse_size`; dpi: of paper. per_sheet: 1, 2, 4, 6 or 9 photos. A photo that cannot be
+    read is skipped and named.
 
     Raises UsageError, FileError where the folder is not ours, PhotoError where no photo is left.
     """
@@ -140,7 +141,7 @@ def _sheets(
     with (progress or Silent()).task("target", len(found)) as task:
         for file in found:
             try:
-                held.append(read_photo(file.path, max_pixels).pixels)
+                held.append(read_photo(file, max_pixels).pixels)
             except PhotoError as error:
                 summary.skipped[file.name] = printable(str(error))
                 task.note(str(error))

@@ -16,7 +16,7 @@ from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DegflowError, ShardError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.shards.layout import INDEX, VALIDATE
+from degflow_pipe.shards.layout import INDEX, SUMS_LIMIT, VALIDATE
 from degflow_pipe.shards.summary import Summary, read_summary
 from degflow_pipe.shards.tars import TarRecord, tar_members
 from degflow_pipe.stages.inspection import (
@@ -141,7 +141,7 @@ def _store_damage(store: Store) -> list[str]:
 def read_sums(path: Path) -> dict[str, str]:
     """Lines of `sha256sum`; a name that is not a plain file name is refused."""
     sums = {}
-    for line in files.read_bytes(path).decode(errors="replace").splitlines():
+    for line in files.read_bytes(path, SUMS_LIMIT).decode(errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         if not name or Path(name).name != name:
             raise ShardError(f"{path} is damaged: {line!r} is not a sum and a file name")

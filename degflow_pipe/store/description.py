@@ -32,7 +32,7 @@ def read_description(path: Path) -> StoreSettings:
     try:
         found = files.read_summed(path / DESCRIPTION)
     except FileError as error:
-        raise StoreError(f"{error}: put a copy of it back") from error
+        raise StoreError(f"{error}: {_again(path)}") from error
     if found.pop("format", None) != FORMAT:
         raise StoreError(f"{path / DESCRIPTION} is not of a {FORMAT}")
     version = found.pop("version", None)
@@ -48,6 +48,31 @@ def read_description(path: Path) -> StoreSettings:
     return settings
 
 
+def write_again(path: Path) -> bool:
+    """Write store.json as zarr.json says it again, where it is not there or damaged; whether it
+    was. What is of another version or of somebody else's stays.
+    """
+    try:
+        read_description(path)
+    except StoreError:
+        try:
+            said = files.read_json(path / ZARR)["attributes"]["degflow"]
+            kept = {name: said[name] for name in ("format", "version", "unit", "block")}
+            rest = {name: value for name, value in said.items() if name not in kept}
+            settings = read(StoreSettings, rest, "store")
+        except (DegflowError, LookupError, TypeError, AttributeError):
+            return False
+        if described(settings) != said:
+            return False
+        files.write_summed(path / DESCRIPTION, described(settings))
+        return True
+    return False
+
+
+def _again(path: Path) -> str:
+    return f"`verify(path='{path}', repair=True)` writes it again"
+
+
 def _why_none(path: Path) -> str:
     """Why a folder that lacks the description is no store, and what to do."""
     if not files.exists(path / ZARR):
@@ -57,7 +82,7 @@ def _why_none(path: Path) -> str:
     except (FileError, LookupError, TypeError):
         return f"{path} is a zarr of somebody else's: ingest the photos into another `store`"
     if version == VERSION:
-        return f"{path} has lost its description, {DESCRIPTION}: put a copy of it back"
+        return f"{path} has lost its description, {DESCRIPTION}: {_again(path)}"
     return _of_version(path, version)
 
 

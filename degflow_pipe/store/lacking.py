@@ -35,7 +35,8 @@ def lacking(store: Store) -> list[str]:
         if held[key] < photo.kept
     ]
     said += [
-        f"{store.path}: the photo {name} was begun and not finished: ingest it again"
+        f"{store.path}: the photo {name} was begun and not finished: ingest it again, "
+        f"or `remove` it"
         for key, name in begun.items()
         if key not in photos
     ]

@@ -171,7 +171,8 @@ def begin(
 ) -> Iterator[Callable[..., Begun]]:
     """Like `start`, in a fork of a process that has imported torch: tests start in no time.
 
-    largest_file: bytes beyond which no file can be written; hold_at: glob of ledgers in `cwd`, the
+    largest_file: bytes beyond which no file can be written; memory: bytes that may be had beside
+    what the process begins with; hold_at: glob of ledgers in `cwd`, the
     process holds still after the first line of one of them.
     """
     scratch = tmp_path_factory.mktemp("printed")
@@ -192,11 +193,16 @@ def begin(
     counted = itertools.count()
 
     def call(
-        *args: object, cwd: Path, largest_file: int | None = None, hold_at: str | None = None
+        *args: object,
+        cwd: Path,
+        largest_file: int | None = None,
+        memory: int | None = None,
+        hold_at: str | None = None,
     ) -> Begun:
         out, err = (str(scratch / str(next(counted))) for _ in range(2))
         words = {"args": [str(arg) for arg in args], "cwd": str(cwd), "out": out, "err": err}
-        return Begun(ask, {**words, "largest_file": largest_file, "hold_at": hold_at})
+        limits = {"largest_file": largest_file, "memory": memory, "hold_at": hold_at}
+        return Begun(ask, {**words, **limits})
 
     yield call
     server.stdin.close()
@@ -208,8 +214,8 @@ def begin(
 def degflow(begin: Callable[..., Begun]) -> Callable[..., Done]:
     """Like `fresh`, in a fork as by `begin`."""
 
-    def call(*args: object, cwd: Path, code: int = 0, largest_file: int | None = None) -> Done:
-        process = begin(*args, cwd=cwd, largest_file=largest_file)
+    def call(*args: object, cwd: Path, code: int = 0, **limits: int | None) -> Done:
+        process = begin(*args, cwd=cwd, **limits)
         out, err = process.communicate()
         assert process.returncode == code, f"{args}: exit code {process.returncode}\n{out}\n{err}"
         return Done(args, code, out, err)

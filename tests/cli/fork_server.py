@@ -59,6 +59,9 @@ def become(ask: dict[str, Any]) -> None:
     if ask["largest_file"] is not None:
         limits = (ask["largest_file"], resource.RLIM_INFINITY)
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    if ask["memory"] is not None:
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + ask["memory"], resource.RLIM_INFINITY))
     if ask["hold_at"] is not None:
         hold_at(ask["hold_at"])
     sys.argv = ["degflow-pipe", *ask["args"]]

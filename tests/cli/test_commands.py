@@ -205,7 +205,7 @@ def test_info_and_verify_of_shards(job: Job, fresh: Run) -> None:
     assert found["pairs"] == PATCHES * 19 and found["tars"] == ["degflow-000000.tar"]
     assert len(found["mean_squared_error"]) == 19
     done = fresh("verify", "shards", "--json", cwd=job.folder).json
-    assert done == {"kind": "shards", "checked": 4, "damage": [], "whole": True}
+    assert done == {"kind": "shards", "checked": 4, "damage": [], "whole": True, "mended": []}
 
 
 def test_info_and_verify_of_a_store(job: Job, degflow: Run) -> None:
@@ -217,7 +217,7 @@ def test_info_and_verify_of_a_store(job: Job, degflow: Run) -> None:
     assert [latents["patches"] for latents in found["latents"].values()] == [PATCHES]
     assert grid["scale"] == pytest.approx([1 + 3 * t for t in GRID])
     done = degflow("verify", "degflow.zarr", "--json", cwd=job.folder).json
-    assert done == {"kind": "store", "checked": 1, "damage": [], "whole": True}
+    assert done == {"kind": "store", "checked": 1, "damage": [], "whole": True, "mended": []}
 
 
 def test_info_and_verify_of_a_checkpoint(degflow: Run, job: Job, tiny: str, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_info_and_verify_of_a_checkpoint(degflow: Run, job: Job, tiny: str, tmp_
     store = degflow("info", "degflow.zarr", "--json", cwd=job.folder).json
     assert [grid["checkpoint"] for grid in store["grids"].values()] == [found["id"]]
     done = degflow("verify", tiny, "--json", cwd=tmp_path).json
-    assert done == {"kind": "checkpoint", "checked": 1, "damage": [], "whole": True}
+    assert done == {"kind": "checkpoint", "checked": 1, "damage": [], "whole": True, "mended": []}
 
 
 def test_without_json_a_table_is_printed(job: Job, degflow: Run) -> None:

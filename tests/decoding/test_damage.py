@@ -18,10 +18,16 @@ from skimage import data
 
 from degflow_pipe import files
 from degflow_pipe.decoding import av1, avif
-from degflow_pipe.decoding.decode import decode, picture_size
+from degflow_pipe.decoding.decode import decode
 from degflow_pipe.errors import FileError, PhotoError
 from degflow_pipe.pictures import photos
-from degflow_pipe.pictures.photos import decoded_bytes, file_digest, read_file, read_photo
+from degflow_pipe.pictures.photos import (
+    decoded_bytes,
+    file_digest,
+    picture_size,
+    read_file,
+    read_photo,
+)
 
 RGB = np.ascontiguousarray(np.tile(data.astronaut(), (2, 2, 1))[:600, :700])
 

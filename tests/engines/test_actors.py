@@ -44,6 +44,7 @@ def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", path)  # of the nodes, and of what they start
         patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("RAY_raylet_start_wait_time_s", "300")  # where other tests take the cores
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         made.add_node(num_cpus=1)
         patch.setenv("RAY_ADDRESS", made.address)

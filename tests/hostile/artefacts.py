@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageFilter
 from skimage import data
@@ -88,6 +91,14 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
         ("rocket.tif", data.rocket()[100:228, 200:328]),
     ):
         Image.fromarray(np.ascontiguousarray(crop)).save(photos / name)
+    (at / "sets").mkdir()
+    with tarfile.open(at / "sets" / "photos.tar", "w") as tar:
+        for path in sorted(photos.iterdir()):
+            tar.add(path, path.name)
+    rows = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(photos.iterdir())]
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    table = pa.table({"image": pa.array(rows, kind)})
+    pq.write_table(table, at / "sets" / "photos.parquet", row_group_size=2)
     for name in ("astronaut", "chelsea", "coffee"):
         hr = Image.fromarray(np.ascontiguousarray(getattr(data, name)()[40:240, 140:340]))
         hr.save(pairs / f"{name}_hr.png")
@@ -120,6 +131,15 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
                 f"ingest {{}} --store new {made} --patch 64 {one}",
                 f"degrade {{}} -o new {made} --t-grid x2 {one}",
                 f"simulate {{}} -o new --scales 2 {one}",
+            ),
+        ),
+        Artefact(
+            "data set",
+            at / "sets",
+            (
+                f"ingest {{}} --store new {made} --patch 64 {one}",
+                f"degrade {{}} -o new {made} --t-grid x2 {one}",
+                f"ingest {{}} --store new {made} --patch 64 {one} --dry-run",
             ),
         ),
         Artefact(

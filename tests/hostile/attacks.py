@@ -21,6 +21,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -419,6 +421,56 @@ TAR = {
 }
 
 
+def parquet_of(*values: bytes | None) -> Attack:
+    """Other pictures, in a file that is whole."""
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+    def attack(path: Path, rng: Random) -> None:
+        rows = [{"bytes": value, "path": "../../up.png"} for value in values]
+        pq.write_table(pa.table({"image": pa.array(rows, kind)}), path, compression="zstd")
+
+    return attack
+
+
+def many_rows(path: Path, rng: Random) -> None:
+    pq.write_table(pa.table({"image": pa.nulls(10**8, pa.binary())}), path)
+
+
+def footer(length: int) -> Attack:
+    def attack(path: Path, rng: Random) -> None:
+        path.write_bytes(path.read_bytes()[:-8] + struct.pack("<I", length) + b"PAR1")
+
+    return attack
+
+
+def notes_of_pages(path: Path, rng: Random) -> None:
+    """Bits of the first page's header, which says how much memory it takes."""
+    data = bytearray(path.read_bytes())
+    for at in rng.sample(range(4, 24), 3):
+        data[at] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def notes_at_the_end(path: Path, rng: Random) -> None:
+    data = bytearray(path.read_bytes())
+    length = int.from_bytes(data[-8:-4], "little")
+    for _ in range(4):
+        data[rng.randrange(len(data) - 8 - length, len(data) - 8)] = rng.randrange(256)
+    path.write_bytes(data)
+
+
+PARQUET: dict[str, Attack] = {
+    "300 MB of zeros": parquet_of(bytes(300 << 20)),
+    "one value many times": parquet_of(*[bytes(1_000_000)] * 1000),
+    "paths alone": parquet_of(None, None),
+    "10^8 rows": many_rows,
+    "a footer of 4 GB": footer(2**32 - 1),
+    "a footer of nothing": footer(0),
+    "a page's header": notes_of_pages,
+    "the footer": notes_at_the_end,
+}
+
+
 def nan_weights(path: Path, rng: Random) -> None:
     weights = load_file(path)
     weights[rng.choice(sorted(weights))].fill_(float("nan"))
@@ -540,6 +592,7 @@ BY_FORMAT: dict[str, dict[str, Attack]] = {
     "yaml": YAML,
     "zstd": CHUNK,
     "tar": TAR,
+    "parquet": PARQUET,
     "safetensors": SAFETENSORS,
     "torch": TORCH,
     "photo": PHOTO,
@@ -568,6 +621,6 @@ def format_of(path: Path) -> str:
         return "jsonl"
     if head[:1] in (b"{", b"["):
         return "json"
-    if path.suffix == ".tar":
-        return "tar"
+    if path.suffix in (".tar", ".parquet"):
+        return path.suffix[1:]
     return "yaml" if path.suffix in (".yaml", ".yml") else "other"

@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from typer.testing import CliRunner
 
 from degflow_pipe import LazyPairs, SRPairs, export, files, sr_pairs
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.cli.app import app
 from degflow_pipe.errors import FileError, ShardError, UsageError
 from degflow_pipe.folders import LOCK
 from degflow_pipe.levels import parse_scales
-from degflow_pipe.places import Remote, lease, objects
+from degflow_pipe.places import Remote, lease, objects, text_of
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
+from degflow_pipe.stages.repair import repair
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.stages.verify import info, verify
 from degflow_pipe.store import Store
@@ -180,3 +183,39 @@ def test_events_of_runs_at_a_url(
     tars = [f"degflow-{i:06d}.tar" for i in range(6)]
     assert [line.get("unit") for line in lines] == [*tars, None, *tars, None]
     assert proxy.requests.total() <= 2 * 10  # of few lines one is sent at the end alone
+
+
+def test_a_run_whose_every_place_is_a_url(
+    bucket: Remote, photo_folder: Path, tiny: str, tmp_path: Path, tree: Tree
+) -> None:
+    """A recipe in the bucket, by the command: as one of this machine, byte for byte."""
+    uploaded(photo_folder, bucket / "photos")
+    uploaded(Path(tiny), bucket / "tiny")
+    stages = {"ingest": {"patch": PATCH}, "generate": {"t_grid": "x2"}, "shard": {"name": "a"}}
+    for home in (bucket, tmp_path):
+        places = {name: text_of(home / name) for name in ("store", "out")}
+        source = {"checkpoint": f"{bucket.url}/tiny", "photos": [f"{bucket.url}/photos"]}
+        recipe = {"kind": "run", **places, **source, **stages}
+        files.write_text(home / "recipe.yaml", json.dumps(recipe))
+        done = CliRunner().invoke(app, ["run", text_of(home / "recipe.yaml")])
+        assert done.exit_code == 0, f"{done.output}{done.exception}"
+    for name in ("store", "out"):
+        assert same(bucket / name, tree(tmp_path / name))
+
+
+def test_what_is_damaged_in_a_bucket_is_made_again(
+    bucket: Remote, ready_store: Path, tiny_model: DegFlow, tree: Tree
+) -> None:
+    store, out = uploaded(ready_store, bucket / "store"), bucket / "shards"
+    for name, data in tree(ready_store).items():  # what is hidden too
+        files.write_bytes(store / name, data)
+    shard(ready_store, ready_store.parent / "whole", SETTINGS, workers=1)
+    shard(store, out, SETTINGS, workers=1)
+    levels = next(path for path in files.walk(store / "levels") if path.name.startswith("c."))
+    for path in (levels, out / "degflow-000001.tar"):
+        data = files.read_bytes(path)
+        files.write_bytes(path, data[:1000] + b"damage" + data[1006:])
+    assert not verify(store).whole and not verify(out).whole
+    assert repair(store, model=tiny_model).whole
+    assert repair(out, store=store).whole
+    assert same(store, tree(ready_store)) and same(out, tree(ready_store.parent / "whole"))

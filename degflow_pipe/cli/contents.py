@@ -1,0 +1,154 @@
+"""What `info` prints: what it is, how much, how it was made, and what comes next.
+
+The whole is in the JSON; this is for whoever asks in passing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from degflow_pipe.cli.output import safe, show
+from degflow_pipe.cli.tables import show_verdict, size_text
+from degflow_pipe.cli.words import spoken
+
+if TYPE_CHECKING:
+    from degflow_pipe.stages.inspection import (
+        CheckpointContents,
+        GridContents,
+        ShardsContents,
+        StoreContents,
+    )
+
+SHOWN = 5
+"""Of a list whose rest is counted."""
+Lines = Iterator[tuple[str, str]]
+"""A word for each line, and what it says; a line without a word is the first or the last."""
+
+
+def show_contents(
+    found: StoreContents | ShardsContents | CheckpointContents, as_json: bool, path: str
+) -> None:
+    """A store, a shard folder or a checkpoint; the verdict on the last comes first."""
+    if as_json:
+        show(found, True)
+        return
+    console = Console(soft_wrap=False)
+    at = shlex.quote(path)
+    lines: dict[str, Any] = {"store": _store, "shards": _shards, "checkpoint": _checkpoint}
+    head, *rest = lines[found.kind](found, at)
+    console.print(safe(f"{path}: {head[1]}"), style="bold")
+    if found.kind == "checkpoint":
+        show_verdict(found.verdict)  # type: ignore[union-attr]
+    for word, said in rest:
+        # A hanging indent, so that what is long stays beside its word at any width.
+        console.print(Padding(_line(word, said), (0, 0, 0, 2)))
+    console.print(Padding(_line("all of it", f"degflow-pipe info {at} --json"), (0, 0, 0, 2)))
+
+
+def _line(word: str, said: str) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True, min_width=9)
+    grid.add_column(overflow="fold")
+    grid.add_row(word, safe(spoken(said)))
+    return grid
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _store(found: StoreContents, at: str) -> Lines:
+    side = found.patch
+    yield (
+        "",
+        (
+            f"a store of {found.patches:,} HR patches of {side} x {side} pixels, from "
+            f"{found.photos:,} photos"
+        ),
+    )
+    if found.colours:
+        yield "photos", _counted(found.colours)
+    if found.beyond:
+        yield "left out", f"{_counted(found.beyond)} (photos beyond a limit of ingest)"
+    if found.skipped:
+        reasons = list(dict.fromkeys(found.skipped.values()))
+        yield "skipped", f"{len(found.skipped):,} photos: {_few(reasons)}"
+    for latents in found.latents.values():
+        yield "latents", f"by {latents.checkpoint}: {_share(latents.patches, found.patches)}"
+    for name, grid in found.grids.items():
+        yield "levels", f"{_grid(grid)}: {_share(grid.patches, found.patches)} ({name})"
+    whole = [grid for grid in found.grids.values() if grid.patches == found.patches]
+    if not found.patches:
+        yield "next", f"degflow-pipe ingest PHOTOS --store {at}"
+    elif not whole:
+        yield "next", f"degflow-pipe generate --store {at}"
+    else:
+        yield "next", f"degflow-pipe shard --store {at} --out shards"
+
+
+def _share(count: int, every: int) -> str:
+    return f"all {every:,} patches" if count == every else f"{count:,} of {every:,} patches"
+
+
+def _grid(grid: GridContents) -> str:
+    size = f", LR of HR / {grid.sr_scale:g}" if grid.sr_scale else ""
+    levels = "level" if len(grid.levels) == 1 else "levels"
+    return (
+        f"{grid.title + ': ' if grid.title else ''}{len(grid.levels)} {levels} "
+        f"{_few(grid.levels)}{size}, by {grid.checkpoint}, noise {grid.noise}, {grid.precision}"
+    )
+
+
+def _shards(found: ShardsContents, at: str) -> Lines:
+    yield (
+        "",
+        (
+            f"{found.pairs:,} LR/HR pairs of {found.patches:,} patches, in {len(found.tars):,} "
+            f"tars of {size_text(found.bytes)}"
+        ),
+    )
+    settings = found.settings
+    yield "levels", _few(list(found.mean_squared_error))
+    yield "made by", f"{settings.get('checkpoint')}, noise {settings.get('noise')}"
+    small = "as large as HR" if found.lr_size == "same" else f"of their own size ({found.lr_size})"
+    yield "LR", f"{small}, {found.picture_format}"
+    yield "HR", f"{settings.get('patch')} x {settings.get('patch')} pixels, {found.hr_format}"
+    if found.chain is not None:
+        yield "chain", found.chain
+    yield "next", f"degflow-pipe verify {at}; export {at} --to TRAINER; sr_pairs({at!r}) in Python"
+
+
+def _checkpoint(found: CheckpointContents, at: str) -> Lines:
+    yield "", f"a checkpoint, {found.id}: {found.verdict.overall}"
+    knots = ", ".join(f"{level['name']} at t = {level['t']:g}" for level in found.levels)
+    yield "levels", f"{knots}; t = 1 is x{found.scale.s_max:g}"
+    if found.data.get("source"):
+        yield "trained", f"on {found.data['source']}"
+    if found.data.get("licence"):
+        yield "licence", f"{found.data['licence']} (of the training data)"
+    stages = [f"{name}{psnr}" for name, stage in found.training.items() if (psnr := _psnr(stage))]
+    if stages:
+        yield "stages", "; ".join(stages)
+    noise = "none" if found.calibration is None else "measured, drawn unless you say none"
+    yield "noise", noise
+    solver = found.model.solver
+    yield "solver", f"{solver.method}, {solver.steps} steps"
+    yield "next", f"degflow-pipe preview PHOTO --checkpoint {at}; report {at}"
+
+
+def _psnr(stage: Any) -> str:
+    """The PSNR that a stage of training ended with; empty for what is no stage."""
+    figures = stage.get("figures", {}) if isinstance(stage, dict) else {}
+    known = [f"{key} {value:.2f} dB" for key, value in figures.items() if key.startswith("psnr")]
+    return f", {known[0]}" if known else ""
