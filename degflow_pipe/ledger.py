@@ -43,7 +43,8 @@ MOST_MISSING = 100
 _SUM = 16
 _LONGEST = 200
 """Characters of a key."""
-_KEY = re.compile(f"[!-~]{{1,{_LONGEST}}}")
+_KEY = re.compile(rb"[!-~]{1,%d}" % _LONGEST)
+_PLACE = re.compile(rb"0|[1-9][0-9]{0,8}")
 _GONE = b"-"
 _CLOSED = "-"
 _BEGUN = re.compile(rb"[0-9a-f]{1,15}|[0-9a-f]{16}( [ -~]*)?")
@@ -180,7 +181,7 @@ class Ledger:
             self._append(str(key), _GONE)
 
     def _append(self, key: str, record: bytes) -> None:
-        if not _KEY.fullmatch(key) or key == _CLOSED:
+        if not _KEY.fullmatch(key.encode()) or key == _CLOSED:
             raise ValueError(f"{key!r} is no key of a ledger")
         if len(record) > LINE_LIMIT - 1000:
             raise FileError(f"{self.folder}: what is to be noted of {key} has {len(record)} bytes")
@@ -329,20 +330,25 @@ def _lines_of(segment: int, data: bytes) -> Iterator[tuple[int, int, _Line | Non
 
 def _parsed_line(segment: int, data: bytes) -> _Line | None:
     """A whole line of that segment; None for anything else."""
-    parts = data.rstrip(b"\n").split(b" ", 3)
-    if len(parts) != 4 or len(data) > LINE_LIMIT or not re.fullmatch(rb"[0-9]{1,9}", parts[1]):
+    digest, _, text = data[:-1].partition(b" ")
+    parts = text.split(b" ", 2)
+    if len(parts) != 3 or len(data) > LINE_LIMIT or data[-1:] != b"\n":
         return None
-    if not _KEY.fullmatch(parts[2].decode("latin-1")):
+    place, key, record = parts
+    if digest != _sum_of(segment, text) or not _PLACE.fullmatch(place):
         return None
-    found = _Line(int(parts[1]), parts[2].decode(), parts[3])
-    return found if _line(segment, *found) == data else None
+    return _Line(int(place), key.decode(), record) if _KEY.fullmatch(key) else None
 
 
 def _line(segment: int, place: int, key: str, record: bytes) -> bytes:
     """A whole line, its sum first."""
     text = b"%d %b %b" % (place, key.encode(), record)
-    digest = hashlib.sha256(b"%d %b" % (segment, text)).hexdigest()[:_SUM]
-    return b"%b %b\n" % (digest.encode(), text)
+    return b"%b %b\n" % (_sum_of(segment, text), text)
+
+
+def _sum_of(segment: int, text: bytes) -> bytes:
+    """Of a line, without the sum that stands before it."""
+    return hashlib.sha256(b"%d %b" % (segment, text)).hexdigest()[:_SUM].encode()
 
 
 def _text(record: dict[str, Any]) -> bytes:

@@ -81,12 +81,7 @@ def read(kind: type[T], values: Any, where: str) -> T:
     `override` does.
     """
     checked = _checked(kind, values if values is not None else {}, where)
-    missing = [
-        f.name
-        for f in fields(kind)  # type: ignore[arg-type]
-        if f.name not in checked and f.default is MISSING and f.default_factory is MISSING
-    ]
-    if missing:
+    if missing := [name for name in _needed(kind) if name not in checked]:  # type: ignore[arg-type]
         raise UsageError(f"{_section(where)} lacks {', '.join(missing)}")
     with _named(kind, where):
         return kind(**checked)
@@ -144,23 +139,31 @@ def _checked(kind: type, values: Any, where: str) -> dict[str, Any]:
             f"{_section(where)} must be a mapping of keys to values, got {shown(values)}"
         )
     hints = _hints(kind)
-    names = [f.name for f in fields(kind)]
     for key, value in values.items():
-        if key not in names:
+        if key not in hints:
             raise UsageError(
-                f"{_section(where)} has no key {shown(key)}; it has {', '.join(names)}"
+                f"{_section(where)} has no key {shown(key)}; it has {', '.join(hints)}"
             )
-        hint, bounds = _bounds(hints[key])
-        if not _fits(value, hint):
+        hint, bounds = hints[key]
+        if type(value) is not hint and not _fits(value, hint):
             raise UsageError(f"`{_key(where, key)}` must be {_say(hint)}, got {shown(value)}")
-        check_bounds(value, f"`{_key(where, key)}`", *bounds)
+        if bounds or not _is_plain(value):
+            check_bounds(value, f"`{_key(where, key)}`", *bounds)
     return values
 
 
+# Once for each kind: a ledger has as many records as a store has photos.
 @cache
-def _hints(kind: type) -> dict[str, Any]:
-    """Once for each: a ledger has as many records as a store has photos."""
-    return get_type_hints(kind, include_extras=True)
+def _hints(kind: type) -> dict[str, tuple[Any, list[Bound]]]:
+    """The type and the bounds of each field."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {f.name: _bounds(hints[f.name]) for f in fields(kind)}
+
+
+@cache
+def _needed(kind: type) -> list[str]:
+    """The fields without a default."""
+    return [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
 
 
 def _bounds(hint: Any) -> tuple[Any, list[Bound]]:
@@ -169,6 +172,13 @@ def _bounds(hint: Any) -> tuple[Any, list[Bound]]:
         inner, *bounds = get_args(hint)
         return inner, bounds
     return hint, []
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is within the bounds that all have, seen at a glance."""
+    if type(value) is str:
+        return len(value) <= LONGEST_TEXT
+    return value is None or (type(value) in (int, float) and -LARGEST <= value <= LARGEST)
 
 
 def check_bounds(value: Any, where: str, *bounds: Bound) -> None:

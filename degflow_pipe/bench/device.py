@@ -10,7 +10,8 @@ import torch
 
 from degflow_pipe.bench.limit import decoder_flops
 from degflow_pipe.bench.results import DeviceFigures
-from degflow_pipe.cameras.batches import Asked, Batches, shown_at
+from degflow_pipe.cameras.asked import Asked
+from degflow_pipe.cameras.batches import Batches, shown_at
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.devices import wait

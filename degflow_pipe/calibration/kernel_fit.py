@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from degflow_pipe.noise.fields import local_of
-from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, correlation, derivatives
+from degflow_pipe.noise.kernels import correlation, derivatives
+from degflow_pipe.noise.nodes import DERIVATIVES, LENGTHS
 from degflow_pipe.pictures.arrays import as_picture, planes
 
 TONE_SIGMA = 6.0

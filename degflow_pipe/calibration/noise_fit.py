@@ -22,8 +22,9 @@ import numpy as np
 from degflow_pipe.calibration.kernel_fit import KernelFit
 from degflow_pipe.metrics.spectrum import hann_window
 from degflow_pipe.noise import kernels
-from degflow_pipe.noise.fields import NODES, hats, local_of
+from degflow_pipe.noise.fields import hats, local_of
 from degflow_pipe.noise.model import BRIGHTNESS, LEAST_SIDE, KnotNoise
+from degflow_pipe.noise.nodes import NODES
 from degflow_pipe.noise.numbers import Numbers
 from degflow_pipe.pictures.arrays import as_picture, planes, tiles
 

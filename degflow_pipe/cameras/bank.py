@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from degflow_pipe.cameras.camera import SimulatedCamera
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import holds_checkpoint
+from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import UsageError
-from degflow_pipe.model.devices import choose_device
+from degflow_pipe.model.devices import device_of
 from degflow_pipe.places import place_of
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 SIMULATED = "simulated"
 MAX_CAMERAS = 1000
@@ -77,28 +81,30 @@ def members_of(text: str) -> tuple[Share, ...]:
 
 @dataclass(frozen=True)
 class Bank:
-    """Loaded checkpoints with their shares, and how many simulated cameras with theirs."""
+    """Checkpoints with their shares, and how many simulated cameras with theirs. A checkpoint is
+    loaded where it computes.
+    """
 
-    models: tuple[DegFlow, ...]
+    sites: tuple[Site, ...]
     shares: tuple[float, ...] = (1.0,)
     simulated: int = 0
     simulated_share: float = 0.0
 
     @classmethod
-    def load(cls, text: str, device: str = "auto", precision: str = "auto") -> Bank:
-        """See `parse_bank`, and `DegFlow.load` for the rest. Raises UsageError too where two names
-        are one checkpoint.
+    def find(cls, text: str, device: str = "auto", precision: str = "auto") -> Bank:
+        """See `parse_bank`, and `Site.find` for the rest. Raises UsageError too where two names are
+        one checkpoint.
         """
-        choose_device(device)
+        device_of(device)
         members = members_of(text)
         learned = [member for member in members if member.name != SIMULATED]
-        models = tuple(DegFlow.load(member.name, device, precision) for member in learned)
-        ids = [model.info.id for model in models]
+        sites = tuple(Site.find(member.name, device, precision) for member in learned)
+        ids = [site.info.id for site in sites]
         if len(set(ids)) != len(ids):
             raise UsageError(f"`checkpoint` names {max(ids, key=ids.count)} twice")
         others = next((member for member in members if member.name == SIMULATED), None)
         return cls(
-            models,
+            sites,
             tuple(member.share for member in learned),
             0 if others is None else others.count,
             0.0 if others is None else others.share,
@@ -107,25 +113,32 @@ class Bank:
     @classmethod
     def of(cls, model: DegFlow | Bank) -> Bank:
         """A bank of one, or the bank itself."""
-        return model if isinstance(model, Bank) else cls((model,))
+        return model if isinstance(model, Bank) else cls((Site.of(model),))
+
+    def require(self, loads: bool) -> None:
+        """See `Site.require`, of all."""
+        for site in self.sites:
+            site.require(loads)
 
     @property
-    def first(self) -> DegFlow:
+    def first(self) -> Site:
         """By whose scales levels are asked for, and whose latents an ingest writes first."""
-        return self.models[0]
+        return self.sites[0]
 
     @property
     def s_max(self) -> float:
         """The largest scale that all of its cameras have."""
         simulated = [SimulatedCamera.S_MAX] if self.simulated else []
-        return min([*simulated, *(model.info.s_max for model in self.models)])
+        return min([*simulated, *(site.info.s_max for site in self.sites)])
 
     @property
     def name(self) -> str:
         """As `parse_bank` takes it, of ids."""
-        if len(self.models) == 1 and not self.simulated:
+        if len(self.sites) == 1 and not self.simulated:
             return self.first.info.id
-        parts = [f"{m.info.id}:{s:g}" for m, s in zip(self.models, self.shares, strict=True)]
+        parts = [
+            f"{site.info.id}:{share:g}" for site, share in zip(self.sites, self.shares, strict=True)
+        ]
         if self.simulated:
             parts.append(f"{SIMULATED}:{self.simulated}:{self.simulated_share:g}")
         return ",".join(parts)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degflow_pipe.cameras.asked import Asked, Shown, batch_size
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.errors import DegflowError, UsageError
+from degflow_pipe.errors import DegflowError
 from degflow_pipe.noise.drawing import Sources
 from degflow_pipe.noise.model import NoiseModel
 from degflow_pipe.pictures.arrays import to_tensor
@@ -57,9 +58,7 @@ class Batches:
     @classmethod
     def of(cls, model: DegFlow, batch: int) -> Batches:
         """Raises UsageError for a batch below 1."""
-        if batch < 1:
-            raise UsageError(f"`batch` must be 1 at least, got {batch}")
-        return cls(model, 1 if model.device.type == "cpu" else batch)
+        return cls(model, batch_size(str(model.device), batch))
 
     def used(self, batch: int) -> dict[str, Any]:
         """What bytes depend on: the kind of device, and on a GPU the least batch."""
@@ -113,27 +112,6 @@ def latents_of(batches: Batches, hr: np.ndarray) -> Latents:
     ]
     values = np.concatenate([part.values.numpy() for part in parts])
     return Latents(values, batches.used(min(part.batch for part in parts)))
-
-
-class Asked(NamedTuple):
-    """What one LR is: t and SR scale of the camera's level, the seed of its noise, and the share of
-    its own noise that HR has kept when the camera is shown it.
-    """
-
-    t: float
-    scale: float
-    seed: int
-    own: float = 1.0
-
-
-class Shown(NamedTuple):
-    """values: (n, T, p, p, 3) uint8. evaluations: of v for a patch. batch: the least that was
-    computed at once; None where nothing is computed so.
-    """
-
-    values: np.ndarray
-    evaluations: int
-    batch: int | None
 
 
 def shown_at(

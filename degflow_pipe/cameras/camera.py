@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from degflow_pipe.cameras.batches import Asked, Batches, Shown, shown_at
+from degflow_pipe.cameras.asked import Asked, Shown
 from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.checkpoint.identity import digest_of, pictures_id, scales_id
 from degflow_pipe.checkpoint.site import Site
@@ -84,7 +84,7 @@ class LearnedCamera:
 
     @property
     def name(self) -> str:
-        return self.site.load().info.id
+        return self.site.info.id
 
     @property
     def about(self) -> str:
@@ -92,24 +92,25 @@ class LearnedCamera:
 
     @property
     def s_max(self) -> float:
-        return self.site.load().info.s_max
+        return self.site.info.s_max
 
     @property
     def parts(self) -> list[str]:
-        model = self.site.load()
-        return [pictures_id(model.info, model.precision, self.noise)]
+        return [pictures_id(self.site.info, self.site.precision, self.noise)]
 
     @property
     def scale_map(self) -> str:
-        return scales_id(self.site.load().info)
+        return scales_id(self.site.info)
 
     def t_of_scale(self, s: float) -> float:
-        return self.site.load().info.t_of_scale(s)
+        return self.site.info.t_of_scale(s)
 
     def scale_of_t(self, t: float) -> float:
-        return self.site.load().info.scale_of_t(t)
+        return self.site.info.scale_of_t(t)
 
     def open(self) -> Show:
+        from degflow_pipe.cameras.batches import Batches, shown_at
+
         model = self.site.load()
         noise = model.noise_model("calibrated", self.own_pixels) if self.noise != NO_NOISE else None
         batches = Batches(model, self.size)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from degflow_pipe import defaults
+from degflow_pipe.cameras.asked import Asked, batch_size
 from degflow_pipe.cameras.bank import Bank
-from degflow_pipe.cameras.batches import Asked, Batches
 from degflow_pipe.cameras.camera import (
     T_DIGITS,
     Camera,
@@ -20,13 +20,14 @@ from degflow_pipe.cameras.camera import (
     SimulatedCamera,
     at_whole_pixels,
 )
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.identity import digest_of, noise_id
-from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import NO_NOISE, Drawn, Grid, Level, Place, Told, with_draws
 from degflow_pipe.model.devices import one_thread_each
 from degflow_pipe.pictures.sizes import Sizes, check_camera_scale, seen_by_camera, sizes_at
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 VERSION = 2
 """Raised when the same draws give other LR than before, or the same levels other sizes."""
@@ -86,15 +87,15 @@ class Making:
         if not 0 <= seed < SEEDS:
             raise UsageError(f"`seed` must be 0 or more and below 10^18, got {seed}")
         bank, sr_scale = Bank.of(cameras), float(sr_scale)
-        size = Batches.of(bank.first, batch).size
+        size = batch_size(bank.first.device, batch)
         members: list[Camera] = [
             LearnedCamera(
-                Site.of(model),
-                noise_id(model.noise_model(noise, sr_scale > 0), seed),
+                site,
+                noise_id(site.info.noise_model(noise, sr_scale > 0), seed),
                 size,
                 own_pixels=sr_scale > 0,
             )
-            for model in bank.models
+            for site in bank.sites
         ]
         members += [SimulatedCamera(number + 1, seed) for number in range(bank.simulated)]
         shares = [*bank.shares, *[bank.simulated_share / max(bank.simulated, 1)] * bank.simulated]
@@ -280,6 +281,8 @@ class _Opened:
         return [Drawn(name, noise, asked.t, round(asked.scale, 6)) for asked, _ in plan.levels]
 
     def _computed(self, batch: int) -> dict[str, Any]:
+        from degflow_pipe.cameras.batches import Batches
+
         first = self._making.cameras[0]
         assert isinstance(first, LearnedCamera)
         model = first.site.load()

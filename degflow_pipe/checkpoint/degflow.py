@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from degflow_pipe.checkpoint.folder import CheckpointInfo, find_checkpoint, read_info, read_weights
-from degflow_pipe.choices import Noise, check_choice
-from degflow_pipe.errors import UsageError
-from degflow_pipe.model.devices import choose_device, choose_precision
+from degflow_pipe.model.devices import choose_precision, device_of
 from degflow_pipe.model.networks import Networks
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.noise.drawing import noisy
-from degflow_pipe.noise.model import LEAST_SIDE, NoiseModel
+from degflow_pipe.noise.model import NoiseModel
 from degflow_pipe.pictures.arrays import is_grey, to_picture
 
 
@@ -45,7 +43,7 @@ class DegFlow(Networks):
         CheckpointError where the checkpoint is missing or does not fit, UsageError for a wrong
         device or precision.
         """
-        chosen = choose_device(device)
+        chosen = device_of(device)
         precision = choose_precision(precision, chosen)
         folder = find_checkpoint(path_or_name)
         info = read_info(folder)
@@ -75,29 +73,8 @@ class DegFlow(Networks):
         return torch.stack(levels, dim=1).movedim(-1, -3).to(lr).div(255)
 
     def noise_model(self, noise: str, own_pixels: bool = False) -> NoiseModel | None:
-        """What `noise` means for this checkpoint: see `degrade`. None for no noise.
-
-        own_pixels: for LR on the camera's own pixels, else for those of HR's size. Raises
-        UsageError where it was not measured.
-        """
-        check_choice("noise", noise, Noise)
-        calibration = self.info.calibration
-        if noise == "none" or (noise == "auto" and calibration is None):
-            return None
-        if calibration is None:
-            raise UsageError(
-                f"`noise=calibrated`: {self.info.id} has no noise model: measure it with "
-                "`calibrate()`, or say `noise=none`"
-            )
-        if not own_pixels:
-            return calibration.noise
-        if calibration.own_noise is None:
-            raise UsageError(
-                f"`noise={noise}` at an `sr_scale`: the noise of {self.info.id} was not measured "
-                f"on the camera's own pixels: run `calibrate()` again, on pictures of "
-                f"{LEAST_SIDE} x s pixels at least, or say `noise=none`"
-            )
-        return calibration.own_noise
+        """See `CheckpointInfo.noise_model`."""
+        return self.info.noise_model(noise, own_pixels)
 
     def t_of_scale(self, s: float) -> float:
         """Level of an SR scale: by the checkpoint's calibration, else (s - 1) / (s_max - 1).

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from degflow_pipe import files, shipped
 from degflow_pipe.checkpoint.calibration import Calibration
 from degflow_pipe.checkpoint.verdict import HEADING, Judged, Verdict, section, verdict_of
+from degflow_pipe.choices import Noise, check_choice
 from degflow_pipe.errors import CheckpointError, DegflowError, FileError, UsageError
 from degflow_pipe.model.config import ModelConfig
+from degflow_pipe.noise.model import LEAST_SIDE, NoiseModel
 from degflow_pipe.places import place_of
 from degflow_pipe.settings import Apart, AtMost, Longest, read, shown
 
@@ -83,6 +85,31 @@ class CheckpointInfo:
         """SR scale of a level, to six decimals: `t_of_scale` turned round."""
         s = 1 + t * (self.s_max - 1) if self.calibration is None else self.calibration.scale_of_t(t)
         return round(s, 6)
+
+    def noise_model(self, noise: str, own_pixels: bool = False) -> NoiseModel | None:
+        """What `noise` means for this checkpoint: see `DegFlow.degrade`. None for no noise.
+
+        own_pixels: for LR on the camera's own pixels, else for those of HR's size. Raises
+        UsageError where it was not measured.
+        """
+        check_choice("noise", noise, Noise)
+        calibration = self.calibration
+        if noise == "none" or (noise == "auto" and calibration is None):
+            return None
+        if calibration is None:
+            raise UsageError(
+                f"`noise=calibrated`: {self.id} has no noise model: measure it with "
+                "`calibrate()`, or say `noise=none`"
+            )
+        if not own_pixels:
+            return calibration.noise
+        if calibration.own_noise is None:
+            raise UsageError(
+                f"`noise={noise}` at an `sr_scale`: the noise of {self.id} was not measured "
+                f"on the camera's own pixels: run `calibrate()` again, on pictures of "
+                f"{LEAST_SIDE} x s pixels at least, or say `noise=none`"
+            )
+        return calibration.own_noise
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -260,14 +287,29 @@ def read_weights(folder: Path, info: CheckpointInfo) -> dict[str, Tensor]:
     from degflow_pipe.model.limits import check_size
     from degflow_pipe.model.published import our_shapes
 
-    path = folder / WEIGHTS
-    if not files.exists(path):
-        raise CheckpointError(f"{folder} is not whole: {WEIGHTS} is missing")
+    path = _weights_of(folder)
     try:
         check_size(info.model)
     except UsageError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from error
     return read_tensors(path, our_shapes(info.model), CONFIG, info.weights_sha256)
+
+
+def check_weights(folder: Path, info: CheckpointInfo) -> None:
+    """What of `read_weights` can be told without torch: whether the file is the one that
+    config.json describes. Raises CheckpointError.
+    """
+    path = _weights_of(folder)
+    if info.weights_sha256 not in ("", files.sha256(path, files.WEIGHTS_LIMIT)):
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG}")
+
+
+def _weights_of(folder: Path) -> Path:
+    """The file of the weights. Raises CheckpointError where there is none."""
+    path = folder / WEIGHTS
+    if not files.exists(path):
+        raise CheckpointError(f"{folder} is not whole: {WEIGHTS} is missing")
+    return path
 
 
 def damage(folder: Path) -> list[str]:

@@ -3,5 +3,5 @@
 It imports alignment, bench, calibration, cameras, chains, checkpoint, choices, defaults, engines,
 errors, estimates, evaluation, exports, files, folders, formats, learning, levels, metrics, pairs,
 places, progress, proxy, quality, recipes, reports, settings, shards, shipped, simulation, stages,
-training and version.
+training, version and watching.
 """

@@ -49,7 +49,7 @@ def _repaired(
 
     model = None
     if kind_of(path) == STORE:
-        model = Bank.load(checkpoint or checkpoint_of(path), device)
+        model = Bank.find(checkpoint or checkpoint_of(path), device)
     return repair(path, model=model, store=store, **how)
 
 

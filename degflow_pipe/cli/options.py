@@ -170,6 +170,15 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Another one draws othe
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace shards that were made with other settings.")
 ]
+Events = Annotated[
+    Path | None,
+    typer.Option(
+        "--events",
+        help="File to add a line of JSON to for each unit that is done: what, where, seconds; and "
+        "one for the run: slowest units, skipped photos, why it failed. A URL too.",
+        parser=path,
+    ),
+]
 BreakLock = Annotated[
     bool,
     typer.Option(

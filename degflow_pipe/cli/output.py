@@ -30,6 +30,7 @@ from degflow_pipe.formats.text import printable
 
 if TYPE_CHECKING:
     from degflow_pipe.checkpoint.degflow import DegFlow
+    from degflow_pipe.checkpoint.site import Site
 
 BEGAN = time.perf_counter()
 """When the command was started, but for what Python itself takes."""
@@ -147,6 +148,9 @@ def _flat(summary: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
         name, value = f"{prefix}{key}", as_mapping(found)
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{name}.")
+        elif key == "slowest":  # a unit by its name and what it took
+            slow = (f"{unit['unit']} ({unit['seconds']:.3g} s)" for unit in value)
+            yield name, ", ".join(slow) or "-"
         elif isinstance(value, list | tuple):
             yield name, ", ".join(_plain(item) for item in value) or "-"
         else:
@@ -180,7 +184,7 @@ def unlock(asked: bool, *places: Path | str | None) -> None:
             complain(f"{place}: the lock of {whose} was taken over", "warning")
 
 
-def warn_of(*models: DegFlow) -> None:
+def warn_of(*models: DegFlow | Site) -> None:
     """A line for each checkpoint that was found to be less than good."""
     for model in models:
         if warning := model.info.verdict.warning:

@@ -16,6 +16,7 @@ from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 from degflow_pipe.places import place_of, text_of
+from degflow_pipe.watching import Watch
 
 if TYPE_CHECKING:
     from degflow_pipe.cameras.bank import Bank
@@ -40,10 +41,10 @@ def _load(checkpoint: str, device: str, precision: str = "auto") -> DegFlow:
     return DegFlow.load(checkpoint, device, precision)
 
 
-def _load_bank(checkpoint: str, device: str, precision: str = "auto") -> Bank:
+def _bank(checkpoint: str, device: str, precision: str = "auto") -> Bank:
     from degflow_pipe.cameras.bank import Bank
 
-    return Bank.load(checkpoint, device, precision)
+    return Bank.find(checkpoint, device, precision)
 
 
 def ingest(
@@ -93,6 +94,7 @@ def ingest(
     num_gpus: o.NumGpus = None,
     workers: o.Workers = 0,
     break_lock: o.BreakLock = False,
+    events: o.Events = None,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -101,7 +103,7 @@ def ingest(
     from degflow_pipe.stages.ingest import ingest as stage
     from degflow_pipe.stages.meant import checkpoint_of, patch_of
 
-    bank = _load_bank(checkpoint or checkpoint_of(store), device)
+    bank = _bank(checkpoint or checkpoint_of(store), device)
     asked: dict[str, Any] = {
         "patch": patch_of(store) if patch is None else patch,
         "stride": stride,
@@ -123,8 +125,9 @@ def ingest(
         show_estimate(estimate_ingest(photos, store, bank, **asked), json)
         return
     unlock(break_lock, store)
-    summary = stage(photos, store, bank, progress=TerminalProgress(), **asked)
-    show({**summary.to_dict(), "device": str(bank.first.device)}, json, "ingest")
+    with Watch(events) as watch:
+        summary = stage(photos, store, bank, progress=TerminalProgress(), watch=watch, **asked)
+    show({**summary.to_dict(), "device": bank.first.device}, json, "ingest")
 
 
 def remove(
@@ -160,6 +163,7 @@ def generate(
     num_gpus: o.NumGpus = None,
     workers: o.Workers = 0,
     break_lock: o.BreakLock = False,
+    events: o.Events = None,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -178,8 +182,8 @@ def generate(
         grid, sr_scale = meant.grid, meant.sr_scale
         if noise == "auto" and seed == 0:
             noise, seed = cast("choices.Noise", meant.noise), meant.seed
-    bank = _load_bank(chosen, device, precision)
-    warn_of(*bank.models)
+    bank = _bank(chosen, device, precision)
+    warn_of(*bank.sites)
     asked: dict[str, Any] = {
         "noise": noise,
         "seed": seed,
@@ -196,8 +200,9 @@ def generate(
         show_estimate(estimate_generate(store, bank, grid, **asked), json)
         return
     unlock(break_lock, store)
-    summary = stage(store, bank, grid, progress=TerminalProgress(), **asked)
-    show({**summary.to_dict(), "device": str(bank.first.device)}, json, "generate")
+    with Watch(events) as watch:
+        summary = stage(store, bank, grid, progress=TerminalProgress(), watch=watch, **asked)
+    show({**summary.to_dict(), "device": bank.first.device}, json, "generate")
 
 
 def shard(
@@ -247,6 +252,7 @@ def shard(
     num_gpus: o.NumGpus = None,
     workers: o.Workers = 0,
     break_lock: o.BreakLock = False,
+    events: o.Events = None,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -280,7 +286,8 @@ def shard(
         show_estimate(estimate_shard(store, out, settings, **asked), json)
         return
     unlock(break_lock, out, out / VALIDATE)
-    summary = stage(store, out, settings, progress=TerminalProgress(), **asked)
+    with Watch(events) as watch:
+        summary = stage(store, out, settings, progress=TerminalProgress(), watch=watch, **asked)
     show(summary.to_dict(), json, "shard")
 
 
@@ -327,6 +334,7 @@ def run(
     workers: o.Workers = 0,
     overwrite: o.Overwrite = False,
     break_lock: o.BreakLock = False,
+    events: o.Events = None,
     dry_run: o.DryRun = False,
     json: o.Json = False,
 ) -> None:
@@ -360,8 +368,8 @@ def run(
         raise UsageError("--store is for a run that keeps one: leave it out, or `keep` latents")
     from degflow_pipe.stages.run import run as stage
 
-    bank = _load_bank(settings.checkpoint, device, precision)
-    warn_of(*bank.models)
+    bank = _bank(settings.checkpoint, device, precision)
+    warn_of(*bank.sites)
     asked: dict[str, Any] = {"batch": batch, "workers": workers, "overwrite": overwrite}
     if dry_run:
         from degflow_pipe.stages.estimate import estimate_run
@@ -370,7 +378,8 @@ def run(
         return
     places = map(place_of, (settings.store, settings.out))
     unlock(break_lock, *places, place_of(settings.out) / VALIDATE)
-    summary = stage(settings, bank, progress=TerminalProgress(), **asked)
+    with Watch(events) as watch:
+        summary = stage(settings, bank, progress=TerminalProgress(), watch=watch, **asked)
     show(summary, json, "run")
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from typing import TypeVar
 
 from degflow_pipe.engines.flight import BUDGET, in_flight
@@ -21,9 +22,13 @@ def run_in_threads(
     workers: int,
     cost: Callable[[Unit], int] | None = None,
 ) -> Generator[Result, None, None]:
-    """See `engine.Engine`. The job is opened once, here, and all threads share what it loads."""
-    with job.open() as work:
-        yield from in_order(work, units, workers, cost=cost)
+    """See `engine.Engine`. The job is opened once, here, and all threads share what it loads;
+    where there are no units it loads nothing.
+    """
+    left = iter(units)
+    for first in left:
+        with job.open() as work:
+            yield from in_order(work, chain([first], left), workers, cost=cost)
 
 
 @contextmanager

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from degflow_pipe.noise.nodes import NODES
 from degflow_pipe.noise.numbers import Numbers
 from degflow_pipe.pictures.arrays import planes
 
-NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
-"""Frequencies, cycles a pixel, at which a spectrum is given, both ways."""
 CONTRAST_SIGMA = 2.0
 """Pixels; width of the Gaussian window of a local standard deviation."""
 _LUMA = (0.299, 0.587, 0.114)

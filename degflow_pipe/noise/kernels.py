@@ -18,12 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degflow_pipe.noise.fields import mirrored
+from degflow_pipe.noise.nodes import DERIVATIVES, LENGTHS
 from degflow_pipe.noise.numbers import Numbers
 
-DERIVATIVES = ("dx", "dy", "dxx", "dyy", "dxy")
 ORDERS = tuple(len(name) - 1 for name in DERIVATIVES)
-LENGTHS = (64, 16, 4)
-"""Pixels between the nodes of a weight's coarse, middle and fine part."""
 RING = 4
 """Nodes around a part that its blur reads: four sigma."""
 SMOOTHING = (3 / 16, 10 / 16)

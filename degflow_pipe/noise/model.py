@@ -17,17 +17,18 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from degflow_pipe.errors import UsageError
-from degflow_pipe.noise import fields, kernels
-from degflow_pipe.noise.fields import NODES, amplitudes, field, local
+from degflow_pipe.noise.nodes import DERIVATIVES, LENGTHS, NODES
 from degflow_pipe.noise.numbers import Numbers, check_seed, digest_of_hr
 from degflow_pipe.settings import AtMost, read, shown
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 BRIGHTNESS = np.linspace(0, 255, 9)
 """Grey levels at which the gain of the flat field is given."""
@@ -40,7 +41,7 @@ LEAST_SIDE = 64
 """Pixels of a picture's side, at least, that noise can be measured on."""
 MOST_SIZES = 16
 """Sizes of pictures whose tables are kept."""
-KERNELS = len(kernels.DERIVATIVES) * len(kernels.LENGTHS)
+KERNELS = len(DERIVATIVES) * len(LENGTHS)
 
 
 class Tables(NamedTuple):
@@ -103,6 +104,10 @@ class KnotNoise:
     @cached_property
     def tables(self) -> Callable[[tuple[int, int], torch.device], Tables]:
         """By the sides of pictures and the device; kept for a few sizes, which patches share."""
+        import torch
+
+        from degflow_pipe.noise.fields import amplitudes
+        from degflow_pipe.noise.kernels import roots_of
 
         @lru_cache(maxsize=MOST_SIZES)
         def tables(sides: tuple[int, int], device: torch.device) -> Tables:
@@ -110,13 +115,13 @@ class KnotNoise:
                 torch.tensor(values).float()
                 for values in (self.flat_axes, self.edge_axes, self.gain)
             )
-            variances = np.reshape(self.kernels, (-1, len(kernels.LENGTHS), 3, 3))
+            variances = np.reshape(self.kernels, (-1, len(LENGTHS), 3, 3))
             made = Tables(
                 amplitudes(np.concatenate([self.flat, self.edge]), sides),
                 flat_axes.T.contiguous(),
                 edge_axes.T.contiguous(),
                 gain,
-                kernels.roots_of(variances),
+                roots_of(variances),
             )
             return Tables(*(table.to(device) for table in made))
 
@@ -181,15 +186,19 @@ class NoiseModel:
         but where it was reduced. The same picture, t, own and key give the same bytes on one kind
         of device, on the CPU whatever the batch where it is given one picture at a time.
         """
+        import torch
+
+        from degflow_pipe.noise import fields, kernels
+
         height, width = pictures.shape[-2:]
         shares = list(self._shares(t, own))
         each = 6 * fields.count((height, width)) + kernels.count((height, width))
         numbers = Numbers(keys, len(shares) * each, pictures.device)
-        brightness, contrast = local(pictures)
+        brightness, contrast = fields.local(pictures)
         noise = torch.zeros_like(pictures)
         for knot, share in shares:
             tables = knot.tables((height, width), pictures.device)
-            flat, edge = field(tables.amplitude, width, numbers).split(3, dim=1)
+            flat, edge = fields.field(tables.amplitude, width, numbers).split(3, dim=1)
             for axes, plain, variance in (
                 (tables.flat_axes, flat, _between(tables.gain, brightness)),
                 (tables.edge_axes, edge, contrast),
@@ -257,6 +266,8 @@ def noise_rng(seed: int, hr: np.ndarray, t: float) -> np.random.Generator:
 
 def _between(gain: Tensor, brightness: Tensor) -> Tensor:
     """The gain at BRIGHTNESS, on straight lines between its evenly spaced nodes."""
+    import torch
+
     place = brightness * ((len(BRIGHTNESS) - 1) / BRIGHTNESS[-1])
     left = place.floor().clamp_(0, len(BRIGHTNESS) - 2)
     nodes = left.long()

@@ -6,12 +6,15 @@ import hashlib
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from degflow_pipe.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 _STEP = -1640531527
 """2^32 over the golden ratio, from one counter to the next."""
@@ -50,6 +53,8 @@ class Numbers:
     """
 
     def __init__(self, keys: Sequence[int], count: int, device: torch.device) -> None:
+        import torch
+
         halves = np.array([[key & 0xFFFFFFFF, key >> 32] for key in keys], np.uint32)
         first, second = torch.from_numpy(halves.view(np.int32)).to(device).split(1, dim=1)
         h = _counters(-(-count // 2), device) + first
@@ -73,5 +78,7 @@ class Numbers:
 @lru_cache(maxsize=16)
 def _counters(count: int, device: torch.device) -> Tensor:
     """Multiples of _STEP, (count,) int32."""
+    import torch
+
     counters = np.arange(count, dtype=np.int64) * _STEP
     return torch.from_numpy(counters.astype(np.int32)).to(device)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 from degflow_pipe.errors import UsageError
 
 
 def to_tensor(picture: np.ndarray) -> Tensor:
     """(H, W, 3) or (B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1]; B is 1 for one picture."""
+    import torch
+
     batch = picture if picture.ndim == 4 else picture[None]
     # Planes first: bytes move faster than floats.
     planes = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
@@ -22,6 +26,8 @@ def to_tensor(picture: np.ndarray) -> Tensor:
 
 def planes(pictures: np.ndarray) -> Tensor:
     """(H, W, C) or (B, H, W, C) numbers to (B, C, H, W) float32, unchanged; B is 1 for one."""
+    import torch
+
     batch = pictures if pictures.ndim == 4 else pictures[None]
     return torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32))
 
@@ -33,7 +39,7 @@ def as_picture(planes: Tensor) -> np.ndarray:
 
 def to_picture(x: Tensor) -> np.ndarray:
     """(..., 3, H, W) float in [0, 1] to (..., H, W, 3) uint8, rounded to the nearest."""
-    grey = x.mul(255.0).round().clamp(0, 255).to(torch.uint8)
+    grey = x.mul(255.0).round().clamp(0, 255).byte()
     return np.ascontiguousarray(grey.movedim(-3, -1).cpu().numpy())
 
 

@@ -90,7 +90,9 @@ class LazyPairs(Dataset[Sample]):
 
     @cached_property
     def _bank(self) -> Bank:
-        return Bank.load(self._checkpoint, self._device)
+        bank = Bank.find(self._checkpoint, self._device)
+        bank.require(loads=True)
+        return bank
 
     @cached_property
     def _store(self) -> Store:
@@ -140,8 +142,8 @@ class LazyPairs(Dataset[Sample]):
         if self._last is None or self._last[0] != number:
             store, unit = self._store, self._store.units[number]
             found = {}
-            for i, model in enumerate(self._bank.models):
-                name = encoder_id(model.info)
+            for i, site in enumerate(self._bank.sites):
+                name = encoder_id(site.info)
                 layer = store.latents(store.encoder(name)) if name in store.encoders() else None
                 if layer is not None and layer.has(number, unit):
                     found[i] = layer.read(number, unit)
@@ -158,8 +160,7 @@ class LazyPairs(Dataset[Sample]):
         if not self._sr_scale:
             return 1.0
         return min(
-            model.info.t_of_scale(min(self._sr_scale, model.info.s_max))
-            for model in self._bank.models
+            site.info.t_of_scale(min(self._sr_scale, site.info.s_max)) for site in self._bank.sites
         )
 
     def _making(self, value: float, by_scale: bool) -> Making:

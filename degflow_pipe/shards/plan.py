@@ -13,8 +13,8 @@ import numpy as np
 
 from degflow_pipe.levels import Grid
 from degflow_pipe.shards.layout import ShardSettings, settings_json
-from degflow_pipe.store import BLOCK, BLOCKS, Made, PatchRecord, Unit
-from degflow_pipe.store.records import blocks_of
+from degflow_pipe.store import BLOCK, BLOCKS, Made, Unit
+from degflow_pipe.store.records import Rows, blocks_of
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,22 @@ class Run(NamedTuple):
     length: int
 
 
-def runs_of(
-    units: Iterable[tuple[int, Sequence[PatchRecord]]], wanted: Callable[[PatchRecord], bool]
-) -> list[Run]:
-    """The patches that are wanted, in order. units: the patches of each, by its number."""
-    found = []
-    for number, patches in units:
-        for place in range(0, len(patches), BLOCK):
+def sides_of(
+    units: Iterable[tuple[int, Rows]], apart: Callable[[str, str], bool]
+) -> tuple[list[Run], list[Run]]:
+    """The patches that stay and those that are set apart, in order. units: the patches of each, by
+    its number. apart: of a photo, by its name and hash.
+    """
+    sides: tuple[list[Run], list[Run]] = [], []
+    for number, rows in units:
+        side = [apart(*photo) for photo in rows.photos]
+        for place in range(0, len(rows.photo), BLOCK):
             block, at = number * BLOCKS + place // BLOCK, 0
-            for is_wanted, group in groupby(patches[place : place + BLOCK], wanted):
+            for is_apart, group in groupby(rows.photo[place : place + BLOCK], side.__getitem__):
                 count = len(list(group))
-                if is_wanted:
-                    found.append(Run(block, at, count))
+                sides[is_apart].append(Run(block, at, count))
                 at += count
-    return sorted(found)
+    return sorted(sides[0]), sorted(sides[1])
 
 
 class Plan:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from degflow_pipe import files
 from degflow_pipe.errors import UsageError
 from degflow_pipe.places import place_of
-from degflow_pipe.store import PatchRecord
 
 MAX_LIST = 2**24
 """Bytes of a list of names."""
@@ -58,16 +57,16 @@ class Split:
         digest = hashlib.sha256("\n".join(sorted(self.names)).encode()).hexdigest()
         return f"{len(self.names)} photos, {digest[:16]}"
 
-    def validates(self, patch: PatchRecord) -> bool:
-        """Whether the patch's photo is set apart."""
-        return patch.source in self.names or int(patch.sha256[:16], 16) < self.share * 2**64
+    def validates(self, source: str, sha256: str) -> bool:
+        """Whether a photo is set apart, by its name and the hash of its file."""
+        return source in self.names or int(sha256[:16], 16) < self.share * 2**64
 
-    def check(self, patches: Iterable[PatchRecord]) -> None:
+    def check(self, photos: Iterable[tuple[str, str]]) -> None:
         """Raises UsageError where a name is of no photo, or one side has none."""
         sides, seen = set(), set()
-        for patch in patches:
-            sides.add(self.validates(patch))
-            seen.add(patch.source)
+        for source, sha256 in photos:
+            sides.add(self.validates(source, sha256))
+            seen.add(source)
         if unknown := sorted(self.names - seen):
             held = sorted(seen)
             more = f" and {len(held) - 5} more" if len(held) > 5 else ""

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
-from webdataset import TarWriter
 
 from degflow_pipe import files, folders
 from degflow_pipe.chains.chain import Chain, apply_drawn, chain_rng
 from degflow_pipe.engines.threads import in_order, threads
+from degflow_pipe.engines.timing import Clock, Took
 from degflow_pipe.errors import ShardError, StoreError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
 from degflow_pipe.levels import Grid, Place, Told
@@ -40,6 +40,9 @@ from degflow_pipe.shards.plan import Piece, Row, TarWork
 from degflow_pipe.store import BLOCK, BLOCKS, Encoder, PatchRecord, Store
 from degflow_pipe.store.reading import block_latents, block_places
 
+if TYPE_CHECKING:
+    from webdataset import TarWriter
+
 HELD = 8
 """Blocks of HR that are held, so that none is read twice."""
 TAR_LIMIT = 2**50
@@ -49,10 +52,13 @@ BLOCK_OF_TAR = 512
 
 
 class LR(Protocol):
-    """values: (B, T, p, p, 3) uint8. told: see `levels.Told`."""
+    """values: (B, T, p, p, 3) uint8. told: see `levels.Told`. evaluations: of v for a patch."""
 
     @property
     def values(self) -> np.ndarray: ...
+
+    @property
+    def evaluations(self) -> int: ...
 
     @property
     def told(self) -> Told: ...
@@ -125,11 +131,14 @@ class TarRecord:
 @dataclass(frozen=True)
 class TarDone:
     """record: of a tar that was made. shown: LR, (T, P, P, 3) uint8, of those of the patches that
-    the contact sheet shows that were made for it.
+    the contact sheet shows that were made for it. evaluations: of v for a patch, None where levels
+    were read.
     """
 
     record: TarRecord
     shown: dict[int, np.ndarray]
+    took: Took
+    evaluations: int | None
 
 
 @dataclass(frozen=True)
@@ -208,9 +217,9 @@ class Sources:
         drawn = self.chain.draw(rng, is_grey(lr))
         return apply_drawn(lr, drawn), {"chain": drawn}
 
-    def batch(self, piece: Piece, number: int) -> tuple[np.ndarray, np.ndarray, Told]:
-        """HR (B, P, P, 3) and LR (B, T, p, p, 3) of a batch of a block, both uint8, and what is
-        told of them.
+    def batch(self, piece: Piece, number: int) -> tuple[np.ndarray, np.ndarray, Told, int | None]:
+        """HR (B, P, P, 3) and LR (B, T, p, p, 3) of a batch of a block, both uint8, what is told of
+        them, and evaluations of v for a patch, where they were made.
 
         It is whole whatever of it the tar holds, as on a GPU a part may have other bytes.
         """
@@ -225,11 +234,11 @@ class Sources:
                     f"{self.store.path} does not say what the levels of block {block} are: delete "
                     f"{levels.file(block)} and run `generate` again"
                 )
-            return hr, levels.read(block, unit, piece.levels)[part], told[part]
+            return hr, levels.read(block, unit, piece.levels)[part], told[part], None
         latents = block_latents(self.store, self.job.encoders, block, unit, piece.latents)
         places = block_places(self.store, block)[part]
         lr = self._make(hr, {i: values[part] for i, values in latents.items()}, places)
-        return hr, lr.values, lr.told
+        return hr, lr.values, lr.told, lr.evaluations
 
 
 def _write(work: TarWork, sources: Sources, pool: ThreadPoolExecutor) -> TarDone:
@@ -244,10 +253,13 @@ def write_samples(
     work: TarWork, sources: Sources, pool: ThreadPoolExecutor, file: Written, lines: Written
 ) -> TarDone:
     """Write the samples of a tar into a file, and its index into another."""
-    job = sources.job
+    from webdataset import TarWriter  # which loads torch
+
+    clock, job = Clock(), sources.job
     errors, counts = np.zeros(len(job.grid)), np.zeros(len(job.grid), int)
     shown: dict[int, np.ndarray] = {}
     keys: list[str] = []
+    evaluations: list[int] = []
     name = job.settings.tar(work.number)
     summed, index = _Summed(file), _Summed(lines)
     # Fixed owner, mode and time: the same samples give the same bytes.
@@ -255,6 +267,7 @@ def write_samples(
     try:
         for batch in in_order(_samples, _batches(work, sources), job.at_once, pool):
             shown |= batch.shown
+            evaluations += [] if batch.evaluations is None else [batch.evaluations]
             for sample, note, squares in batch.made:
                 keys.append(sample["__key__"])
                 members = _add(writer, sample)
@@ -281,7 +294,7 @@ def write_samples(
             for level, e, n in zip(job.grid.levels, errors, counts, strict=True)
         },
     )
-    return TarDone(record, shown)
+    return TarDone(record, shown, clock.took, max(evaluations, default=None))
 
 
 class _Summed:
@@ -364,6 +377,7 @@ class _Sample(NamedTuple):
 class _Made(NamedTuple):
     made: list[_Sample]
     shown: dict[int, np.ndarray]
+    evaluations: int | None
 
 
 def _batches(work: TarWork, sources: Sources) -> Iterator[_Batch]:
@@ -381,7 +395,7 @@ def _samples(batch: _Batch) -> _Made:
     sources, settings = batch.sources, batch.sources.job.settings
     unit, in_unit = divmod(batch.piece.block, BLOCKS)
     records = sources.store.patches(unit)[in_unit * BLOCK :]
-    hr_batch, lr_batch, told_batch = sources.batch(batch.piece, batch.number)
+    hr_batch, lr_batch, told_batch, evaluations = sources.batch(batch.piece, batch.number)
     for row in batch.rows:
         record, place = records[row.place], row.place % sources.size
         hr, lr = hr_batch[place], lr_batch[place]
@@ -409,7 +423,7 @@ def _samples(batch: _Batch) -> _Made:
             lr_file = sources.formats[1].encode(packed_lr)
             note = {**patch_json(record, sources.patch, sources.grid), **levels[i], **after}
             made.append(_Sample(_pair(key, hr_file, lr_file, note, sources), note, {i: error}))
-    return _Made(made, shown)
+    return _Made(made, shown, evaluations)
 
 
 def _pair(

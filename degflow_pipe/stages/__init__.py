@@ -2,5 +2,5 @@
 
 It imports alignment, cameras, checkpoint, choices, decoding, defaults, engines, errors, estimates,
 files, folders, formats, ledger, levels, metrics, model, noise, pairs, pictures, places, progress,
-quality, recipes, settings, shards, shipped and store.
+quality, recipes, settings, shards, shipped, store and watching.
 """

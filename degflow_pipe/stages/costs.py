@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, check_workers, default_workers, name_of
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.estimates import DISK_BYTES, Estimate, Measured
@@ -28,6 +28,9 @@ from degflow_pipe.stages.tars import Tars
 from degflow_pipe.stages.trial import Rates
 from degflow_pipe.store import BLOCK, UNIT, Store
 from degflow_pipe.store.arrays import index_bytes
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 TAR_END, TAR_RECORD = 1024, 10240
 """Bytes of zeros that end a tar, and what it is filled up to a multiple of (POSIX ustar)."""
@@ -108,7 +111,7 @@ class Total:
 
 
 def begin(command: str, model: DegFlow | Bank | None, workers: int, engine: Engine) -> Total:
-    device = "cpu" if model is None else str(Bank.of(model).first.device)
+    device = "cpu" if model is None else Bank.of(model).first.device
     return Total(command, check_workers(workers, engine), engine, device)
 
 

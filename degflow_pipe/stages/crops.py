@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from degflow_pipe.cameras.batches import Batches, latents_of
 from degflow_pipe.checkpoint.site import Site
+from degflow_pipe.engines.timing import Clock, Took
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.metrics.quality import quality_of
 from degflow_pipe.model.devices import one_thread_each
@@ -30,6 +30,9 @@ from degflow_pipe.pictures.recent import Held, Recent
 from degflow_pipe.places import place_of
 from degflow_pipe.quality import Limits, Quality
 from degflow_pipe.store import Encoder, Made, PatchRecord, Store, Unit
+
+if TYPE_CHECKING:
+    from degflow_pipe.cameras.batches import Batches
 
 RECENT = Recent()
 """This process's."""
@@ -142,6 +145,7 @@ class CropDone:
     unit: Unit
     patches: tuple[PatchRecord, ...]
     latents: Made | None
+    took: Took
 
 
 @dataclass(frozen=True)
@@ -168,11 +172,14 @@ class CropJob:
         if self.site is None:
             yield lambda work: self._written(work, store, None)
             return
+        from degflow_pipe.cameras.batches import Batches
+
         model = self.site.load()
         with one_thread_each(model.device):
             yield lambda work: self._written(work, store, Batches(model, self.size))
 
     def _written(self, work: CropWork, store: Store, batches: Batches | None) -> CropDone:
+        clock = Clock()
         side = store.settings.patch
         hr = np.empty((len(work.patches), side, side, 3), np.uint8)
         at = 0
@@ -185,10 +192,12 @@ class CropJob:
             RECENT.drop(sha256)
         unit, made = store.write_hr(work.number, hr), None
         if batches is not None and self.encoder is not None:
+            from degflow_pipe.cameras.batches import latents_of
+
             latents = latents_of(batches, hr)
             layer = store.latents(self.encoder)
             made = layer.write(work.number, latents.values, unit, latents.computed)
-        return CropDone(work.number, unit, work.patches, made)
+        return CropDone(work.number, unit, work.patches, made, clock.took)
 
 
 @dataclass(frozen=True)
@@ -215,15 +224,18 @@ class EncodeJob:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[EncodeWork], CropDone]]:
+        from degflow_pipe.cameras.batches import Batches, latents_of
+
         store = Store.open(place_of(self.store))
         model = self.site.load()
         batches = Batches(model, self.size)
 
         def encoded(work: EncodeWork) -> CropDone:
+            clock = Clock()
             latents = latents_of(batches, store.hr(work.number, work.unit))
             layer = store.latents(self.encoder)
             made = layer.write(work.number, latents.values, work.unit, latents.computed)
-            return CropDone(work.number, work.unit, (), made)
+            return CropDone(work.number, work.unit, (), made, clock.took)
 
         with one_thread_each(model.device):
             yield encoded

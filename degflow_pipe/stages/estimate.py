@@ -8,20 +8,18 @@ on as it would be (see `rehearsal`), and stands for the rest.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace as dc_replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from degflow_pipe import defaults, folders
+from degflow_pipe.cameras.asked import batch_size
 from degflow_pipe.cameras.bank import Bank
-from degflow_pipe.cameras.batches import Batches
 from degflow_pipe.cameras.making import Making
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.identity import encoder_id
-from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.engine import Engine, engine_of
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.estimates import Estimate
@@ -73,6 +71,9 @@ from degflow_pipe.store import BLOCK, Made, Store, Unit
 from degflow_pipe.store.records import check_title
 from degflow_pipe.store.store import KIND
 
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
+
 NO_STORE = Path(os.devnull) / "none"
 """Where no store is, and none can be."""
 
@@ -80,7 +81,7 @@ NO_STORE = Path(os.devnull) / "none"
 def _bare(store: Store, model: DegFlow | Bank) -> list[tuple[str, int]]:
     """Ids of the encoders whose latents an ingest writes, and patches that lack them."""
     found = []
-    for one in Bank.of(model).models:
+    for one in Bank.of(model).sites:
         name, bare = encoder_id(one.info), sum(unit.count for unit in store.units.values())
         if name in store.encoders():
             layer = store.latents(store.encoder(name))
@@ -104,12 +105,12 @@ def estimate_ingest(
     does, of photos that are looked at; which of the others are damaged is not known.
     """
     total = begin("ingest", model, workers, engine)
-    size = Batches.of(Bank.of(model).first, batch).size
+    size = batch_size(Bank.of(model).first.device, batch)
     asked = IngestSettings(**settings)
     how: dict[str, Any] = {"workers": total.workers, "engine": engine}
     found = look_at_photos(photos, store, model, asked, replaces=replace, **how)
     encoders = _bare(found.store, model)
-    sites = tuple(Site.of(one) for one in Bank.of(model).models)
+    sites = Bank.of(model).sites
     sample: Iterator[Patches] | list[Patches] = found.sample
     if not found.patches and any(bare for _, bare in encoders):
         blocks = list(found.store.blocks())
@@ -187,19 +188,19 @@ def estimate_shard(
         check_data_set(part.out, settings, source.settings.patch, chosen, overwrite)
     every = [tars_of(part, settings, 0) for part in parts]
     missing = any(tars.missing for tars in every)
-    levels = source.levels(chosen)
+    assert made is not None, "the store's own levels are packed"
     blocks = list(source.blocks())
     pieces = [
-        Piece(block, unit, 0, patches_of((block, unit)), {}, levels.made[block])
+        Piece(block, unit, 0, patches_of((block, unit)), {}, made[block])
         for block, unit in spread_out(blocks if missing else [])
     ]
     job = PackJob(TarJob(text_of(store), text_of(out), settings, chosen, {}, None, 1, ()))
     tried = rehearse(engine, job, pieces, total.workers, TRY_SECONDS, total.workers)
     for piece, one in zip(pieces, tried.records, strict=False):
-        one.bytes["store"] = _stored(source, chosen, piece.block, piece.unit)
+        one.bytes["store"] = _stored(made, piece.block, piece.unit)
     rates = Rates(tried, {0: 1.0})
     total.tried_out(rates)
-    mean = sum(_stored(source, chosen, *one) for one in blocks) / sum(map(patches_of, blocks))
+    mean = sum(_stored(made, *one) for one in blocks) / sum(map(patches_of, blocks))
     for tars, part in zip(every, parts, strict=True):
         pictures = Shown(source, part.plan, chosen, None).pictures() if tars.missing else ()
         each = Packed(
@@ -215,10 +216,10 @@ def estimate_shard(
     return total.done()
 
 
-def _stored(store: Store, grid: Grid, block: int, unit: Unit) -> int:
+def _stored(levels: Mapping[int, Made], block: int, unit: Unit) -> int:
     """Bytes of a block's HR, by its unit's, and of its levels."""
     share = patches_of((block, unit)) / unit.count
-    return round(unit.bytes * share) + store.levels(grid).made[block].bytes
+    return round(unit.bytes * share) + levels[block].bytes
 
 
 def estimate_run(
@@ -250,7 +251,7 @@ def estimate_run(
     if not found.patches and (missing or any(one.missing for one in tars)):
         encoders = encoders_of(store, model, grid)
         sample = store_sample(store, missing or list(store.blocks()), encoders, making.size)
-    sites = tuple(Site.of(one) for one in Bank.of(model).models) if encoded else ()
+    sites = Bank.of(model).sites if encoded else ()
     tar_job = TarJob(text_of(path), text_of(out), recipe.shard, grid, {}, None, 1, ())
     job = TryJob(sites, making.size, making, kept, tar_job)
     rates, shown = try_out(job, sample, **how)

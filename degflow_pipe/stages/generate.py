@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from degflow_pipe import defaults, folders
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
+from degflow_pipe.engines.timing import Clock, Took
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import Grid, Told
 from degflow_pipe.places import place_of, text_of
@@ -24,6 +24,10 @@ from degflow_pipe.store import BLOCKS, Encoder, Made, Store, Unit
 from degflow_pipe.store.reading import block_latents, block_places, known_latents
 from degflow_pipe.store.records import check_title
 from degflow_pipe.store.store import KIND
+from degflow_pipe.watching import SlowUnit, StageWatch, Watch
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 
 @dataclass
@@ -50,6 +54,7 @@ class GenerateSummary:
     pairs: int = 0
     known: int = 0
     encoded: int = 0
+    slowest: list[SlowUnit] = field(default_factory=list, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -74,6 +79,7 @@ class LevelDone:
     made: Made
     told: Told
     evaluations: int
+    took: Took
 
 
 @dataclass(frozen=True)
@@ -97,11 +103,11 @@ class LevelJob:
         with self.making.open() as make:
 
             def work(asked: LevelWork) -> LevelDone:
-                block, unit = asked.block, asked.unit
+                clock, block, unit = Clock(), asked.block, asked.unit
                 latents = block_latents(store, self.encoders, block, unit, asked.latents)
                 lr = make(store.block_hr(block, unit), latents, block_places(store, block))
                 made = levels.write(block, lr.values, unit, lr.computed)
-                return LevelDone(block, made, lr.told, lr.evaluations)
+                return LevelDone(block, made, lr.told, lr.evaluations, clock.took)
 
             yield work
 
@@ -119,6 +125,7 @@ def generate(
     batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
+    watch: Watch | None = None,
     engine: Engine = run_in_threads,
 ) -> GenerateSummary:
     """Make the LR of every patch in the store at every level of the grid.
@@ -127,24 +134,30 @@ def generate(
     latents of this checkpoint's encoder, the pass that gives the skips gives them too. noise, seed,
     sr_scale, draws: see `Making.of`. name: what people call the grid. LR that differ in anything
     their pixels or scales depend on (see `checkpoint.identity`) are another grid. batch: patches
-    computed at once on a GPU. workers: blocks at once, 0 for one a core.
+    computed at once on a GPU. workers: blocks at once, 0 for one a core. watch: is told of each
+    block.
 
     Raises StoreError where the store is missing or empty, UsageError for noise that the checkpoint
     does not have.
     """
     at_once = check_workers(workers, engine)
-    source = Store.open(store)
-    require_patches(source)
+    Store.open(store)
     making = Making.of(model, grid, noise, seed, batch, sr_scale=sr_scale, draws=draws)
     if name:
         check_title(name)
     with folders.one_writer(store, KIND):
         source = Store.open(store)  # as the writer before left it
         source.require_ledgers()
+        require_patches(source)
         with source.writing():
             finish_removal(source)
-            making = replace(making, grid=source.make_grid(replace(making.grid, title=name)))
-            grid, levels = making.grid, source.levels(making.grid)
+            every = list(source.blocks())
+            grid = source.check_levels(replace(making.grid, title=name))
+            levels = source.levels(grid)
+            missing = [(block, unit) for block, unit in every if not levels.has(block, unit)]
+            if missing:
+                Bank.of(model).require(loads=engine is run_in_threads)
+            making = replace(making, grid=source.make_grid(grid))
             summary = GenerateSummary(
                 store=str(store),
                 grid=grid.name,
@@ -156,11 +169,10 @@ def generate(
                 evaluations=None,
                 batch=making.size,
             )
-            every = list(source.blocks())
-            missing = [(block, unit) for block, unit in every if not levels.has(block, unit)]
             summary.patches, summary.pairs = _patches(every), _patches(missing) * len(grid)
             total = summary.patches * len(grid)
             summary.known = total - summary.pairs
+            told, device = StageWatch(watch), making.device
             encoders = encoders_of(source, model, grid)
             works = _works(source, encoders, missing, summary)
             with (
@@ -176,7 +188,11 @@ def generate(
                         summary.batch, done.made.computed.get("batch", summary.batch)
                     )
                     unit = source.units[done.block // BLOCKS]
-                    task.advance(unit.in_block(done.block % BLOCKS) * len(grid))
+                    n = unit.in_block(done.block % BLOCKS)
+                    made = {"patches": n, "pairs": n * len(grid), "evaluations": done.evaluations}
+                    told.unit("generate", f"block {done.block}", done.took, device, made)
+                    task.advance(n * len(grid))
+            summary.slowest = told.slowest
     return summary
 
 

@@ -12,12 +12,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from dataclasses import replace as dc_replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from degflow_pipe import defaults, files, folders
+from degflow_pipe.cameras.asked import batch_size
 from degflow_pipe.cameras.bank import Bank
-from degflow_pipe.cameras.batches import Batches
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.engine import Engine, check_workers
@@ -46,6 +45,10 @@ from degflow_pipe.store.description import DESCRIPTION
 from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.records import photo_key
 from degflow_pipe.store.store import KIND
+from degflow_pipe.watching import StageWatch, Watch
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 
 def ingest(
@@ -67,6 +70,7 @@ def ingest(
     batch: int = defaults.BATCH,
     workers: int = 0,
     progress: Progress | None = None,
+    watch: Watch | None = None,
     engine: Engine = run_in_threads,
 ) -> IngestSummary:
     """Crop photos into HR patches, encode their latents, and append both to the store.
@@ -80,22 +84,25 @@ def ingest(
     the store holds another photo of the same name, or the same one cropped otherwise, that one
     goes; else both photos stay, and the same one cropped otherwise, or held to other limits, is
     refused. encode: write latents, of units too that have none of this checkpoint's encoder. batch:
-    patches encoded at once on a GPU. workers: 0 for one a core. A photo that is in the store
-    already, by the hash of its file, is left as it is.
+    patches encoded at once on a GPU. workers: 0 for one a core. watch: is told of each unit. A
+    photo that is in the store already, by the hash of its file, is left as it is.
 
     Raises UsageError, PhotoError (strict, or where no photo can be used), StoreError for a store of
     another patch size, or with one of the photos cropped otherwise, FileError where the store
     cannot be written.
     """
     stride = patch if stride is None else stride
-    first, *others = Bank.of(model).models
+    bank = Bank.of(model)
+    first, *others = bank.sites
     limits = Limits(min_sharpness, max_blockiness, max_clipped, max_noise)
     check_asked(model, patch, stride, min_detail, max_pixels)
-    batches = Batches.of(first, batch)
+    size = batch_size(first.device, batch)
     at_once = check_workers(workers, engine)
     left_out: dict[str, int] = {}
     found = list(find_photos(photos, left_out))
     check_version(store)
+    if encode and not files.exists(store / DESCRIPTION):
+        bank.require(loads=engine is run_in_threads)
     with folders.one_writer(store, KIND):
         target = _open(store, patch)
         with target.writing():
@@ -106,18 +113,21 @@ def ingest(
                 *(target, stride, min_detail, limits), again.outdated, again.unreadable
             )
             summary = numbering.summary
-            summary.left_out, summary.batch = left_out, batches.size
+            summary.left_out, summary.batch = left_out, size
             summary.replaced = again.gone
-            writer = _Writer(target, summary, engine, at_once, progress or Silent())
-            site, encoder = (Site.of(first), _encoder(target, first)) if encode else (None, None)
+            told = StageWatch(watch)
+            told.watch.skip(summary.skipped)
+            writer = _Writer(target, summary, engine, at_once, progress or Silent(), told)
+            site, encoder = (first, _encoder(target, first)) if encode else (None, None)
             measure = dc_replace(measure, known=numbering.known, strides=numbering.strides())
-            crop = CropJob(text_of(store), max_pixels, site, encoder, batches.size)
+            crop = CropJob(text_of(store), max_pixels, site, encoder, size)
             writer.crop(found, measure, crop, numbering, strict)
             for each in (first, *others) if encode else ():
-                job = EncodeJob(text_of(store), Site.of(each), _encoder(target, each), batches.size)
+                job = EncodeJob(text_of(store), each, _encoder(target, each), size)
                 writer.encode(job)
             target.note_ingest(complete=True)
             target.note_skipped(summary.skipped, numbering.ingested)
+            summary.slowest = told.slowest
             summary.lacking = len(lacking(target))
             summary.patches_in_store = sum(unit.count for unit in target.units.values())
     require_some(summary, len(found))
@@ -128,8 +138,8 @@ def check_asked(
     model: DegFlow | Bank, patch: int, stride: int, min_detail: float, max_pixels: int
 ) -> None:
     """Raises UsageError for what `ingest` cannot do."""
-    for each in Bank.of(model).models:
-        check_grid(patch, stride, each.config.side_multiple)
+    for each in Bank.of(model).sites:
+        check_grid(patch, stride, each.info.model.side_multiple)
     check_least("min_detail", min_detail)
     check_max_pixels(max_pixels)
 
@@ -149,6 +159,7 @@ class _Writer:
     engine: Engine
     workers: int
     progress: Progress
+    told: StageWatch
 
     def crop(
         self,
@@ -163,19 +174,22 @@ class _Writer:
             self.progress.task("ingest", len(found)) as task,
             closing(self.engine(measure, found, self.workers, measure.bytes_of)) as measured,
         ):
-            works = self._begun(numbering.works(zip(found, measured, strict=True), task, strict))
-            with closing(self.engine(crop, works, self.workers)) as records:
+            works = numbering.works(zip(found, measured, strict=True), task, strict)
+            with closing(self.engine(crop, self._begun(works, crop), self.workers)) as records:
                 for units, done in enumerate(records, 1):
                     self.store.note_unit(done.number, done.unit, list(done.patches))
                     self._note_latents(crop.encoder, done)
                     self._note_photos(numbering.finished(units))
+                    self._tell("ingest", done, crop.device)
             self._note_photos(numbering.finished(len(self.store.units)))
             _replace(self.store, numbering, task)
 
-    def _begun(self, works: Iterator[CropWork]) -> Iterator[CropWork]:
+    def _begun(self, works: Iterator[CropWork], job: CropJob) -> Iterator[CropWork]:
         """The units; the store is not whole from the first one on."""
         for i, work in enumerate(works):
             if i == 0:
+                if job.site is not None:
+                    job.site.require(loads=self.engine is run_in_threads)
                 self.store.note_ingest(complete=False)
             yield work
 
@@ -191,7 +205,12 @@ class _Writer:
         ):
             for done in records:
                 self._note_latents(job.encoder, done)
+                self._tell("encode", done, job.device)
                 task.advance(done.unit.count)
+
+    def _tell(self, stage: str, done: CropDone, device: str) -> None:
+        made = {"patches": done.unit.count}
+        self.told.unit(stage, f"unit {done.number}", done.took, device, made)
 
     def _note_latents(self, encoder: Encoder | None, done: CropDone) -> None:
         if encoder is not None and done.latents is not None:
@@ -242,11 +261,11 @@ def found_store(path: Path, patch: int) -> Store | None:
     return store
 
 
-def _encoder(store: Store, model: DegFlow) -> Encoder:
-    """The model's encoder, which the store holds latents of from now on."""
+def _encoder(store: Store, site: Site) -> Encoder:
+    """The checkpoint's encoder, which the store holds latents of from now on."""
     side = store.settings.patch // COMPRESSION
-    shape = [model.config.rae.latent_channels, side, side]
-    encoder = Encoder(encoder_id(model.info), model.info.id, shape)
+    shape = [site.info.model.rae.latent_channels, side, side]
+    encoder = Encoder(encoder_id(site.info), site.info.id, shape)
     store.make_encoder(encoder)
     return store.encoder(encoder.id)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from degflow_pipe import defaults, files, shipped
 from degflow_pipe.cameras.bank import SIMULATED, Bank, parse_bank
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
 from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.errors import StoreError, UsageError
@@ -15,13 +15,16 @@ from degflow_pipe.levels import Grid, Level
 from degflow_pipe.store import Encoder, Store
 from degflow_pipe.store.description import DESCRIPTION
 
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
+
 
 def encoders_of(store: Store, cameras: DegFlow | Bank, grid: Grid) -> dict[int, Encoder]:
     """Encoders of the cameras whose latents the store may have, by the cameras' numbers.
 
     None for LR at an SR scale of their own, whose cameras are shown HR that was reduced.
     """
-    names = [encoder_id(model.info) for model in Bank.of(cameras).models]
+    names = [encoder_id(site.info) for site in Bank.of(cameras).sites]
     known = set() if grid.sr_scale else set(store.encoders())
     return {i: store.encoder(name) for i, name in enumerate(names) if name in known}
 

@@ -25,6 +25,7 @@ from degflow_pipe.quality import LIMITS, Limits
 from degflow_pipe.stages.crops import Crop, CropWork, Measured
 from degflow_pipe.store import UNIT, PatchRecord, PhotoRecord, Store
 from degflow_pipe.store.records import photo_key
+from degflow_pipe.watching import SlowUnit
 
 
 @dataclass
@@ -56,6 +57,7 @@ class IngestSummary:
     unchecked: dict[str, int] = field(default_factory=dict)
     patches_in_store: int = 0
     batch: int = 1
+    slowest: list[SlowUnit] = field(default_factory=list, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,22 +71,29 @@ class Digests:
     def __init__(self) -> None:
         self._sorted = np.empty(0, "V16")
         self._recent: set[bytes] = set()
+        self._more = bytearray()
 
     def add(self, digest: str) -> None:
         self._recent.add(bytes.fromhex(digest))
         if len(self._recent) >= self.MERGE:
             self._merge()
 
+    def update(self, digests: Iterable[str]) -> None:
+        """Add many, which are looked at when one is asked for."""
+        self._more += bytes.fromhex("".join(digests))
+
     def _merge(self) -> None:
-        new = np.frombuffer(b"".join(sorted(self._recent)), "V16")
+        new = np.frombuffer(b"".join(self._recent) + self._more, "V16")
         # Bytes are compared as big-endian words: void values have no order in NumPy.
         every = np.concatenate([self._sorted, new])
         words = every.view(">u8").reshape(-1, 2)
         self._sorted = every[np.lexsort((words[:, 1], words[:, 0]))]
         self._first = self._sorted.view(">u8").reshape(-1, 2)[:, 0].astype("u8")
-        self._recent = set()
+        self._recent, self._more = set(), bytearray()
 
     def __contains__(self, digest: str) -> bool:
+        if self._more:
+            self._merge()
         wanted = bytes.fromhex(digest)
         if wanted in self._recent:
             return True
@@ -139,17 +148,19 @@ class Numbering:
 
     def _survey(self) -> Iterator[int]:
         """Take in what the store holds; the numbers that are free, from the lowest up."""
-        taken = {number for number in self.store.units if self.store.has_hr(number)}
+        taken: set[int] = set()
         held: Counter[str] = Counter()
         hashes: dict[str, str] = {}
-        for number, patches in self.store.every_patch():
-            if number not in taken:
+        for number, unit, rows in self.store.every_unit():
+            if not self.store.has_hr(number, unit):
                 continue
-            for patch in patches:
-                held[photo_key(patch.sha256)] += 1
-                hashes[photo_key(patch.sha256)] = patch.sha256
-                if patch.sha256 not in self.outdated:
-                    self._seen.add(patch.digest)
+            taken.add(number)
+            for photo, kept in Counter(rows.photo).items():
+                sha256 = rows.photos[photo][1]
+                held[photo_key(sha256)] += kept
+                hashes[photo_key(sha256)] = sha256
+            stay = rows.of(lambda sha256: sha256 not in self.outdated)
+            self._seen.update(stay.digest)
         self._known = {
             photo.sha256
             for key, photo in self.photos.items()

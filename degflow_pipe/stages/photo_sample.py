@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from degflow_pipe import folders
 from degflow_pipe.cameras.bank import Bank
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import PhotoError
@@ -33,8 +33,12 @@ from degflow_pipe.stages.ingest import (
 from degflow_pipe.stages.numbering import Numbering
 from degflow_pipe.stages.recipe import IngestSettings
 from degflow_pipe.stages.rehearsal import Looked, LookJob, Patches, rehearse
-from degflow_pipe.store import PatchRecord, PhotoRecord, Store, StoreSettings
+from degflow_pipe.store import PatchRecord, PhotoRecord, Store, StoreSettings, Unit
+from degflow_pipe.store.records import Rows
 from degflow_pipe.store.store import KIND
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 LOOKED = 32
 """Photos that are decoded, at most."""
@@ -91,9 +95,9 @@ class Unwritten(Store):
         every = super().photos()
         return {key: photo for key, photo in every.items() if photo.sha256 not in self.gone}
 
-    def every_patch(self) -> Iterator[tuple[int, list[PatchRecord]]]:
-        for number, patches in super().every_patch():
-            yield number, [patch for patch in patches if patch.sha256 not in self.gone]
+    def every_unit(self) -> Iterator[tuple[int, Unit, Rows]]:
+        for number, unit, rows in super().every_unit():
+            yield number, unit, rows.of(lambda sha256: sha256 not in self.gone)
 
 
 def look_at_photos(

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from degflow_pipe.cameras.batches import Batches, latents_of
 from degflow_pipe.cameras.making import LR, Making
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.engine import Engine
@@ -32,6 +31,9 @@ from degflow_pipe.stages.crops import RECENT, Measured, MeasureJob
 from degflow_pipe.store import PatchRecord, Store, StoreSettings, Unit
 from degflow_pipe.store.arrays import FileArray, Held
 from degflow_pipe.store.layers import sums_of
+
+if TYPE_CHECKING:
+    from degflow_pipe.cameras.batches import Batches
 
 NOWHERE = Path()
 MANY = 1000
@@ -164,6 +166,8 @@ class TryJob:
 
     @contextmanager
     def open(self) -> Iterator[Callable[[Patches], Tried]]:
+        from degflow_pipe.cameras.batches import Batches
+
         models = [site.load() for site in self.encoders]
         make = self.making.open() if self.making is not None else nullcontext(None)
         quiet = one_thread_each(models[0].device) if models else nullcontext()
@@ -198,6 +202,8 @@ def _tried(
     sums_of(held.read())
     clock.stop("read")
     for batches in encoders:
+        from degflow_pipe.cameras.batches import latents_of
+
         latents = latents_of(batches, unit.hr).values
         sums_of(latents)
         array = FileArray(NOWHERE, n, latents.shape[1:], "float32", 1)

@@ -14,12 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from degflow_pipe import defaults, files, folders
+from degflow_pipe.cameras.asked import batch_size
 from degflow_pipe.cameras.bank import Bank
-from degflow_pipe.cameras.batches import Batches
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.identity import encoder_id
-from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import in_order, run_in_threads
 from degflow_pipe.errors import DegflowError, StoreError
@@ -184,13 +183,13 @@ def _salvaged(store: Store, units: list[int]) -> list[str]:
 
 def _encoded(store: Store, bank: Bank, damaged: dict[str, list[int]], how: _How) -> Iterator[str]:
     """Latents that were made again, of units whose HR are whole."""
-    for one in bank.models:
+    for one in bank.sites:
         name = encoder_id(one.info)
         numbers = [n for n in damaged.get(name, []) if _whole_hr(store, n)]
         if not numbers:
             continue
         encoder = store.encoder(name)
-        job = EncodeJob(text_of(store.path), Site.of(one), encoder, Batches.of(one, how.batch).size)
+        job = EncodeJob(text_of(store.path), one, encoder, batch_size(one.device, how.batch))
         layer = store.latents(encoder)
         layer.make_room(max(store.units) + 1)
         works = [EncodeWork(number, store.units[number]) for number in numbers]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from degflow_pipe import defaults, files, folders
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
-from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.engine import Engine, engine_of
+from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import ShardError, UsageError, masked
 from degflow_pipe.levels import Grid
 from degflow_pipe.pictures.photos import find_photos
@@ -23,8 +23,13 @@ from degflow_pipe.stages.meant import encoders_of
 from degflow_pipe.stages.numbering import IngestSummary
 from degflow_pipe.stages.recipe import RunRecipe
 from degflow_pipe.stages.shard import KIND as SHARDS
-from degflow_pipe.stages.shard import ShardSummary, check_data_set, checked_split, shard
+from degflow_pipe.stages.shard import ShardSummary, check_data_set, check_split, shard
 from degflow_pipe.store import Store
+from degflow_pipe.store.description import DESCRIPTION
+from degflow_pipe.watching import Watch
+
+if TYPE_CHECKING:
+    from degflow_pipe.checkpoint.degflow import DegFlow
 
 WORK = ".degflow.zarr"
 """The store in the output of a run that keeps none; WORK.json says what it was begun with."""
@@ -50,22 +55,26 @@ def run(
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
     engine: Engine | None = None,
 ) -> RunSummary:
     """Ingest, generate and shard as a recipe says. With `keep: none` the store
     lies within the output until the shards are whole, and the recipe's own is not touched. engine:
-    another than the recipe names.
+    another than the recipe names. watch: is told of each unit.
     """
     engine = engine or engine_of(recipe.engine, recipe.num_gpus)
     levels, out = recipe.generate, place_of(recipe.out)
     grid, making = asked_of(recipe, model, batch, overwrite)
     asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
+    if recipe.keep == "none" or not files.exists(place_of(recipe.store) / DESCRIPTION):
+        Bank.of(model).require(loads=engine is run_in_threads)
     if recipe.keep == "none":
         folders.claim(out, SHARDS)  # the store lies in it
     store = _work_store(recipe, overwrite) if recipe.keep == "none" else place_of(recipe.store)
     how: dict[str, Any] = {
         "workers": workers,
         "progress": progress,
+        "watch": watch,
         "engine": engine,
     }
     first = ingest(
@@ -79,7 +88,7 @@ def run(
         **how,
     )
     if recipe.shard.validate:
-        checked_split(Store.open(store), recipe.shard)
+        check_split(Store.open(store), recipe.shard)
     if recipe.keep == "levels":
         second = generate(store, model, grid, noise=levels.noise, seed=levels.seed, **asked, **how)
         third = shard(store, out, recipe.shard, grid=second.grid, overwrite=overwrite, **how)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,14 +27,16 @@ from degflow_pipe.shards.layout import (
     packed_levels,
     settings_json,
 )
-from degflow_pipe.shards.plan import Plan, runs_of
+from degflow_pipe.shards.plan import Plan, Run, sides_of
 from degflow_pipe.shards.split import Split
 from degflow_pipe.shards.summary import FORMAT, VERSION
-from degflow_pipe.shards.tars import Maker, TarJob
+from degflow_pipe.shards.tars import Maker, TarDone, TarJob
 from degflow_pipe.stages.meant import MeantLevels
 from degflow_pipe.stages.tars import Shown, Tars
-from degflow_pipe.store import BLOCKS, Encoder, Made, PatchRecord, Store
+from degflow_pipe.store import BLOCKS, Encoder, Made, Store
 from degflow_pipe.store.lacking import lacking
+from degflow_pipe.store.records import Rows
+from degflow_pipe.watching import SlowUnit, StageWatch, Watch
 
 KIND = "set of shards"
 """Of the folder, for `folders.one_writer`."""
@@ -70,6 +72,7 @@ class ShardSummary:
     patches: int
     bytes: int
     validation: ValidationSummary | None = None
+    slowest: list[SlowUnit] = field(default_factory=list, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -86,6 +89,7 @@ def shard(
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
     engine: Engine = run_in_threads,
 ) -> ShardSummary:
     """Write the pairs of one grid as tars; complete tars that still fit are left as they are.
@@ -94,6 +98,7 @@ def shard(
     its own grid as they are wanted, of the store's latents of `encoders`, by the number of the
     camera, where it has them; the store needs none. The shards are the same. overwrite: replace a
     data set of other settings in the same folder, and look at every tar that is left by its sum.
+    watch: is told of each tar.
 
     Raises StoreError where patches or levels are missing, ShardError where `out` holds another data
     set, FileError where it is not a folder of shards, UsageError where a size cannot be had.
@@ -104,9 +109,10 @@ def shard(
     chosen, made = levels_to_pack(source, grid, maker)
     encoders = dict(encoders or {})
     parts = parts_of(source, out, settings, chosen, encoders, made)
+    told = StageWatch(watch)
     work = _Work(
         *(source, settings, chosen, encoders, maker),
-        *(at_once, overwrite, progress or Silent(), engine),
+        *(at_once, overwrite, progress or Silent(), told, engine),
     )
     wanted = settings_json(settings, source.settings.patch, chosen)
     # Sizes that cannot be had are refused before anything is written.
@@ -119,10 +125,11 @@ def shard(
         for part in parts:
             files.remove(part.out / f"{settings.name}.json")
     summary, *others = [work.done(part.out, part.plan) for part in parts]
+    summary = replace(summary, slowest=told.slowest)
     if not others:
         return summary
     (apart,) = others
-    figures = {field.name: getattr(apart, field.name) for field in fields(ValidationSummary)}
+    figures = {one.name: getattr(apart, one.name) for one in fields(ValidationSummary)}
     return replace(summary, validation=ValidationSummary(**figures))
 
 
@@ -159,16 +166,14 @@ def parts_of(
     """
     latents = {i: source.latents(encoder).made for i, encoder in encoders.items()}
 
-    def plan(wanted: Callable[[PatchRecord], bool] | None) -> Plan:
-        runs = None if wanted is None else runs_of(source.every_patch(), wanted)
+    def plan(runs: list[Run] | None) -> Plan:
         patch = source.settings.patch
         return Plan(source.units, patch, grid, settings, latents, made, runs=runs)
 
     if not settings.validate:
         return [Part(out, plan(None))]
-    split = checked_split(source, settings)
-    trained = plan(lambda patch: not split.validates(patch))
-    return [Part(out, trained), Part(out / VALIDATE, plan(split.validates))]
+    trained, apart = _sides(source, settings)
+    return [Part(out, plan(trained)), Part(out / VALIDATE, plan(apart))]
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,7 @@ class _Work:
     at_once: int
     overwrite: bool
     progress: Progress
+    told: StageWatch
     engine: Engine
 
     def done(self, out: Path, plan: Plan) -> ShardSummary:
@@ -235,11 +241,20 @@ class _Work:
             try:
                 for number, made_now in zip(missing, records, strict=True):
                     tars.note(number, made_now.record)
+                    self._tell(out, job, number, made_now)
                     shown.known |= made_now.shown
                     task.advance()
             except DegflowError:
                 _require_unchanged(self.store)  # else what was changed looks damaged
                 raise
+
+    def _tell(self, out: Path, job: TarJob, number: int, done: TarDone) -> None:
+        tar = self.settings.tar(number)
+        if self.settings.validate and out.name == VALIDATE:
+            tar = f"{VALIDATE}/{tar}"
+        made = {"samples": done.record.samples, "pairs": done.record.pairs}
+        made |= {} if done.evaluations is None else {"evaluations": done.evaluations}
+        self.told.unit("shard", tar, done.took, job.device, made)
 
 
 def _choose_grid(store: Store, name: str | None) -> Grid:
@@ -293,11 +308,23 @@ def _complete_levels(store: Store, grid: Grid) -> dict[int, Made]:
     return levels.made
 
 
-def checked_split(store: Store, settings: ShardSettings) -> Split:
-    """Which photos are set apart. Raises UsageError where the store's cannot be, so."""
-    split = Split.of(settings.validate)
-    split.check(patch for _, patches in store.every_patch() for patch in patches)
-    return split
+def check_split(store: Store, settings: ShardSettings) -> None:
+    """Raises UsageError where the store's photos cannot be set apart so."""
+    _sides(store, settings)
+
+
+def _sides(store: Store, settings: ShardSettings) -> tuple[list[Run], list[Run]]:
+    """The patches to train on, and those that are set apart; raises as `check_split`."""
+    split, photos = Split.of(settings.validate), set[tuple[str, str]]()
+
+    def units() -> Iterator[tuple[int, Rows]]:
+        for number, _, rows in store.every_unit():
+            photos.update(rows.photos)
+            yield number, rows
+
+    sides = sides_of(units(), split.validates)
+    split.check(photos)
+    return sides
 
 
 def check_data_set(

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from degflow_pipe.cameras.batches import Asked
+from degflow_pipe.cameras.asked import Asked
 from degflow_pipe.cameras.camera import at_whole_pixels
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.engines.threads import in_order

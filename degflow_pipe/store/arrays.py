@@ -175,7 +175,7 @@ class FileArray:
             if self.known.sizes is None:
                 self.known.sizes = files.sizes(self.path)
             return self.known.sizes.get(path.name, 0)
-        return files.size(path) if files.exists(path) else 0
+        return files.length(path)
 
     def noted(self, number: int, size: int) -> None:
         """Say that a worker has written a file, of so many bytes."""

@@ -16,14 +16,17 @@ def lacking(store: Store) -> list[str]:
     said = store.damaged_ledgers()
     held: Counter[str] = Counter()
     begun: dict[str, str] = {}
-    for number, patches in store.every_patch():
-        if not store.has_hr(number):
-            said.append(
-                f"unit {number} of {store.path}: its file is not there or not of its length: "
-                f"ingest its photos again"
-            )
-        held.update(photo_key(patch.sha256) for patch in patches)
-        begun |= {photo_key(patch.sha256): patch.source for patch in patches}
+    for _, _, rows in store.every_unit():
+        for number, patches in Counter(rows.photo).items():
+            source, sha256 = rows.photos[number]
+            held[photo_key(sha256)] += patches
+            begun[photo_key(sha256)] = source
+    said += [
+        f"unit {number} of {store.path}: its file is not there or not of its length: "
+        f"ingest its photos again"
+        for number in store.units
+        if not store.has_hr(number)
+    ]
     photos = store.photos()
     said += [
         f"{store.path}: the photo {photo.source} has lost {photo.kept - held[key]} of its "

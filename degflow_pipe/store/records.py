@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -31,6 +30,8 @@ FILE_BYTES = 2**30
 """Bytes of what lies in one file of an array; they are held in memory at once."""
 MAX_TEXT = 4096
 """Characters of a name."""
+DIGEST, HEX = 32, "0123456789abcdef"
+"""Characters of a patch's digest, and which."""
 MAX_COLOUR = 200
 """Characters of what was done to a photo's colours."""
 
@@ -65,8 +66,7 @@ class Encoder:
         check_room("latents", UNIT, tuple(self.shape), 4)
 
 
-@dataclass(frozen=True)
-class PatchRecord:
+class PatchRecord(NamedTuple):
     """Where one patch came from.
 
     source: the photo's name; sha256: of the photo's file; y, x: top left corner in pixels; detail
@@ -237,7 +237,7 @@ def _computed(data: Any) -> Mapping[str, Any]:
         raise UsageError("computed must be a short mapping")
     if len(_COMPUTED) > 1000:  # a stranger's
         return data
-    return _COMPUTED.setdefault(json.dumps(data, sort_keys=True), data)
+    return _COMPUTED.setdefault(repr(data), data)
 
 
 def head(sha256: str) -> str:
@@ -269,30 +269,57 @@ def unit_of_record(record: Mapping[str, Any]) -> Unit:
     return Unit(len(rows), sums, record["bytes"])
 
 
-def patches_of_record(record: Mapping[str, Any]) -> list[PatchRecord]:
+class Rows(NamedTuple):
+    """The patches of a unit, a list each of what `PatchRecord` has; photos: the source and the
+    SHA-256 of each, by the numbers in `photo`.
+    """
+
+    photos: list[tuple[str, str]]
+    photo: Sequence[int]
+    y: Sequence[int]
+    x: Sequence[int]
+    detail: Sequence[float]
+    digest: Sequence[str]
+
+    def of(self, wanted: Callable[[str], bool]) -> Rows:
+        """Those of the photos whose SHA-256 are wanted."""
+        stay = [wanted(sha256) for _, sha256 in self.photos]
+        if all(stay):
+            return self
+        rows = [row for row in zip(*self[1:], strict=True) if stay[row[0]]]
+        return Rows(self.photos, *(zip(*rows, strict=True) if rows else [()] * 5))
+
+    def patches(self) -> list[PatchRecord]:
+        """In their order."""
+        photos = [self.photos[number] for number in self.photo]
+        return [
+            PatchRecord(source, sha256, y, x, detail, digest)
+            for (source, sha256), y, x, detail, digest in zip(photos, *self[2:], strict=True)
+        ]
+
+
+def rows_of_record(record: Mapping[str, Any]) -> Rows:
     """Raises UsageError where a patch is none."""
     try:
         photos = [(source, sha256) for source, sha256 in record["photos"]]
         for source, sha256 in photos:
             _check_texts(source)
             _check_sha256(sha256)
-        found = [
-            PatchRecord(photos[number][0], photos[number][1], y, x, detail, digest)
-            for number, y, x, detail, digest in record["patches"]
-        ]
-    except (TypeError, ValueError, IndexError, KeyError) as error:
+        rows = Rows(photos, *zip(*record["patches"], strict=True))
+        fit = (
+            {*map(type, rows.photo), *map(type, rows.y), *map(type, rows.x)} == {int}
+            and {*map(type, rows.detail)} <= {int, float}
+            and 0 <= min(rows.photo) <= max(rows.photo) < len(photos)
+            and 0 <= min(*rows.y, *rows.x) <= max(*rows.y, *rows.x) < MAX_SIDE
+            # All at once: they are many.
+            and {*map(len, rows.digest)} == {DIGEST}
+            and not "".join(rows.digest).strip(HEX)
+        )
+    except (TypeError, ValueError, KeyError) as error:
         raise UsageError(f"no patch: {error}") from error
-    for patch in found:
-        if not (
-            type(patch.y) is type(patch.x) is int
-            and 0 <= patch.y < MAX_SIDE
-            and 0 <= patch.x < MAX_SIDE
-            and isinstance(patch.detail, int | float)
-            and isinstance(patch.digest, str)
-            and re.fullmatch("[0-9a-f]{32}", patch.digest)
-        ):
-            raise UsageError(f"no patch: {str(patch)[:200]}")
-    return found
+    if not fit:
+        raise UsageError(f"no patch: {str(record['patches'])[:200]}")
+    return rows
 
 
 def photo_key(sha256: str) -> str:

@@ -29,6 +29,7 @@ from degflow_pipe.store.records import (
     Made,
     PatchRecord,
     PhotoRecord,
+    Rows,
     StoreSettings,
     Unit,
     blocks_of,
@@ -38,9 +39,9 @@ from degflow_pipe.store.records import (
     check_title,
     grid_fields,
     grid_of_fields,
-    patches_of_record,
     photo_key,
     photo_of_record,
+    rows_of_record,
     told_of_record,
     told_record,
     unit_of_record,
@@ -71,6 +72,7 @@ class Store:
         self._hr = FileArray(path / "hr", UNIT, (p, p, 3), "uint8", 1)
         self._ledgers: dict[str, Ledger] = {}
         self._units: dict[int, Unit] | None = None
+        self._photos: dict[str, PhotoRecord] | None = None
         self._layers: dict[str, Layer] = {}
         self._writing: ExitStack | None = None
         self._entered: set[str] = set()
@@ -206,18 +208,31 @@ class Store:
     def patches(self, number: int) -> list[PatchRecord]:
         """Where the patches of a unit came from. Raises StoreError where they are damaged."""
         try:
-            return patches_of_record(self._ledger("hr").record(number))
+            return rows_of_record(self._ledger("hr").record(number)).patches()
         except UsageError as error:
             raise StoreError(self._damaged_at("hr", number, error)) from error
 
     def every_patch(self) -> Iterator[tuple[int, list[PatchRecord]]]:
         """The patches of each unit, in no fixed order of units, a segment of the ledger at once."""
-        for key, patches in self._records("hr", patches_of_record):
-            yield int(key), patches
+        for number, _, rows in self.every_unit():
+            yield number, rows.patches()
 
-    def has_hr(self, number: int) -> bool:
-        """Whether the file of a unit's HR is there, of its length."""
-        return self._hr.length(number) == self.units[number].bytes
+    def every_unit(self) -> Iterator[tuple[int, Unit, Rows]]:
+        """The same beside what is known of each unit; `units` need not be read afterwards."""
+
+        def take(record: dict[str, Any]) -> tuple[Unit, Rows]:
+            return unit_of_record(record), rows_of_record(record)
+
+        units: dict[int, Unit] = {}
+        for key, (unit, rows) in self._records("hr", take):
+            units[int(key)] = unit
+            yield int(key), unit, rows
+        if self._units is None:
+            self._units = dict(sorted(units.items()))
+
+    def has_hr(self, number: int, unit: Unit | None = None) -> bool:
+        """Whether the file of a unit's HR is there, of its length. unit: see `hr`."""
+        return self._hr.length(number) == (unit or self.units[number]).bytes
 
     def write_hr(self, number: int, hr: np.ndarray) -> Unit:
         """One unit's n <= UNIT patches, (n, P, P, 3) uint8; `note_unit` is to follow."""
@@ -277,7 +292,15 @@ class Store:
 
     def _room(self) -> int:
         """Files that arrays of units have room for."""
-        return max(self.units, default=-1) + 1
+        if self._units is not None:
+            return max(self._units, default=-1) + 1
+        keys = self._ledger("hr").every_key()
+        try:
+            for key in keys:
+                check_number(key, MAX_UNITS)
+        except UsageError as error:
+            raise StoreError(self._damaged_at("hr", key, error)) from error
+        return max(map(int, keys), default=-1) + 1
 
     def hr(self, number: int, unit: Unit | None = None) -> np.ndarray:
         """The n HR patches of a unit, (n, P, P, 3) uint8. Raises StoreError for damaged ones.
@@ -480,16 +503,21 @@ class Store:
 
     def photos(self) -> dict[str, PhotoRecord]:
         """Every photo that was ingested to its end, by `photo_key`. Raises StoreError."""
-
-        return dict(self._records("photos", photo_of_record))
+        if self._photos is None:
+            self._photos = dict(self._records("photos", photo_of_record))
+        return dict(self._photos)
 
     def note_photo(self, photo: PhotoRecord) -> None:
         """Say that all patches of a photo are there."""
         self._to_write("photos").write(photo_key(photo.sha256), asdict(photo))
+        if self._photos is not None:
+            self._photos[photo_key(photo.sha256)] = photo
 
     def forget_photo(self, key: str) -> None:
         """Take back what was said of a photo."""
         self._to_write("photos").remove(key)
+        if self._photos is not None:
+            self._photos.pop(key, None)
 
     @property
     def complete(self) -> bool:

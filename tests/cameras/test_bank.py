@@ -16,6 +16,7 @@ from degflow_pipe.cameras.batches import Asked
 from degflow_pipe.cameras.camera import SimulatedCamera
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Place, parse_grid, parse_t
 
@@ -60,13 +61,18 @@ def test_any_text_is_a_bank_or_a_usage_error(text: str) -> None:
 
 def test_two_names_of_one_checkpoint_are_refused(tiny: str) -> None:
     with pytest.raises(UsageError, match=r"names tiny-\w+ twice"):
-        Bank.load(f"{tiny},{tiny}/.", "cpu")
+        Bank.find(f"{tiny},{tiny}/.", "cpu")
 
 
 def test_patches_draw_cameras_by_their_shares(
     tiny_model: DegFlow, other_checkpoint: DegFlow
 ) -> None:
-    bank = Bank((tiny_model, other_checkpoint), (3.0, 1.0), simulated=4, simulated_share=2.0)
+    bank = Bank(
+        (Site.of(tiny_model), Site.of(other_checkpoint)),
+        (3.0, 1.0),
+        simulated=4,
+        simulated_share=2.0,
+    )
     making = Making.of(bank, parse_t("1"), seed=5)
     drawn = [making.camera_of(place) for place in places(3000)]
     counts = Counter(drawn)
@@ -92,7 +98,7 @@ def test_a_range_is_drawn_evenly_and_apart_for_each_realisation(tiny_model: DegF
 
 
 def test_a_level_that_some_camera_lacks_is_refused_by_name(tiny_model: DegFlow) -> None:
-    bank = Bank((tiny_model,), simulated=1, simulated_share=1.0)
+    bank = Bank((Site.of(tiny_model),), simulated=1, simulated_share=1.0)
     with pytest.raises(UsageError, match=r"x4\.5 is outside the scales of (tiny|simulated)"):
         Making.of(bank, parse_grid("x4.5", 5))
     with pytest.raises(UsageError, match="x2 cannot be had of a camera's level x3"):

@@ -95,7 +95,11 @@ def test_job_again_finds_everything_done(
     assert (again["photos"], again["known"], again["patches"]) == (0, 3, 0)
     again = degflow("generate", *model, cwd=job.folder).json
     assert (again["pairs"], again["known"]) == (0, PATCHES * 19)
-    assert degflow("shard", "--json", cwd=job.folder).json == {**job.shard, "made": 0}
+    assert degflow("shard", "--json", cwd=job.folder).json == {
+        **job.shard,
+        "made": 0,
+        "slowest": [],
+    }
     assert contents(job.folder) == before
 
 
@@ -105,7 +109,9 @@ def test_run_is_the_three_commands(
     recipe = f"kind: run\ncheckpoint: {tiny}\ningest: {{patch: 64}}"
     (tmp_path / "recipe.yaml").write_text(recipe)
     done = fresh("run", "recipe.yaml", photo_folder, "--json", cwd=tmp_path).json
-    assert done["shard"] == job.shard
+    (slowest,) = done["shard"]["slowest"]
+    assert (slowest["stage"], slowest["unit"]) == ("shard", "degflow-000000.tar")
+    assert done["shard"] == {**job.shard, "slowest": [slowest]}
     assert contents(tmp_path / "shards") == contents(job.shards)
     # Each patch was encoded once, by the pass that gives the skips.
     wanted = {

@@ -33,6 +33,7 @@ STORE = {"--store": "Path = degflow.zarr"}
 JSON = {"--json": "flag"}
 DRY = {"--dry-run": "flag"}
 BREAK = {"--break-lock": "flag"}
+EVENTS = {"--events": "Path"}
 DISTANCES = "none|lpips-vgg|lpips-alex|lpips-squeeze|stlpips-vgg|stlpips-alex"
 TRAINERS = "|".join(get_args(TrainerName))
 TRAIN = {"RECIPE": "str, required", "--data": "Path", "--out -o": "Path"} | JSON
@@ -58,6 +59,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **GPUS,
         **COMPUTE,
         **DRY,
+        **EVENTS,
         **JSON,
     },
     "remove": {
@@ -80,6 +82,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **PRECISION,
         **COMPUTE,
         **DRY,
+        **EVENTS,
         **JSON,
     },
     "shard": {
@@ -102,6 +105,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **GPUS,
         **STORE,
         **DRY,
+        **EVENTS,
         **JSON,
     },
     "run": {
@@ -120,6 +124,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--overwrite": "flag",
         **COMPUTE,
         **DRY,
+        **EVENTS,
         **JSON,
     },
     "demo": {

@@ -27,6 +27,7 @@ from degflow_pipe.stages.shard import shard
 from degflow_pipe.stages.verify import info, verify
 from degflow_pipe.store import Store
 from degflow_pipe.store.lacking import lacking
+from degflow_pipe.watching import Watch
 from tests.conftest import PATCH, SCALES
 from tests.places.conftest import Proxy
 
@@ -168,6 +169,20 @@ def test_damage_in_a_bucket_is_named(memory: Remote, ready_store: Path) -> None:
     assert not found.whole and str(chunk) in found.damage[0]
     files.write_bytes(chunk, bytes(data[:-5]))
     assert "not of its length" in " ".join(verify(store).damage)
+
+
+def test_events_of_runs_at_a_url(
+    bucket: Remote, ready_store: Path, tmp_path: Path, proxy: Proxy
+) -> None:
+    told = bucket / "events.jsonl"
+    proxy.clear()
+    for out in ("one", "two"):
+        with Watch(told) as watch:
+            shard(ready_store, tmp_path / out, SETTINGS, watch=watch)
+    lines = [json.loads(line) for line in files.read_bytes(told).splitlines()]
+    tars = [f"degflow-{i:06d}.tar" for i in range(6)]
+    assert [line.get("unit") for line in lines] == [*tars, None, *tars, None]
+    assert proxy.requests.total() <= 2 * 10  # of few lines one is sent at the end alone
 
 
 def test_a_run_whose_every_place_is_a_url(

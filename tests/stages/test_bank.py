@@ -15,6 +15,7 @@ from degflow_pipe import LazyPairs, SRPairs, files
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.processes import run_in_processes
 from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.levels import Place, parse_grid
@@ -38,7 +39,12 @@ Tree = Callable[[Path], dict[str, bytes]]
 
 @pytest.fixture(scope="module")
 def bank(tiny_model: DegFlow, other_checkpoint: DegFlow) -> Bank:
-    return Bank((tiny_model, other_checkpoint), (2.0, 1.0), simulated=2, simulated_share=1.0)
+    return Bank(
+        (Site.of(tiny_model), Site.of(other_checkpoint)),
+        (2.0, 1.0),
+        simulated=2,
+        simulated_share=1.0,
+    )
 
 
 @pytest.fixture(scope="module")

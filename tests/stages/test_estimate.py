@@ -14,6 +14,7 @@ from PIL import Image
 from degflow_pipe import files, folders
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.processes import run_in_processes
 from degflow_pipe.errors import DegflowError
 from degflow_pipe.estimates import Estimate
@@ -165,7 +166,7 @@ def test_a_bank_counts_each_kind_of_camera(
     make_store: Callable[..., Path], tiny_model: DegFlow, tmp_path: Path
 ) -> None:
     store = make_store(tmp_path / "a.zarr", scales=None)
-    bank = Bank((tiny_model,), (1.0,), simulated=2, simulated_share=3.0)
+    bank = Bank((Site.of(tiny_model),), (1.0,), simulated=2, simulated_share=3.0)
     grid, held = parse_scales("2", 4.0), size(store)
     found = estimate_generate(store, bank, grid, workers=2)
     generate(store, bank, grid, workers=2)

@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 
 from degflow_pipe import folders
+from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import read_info, write_info
+from degflow_pipe.engines.engine import Engine
 from degflow_pipe.engines.processes import run_in_processes
-from degflow_pipe.errors import FileError, StoreError, UsageError
+from degflow_pipe.engines.threads import run_in_threads
+from degflow_pipe.errors import CheckpointError, FileError, StoreError, UsageError
 from degflow_pipe.levels import parse_scales, parse_t
 from degflow_pipe.metrics.fidelity import psnr
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.stages.generate import LevelJob, generate
 from degflow_pipe.store import BLOCK, Store
+from degflow_pipe.store.store import KIND
 from tests.stages.stores import PowerCut, grid_in, levels_of, stopping
 
 GRID = parse_scales("2,4", 4.0)
@@ -249,6 +253,7 @@ def test_no_store_and_an_empty_one_are_refused(
 ) -> None:
     with pytest.raises(StoreError, match="no store at"):
         generate(tmp_path / "nowhere", tiny_model, GRID)
+    folders.claim(tmp_path / "empty.zarr", KIND)
     empty = Store.create(tmp_path / "empty.zarr", Store.open(few).settings)
     with pytest.raises(StoreError, match=r"holds no patches: run `ingest\(photos=...\)`"):
         generate(empty.path, tiny_model, GRID)
@@ -329,3 +334,17 @@ def test_progress_counts_pairs(few: Path, tiny_model: DegFlow, recorder: Any) ->
     generate(few, tiny_model, GRID, progress=recorder)
     assert recorder.tasks == [("generate", 12, 0), ("generate", 12, 12)]
     assert recorder.advanced == 12
+
+
+@pytest.mark.parametrize("engine", [run_in_threads, run_in_processes])
+def test_a_damaged_checkpoint_is_told_before_anything_is_made(
+    store: Path, tiny: str, tmp_path: Path, tree: Tree, engine: Engine
+) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "damaged"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    before, found = tree(store), Bank.find(str(folder), "cpu")
+    generate(store, found, GRID, engine=engine)  # where nothing is left
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged: its SHA-256"):
+        generate(store, found, parse_scales("3", 4.0), engine=engine)
+    assert tree(store) == before

@@ -93,7 +93,9 @@ def test_every_patch_is_there_with_where_it_came_from_and_its_latent(
         "colours": {},
         "patches_in_store": 27,
         "batch": 1,
+        "slowest": [asdict(unit) for unit in summary.slowest],
     }
+    assert [unit.unit for unit in summary.slowest] == ["unit 0"]
     expected = []
     for name in PHOTOS:
         photo = read_photo(photo_folder / name)

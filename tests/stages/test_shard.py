@@ -8,7 +8,7 @@ import json
 import re
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -260,7 +260,9 @@ def test_the_summary_says_what_is_there(ready_store: Path, tmp_path: Path, group
         "patches": 27,
         "bytes": sum(tar.stat().st_size for tar in tars(tmp_path / "out")),
         "validation": None,
+        "slowest": [asdict(unit) for unit in summary.slowest],
     }
+    assert {unit.unit for unit in summary.slowest} == {tar.name for tar in tars(tmp_path / "out")}
     assert [a.read_bytes() for a in tars(tmp_path / "out")] == [
         b.read_bytes() for b in tars(grouped)
     ]

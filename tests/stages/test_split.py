@@ -25,7 +25,6 @@ from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.stages.remove import remove
 from degflow_pipe.stages.shard import shard
 from degflow_pipe.stages.verify import verify
-from degflow_pipe.store import PatchRecord
 from tests.stages.stores import PowerCut, stopping
 
 Tree = Callable[[Path], dict[str, bytes]]
@@ -63,16 +62,15 @@ def test_all_pairs_are_there_once(store: Path, tmp_path: Path) -> None:
 def test_a_share_leaves_photos_where_they_are() -> None:
     """Whatever photos are added, and in which order."""
     rng = np.random.default_rng(0)
-    patches = [PatchRecord(f"{i}.png", rng.bytes(32).hex(), 0, 0, 1.0, "") for i in range(2000)]
+    photos = [(f"{i}.png", rng.bytes(32).hex()) for i in range(2000)]
     split = Split.of("5%")
-    split.check(patches)
-    chosen = {patch.source for patch in patches if split.validates(patch)}
+    split.check(photos)
+    chosen = {photo for photo in photos if split.validates(*photo)}
     assert abs(len(chosen) - 100) < 40
-    for part in (patches[:300], patches[::-3]):
-        names = {patch.source for patch in part}
-        assert {p.source for p in part if split.validates(p)} == chosen & names
+    for part in (photos[:300], photos[::-3]):
+        assert {photo for photo in part if split.validates(*photo)} == chosen & {*part}
     more = Split.of("10%")
-    assert chosen <= {patch.source for patch in patches if more.validates(patch)}
+    assert chosen <= {photo for photo in photos if more.validates(*photo)}
 
 
 def test_photos_that_are_added_move_no_other(

@@ -439,7 +439,7 @@ def test_an_ingest_that_was_begun_and_a_photo_that_lost_patches_are_lacking(
     with store.writing():
         store.note_ingest(complete=False)
         store.drop(1)
-        put_hr(store, 2, hr_content(1), [replace(p, sha256="ef" * 32) for p in patches(1)])
+        put_hr(store, 2, hr_content(1), [p._replace(sha256="ef" * 32) for p in patches(1)])
     told = lacking(Store.open(filled))
     assert len(told) == 3
     assert "photo1.png has lost 5 of its 5 patches: ingest it again, or `remove` it" in told[0]

@@ -1,0 +1,12 @@
+"""What the numbers of a noise model are of; read without torch, which drawing alone needs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
+"""Frequencies, cycles a pixel, at which a spectrum is given, both ways."""
+DERIVATIVES = ("dx", "dy", "dxx", "dyy", "dxy")
+"""Of an LR; what `kernels` draws are weights of these."""
+LENGTHS = (64, 16, 4)
+"""Pixels between the nodes of a weight's coarse, middle and fine part."""
