@@ -152,6 +152,12 @@ class Begun:
         self.returncode = self._ask(held=self._number)
         assert self.returncode is None, self.communicate()
 
+    @property
+    def peak(self) -> int:
+        """The most memory that it held, in bytes, once `communicate` has returned."""
+        peak: int = self._ask(peak=self._number)
+        return peak
+
     def send_signal(self, number: signal.Signals) -> None:
         if self.returncode is None:
             os.kill(self._number, number)

@@ -3,7 +3,8 @@ other large libraries already.
 
 A line of JSON in, {"args", "cwd", "out", "err", "largest_file", "hold_at"}; a line with the
 process's number out, while it runs. {"wait": number} in; its exit code out, when it has ended.
-{"poll": number} in; its exit code or null out, at once. {"held": number} in; null out when it holds
+{"poll": number} in; its exit code or null out, at once. {"peak": number} in; the most memory in
+bytes that one that has ended held. {"held": number} in; null out when it holds
 still, else its exit code. The package's own modules are left to the forks, but for the face of the
 command.
 """
@@ -15,6 +16,7 @@ import gc
 import json
 import os
 import resource
+import runpy
 import signal
 import sys
 import threading
@@ -32,7 +34,7 @@ import torchdiffeq  # noqa: F401
 import webdataset  # noqa: F401
 import zarr  # noqa: F401
 
-from degflow_pipe.cli.app import main
+import degflow_pipe.cli.app  # noqa: F401
 
 
 def hold_at(ledgers: str) -> None:
@@ -66,7 +68,8 @@ def become(ask: dict[str, Any]) -> None:
         hold_at(ask["hold_at"])
     sys.argv = ["degflow-pipe", *ask["args"]]
     try:
-        main()
+        # As `python -m` does, so that processes that are started anew do not become servers.
+        runpy.run_module("degflow_pipe", run_name="__main__", alter_sys=True)
     except SystemExit as end:
         # As Python ends, but for taking its modules apart: that would copy the pages shared with
         # the server, and take longer than most of the commands.
@@ -80,10 +83,14 @@ def become(ask: dict[str, Any]) -> None:
 gc.collect()
 gc.freeze()  # a collection in a fork would copy every page it looks at
 answer: int | None
+peaks: dict[int, int] = {}
 for line in sys.stdin:
     asked = json.loads(line)
     if "wait" in asked:
-        answer = os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])
+        number, status, used = os.wait4(asked["wait"], 0)
+        answer, peaks[number] = os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024
+    elif "peak" in asked:
+        answer = peaks[asked["peak"]]
     elif "poll" in asked:
         ended, status = os.waitpid(asked["poll"], os.WNOHANG)
         answer = os.waitstatus_to_exitcode(status) if ended else None

@@ -33,10 +33,10 @@ def done_of(stage: str, folder: Path) -> int:
 
 @pytest.fixture(scope="module")
 def commands(tiny: str, photo_folder: Path) -> dict[str, list[str]]:
-    """A job of 4 units, 13 blocks and 13 tars; photos go on over the ends of units."""
+    """A job of 3 units, 10 blocks and 11 tars; photos go on over the ends of units."""
     workers = ["--workers", "2"]
     model = ["--checkpoint", tiny, *workers]
-    crop = ["--patch", "64", "--stride", "14", "--min-detail", "0"]
+    crop = ["--patch", "64", "--stride", "16", "--min-detail", "0"]
     return {
         "ingest": ["ingest", str(photo_folder), *crop, *model],
         "generate": ["generate", "--t-grid", "0.5", *model],
@@ -55,7 +55,7 @@ def uninterrupted(
         degflow(*commands[stage], cwd=folder)
         found[stage] = Path(shutil.copytree(folder, folder.with_name(f"after_{stage}")))
     done = {stage: done_of(stage, folder) for stage in STAGES}
-    assert done == {"ingest": 4, "generate": 13, "shard": 13}
+    assert done == {"ingest": 3, "generate": 10, "shard": 11}
     return found
 
 
@@ -226,8 +226,8 @@ def test_killed_before_the_unit_that_others_followed(
 @pytest.mark.parametrize("stage", ["ingest", "generate"])
 def test_processes_are_killed_in_the_middle(
     stage: str,
-    start: Run,
-    fresh: Run,
+    begin: Run,
+    degflow: Run,
     contents: Run,
     commands: dict[str, list[str]],
     uninterrupted: dict[str, Path],
@@ -240,11 +240,11 @@ def test_processes_are_killed_in_the_middle(
         folder.mkdir()
     else:
         shutil.copytree(uninterrupted[STAGES[before]], folder)
-    process = start(*commands[stage], "--engine", "processes", cwd=folder)
-    while process.poll() is None and not done_of(stage, folder):
-        time.sleep(0.001)
+    hold_at = f"{LEDGERS[stage]}/*.jsonl"
+    process = begin(*commands[stage], "--engine", "processes", cwd=folder, hold_at=hold_at)
+    process.until_held()
     process.kill()
     process.communicate()
     assert 0 < done_of(stage, folder) < done_of(stage, uninterrupted[stage])
-    fresh(*commands[stage], "--engine", "processes", cwd=folder)
+    degflow(*commands[stage], "--engine", "processes", "--workers", "1", cwd=folder)
     assert contents(folder) == contents(uninterrupted[stage])

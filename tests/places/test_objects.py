@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -97,7 +98,19 @@ def test_what_fails_on_the_way_is_sent_again(
     assert files.read_bytes(bucket / "a") == LARGE[:size]
 
 
-def test_what_fails_for_good_is_told_in_one_line(bucket: Remote, proxy: Proxy) -> None:
+@pytest.fixture
+def few_attempts(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A new client, which waits for no more than a second in all before it gives up."""
+    clients = fsspec.get_filesystem_class("s3")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    clients.clear_instance_cache()
+    yield
+    clients.clear_instance_cache()
+
+
+def test_what_fails_for_good_is_told_in_one_line(
+    bucket: Remote, proxy: Proxy, few_attempts: None
+) -> None:
     proxy.refuse = 10**6
     with pytest.raises(FileError, match=rf"^{bucket}/a: cannot write: "):
         files.write_bytes(bucket / "a", b"x")

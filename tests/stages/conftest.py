@@ -1,12 +1,15 @@
-"""A store of two units, for what happens to one of them alone."""
+"""A store of two units, for what happens to one of them alone; processes that begin at once."""
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from degflow_pipe.engines import processes
 
 OVERLAPPING = 22
 """A stride at which the three photos give patches of two units, and one lies in both."""
@@ -26,3 +29,16 @@ def ready_units(make_store: Callable[..., Path], tmp_path_factory: pytest.TempPa
 def two_units(ready_units: Path, tmp_path: Path) -> Path:
     """A copy of `ready_units` for one test, to change or damage."""
     return Path(shutil.copytree(ready_units, tmp_path / "degflow.zarr"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_processes() -> Iterator[None]:
+    """Processes of the engine begin as forks of one that has imported the large libraries, and
+    nothing of ours. They are started anew in `tests/engines` and `tests/cli`.
+    """
+    libraries = ["cv2", "scipy.ndimage", "torch._dynamo", "torchdiffeq", "webdataset", "zarr"]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(libraries)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes.multiprocessing, "get_context", lambda method: context)
+        yield

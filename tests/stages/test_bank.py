@@ -216,6 +216,7 @@ def test_sizes_that_patches_draw_are_not_native(
 def test_a_pair_is_found_by_its_key_whatever_its_level_is_called(
     patches: Path, bank: Bank, tmp_path: Path
 ) -> None:
+    remove(["astronaut.png", "chelsea.jpg"], patches)
     generate(patches, bank, RANGE, draws=12)
     shard(patches, tmp_path / "out", ShardSettings(shard_size=5))
     pairs = SRPairs(tmp_path / "out")

@@ -389,13 +389,19 @@ def test_one_writer_at_a_time(photo_folder: Path, feed: Callable[..., Any], tmp_
 
 
 @pytest.fixture(scope="module")
-def whole_store(
-    photo_folder: Path, tiny_model: DegFlow, tmp_path_factory: pytest.TempPathFactory, tree: Tree
-) -> dict[str, bytes]:
-    """The bytes of a store that was made in one go, of one unit."""
+def whole(
+    photo_folder: Path, tiny_model: DegFlow, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A store that was made in one go, of one unit. Do not write to it."""
     path = tmp_path_factory.mktemp("whole") / "a.zarr"
     ingest([str(photo_folder)], path, tiny_model, patch=PATCH, workers=1, batch=8)
-    return tree(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole_store(whole: Path, tree: Tree) -> dict[str, bytes]:
+    """Its bytes."""
+    return tree(whole)
 
 
 @pytest.mark.parametrize("workers, batch", [(2, 1), (3, 5), (1, 16)])
@@ -417,14 +423,20 @@ DENSE = 16
 
 
 @pytest.fixture(scope="module")
-def dense_store(
-    photo_folder: Path, tiny_model: DegFlow, tmp_path_factory: pytest.TempPathFactory, tree: Tree
-) -> dict[str, bytes]:
-    """The bytes of a store of several units that was made in one go."""
+def dense(
+    photo_folder: Path, tiny_model: DegFlow, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A store of several units that was made in one go. Do not write to it."""
     path = tmp_path_factory.mktemp("dense") / "a.zarr"
     ingest([str(photo_folder)], path, tiny_model, patch=PATCH, stride=DENSE, workers=1)
     assert len(Store.open(path).units) == 3
-    return tree(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dense_store(dense: Path, tree: Tree) -> dict[str, bytes]:
+    """Its bytes."""
+    return tree(dense)
 
 
 @pytest.mark.parametrize("units", [0, 1, 2])
@@ -450,11 +462,12 @@ def test_data_that_is_not_what_it_was_is_written_again(
     feed: Callable[..., Any],
     tmp_path: Path,
     tree: Tree,
+    dense: Path,
     dense_store: dict[str, bytes],
     number: int,
     left: bytes | None,
 ) -> None:
-    feed(photo_folder, stride=DENSE)
+    shutil.copytree(dense, tmp_path / "a.zarr")
     file = tmp_path / "a.zarr" / "hr" / f"c.{number}.0.0.0"
     file.unlink() if left is None else file.write_bytes(left)
     feed(photo_folder, stride=DENSE)
@@ -467,11 +480,12 @@ def test_data_that_no_ledger_knows_is_written_again(
     feed: Callable[..., Any],
     tmp_path: Path,
     tree: Tree,
+    whole: Path,
     whole_store: dict[str, bytes],
     left: bytes,
 ) -> None:
     """Data is written before the ledger, so a stop between the two may leave anything behind."""
-    feed(photo_folder)
+    shutil.copytree(whole, tmp_path / "a.zarr")
     store = Store.open(tmp_path / "a.zarr")
     for ledger in ("hr", "photos", f"latents/{store.encoders()[0]}"):
         (store.path / "done" / ledger / "00000000.jsonl").unlink()
