@@ -30,8 +30,8 @@ from degflow_pipe.store import (
     Unit,
 )
 from degflow_pipe.store.damage import damage, described_wrongly
-from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.description import write_again
+from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.layers import Layer
 from degflow_pipe.store.records import photo_key
 
