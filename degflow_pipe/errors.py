@@ -18,7 +18,6 @@ def masked(text: str) -> str:
 
 _LACK = re.compile(
     r"can't allocate memory|Insufficient memory|Cannot allocate memory|can't start new thread"
-    r"|failed to map segment"
 )
 """As torch, OpenCV, other libraries, Python's threads and its imports say it."""
 

@@ -11,7 +11,7 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.aligned import show_aligned, show_checked
 from degflow_pipe.cli.asked import data_of_recipe, stated
-from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.output import TerminalProgress, show, unlock
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 
@@ -67,9 +67,11 @@ def align(
     ] = False,
     max_pixels: o.MaxPixels = o.MAX_PIXELS,
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     json: o.Json = False,
 ) -> None:
     """Bring shots of scenes at several zooms onto the grid of the closest: pairs to train on."""
+    unlock(break_lock, out)
     if check:
         if made := stated(context, *MAKING):
             said = ", ".join(f"`{name}`" for name in made)
@@ -119,9 +121,11 @@ def target(
     dpi: Annotated[int, typer.Option(min=72, max=1200, help="Of paper.")] = 300,
     per_sheet: Annotated[int, typer.Option(help="Photos of a sheet: 1, 2, 4, 6 or 9.")] = 4,
     max_pixels: o.MaxPixels = o.MAX_PIXELS,
+    break_lock: o.BreakLock = False,
     json: o.Json = False,
 ) -> None:
     """Write photos as sheets with markers, to print or show on a screen, for `align --target`."""
+    unlock(break_lock, out)
     from degflow_pipe.stages.target import target as stage
 
     summary = stage(

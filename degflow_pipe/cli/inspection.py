@@ -10,7 +10,7 @@ import typer
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.contents import show_contents
-from degflow_pipe.cli.output import TerminalProgress, complain, show
+from degflow_pipe.cli.output import TerminalProgress, complain, show, unlock
 from degflow_pipe.cli.tables import show_inspected
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
@@ -47,10 +47,10 @@ def _repaired(
     from degflow_pipe.stages.repair import repair
     from degflow_pipe.stages.verify import STORE, kind_of
 
-    model = None
-    if kind_of(path) == STORE:
-        model = Bank.find(checkpoint or checkpoint_of(path), device)
-    return repair(path, model=model, store=store, **how)
+    def model() -> Bank:
+        return Bank.find(checkpoint or checkpoint_of(path), device)
+
+    return repair(path, model=model if kind_of(path) == STORE else None, store=store, **how)
 
 
 def inspect(
@@ -114,9 +114,11 @@ def verify(
     ] = None,
     device: o.Device = "auto",
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     json: o.Json = False,
 ) -> None:
     """Read all of it and hold it against its sums; exits 1 where it is damaged."""
+    unlock(break_lock, place_of(path))
     from degflow_pipe.stages.verify import verify as stage
 
     place = _place(path)

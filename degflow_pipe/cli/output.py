@@ -25,6 +25,7 @@ from rich.text import Text
 
 from degflow_pipe import files
 from degflow_pipe.cli.words import spoken
+from degflow_pipe.errors import masked
 from degflow_pipe.folders import break_lock
 from degflow_pipe.formats.text import printable
 
@@ -166,8 +167,10 @@ def _plain(value: Any) -> str:
 
 
 def safe(shown: str) -> Text:
-    """What a user or a file named, without tags of Rich and without control characters."""
-    return Text(printable(shown))
+    """What a user or a file named, without tags of Rich, control characters and the
+    credentials of URLs.
+    """
+    return Text(printable(masked(shown)))
 
 
 def complain(message: str, kind: str = "error") -> None:

@@ -366,6 +366,7 @@ def run(
     settings = run_recipe(values)
     if store is not None and settings.keep == "none":
         raise UsageError("--store is for a run that keeps one: leave it out, or `keep` latents")
+    from degflow_pipe.stages.run import WORK
     from degflow_pipe.stages.run import run as stage
 
     bank = _bank(settings.checkpoint, device, precision)
@@ -376,8 +377,8 @@ def run(
 
         show_estimate(estimate_run(settings, bank, **asked), json)
         return
-    places = map(place_of, (settings.store, settings.out))
-    unlock(break_lock, *places, place_of(settings.out) / VALIDATE)
+    kept, made = map(place_of, (settings.store, settings.out))
+    unlock(break_lock, kept, made, made / VALIDATE, made / WORK)
     with Watch(events) as watch:
         summary = stage(settings, bank, progress=TerminalProgress(), watch=watch, **asked)
     show(summary, json, "run")
@@ -471,9 +472,11 @@ def degrade(
     device: o.Device = "auto",
     precision: o.Precision = "auto",
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     json: o.Json = False,
 ) -> None:
     """LR of whole photos, of their size: PHOTO_t0500.png, or PHOTO_x2.png for --t-grid x2."""
+    unlock(break_lock, out)
     from degflow_pipe.stages.degrade import degrade as stage
 
     model = _load(checkpoint, device, precision)

@@ -9,7 +9,7 @@ import typer
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
-from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.output import TerminalProgress, show, unlock
 from degflow_pipe.cli.words import Command
 
 
@@ -39,9 +39,11 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Another one gives other noise.")] = 0,
     max_pixels: o.MaxPixels = o.SIMULATED_PIXELS,
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     json: o.Json = False,
 ) -> None:
     """Write photos as aligned HR and LR of a SIMULATED zoom camera, for tests and calibration."""
+    unlock(break_lock, out)
     from degflow_pipe.simulation.dataset import SimulationSettings, parse_scales
     from degflow_pipe.simulation.dataset import simulate as stage
 

@@ -11,7 +11,7 @@ from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import data_of_recipe, grid_of
-from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.output import TerminalProgress, show, unlock
 from degflow_pipe.cli.tables import show_camera, show_evaluation
 from degflow_pipe.cli.words import Command
 from degflow_pipe.places import place_of
@@ -125,9 +125,11 @@ def camera(
     ] = None,
     device: o.Device = "auto",
     workers: o.Workers = 0,
+    break_lock: o.BreakLock = False,
     json: o.Json = False,
 ) -> None:
     """Your own camera: align, train, calibrate, tune, evaluate, and say whether it is any good."""
+    unlock(break_lock, out)
     from degflow_pipe.learning.camera import CameraSettings
     from degflow_pipe.learning.camera import camera as stage
 
@@ -159,9 +161,11 @@ def evaluate(
         ),
     ] = None,
     device: o.Device = "auto",
+    break_lock: o.BreakLock = False,
     json: o.Json = False,
 ) -> None:
     """Generated against real LR of held-out pairs, beside what one would use instead."""
+    unlock(break_lock, out)
     settings = data_of_recipe(recipe)
     grid = grid_of(checkpoint, t_grid)
     from degflow_pipe.checkpoint.degflow import DegFlow

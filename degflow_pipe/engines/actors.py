@@ -230,7 +230,7 @@ class _Crew:
     def _worker(self) -> Any:
         """The next worker that is free. Raises DegflowError where none is to be had."""
         while True:
-            if self._failure is not None:
+            if self._failure is not None and not self._begun:
                 raise self._failure
             if self._ended:
                 raise DegflowError("the work was ended")
@@ -295,7 +295,9 @@ class _Crew:
         ray = _ray()
         with self._lock:
             self._actors.discard(actor)
-            self._begun.discard(actor)
+            if actor in self._begun:
+                self._begun.discard(actor)
+                self._since = time.monotonic()
         with suppress(ray.exceptions.RayError):
             ray.kill(actor)
 

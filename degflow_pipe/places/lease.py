@@ -90,15 +90,16 @@ def held(folder: Remote) -> Iterator[None]:
     """
     path = folder / LEASE
     lease = Lease(socket.gethostname(), os.getpid(), secrets.token_hex(8), _now(), _now())
-    _take(folder, path, lease)
     ended = threading.Event()
     renewal = threading.Thread(target=_renew, args=(folder, lease, ended), daemon=True)
-    renewal.start()
     try:
+        _take(folder, path, lease)
+        renewal.start()
         yield
     finally:
         ended.set()
-        renewal.join()
+        if renewal.ident is not None:
+            renewal.join()
         guard.over(folder)
         with suppress(FileError):  # a lease that stays is told to whoever comes next
             mine = _read(path)

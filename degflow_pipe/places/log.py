@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from degflow_pipe.places import objects
+from degflow_pipe.places import guard, objects
 from degflow_pipe.places.place import Remote
 
 LINES = 256
@@ -18,10 +18,13 @@ class RemoteLog:
 
     def __init__(self, path: Remote, end: int) -> None:
         self._path = path
-        self._data = bytearray(objects.read_span(path, 0, end) if end else b"")
-        self._added, self._sent = 0, time.monotonic()
+        found = objects.read_span(path, 0, end + 1) if end else b""
+        self._data = bytearray(found[:end])
+        # What is after the end goes with the next sending, be it all there is to send.
+        self._added, self._sent = int(len(found) > end), time.monotonic()
 
     def add(self, line: bytes) -> None:
+        guard.require(self._path)  # else what is noted would be lost without a word
         self._data += line
         self._added += 1
         if self._added >= LINES or time.monotonic() - self._sent >= SECONDS:

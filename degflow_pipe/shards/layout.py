@@ -19,9 +19,9 @@ from degflow_pipe.store import PatchRecord
 VALIDATE = "validate"
 """Folder in that of the shards with those of the photos that are set apart."""
 INDEX = ".index.jsonl"
+"""Ending of a tar's index."""
 SUMS_LIMIT = 1024**3
 """Bytes of the file of sums: five million tars."""
-"""Ending of a tar's index."""
 
 
 @dataclass(frozen=True)

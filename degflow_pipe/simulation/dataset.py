@@ -37,6 +37,7 @@ from degflow_pipe.pictures.photos import (
     find_photos,
     read_photo,
 )
+from degflow_pipe.places import place_of, text_of
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.simulation.camera import MIN_SENSOR, VERSION, ZoomCamera, check_scale
 from degflow_pipe.simulation.results import SimulateSummary
@@ -176,7 +177,7 @@ class SimulateJob:
         return COPIES * decoded_bytes(work.source.file, self.max_pixels)
 
     def _made(self, work: _Work) -> _Made:
-        source, settings, out = work.source, self.settings, Path(self.out)
+        source, settings, out = work.source, self.settings, place_of(self.out)
         if source.problem:
             return _Made(source, problem=source.problem)
         name = f"{settings.camera}_{source.number:0{max(3, len(str(self.photos)))}d}"
@@ -243,7 +244,7 @@ def simulate(
     with folders.one_writer(out, KIND):
         sources = list(_sources(found, workers))
         _claim(out, settings, sources)
-        job = SimulateJob(str(out), settings, len(sources), max_pixels)
+        job = SimulateJob(text_of(out), settings, len(sources), max_pixels)
         with (progress or Silent()).task("simulate", len(sources)) as task:
             made = list(_made_of(sources, job, engine, workers, task))
         used = [done for done in made if not done.problem]
@@ -321,7 +322,7 @@ def _made_of(
     sources: list[_Source], job: SimulateJob, engine: Engine, workers: int, task: Task
 ) -> Iterator[_Made]:
     """What became of each photo, noted in the ledger."""
-    ledger = Ledger(Path(job.out) / DONE)
+    ledger = Ledger(place_of(job.out) / DONE)
     for damage in ledger.damage:
         task.note(f"{damage}: the pictures that it no longer tells of are made again")
     with ledger:

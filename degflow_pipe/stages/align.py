@@ -24,6 +24,7 @@ from degflow_pipe.formats.text import printable
 from degflow_pipe.ledger import Ledger, key_of
 from degflow_pipe.pictures.photos import check_max_pixels
 from degflow_pipe.pictures.shots import shot_bytes
+from degflow_pipe.places import text_of
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.stages.align_levels import levels_of, recipe_text, validation_of
 from degflow_pipe.stages.align_pages import PAGES, summary_page
@@ -86,7 +87,7 @@ def align(
         wanted = {work.scene.name: _made_of(work, settings) for work in works}
         known = _known(out, ledger, wanted, overwrite)
         _clear(out, ledger, known, {scene.name for scene in scenes})
-        making = AlignJob(str(out), settings, max_pixels)
+        making = AlignJob(text_of(out), settings, max_pixels)
         done = _aligned(works, wanted, known, making, ledger, workers, engine, progress, summary)
         if not done:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(summary.failed.items())[:3])

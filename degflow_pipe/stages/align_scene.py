@@ -20,6 +20,7 @@ from degflow_pipe.alignment.tiles import Tiles
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.pictures.formats import parse_format
+from degflow_pipe.places import place_of
 from degflow_pipe.stages.align_pages import PAGES, scene_page
 from degflow_pipe.stages.measuring import Measured, loaded, shot_named
 from degflow_pipe.stages.scenes import Scene
@@ -109,9 +110,9 @@ class AlignJob:
             list(found.notes),
         )
         paths = self._written(hr, aligned, pairs)
-        paths.append(Path(self.out) / PAGES / f"{name}.html")
+        paths.append(place_of(self.out) / PAGES / f"{name}.html")
         files.write_text(paths[-1], scene_page(scene, hr, aligned))
-        return SceneMade(name, asdict(scene), folders.sums_of(paths, Path(self.out)))
+        return SceneMade(name, asdict(scene), folders.sums_of(paths, place_of(self.out)))
 
     def _onto(self, hr: np.ndarray, work: SceneWork, shot: str) -> Aligned:
         lr = shot_named(work.scene, shot, self.max_pixels).pixels
@@ -148,7 +149,7 @@ class AlignJob:
             pictures = {"hr": hr[top:bottom, left:right]}
             pictures |= {k: a.picture(top, left, bottom, right) for k, a in aligned.items()}
             for level, picture in pictures.items():
-                paths.append(Path(self.out) / f"{pair}_{level}.png")
+                paths.append(place_of(self.out) / f"{pair}_{level}.png")
                 files.write_bytes(paths[-1], png.encode(np.ascontiguousarray(picture)))
         return paths
 

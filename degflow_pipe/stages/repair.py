@@ -21,7 +21,7 @@ from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import in_order, run_in_threads
-from degflow_pipe.errors import DegflowError, StoreError
+from degflow_pipe.errors import DegflowError, StoreError, UsageError
 from degflow_pipe.levels import Grid
 from degflow_pipe.places import text_of
 from degflow_pipe.progress import Progress, Silent
@@ -46,7 +46,7 @@ from degflow_pipe.store.store import KIND as STORE_FOLDER
 def repair(
     path: Path,
     *,
-    model: DegFlow | Bank | None = None,
+    model: DegFlow | Bank | Callable[[], DegFlow | Bank] | None = None,
     store: Path | None = None,
     batch: int = defaults.BATCH,
     workers: int = 0,
@@ -56,8 +56,8 @@ def repair(
     """Mend what can be mended of a store or of shards, and verify it; a checkpoint is verified.
 
     model: makes latents and levels of a store again, those that are of it; the others are told, and
-    stay. store: that tars are made of again. Raises FileError where another process writes there,
-    and as `verify`.
+    stay. As a function it is asked for where some are damaged. store: that tars are made of again.
+    Raises FileError where another process writes there, and as `verify`.
     """
     kind = kind_of(path)
     how = _How(check_workers(workers, engine), batch, engine, progress or Silent())
@@ -93,7 +93,7 @@ class _Damaged:
 
 
 def _repair_store(
-    path: Path, model: DegFlow | Bank | None, how: _How
+    path: Path, model: DegFlow | Bank | Callable[[], DegFlow | Bank] | None, how: _How
 ) -> tuple[list[str], list[str]]:
     """What was mended, and what is to be done about the rest."""
     if folders.kind_of(path) != STORE_FOLDER:
@@ -105,14 +105,19 @@ def _repair_store(
             store.require_ledgers()  # what they say of photos is not for us to forget
         except StoreError:
             return rewritten, []  # `verify` tells it, and that `ingest` mends it
+        told = store.damaged_ledgers()  # whose damaged lines are dropped where it is written to
         with store.writing():
             finish_removal(store)
             damaged = _look(store, how)
-            told = _salvaged(store, damaged.hr)
+            told += _salvaged(store, damaged.hr)
             mended = rewritten
-            if model is not None:
-                mended += _encoded(store, Bank.of(model), damaged.latents, how)
-                mended += _generated(store, model, damaged.levels, how)
+            if model is not None and any([*damaged.latents.values(), *damaged.levels.values()]):
+                try:
+                    made_by = model() if callable(model) else model
+                except (StoreError, UsageError) as error:  # which checkpoint, cannot be told
+                    return mended, [*told, str(error)]
+                mended += _encoded(store, Bank.of(made_by), damaged.latents, how)
+                mended += _generated(store, made_by, damaged.levels, how)
     return mended, told
 
 
@@ -264,6 +269,8 @@ def _repair_shards(path: Path, store: Path, how: _How) -> tuple[list[str], list[
             except DegflowError as error:
                 told.append(f"{out}: its tars cannot be made again of {store}: {error}")
                 continue
+            if beyond := [shards.tars[n] for n in numbers if n >= part.plan.tars]:
+                told.append(f"{out}: {store} has no patches for {', '.join(beyond[:5])}")
             for name, same in _remade(part, job, shards, numbers, how):
                 if same:
                     mended.append(f"{out / name} was made again")

@@ -191,7 +191,7 @@ class FileArray:
         missing = self.rows - len(values)
         whole = np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else values
         if isinstance(self.path, Remote):
-            return self._send(number, whole)
+            return self._sent(number, whole)
         # What a killed run left there may be damaged, and zarr would read it.
         self.remove(number)
         with files.named(self.path, "write"):
@@ -199,6 +199,10 @@ class FileArray:
             assert number < self.room(), f"no room for file {number} of {self.path}"
             self._open()[number * self.rows : (number + 1) * self.rows] = whole
         return self.length(number)
+
+    def replace(self, number: int, values: np.ndarray) -> int:
+        """All items of a file, in place of what is there once they are whole; returns its bytes."""
+        return self._sent(number, values)
 
     def read(self, number: int, start: int, end: int) -> np.ndarray:
         """Items `start` to `end` of a file; what zarr did not write reads as zeros. `room` is to be
@@ -231,8 +235,8 @@ class FileArray:
     def _open(self) -> zarr.Array[Any]:
         return zarr.open_array(str(self.path), mode="r+")
 
-    def _send(self, number: int, values: np.ndarray) -> int:
-        """Write a remote file as one object; returns its bytes."""
+    def _sent(self, number: int, values: np.ndarray) -> int:
+        """Write a file in one piece, as zarr would; returns its bytes."""
         held = Held(self)
         held.write(values)
         data = held.coded()

@@ -252,10 +252,10 @@ class Store:
         if not lost:
             return []
         if whole:
-            hr = np.zeros((unit.count, *next(iter(whole.values())).shape[1:]), np.uint8)
+            hr = np.zeros((UNIT, *next(iter(whole.values())).shape[1:]), np.uint8)
             for place, values in whole.items():
                 hr[place * BLOCK : place * BLOCK + len(values)] = values
-            if self._hr.write(number, hr) != unit.bytes:
+            if self._hr.replace(number, hr) != unit.bytes:
                 return lost
         self._hr.remove(number)
         return lost

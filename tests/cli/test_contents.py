@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from degflow_pipe.cli.app import app
+from degflow_pipe.places import place_of
 from degflow_pipe.stages.shard import shard
 
 
@@ -74,3 +75,10 @@ def test_a_store_without_levels_asks_for_them(
     make_store(tmp_path / "a b.zarr", scales=None)
     text = flat(said(["info", "a b.zarr"], 80, monkeypatch))
     assert f"next degflow-pipe generate --store {shlex.quote('a b.zarr')}" in text
+
+
+def test_no_credentials_are_shown(ready_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = place_of("memory://user:topsecret@b/shards")
+    shard(ready_store, at)
+    text = said(["info", at.url], 80, monkeypatch)  # type: ignore[attr-defined]
+    assert "54 LR/HR pairs" in flat(text) and "topsecret" not in text

@@ -176,6 +176,7 @@ SURFACE: dict[str, dict[str, str]] = {
         **NOISE,
         **LEVELS,
         **CHECKPOINT,
+        **BREAK,
         **JSON,
     },
     "grid": {},
@@ -195,6 +196,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--store": "Path",
         "--device": "str = auto",
         "--workers": "int = 0",
+        **BREAK,
         **JSON,
     },
     "report": {
@@ -218,6 +220,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--recipe": "str",
         "--device": "str = auto",
         "--workers": "int = 0",
+        **BREAK,
         **JSON,
     },
     "calibrate": {
@@ -256,6 +259,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--t-grid": "str = 0.1:1.0:0.05",
         "--out -o": "Path",
         "--device": "str = auto",
+        **BREAK,
         **JSON,
     },
     "align": {
@@ -271,6 +275,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--overwrite": "flag",
         "--max-pixels": "int = 210000000",
         "--workers": "int = 0",
+        **BREAK,
         **JSON,
     },
     "target": {
@@ -280,6 +285,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--dpi": "int = 300",
         "--per-sheet": "int = 4",
         "--max-pixels": "int = 210000000",
+        **BREAK,
         **JSON,
     },
     "simulate": {
@@ -292,6 +298,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--test-every": "int = 5",
         "--seed": "int = 0",
         "--workers": "int = 0",
+        **BREAK,
         **JSON,
     },
     "export": {

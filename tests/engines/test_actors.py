@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.engines import actors
 from degflow_pipe.engines import engine as engines
 from degflow_pipe.engines.actors import TRIES, RayEngine
 from degflow_pipe.engines.engine import Engine, engine_of
@@ -178,6 +179,20 @@ def test_shards_are_those_of_threads_where_a_node_goes(
     finally:
         cluster.add_node(num_cpus=1)
     assert tree(tmp_path / "out") == tree(by_threads / "shards")
+
+
+def test_the_only_worker_may_be_lost_long_after_it_was_waited_for(
+    engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waited for a worker meanwhile, as it had work."""
+    job = engine_jobs.Dying(engine_jobs.Squares(), str(tmp_path / "mark"))
+    (tmp_path / "mark").touch()
+    made = iter(engine(job, range(5), 1))
+    found = [next(made)]
+    (crew,) = engine._crews.values()
+    crew._since -= 2 * actors.NO_WORKER
+    (tmp_path / "mark").unlink()
+    assert [*found, *made] == [n * n for n in range(5)]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for there")

@@ -219,3 +219,17 @@ def test_what_is_damaged_in_a_bucket_is_made_again(
     assert repair(store, model=tiny_model).whole
     assert repair(out, store=store).whole
     assert same(store, tree(ready_store)) and same(out, tree(ready_store.parent / "whole"))
+
+
+def test_what_goes_to_a_url_leaves_nothing_here(
+    memory: Remote, photo_folder: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ["simulate", photo_folder, "--scales", "2", "-o", f"{memory.url}/simulated"],
+        ["degrade", photo_folder, "--checkpoint", tiny, "--t-grid", "x2", "-o", f"{memory.url}/lr"],
+    ):
+        done = CliRunner().invoke(app, list(map(str, words)))
+        assert done.exit_code == 0, f"{done.output}{done.exception}"
+        pictures = [path for path in files.walk(memory) if path.suffix == ".png"]
+        assert pictures and not list(tmp_path.iterdir())

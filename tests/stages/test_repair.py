@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.errors import StoreError
+from degflow_pipe.errors import FileError, StoreError
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.ingest import ingest
@@ -144,6 +145,30 @@ def test_a_store_whose_ledger_is_damaged_is_left_to_ingest(
     found = repair(store, model=tiny_model)
     assert not found.whole and found.mended == []
     assert tree(store) == before
+
+
+def test_a_damaged_ledger_of_levels_is_told(store: Path, tiny_model: DegFlow, flip: Flip) -> None:
+    """What its lines said is not known any more, so that it is no whole store that is left."""
+    (ledger,) = (store / "done" / "levels").glob("*/00000000.jsonl")
+    flip(ledger)
+    found = repair(store, model=tiny_model)
+    assert not found.whole and any("run `generate" in told for told in found.damage)
+
+
+def test_what_is_whole_outlasts_a_disk_that_takes_nothing(
+    store: Path, monkeypatch: pytest.MonkeyPatch, flip: Flip
+) -> None:
+    chunk = store / "hr" / "c.0.0.0.0"
+    flip(chunk)
+    before = chunk.read_bytes()
+
+    def full(path: Path, data: bytes) -> None:
+        raise FileError(f"{path}: cannot write: No space left on device")
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    with pytest.raises(FileError, match="No space left"), Store.open(store).writing():
+        Store.open(store).salvage(0)
+    assert chunk.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["degflow-000001.tar", "degflow-000002.index.jsonl"])
