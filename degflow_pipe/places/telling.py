@@ -22,6 +22,13 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers of servers that may be others a moment later."""
 NOTHING = frozenset({404, 410})
 """Answers of servers that have nothing there."""
+NAMES = ("status", "status_code", "code")
+"""Of that answer in errors and answers of clients."""
+BROKEN = frozenset(
+    {"TimeoutError", "ClientConnectionError", "ClientPayloadError", "IncompleteRead", "error_temp"}
+)
+"""Errors of connections: asyncio's is no OSError before Python 3.11, and others' are none at all.
+"""
 LONG = 4
 """Characters of a password that is hidden wherever it stands by itself."""
 
@@ -92,9 +99,9 @@ def status_of(error: BaseException | None) -> int | None:
         if isinstance(response, dict):  # botocore's
             found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         else:
-            names = ("status", "status_code", "code")
-            every = [getattr(one, name, None) for one in (error, response) for name in names]
-            found = next((one for one in every if isinstance(one, int)), None)
+            every = ((one, name) for one in (error, response) for name in NAMES)
+            values = (getattr(one, name, None) for one, name in every)
+            found = next((value for value in values if isinstance(value, int)), None)
         if isinstance(found, int):
             return found
         error = error.__cause__
@@ -103,15 +110,12 @@ def status_of(error: BaseException | None) -> int | None:
 
 def passes(error: BaseException) -> bool:
     """Whether what went wrong may pass: a server that is busy, or a connection that broke."""
+    if BROKEN & {kind.__name__ for kind in type(error).__mro__}:
+        return True
     if (status := status_of(error)) is not None:
         return status in PASSING
-    if isinstance(error, PermissionError | FileExistsError | IsADirectoryError):
-        return False
-    # asyncio's TimeoutError is no OSError before Python 3.11; aiohttp's errors are not all.
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, OSError | EOFError | TimeoutError) or bool(
-        kinds & {"TimeoutError", "ClientConnectionError", "ClientPayloadError", "error_temp"}
-    )
+    never = PermissionError | FileExistsError | IsADirectoryError
+    return isinstance(error, OSError | EOFError) and not isinstance(error, never)
 
 
 def _said(error: BaseException) -> str:
