@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+://)[^\s/@'\"]*@")
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+://)[^\s/'\"]*@")
 _QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+://[^\s?'\"]*)\?[^\s'\"]*[^\s'\".,;:)\]]")
 
 

@@ -139,13 +139,14 @@ def matches(pattern: str, root: Path = Path()) -> list[Path]:
     return [root / found for found in sorted(glob.glob(pattern, root_dir=root, recursive=True))]
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, left_out: dict[str, int] | None = None) -> Iterator[Path]:
     """All files below a folder in a fixed order, links followed once, hidden names left out.
 
-    Raises FileError for a folder that cannot be listed.
+    left_out: takes the number of those in a remote place that no path can name. Raises FileError
+    for a folder that cannot be listed.
     """
     if isinstance(folder, Remote):
-        yield from objects.walk(folder)
+        yield from objects.walk(folder, left_out)
         return
     seen: set[str] = set()
 

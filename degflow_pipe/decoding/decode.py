@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from degflow_pipe import defaults
 from degflow_pipe.decoding import avif, colour, jpeg, png, raw, seams, tiff, webp
 from degflow_pipe.decoding.damage import Damage, is_lack
-from degflow_pipe.errors import FileError, PhotoError
+from degflow_pipe.errors import DegflowError, FileError, PhotoError
 from degflow_pipe.formats.text import printable
 
 HEIF = find_spec("pillow_heif") is not None
@@ -106,6 +106,8 @@ def header_size(file: io.BufferedIOBase, name: str) -> tuple[int, int]:
         file.seek(0)
         with opened(file) as image:
             return image.height, image.width
+    except DegflowError:  # of what reads the file, which tells for itself
+        raise
     except UnidentifiedImageError as error:
         raise PhotoError(_no_picture(name)) from error
     except Exception as error:  # damaged files make Pillow raise nearly anything

@@ -28,9 +28,11 @@ PLAIN, RATIO = 2**28, 8
 refused: pictures are packed already."""
 GROUPS, ROWS = 10**5, 10**6
 """Of a file, at most."""
-OF_DATA = (5, 7, 8)
+OF_VALUES, OF_DICTIONARY = (5, 7, 8), 7
 """Fields of a page's header that say how many values it has: of data, of a dictionary, of data in
 the second version."""
+IDLE = 16
+"""Pages of a column in a group that have no value of a row, at most: a dictionary is one."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,11 @@ def _place(column: dict[int, Any], length: int) -> tuple[int, int]:
 
 
 def check_pages(file: IO[bytes], column: tuple[int, int], rows: int, limit: int = PAGE) -> None:
-    """Raises ValueError where a page of a column of so many rows takes more than `limit` bytes, or
-    has more values.
+    """Raises ValueError where a page of a column of so many rows takes more than `limit` bytes,
+    or there are more pages than those rows are a reason for: each takes time.
     """
     at, end = column[0], sum(column)
+    found = idle = 0
     while at < end:
         file.seek(at)
         header, length = _Compact(file.read(min(HEADER, end - at))).struct()
@@ -99,12 +102,23 @@ def check_pages(file: IO[bytes], column: tuple[int, int], rows: int, limit: int 
             raise ValueError(f"a page of {max(unpacked, stored)} bytes; the limit is {limit}")
         if unpacked > max(PLAIN, RATIO * stored):
             raise ValueError(f"a page of {stored} bytes that unpacks to {unpacked}")
-        for field in OF_DATA:
-            about = header.get(field)
-            values = about.get(1) if isinstance(about, dict) else 0
-            if not isinstance(values, int) or not 0 <= values <= rows:
-                raise ValueError(f"a page of {values} values, of {rows} rows")
+        counts = {field: _values(header[field]) for field in OF_VALUES if field in header}
+        if not all(0 <= count <= rows for count in counts.values()):
+            raise ValueError(f"a page of {max(counts.values())} values, of {rows} rows")
+        counts.pop(OF_DICTIONARY, None)
+        found += sum(counts.values())
+        idle += not any(counts.values())
+        if found > rows or idle > IDLE:
+            raise ValueError(f"pages of {found} values, and {idle} of none, of {rows} rows")
         at += length + stored
+
+
+def _values(about: Any) -> int:
+    """How many values a page has by its header."""
+    values = about.get(1) if isinstance(about, dict) else None
+    if not isinstance(values, int):
+        raise ValueError("a page that does not say how many values it has")
+    return values
 
 
 class _Compact:

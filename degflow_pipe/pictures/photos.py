@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from degflow_pipe.decoding.damage import is_lack
+from degflow_pipe import files
 from degflow_pipe.decoding.decode import (
     BYTES_A_PIXEL,
     FORMATS,
@@ -24,7 +24,7 @@ from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.formats.text import printable
 from degflow_pipe.sources.endings import EXTENSIONS
 from degflow_pipe.sources.find import find_photos
-from degflow_pipe.sources.photo_file import PhotoFile
+from degflow_pipe.sources.photo_file import PhotoFile, ends_run
 
 __all__ = [
     "EXTENSIONS",
@@ -81,7 +81,7 @@ def read_photo(photo: Path | PhotoFile, max_pixels: int = MAX_PIXELS) -> Photo:
 
     Raises PhotoError naming the file and the reason: missing, no regular file, unreadable, damaged,
     of no known format or layout, or beyond max_pixels or MAX_BYTES; FileError where it is not the
-    photo's fault: no memory, too many open files.
+    photo's fault: no memory, too many open files, a server that is down.
     """
     data, sha256 = read_file(photo)
     decoded = decode(data, str(photo), max_pixels)
@@ -151,16 +151,18 @@ def _check_bytes(photo: Path | PhotoFile, length: int) -> None:
 
 @contextmanager
 def _opened(photo: Path | PhotoFile) -> Iterator[io.BufferedIOBase]:
-    """A photo's bytes; raises PhotoError naming it, FileError for a lack that ends a run."""
+    """A photo's bytes; raises PhotoError naming it, FileError for what ends a run: a lack of the
+    machine, or a place that cannot be reached.
+    """
     try:
-        file = photo if isinstance(photo, PhotoFile) else PhotoFile(photo, "")
-        with file.opened() as opened:
+        opening = photo.opened() if isinstance(photo, PhotoFile) else files.reading(photo)
+        with opening as opened:
             yield opened
     except MemoryError as error:
         raise FileError(f"{printable(str(photo))}: cannot read: not enough memory") from error
     except UsageError:  # a package that this machine lacks
         raise
     except (FileError, ValueError) as error:  # ValueError: a NUL in the name
-        if is_lack(error):
+        if ends_run(error):
             raise
         raise PhotoError(printable(str(error))) from error

@@ -9,5 +9,6 @@ It imports errors.
 """
 
 from degflow_pipe.places.place import Remote, place_of, text_of
+from degflow_pipe.places.telling import Unreachable
 
-__all__ = ["Remote", "place_of", "text_of"]
+__all__ = ["Remote", "Unreachable", "place_of", "text_of"]

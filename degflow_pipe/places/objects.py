@@ -1,7 +1,8 @@
 """Reading, listing and writing remote places by fsspec.
 
-What a file system or its libraries raise is told as a FileError that names the place. Nothing is
-remembered between calls but connections, which are fsspec's own: what others have written is seen.
+What a file system or its libraries raise is told as a FileError that names the place: see
+`telling`. Nothing is remembered between calls but connections, which are fsspec's own: what others
+have written is seen.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, cast
 
 import fsspec
+from fsspec.dircache import DirCache
 from fsspec.registry import known_implementations, registry
 from fsspec.spec import AbstractBufferedFile
 
-from degflow_pipe.errors import DegflowError, FileError, UsageError
+from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.places import guard
 from degflow_pipe.places.place import Remote
+from degflow_pipe.places.telling import is_nothing, status_of, told
 
 WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
 """Schemes whose files appear when they are whole; others are read alone."""
@@ -34,31 +37,9 @@ NEAR = 256 * 1024
 """Ranges of a file that lie nearer to each other are read by one request."""
 DELETED = 1000
 """Objects that are deleted at once."""
-
-Found = TypeVar("Found")
-
-
-def told(place: Remote, doing: str, call: Callable[[], Found]) -> Found:
-    """What a call of a file system returns; raises FileError for whatever it raises."""
-    try:
-        return call()
-    except (DegflowError, MemoryError):
-        raise
-    except FileNotFoundError as error:
-        raise FileError(f"{place}: cannot {doing}: nothing is there") from error
-    # File systems raise what their clients do: botocore's, aiohttp's, google's, not all of them
-    # OSError, and nothing of ours runs in here.
-    except Exception as error:
-        lines = str(error).strip().splitlines()
-        reason = getattr(error, "strerror", None) or (lines[0] if lines else type(error).__name__)
-        raise FileError(f"{place}: cannot {doing}: {_secretless(str(reason), place)}") from error
-
-
-def _secretless(said: str, place: Remote) -> str:
-    """What a library says, without the password of the place's URL, in whichever URL it says it."""
-    user, at, _ = place.url.partition("://")[2].partition("/")[0].rpartition("@")
-    secret = user.partition(":")[2]
-    return said.replace(secret, "***") if at and secret else said
+NO_PATH = "(// in the name)"
+RANGELESS = 64 * 1024**2
+"""Bytes of a file that is read whole for each range of it, where an HTTP server gives no ranges."""
 
 
 def opened(place: Remote) -> tuple[Any, str]:
@@ -68,11 +49,17 @@ def opened(place: Remote) -> tuple[Any, str]:
         raise UsageError(
             f"{place}: {place.scheme}:// needs the package {package}: pip install {package}"
         )
-    # Listings that are remembered would not have what other processes write.
-    return cast(
-        "tuple[Any, str]",
-        told(place, "open it", lambda: fsspec.url_to_fs(place.url, use_listings_cache=False)),
-    )
+    # Listings that are remembered would not have what other processes write. Not every file system
+    # can be told so: some pass what they do not know to what connects, which refuses it.
+    how = {"use_listings_cache": False} if place.scheme in WHOLE else {}
+
+    def call() -> tuple[Any, str]:
+        fs, path = fsspec.url_to_fs(place.url, **how)
+        if isinstance(cache := getattr(fs, "dircache", None), DirCache):
+            cache.use_listings_cache = False
+        return fs, path
+
+    return told(place, "open it", call, idempotent=True)
 
 
 def _package(place: Remote) -> str:
@@ -104,10 +91,14 @@ def info(place: Remote) -> dict[str, Any] | None:
     def look() -> dict[str, Any] | None:
         try:
             return cast("dict[str, Any]", fs.info(path))
-        except (FileNotFoundError, NotADirectoryError):
+        except NotADirectoryError:
             return None
+        except FileNotFoundError as error:
+            if is_nothing(error):
+                return None
+            raise
 
-    return told(place, "look for it", look)
+    return told(place, "look for it", look, idempotent=True)
 
 
 def is_folder(place: Remote) -> bool:
@@ -149,11 +140,15 @@ def sizes(folder: Remote) -> dict[str, int]:
     def listed() -> list[dict[str, Any]]:
         try:
             return cast("list[dict[str, Any]]", fs.ls(path, detail=True))
-        except (FileNotFoundError, NotADirectoryError):
+        except NotADirectoryError:
             return []
+        except FileNotFoundError as error:
+            if is_nothing(error):
+                return []
+            raise
 
     below = path.rstrip("/") + "/"
-    found = told(folder, "list", listed)
+    found = told(folder, "list", listed, idempotent=True)
     return {
         one["name"].rstrip("/").rpartition("/")[2]: int(one.get("size") or 0)
         for one in found
@@ -162,15 +157,22 @@ def sizes(folder: Remote) -> dict[str, int]:
     }
 
 
-def walk(folder: Remote) -> Iterator[Remote]:
-    """All files below a folder, in the order in which those of this machine come."""
+def walk(folder: Remote, left_out: dict[str, int] | None = None) -> Iterator[Remote]:
+    """All files below a folder, in the order in which those of this machine come.
+
+    left_out: takes the number of those with `//` in their names, which no path has, under NO_PATH.
+    """
     fs, path = opened(folder)
     below = path.rstrip("/") + "/"
-    found = told(folder, "list", lambda: cast("list[str]", fs.find(path)))
+    found = told(folder, "list", lambda: cast("list[str]", fs.find(path)), idempotent=True)
     rest = [name.removeprefix(below).split("/") for name in found if name.startswith(below)]
     for parts in sorted(rest, key=_by_folder):
-        if not any(part.startswith(".") or not part for part in parts):
+        if any(part.startswith(".") for part in parts):
+            continue
+        if all(parts):
             yield folder.joinpath(*parts)
+        elif parts[-1] and left_out is not None:  # else it is the mark of a folder
+            left_out[NO_PATH] = left_out.get(NO_PATH, 0) + 1
 
 
 def _by_folder(parts: list[str]) -> list[tuple[bool, str]]:
@@ -188,7 +190,7 @@ def matches(pattern: Remote) -> list[Remote]:
         return []
     root = Remote(*pattern.parts[:depth])
     below = opened(root)[1].rstrip("/") + "/"
-    found = told(pattern, "list", lambda: cast("list[str]", fs.glob(path)))
+    found = told(pattern, "list", lambda: cast("list[str]", fs.glob(path)), idempotent=True)
     return [root / name.removeprefix(below) for name in sorted(found) if name.startswith(below)]
 
 
@@ -210,17 +212,51 @@ def read_span(place: Remote, start: int, end: int) -> bytes:
     fs, path = opened(place)
 
     def got() -> bytes:
+        asked: dict[str, Any] = {"start": start, "end": end}
+        answer = _Answer(place, end)
+        if place.scheme in ("http", "https"):
+            asked["raise_for_status"] = answer.look  # which aiohttp calls before it reads on
         try:
-            return cast("bytes", fs.cat_file(path, start=start, end=end))
+            data = cast("bytes", fs.cat_file(path, **asked))
         except FileNotFoundError:
             raise
-        except OSError:
-            # A range behind the end is an error, and so is any of an empty file.
-            if fs.info(path).get("size", end) <= start:
-                return b""
+        # A range behind the end is an error, and so is any of an empty file; see `told` for what
+        # is raised.
+        except Exception as error:
+            status = status_of(error)
+            if status == BEHIND or (status is None and isinstance(error, OSError)):
+                length = fs.info(path).get("size")
+                if length is not None and length <= start:
+                    return b""
             raise
+        return data[start:end] if answer.whole else data
 
-    return told(place, "read", got)
+    data = told(place, "read", got, idempotent=True)
+    if len(data) > end - start:
+        raise FileError(f"{place}: cannot read: its server gives no ranges of it: copy it here")
+    return data
+
+
+BEHIND = 416
+"""What an HTTP server answers who is asked for what is behind a file's end."""
+
+
+class _Answer:
+    """Whether an HTTP server gives the whole file where it is asked for a range up to `end`."""
+
+    def __init__(self, place: Remote, end: int) -> None:
+        self.whole = False
+        self._place, self._end = place, end
+
+    async def look(self, response: Any) -> None:
+        """Raises FileError for a file that is too large to be read for each range of it."""
+        self.whole = response.status == 200
+        length = response.content_length
+        if self.whole and length is not None and length > max(self._end, RANGELESS):
+            raise FileError(
+                f"{self._place}: cannot read: its server gives no ranges of it, and it has "
+                f"{length} bytes: copy it here"
+            )
 
 
 def read_spans(place: Remote, spans: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path, PosixPath, PurePosixPath
+from pathlib import Path, PosixPath, PurePath, PurePosixPath
 from typing import Any
 
 from degflow_pipe.errors import FileError, UsageError, masked
@@ -42,6 +42,25 @@ class Remote(PosixPath):
         raise FileError(
             f"{self}: this is done with files of this machine alone: copy it here, or give a path"
         )
+
+    # From Python 3.12 on pathlib compares texts, and this one's shows less than it has.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Remote) and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return hash(self.parts)
+
+    def __lt__(self, other: PurePath) -> bool:
+        return self.parts < other.parts if isinstance(other, PurePath) else NotImplemented
+
+    def __le__(self, other: PurePath) -> bool:
+        return self.parts <= other.parts if isinstance(other, PurePath) else NotImplemented
+
+    def __gt__(self, other: PurePath) -> bool:
+        return self.parts > other.parts if isinstance(other, PurePath) else NotImplemented
+
+    def __ge__(self, other: PurePath) -> bool:
+        return self.parts >= other.parts if isinstance(other, PurePath) else NotImplemented
 
     def is_absolute(self) -> bool:
         return True

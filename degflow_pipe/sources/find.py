@@ -8,13 +8,12 @@ from itertools import chain
 from pathlib import Path
 
 from degflow_pipe import files, folders
-from degflow_pipe.decoding.damage import is_lack
 from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.formats.text import printable
-from degflow_pipe.places import Remote, place_of
+from degflow_pipe.places import Remote, Unreachable, place_of
 from degflow_pipe.sources.endings import EXTENSIONS, count, is_picture
 from degflow_pipe.sources.parquet import photos_in_parquet
-from degflow_pipe.sources.photo_file import PhotoFile
+from degflow_pipe.sources.photo_file import PhotoFile, ends_run
 from degflow_pipe.sources.tars import photos_in_tar
 
 MANY = {".tar": photos_in_tar, ".parquet": photos_in_parquet}
@@ -27,6 +26,7 @@ METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
 """Beside the photos of a folder, as `imagefolder` of Hugging Face has them: they hold none.
 Source: huggingface/datasets, folder_based_builder.py, METADATA_FILENAMES."""
 ARCHIVES = frozenset({".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".zip", ".7z"})
+REFUSED = (401, 403)
 UNPACK = "a compressed archive gives no access to one photo: unpack it, or make a plain .tar of it"
 
 
@@ -70,7 +70,7 @@ def _outright(path: Path, others: dict[str, int]) -> Iterator[PhotoFile]:
     if path.suffix.lower() in ARCHIVES:
         raise UsageError(f"{printable(str(path))}: {UNPACK}")
     if path.suffix.lower() in MANY:
-        if kind := folders.kind_of(path.parent):
+        if kind := _kind(path.parent):
             problem = f"it is of a {kind} that degflow-pipe made, and no photos are in it"
             return iter([PhotoFile(path, path.name, problem=problem)])
         inside = _inside(path, path.name, others)
@@ -79,12 +79,22 @@ def _outright(path: Path, others: dict[str, int]) -> Iterator[PhotoFile]:
     return iter([PhotoFile(path, path.name)])
 
 
+def _kind(folder: Path) -> str | None:
+    """See `folders.kind_of`; None too where a server, as some do, refuses what is not there."""
+    try:
+        return folders.kind_of(folder)
+    except Unreachable as error:
+        if error.status in REFUSED:
+            return None
+        raise
+
+
 def _inside(path: Path, name: str, others: dict[str, int]) -> Iterator[PhotoFile]:
     """The photos in a file of many; one that cannot be opened has a problem, as a photo has."""
     try:
         yield from MANY[path.suffix.lower()](path, name, others)
     except FileError as error:
-        if is_lack(error):
+        if ends_run(error):
             raise
         problem = printable(str(error)).removeprefix(f"{printable(str(path))}: ")
         yield PhotoFile(path, name, problem=problem)
@@ -114,7 +124,7 @@ def _literal(pattern: str) -> str:
 
 
 def _below(folder: Path, others: dict[str, int]) -> Iterator[PhotoFile]:
-    for path in files.walk(folder):
+    for path in files.walk(folder, others):
         yield from _at(path, path.relative_to(folder).as_posix(), others)
 
 
@@ -122,7 +132,7 @@ def _at(path: Path, name: str, others: dict[str, int]) -> Iterator[PhotoFile]:
     """The photos of a file that was come upon; where it has none it is counted by its ending."""
     ending = path.suffix.lower()
     of_many = ending in MANY and path.name not in METADATA
-    if of_many and folders.kind_of(path.parent) is None:  # pairs of ours are no photos
+    if of_many and _kind(path.parent) is None:  # pairs of ours are no photos
         inside = _inside(path, name, others)
         first = next(inside, None)
         if first is not None:

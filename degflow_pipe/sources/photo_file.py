@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,8 +13,35 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from degflow_pipe import files
+from degflow_pipe.decoding.damage import is_lack
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.formats.text import printable
+from degflow_pipe.places import Remote, Unreachable
+
+UNSAFE = re.compile(r'[%/\\:*?"<>|~]')
+"""What no name of a file may have everywhere, and what such characters are written with."""
+LONGEST = 100
+"""Bytes of a part's name in the name of what is made of it."""
+
+
+def ends_run(error: BaseException | None) -> bool:
+    """Whether it is the machine or the network that fails, and the photo is not to blame: without
+    it a run would end in other bytes.
+    """
+    if is_lack(error):
+        return True
+    while error is not None and not isinstance(error, Unreachable):
+        error = error.__cause__
+    return error is not None
+
+
+def _plain(name: str) -> str:
+    """A part's name as one of a file; of two names two come, whatever their characters."""
+    plain = UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", name)
+    if len(plain.encode()) <= LONGEST:
+        return plain
+    digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+    return f"{plain.encode()[:LONGEST].decode(errors='ignore')}~{digest}"
 
 
 class Part(Protocol):
@@ -55,12 +84,13 @@ class PhotoFile:
 
     @property
     def stem(self) -> str:
-        """What is made of it is called so, below a folder; no part's name gives it a folder."""
+        """What is made of it is called so, below a folder; no part's name gives it a folder, and
+        none of one file are alike: their endings are kept, and `/` is %2F.
+        """
         if self.part is None:
             return PurePosixPath(self.name).with_suffix("").as_posix()
         inside = printable(self.part.name)
-        plain = re.sub(r"[/\\:]", "_", PurePosixPath(inside).with_suffix("").as_posix())
-        return f"{self.name.removesuffix(f'::{inside}')}_{plain}"
+        return f"{self.name.removesuffix(f'::{inside}')}_{_plain(inside)}"
 
     def length(self) -> int | None:
         """Its bytes, None where it is not there or where that is known when it is read."""
@@ -72,12 +102,24 @@ class PhotoFile:
 
     @contextmanager
     def opened(self) -> Iterator[io.BufferedIOBase]:
-        """Its bytes, to read and seek in. Raises PhotoError, and FileError as `files.reading`."""
+        """Its bytes, to read and seek in. Raises PhotoError, and FileError as `files.reading`;
+        Unreachable where its folder is not there, which was when it was found.
+        """
         if self.problem:
             raise PhotoError(f"{self}: {self.problem}")
+        self._require_folder()
         if self.part is None:
             with files.reading(self.path) as file:
                 yield file
             return
         with self.part.opened(self.path) as inside:
             yield inside
+
+    def _require_folder(self) -> None:
+        """A cluster's machines may not all have a folder; a photo alone may have gone."""
+        folder = self.path.parent
+        if not isinstance(folder, Remote) and not files.exists(folder):
+            raise Unreachable(
+                f"{self}: its folder is not on the machine {platform.node()}: give all machines "
+                f"the same folders, or photos at a URL"
+            )

@@ -45,7 +45,7 @@ def test_the_members_of_a_tar_are_its_photos(data_sets: Path, pictures: list[byt
     assert left_out == {".txt": 3}
     for photo, data in zip(pickle.loads(pickle.dumps(found)), pictures, strict=True):
         assert read_file(photo)[0] == data and photo.length() == len(data)
-    assert found[2].stem == "photos-000000.tar_sub_coffee"
+    assert found[2].stem == "photos-000000.tar_sub%2Fcoffee.webp"
 
 
 @pytest.mark.parametrize("noted", [True, False])
