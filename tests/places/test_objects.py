@@ -16,6 +16,7 @@ import pytest
 from degflow_pipe import files, folders, ledger
 from degflow_pipe.errors import DegflowError, FileError
 from degflow_pipe.ledger import Ledger
+from degflow_pipe.pictures.photos import find_photos
 from degflow_pipe.places import Remote, guard, lease, log, objects
 from tests.places.conftest import Proxy
 
@@ -59,6 +60,16 @@ def test_the_order_of_files_is_that_of_this_machine(place: Remote, tmp_path: Pat
         files.write_bytes(tmp_path / name, b"x")
     here = [path.relative_to(tmp_path).as_posix() for path in files.walk(tmp_path)]
     assert [path.relative_to(place).as_posix() for path in files.walk(place)] == here
+
+
+def test_files_that_no_path_can_name_are_counted(bucket: Remote) -> None:
+    fs, path = objects.opened(bucket)
+    for name in ("a.png", "b//c.png", "/d.png", "e/", "e/f.png", ".g//h.png"):
+        fs.pipe_file(f"{path}/{name}", b"x")
+    left_out: dict[str, int] = {}
+    found = find_photos([str(bucket)], left_out)
+    assert [photo.name for photo in found] == ["a.png", "e/f.png"]
+    assert left_out == {objects.NO_PATH: 2}
 
 
 @pytest.mark.parametrize("size", [10, len(LARGE)])

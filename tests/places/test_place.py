@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+from fsspec.spec import AbstractFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ from degflow_pipe import files, folders
 from degflow_pipe.cli import options
 from degflow_pipe.cli.app import app
 from degflow_pipe.errors import DegflowError, FileError, UsageError, masked
-from degflow_pipe.places import Remote, place_of, text_of
+from degflow_pipe.places import Remote, objects, place_of, text_of
 
 SIGNED = "https://user:topsecret@127.0.0.1:9/p/x.jpg?X-Amz-Signature=topsecret"
 
@@ -46,6 +48,17 @@ def test_parts_and_joining_are_as_those_of_a_path() -> None:
     assert place.parent.parent == place_of("s3://bucket/photos/")
     with pytest.raises(ValueError):
         place.relative_to(place_of("s3://other"))
+
+
+def test_places_differ_where_their_urls_do() -> None:
+    """Also in what is not shown of them."""
+    urls = [f"https://{user}@h/img?id={n}" for user in ("a", "b") for n in (2, 1)]
+    places = [place_of(url) for url in urls]
+    assert len(set(places)) == len({str(place) for place in places}) * 4 == 4
+    assert sorted(places[::-1]) == [places[i] for i in (1, 0, 3, 2)] == sorted(places)
+    assert places[1] < places[0] and places[0] > places[1]
+    assert places[0] <= places[0] >= places[0] and places[0] == place_of(urls[0])
+    assert place_of("s3://b/a") != Path("s3:/b/a") and Path("s3:/b/a") != place_of("s3://b/a")
 
 
 @pytest.mark.parametrize(
@@ -118,6 +131,8 @@ def test_every_path_of_the_command_line_may_be_a_url() -> None:
         (f"no photo at {SIGNED}: why", "no photo at https://***@127.0.0.1:9/p/x.jpg?***: why"),
         ("ftp://u@h/a, s3://b/c", "ftp://***@h/a, s3://b/c"),
         ("a@b is no URL?", "a@b is no URL?"),
+        ("ftp://user:p@ss@host/x", "ftp://***@host/x"),
+        ("'ftp://u:a@b@c@h/a@b' and s3://b/c@d", "'ftp://***@h/a@b' and s3://b/c@d"),
     ],
 )
 def test_what_is_shown_of_a_url(text: str, shown: str) -> None:
@@ -158,3 +173,68 @@ def test_a_package_that_is_lacking_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("degflow_pipe.places.objects.find_spec", lambda _: None)
     with pytest.raises(UsageError, match="pip install gcsfs"):
         files.read_bytes(place_of("gs://bucket/a"))
+
+
+class Connecting(AbstractFileSystem):
+    """Passes what it does not know to what connects, as fsspec's own for sftp:// does. said: what
+    that raises.
+    """
+
+    protocol = "connecting"
+    cachable = False
+    said = ""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self.listed = 0
+        self._connect(**how)
+
+    def _connect(self, host: str = "", user: str = "") -> None:
+        pass
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[dict[str, Any]]:
+        if self.said:
+            raise RuntimeError(self.said)
+        self.listed += 1
+        self.dircache[path] = [{"name": f"{path}/{self.listed}", "size": 1, "type": "file"}]
+        return list(self.dircache.get(path, []))
+
+
+@pytest.fixture
+def connecting(monkeypatch: pytest.MonkeyPatch) -> type[Connecting]:
+    fsspec.register_implementation("connecting", Connecting, clobber=True)
+    return Connecting
+
+
+def test_a_file_system_that_does_not_know_of_listings_is_opened(
+    connecting: type[Connecting],
+) -> None:
+    place = place_of("connecting://h/a")
+    assert isinstance(place, Remote)
+    fs, path = objects.opened(place)
+    assert fs.ls(path) == [] and fs.listed == 1  # and none is remembered
+    assert files.names(place) == []
+
+
+@pytest.mark.parametrize(
+    "password, said, shown",
+    [
+        ("p", "an unexpected stop: p", "an unexpected stop: p"),
+        ("p", "no user:p at repos/user/p/x, user", "no user:*** at repos/user/***/x, user"),
+        ("topsecret", "no repos/user/topsecret/x", "no repos/user/***/x"),
+        ("topsecret", "topsecret, or 'topsecret'?", "***, or '***'?"),
+        ("pass", "a passing fault: pass", "a passing fault: ***"),
+        ("top%40secret", "top@secret or top%40secret", "*** or ***"),
+    ],
+)
+def test_what_is_shown_of_what_a_library_says(
+    connecting: type[Connecting],
+    monkeypatch: pytest.MonkeyPatch,
+    password: str,
+    said: str,
+    shown: str,
+) -> None:
+    monkeypatch.setattr(connecting, "said", said)
+    with pytest.raises(FileError) as error:
+        files.names(place_of(f"connecting://user:{password}@h/a"))
+    assert str(error.value) == f"connecting://***@h/a: cannot list: {shown}"

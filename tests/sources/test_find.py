@@ -127,6 +127,21 @@ def test_pairs_of_ours_are_no_photos(data_sets: Path, ready_store: Path, tmp_pat
     assert "a set of shards that degflow-pipe made" in problem_of(found[0])
 
 
+def test_what_is_made_of_a_photo_in_a_file_is_called_as_no_other(
+    tar_of: Tar, pictures: list[bytes], tmp_path: Path
+) -> None:
+    names = ["0001.jpg", "0001.png", "a/b.jpg", "a_b.jpg", "a%2Fb.jpg", "a:b.jpg", r"a\b.jpg"]
+    names += [f"{'n' * 150}{ending}" for ending in (".jpg", ".png")] + ["\u00e9" * 99 + ".png"]
+    found, _ = found_in(tar_of(*((name, pictures[0]) for name in names)))
+    stems = {photo.stem for photo in found}
+    assert len(stems) == len(names) and "a.tar_a%2Fb.jpg" in stems
+    assert all(len(stem.encode()) < 130 and not set(stem) & set('/\\:*?"<>|') for stem in stems)
+    rows = pa.array([{"bytes": pictures[0], "path": None}], IMAGE)
+    pq.write_table(pa.table({"image": rows, "other": rows}), tmp_path / "t.parquet")
+    found, _ = found_in(tmp_path / "t.parquet")
+    assert [photo.stem for photo in found] == ["t.parquet_0.image", "t.parquet_0.other"]
+
+
 def test_a_compressed_tar_by_a_plain_name(tar_of: Tar, pictures: list[bytes]) -> None:
     found, _ = found_in(tar_of(("a.png", pictures[0]), mode="w:gz"))
     assert "a.tar: it is compressed (gzip): unpack it first" in problem_of(found[0])
@@ -225,6 +240,29 @@ def test_sizes_that_would_take_all_memory(
     monkeypatch.setattr(parquet_layout, "ROWS", 2)
     photos, _ = found_in(write_parquet(tmp_path / "b.parquet", pictures))
     assert "3 rows in 2 groups; the limits are 2 and" in problem_of(photos[0])
+
+
+def test_pages_that_are_many(tmp_path: Path, pictures: list[bytes]) -> None:
+    """Each takes time, however few bytes it has."""
+
+    def page(kind: int, field: int, values: int) -> bytes:
+        """A page of no bytes: its type, its sizes, and how many values it has."""
+        head = bytes([0x15, 2 * kind, 0x15, 0, 0x15, 0, (field - 3) << 4 | 12])
+        return head + bytes([0x15, 2 * values, 0, 0])
+
+    def check(pages: bytes, rows: int) -> None:
+        parquet_layout.check_pages(io.BytesIO(bytes(4) + pages), (4, len(pages)), rows)
+
+    index = bytes([0x15, 2, 0x15, 0, 0x15, 0, 0])  # 7 bytes
+    data, second, dictionary = page(0, 5, 1), page(3, 8, 1), page(2, 7, 0)
+    check(dictionary + index + 3 * data + 2 * second, 5)
+    for many in (index * 1000, page(0, 5, 0) * 1000, dictionary * 1000, page(0, 5, 1) * 1000):
+        with pytest.raises(ValueError, match="pages of"):
+            check(many, 5)
+    for options in ({"data_page_size": 1}, {"data_page_version": "2.0"}):
+        path = write_parquet(tmp_path / "a.parquet", pictures * 3, group=9, **options)
+        found, _ = found_in(path)
+        assert [read_file(photo)[0] for photo in found] == pictures * 3
 
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path, pictures: list[bytes]) -> None:

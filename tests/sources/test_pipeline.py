@@ -157,10 +157,10 @@ def test_estimate(data_sets: Path, tiny_model: DegFlow, tmp_path: Path) -> None:
 def test_lr_of_whole_photos(
     data_sets: Path, tiny_model: DegFlow, tmp_path: Path, photo_folder: Path, tree: Tree
 ) -> None:
-    grid, names = parse_t("1"), [name.rpartition(".")[0] for name in NAMES]
+    grid = parse_t("1")
     degrade([str(photo_folder)], tmp_path / "files", tiny_model, grid)
     degrade([str(data_sets / TAR)], tmp_path / "tar", tiny_model, grid)
     here, there = tree(tmp_path / "files"), tree(tmp_path / "tar")
-    for name in names:
-        other = f"{TAR}_{name.replace('/', '_')}_t1000.png"
-        assert here[f"{name}_t1000.png"] == there[other]
+    for name in NAMES:
+        other = f"{TAR}_{name.replace('/', '%2F')}_t1000.png"
+        assert here[f"{name.rpartition('.')[0]}_t1000.png"] == there[other]

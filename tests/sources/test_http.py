@@ -16,12 +16,12 @@ import pytest
 
 from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.errors import FileError, UsageError
+from degflow_pipe.errors import FileError, PhotoError, UsageError
 from degflow_pipe.pictures.photos import find_photos, read_file
 from degflow_pipe.places import Remote, Unreachable, objects, place_of, telling
 from degflow_pipe.stages.ingest import ingest
 from tests.conftest import PATCH
-from tests.sources.conftest import data_sets, pictures, write_parquet  # noqa: F401
+from tests.sources.conftest import write_parquet
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed, which opens http://")
 
@@ -49,6 +49,9 @@ class Server(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that goes is no news."""
 
     def due(self, what: str) -> bool:
         with self.lock:
@@ -277,6 +280,9 @@ def test_a_machine_that_lacks_the_folder_ends_the_run(
     folder.mkdir()
     serve(pictures, folder)
     found = list(find_photos([str(folder)]))
+    (folder / "b.jpg").unlink()
+    with pytest.raises(PhotoError, match=r"b\.jpg: cannot read: No such file"):
+        read_file(next(photo for photo in found if photo.name == "b.jpg"))
     shutil.move(folder, tmp_path / "elsewhere")
     for photo in found:
         with pytest.raises(Unreachable, match="its folder is not on the machine"):
