@@ -21,6 +21,8 @@ from degflow_pipe.places import Remote, objects, place_of
 from degflow_pipe.places import lease as leases
 
 MARK = ".degflow-pipe.json"
+SHARDS = "set of shards"
+"""The kind of a folder of shards, whose pictures are no photos."""
 MARK_LIMIT = 1000
 """Bytes of it."""
 LOCK = ".lock"
@@ -28,10 +30,10 @@ NOBODYS = frozenset({MARK, LOCK, leases.LEASE, leases.HEARD, "lost+found", ".DS_
 """What an empty folder may hold: what we or a file system put there."""
 
 
-def kind_of(folder: Path) -> str | None:
+def kind_of(folder: Path, meant: str = "...") -> str | None:
     """What the folder's mark says it is, such as `store`; None where it has none.
 
-    Raises FileError where the mark is damaged.
+    meant: what it is taken for. Raises FileError where the mark is damaged.
     """
     mark = folder / MARK
     if not files.exists(mark):
@@ -39,7 +41,7 @@ def kind_of(folder: Path) -> str | None:
     value = files.read_json(mark, MARK_LIMIT)
     kind = value.get("kind") if isinstance(value, dict) and len(value) == 1 else None
     if not isinstance(kind, str) or not kind.isprintable():
-        raise FileError(f'{mark} is damaged: it should be {{"kind": ...}}')
+        raise FileError(f'{mark} is damaged: it should be {{"kind": "{meant}"}}')
     return kind
 
 
@@ -62,7 +64,7 @@ def check_ours(folder: Path, kind: str) -> None:
         objects.require_writable(folder)
     elif not os.path.lexists(folder):
         return
-    marked = kind_of(folder)
+    marked = kind_of(folder, kind)
     if marked == kind:
         return
     others = held(folder)

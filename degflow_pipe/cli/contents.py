@@ -94,7 +94,8 @@ def _store(found: StoreContents, at: str) -> Lines:
     elif not whole:
         yield "next", f"degflow-pipe generate --store {at}"
     else:
-        yield "next", f"degflow-pipe shard --store {at} --out shards"
+        chosen = f" --grid {shlex.quote(next(iter(found.grids)))}" if len(found.grids) > 1 else ""
+        yield "next", f"degflow-pipe shard --store {at}{chosen} --out SHARDS"
 
 
 def _share(count: int, every: int) -> str:
@@ -126,7 +127,7 @@ def _shards(found: ShardsContents, at: str) -> Lines:
     yield "HR", f"{settings.get('patch')} x {settings.get('patch')} pixels, {found.hr_format}"
     if found.chain is not None:
         yield "chain", found.chain
-    yield "next", f"degflow-pipe verify {at}; export {at} --to TRAINER; sr_pairs({at!r}) in Python"
+    yield "next", f"degflow-pipe export {at} --to TRAINER -o OUT, or sr_pairs({at!r}) in Python"
 
 
 def _checkpoint(found: CheckpointContents, at: str) -> Lines:
@@ -144,7 +145,7 @@ def _checkpoint(found: CheckpointContents, at: str) -> Lines:
     yield "noise", noise
     solver = found.model.solver
     yield "solver", f"{solver.method}, {solver.steps} steps"
-    yield "next", f"degflow-pipe preview PHOTO --checkpoint {at}; report {at}"
+    yield "next", f"degflow-pipe preview PHOTO --checkpoint {at}"
 
 
 def _psnr(stage: Any) -> str:

@@ -131,7 +131,13 @@ def verify(
         found = stage(place, **how)
     show(found, json, path)
     if not found.whole:
-        complain(f"{path} is damaged: {'; '.join(found.damage[:3])}")
+        mends = {"store": "", "shards": " --store STORE"}
+        hint = ""
+        if not repair and found.kind in mends:
+            hint = f"; `degflow-pipe verify {path} --repair{mends[found.kind]}` mends what it can"
+        elif repair and found.kind == "shards" and store is None:
+            hint = "; damaged tars are made again of their store: give it as --store"
+        complain(f"{path} is damaged: {'; '.join(found.damage[:3])}{hint}")
         raise typer.Exit(1)
 
 

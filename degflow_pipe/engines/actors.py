@@ -360,18 +360,22 @@ def _ray() -> Any:
 
 
 def _connected() -> Any:
-    """Ray, connected to its cluster, or to one of this machine that it starts."""
+    """Ray, connected to the cluster at RAY_ADDRESS; where none is said, to one that it starts here
+    for this process: whichever it remembers may be gone, or somebody's.
+    """
     ray = _ray()
     if ray.is_initialized():
         return ray
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         # What workers print is not for this terminal; what goes wrong there comes as an error.
-        ray.init(log_to_driver=False, logging_level="warning")
+        address = None if os.environ.get("RAY_ADDRESS") else "local"
+        ray.init(address=address, log_to_driver=False, logging_level="warning")
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = os.environ.get("RAY_ADDRESS")
         at = f"at RAY_ADDRESS={where} " if where else ""
-        raise DegflowError(f"Ray cannot be had {at}({_line(error)})") from error
+        hint = "; where it asks for a token, say RAY_AUTH_MODE=token" if where else ""
+        raise DegflowError(f"Ray cannot be had {at}({_line(error)}){hint}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():  # Ray puts its own in their place

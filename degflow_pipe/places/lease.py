@@ -22,7 +22,7 @@ from degflow_pipe.places import guard, objects
 from degflow_pipe.places.place import Remote
 
 LEASE, HEARD = ".degflow-lease.json", ".degflow-lease-heard.json"
-RENEWED = 60.0
+RENEWED = 20.0
 """Seconds between renewals."""
 LIMIT = 4096
 """Bytes of it."""
@@ -115,8 +115,8 @@ def _take(folder: Remote, path: Remote, lease: Lease) -> None:
         if other is None or other.token != lease.token:
             who = "a process that has just ended" if other is None else other.said()
             raise FileError(
-                f"{folder}: {who} is writing to it; wait for it, or where it is gone for good, "
-                f"say `break_lock`"
+                f"{folder}: {who} is writing to it; wait for it, or where it is gone for good (one "
+                f"that lives is heard of every {RENEWED:.0f} s), say `break_lock`"
             )
     if objects.create(path, _data(lease)):
         objects.remove(path)
@@ -132,7 +132,7 @@ def _renew(folder: Remote, lease: Lease, ended: threading.Event) -> None:
         with suppress(FileError):  # the next time may do
             now = _read(path)
             if now is None or now.token != lease.token:
-                guard.lost(folder, "nobody known" if now is None else now.said())
+                guard.lost(folder, "somebody who has ended" if now is None else now.said())
                 return
             objects.write(folder / HEARD, _data(replace(lease, heard=_now())))
 

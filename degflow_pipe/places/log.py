@@ -8,7 +8,7 @@ from degflow_pipe.places import guard, objects
 from degflow_pipe.places.place import Remote
 
 LINES = 256
-SECONDS = 30.0
+SECONDS = 10.0
 """A log is sent when so much was added to it, or so long ago it was sent: what a writer that is
 killed loses is what it added since."""
 

@@ -124,8 +124,14 @@ def _literal(pattern: str) -> str:
 
 
 def _below(folder: Path, others: dict[str, int]) -> Iterator[PhotoFile]:
+    of_shards: dict[Path, bool] = {}
     for path in files.walk(folder, others):
-        yield from _at(path, path.relative_to(folder).as_posix(), others)
+        if path.parent not in of_shards:
+            of_shards[path.parent] = _kind(path.parent) == folders.SHARDS
+        if of_shards[path.parent]:  # its contact sheet is no photo
+            count(path.suffix.lower(), others)
+        else:
+            yield from _at(path, path.relative_to(folder).as_posix(), others)
 
 
 def _at(path: Path, name: str, others: dict[str, int]) -> Iterator[PhotoFile]:

@@ -38,7 +38,7 @@ from degflow_pipe.store.lacking import lacking
 from degflow_pipe.store.records import Rows
 from degflow_pipe.watching import SlowUnit, StageWatch, Watch
 
-KIND = "set of shards"
+KIND = folders.SHARDS
 """Of the folder, for `folders.one_writer`."""
 CARD, SHEET = "README.md", "contact_sheet.png"
 TARS_AT_ONCE = 4

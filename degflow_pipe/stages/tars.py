@@ -66,6 +66,7 @@ class Tars:
     def note(self, number: int, record: TarRecord) -> None:
         """A tar is there now."""
         self._ledger.write(number, record.to_dict())
+        self._ledger.sync()  # a tar is much to make again
         self._add(number, record)
 
     def _stays(self, number: int, record: TarRecord) -> bool:
