@@ -25,6 +25,7 @@ from degflow_pipe.checkpoint.folder import write_checkpoint
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
+from tests.buckets import bucket, memory, proxy  # noqa: F401
 from tests.cli.conftest import begin, degflow, environment  # noqa: F401
 
 LONGEST = (

@@ -18,7 +18,7 @@ from degflow_pipe.errors import DegflowError, FileError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.pictures.photos import find_photos
 from degflow_pipe.places import Remote, guard, lease, log, objects
-from tests.places.conftest import Proxy
+from tests.buckets import Proxy
 
 LARGE = np.random.default_rng(0).bytes(20 * 1024**2)
 

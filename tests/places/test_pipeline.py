@@ -28,8 +28,8 @@ from degflow_pipe.stages.verify import info, verify
 from degflow_pipe.store import Store
 from degflow_pipe.store.lacking import lacking
 from degflow_pipe.watching import Watch
+from tests.buckets import Proxy
 from tests.conftest import PATCH, SCALES
-from tests.places.conftest import Proxy
 
 SETTINGS = ShardSettings(shard_size=10)
 Tree = Callable[[Path], dict[str, bytes]]

@@ -18,9 +18,9 @@ from degflow_pipe.stages.estimate import estimate_ingest
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.stages.inspect import inspect
 from degflow_pipe.store import Store
+from tests.buckets import Proxy
 from tests.cli.conftest import contents  # noqa: F401
 from tests.conftest import PATCH
-from tests.places.conftest import Proxy, bucket, proxy  # noqa: F401
 from tests.places.test_pipeline import uploaded
 from tests.sources.conftest import NAMES
 
@@ -104,8 +104,8 @@ def test_limits_replacing_and_the_photos_to_look_at(
 
 
 def test_at_urls(
-    bucket: Remote,  # noqa: F811
-    proxy: Proxy,  # noqa: F811
+    bucket: Remote,
+    proxy: Proxy,
     data_sets: Path,
     ready_store: Path,
     feed: Callable[..., Any],
