@@ -77,6 +77,8 @@ def _store(found: StoreContents, at: str) -> Lines:
             f"{found.photos:,} photos"
         ),
     )
+    if not found.complete:
+        yield "not whole", "an ingest was not run to its end: run it again"
     if found.colours:
         yield "photos", _counted(found.colours)
     if found.beyond:

@@ -50,7 +50,7 @@ class StoreContents:
 
     patch: side in pixels. beyond: photos that `ingest` left out, by limit. colours: photos by what
     their colours were. latents: by id of the encoder; grids: by name. skipped: photos that could
-    not be used, by name, and why.
+    not be used, by name, and why. complete: whether the last ingest was run to its end.
     """
 
     kind: str
@@ -63,6 +63,7 @@ class StoreContents:
     latents: dict[str, LatentContents]
     grids: dict[str, GridContents]
     skipped: dict[str, str]
+    complete: bool
 
     @classmethod
     def of(cls, store: Store) -> StoreContents:
@@ -78,6 +79,7 @@ class StoreContents:
             latents={encoder: _latents(store, encoder) for encoder in store.encoders()},
             grids={name: _grid(store, name) for name in store.grids()},
             skipped=store.skipped(),
+            complete=store.complete,
         )
 
     def to_dict(self) -> dict[str, Any]:
