@@ -443,7 +443,7 @@ def _finish(
         "layout": settings.layout,
         "lr_size": settings.lr_size,
         "picture_format": settings.picture_format,
-        "mean_squared_error": {k: error / n for k, (error, n) in tars.errors.items()},
+        "mean_squared_error": {k: float(error / n) for k, (error, n) in tars.errors.items()},
         "settings": wanted,
         **({} if chain is None else {"chain": chain.name}),
     }

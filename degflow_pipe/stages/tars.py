@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ class Tars:
         self.sums: dict[int, tuple[str, str]] = {}
         """SHA-256 of each tar and of its index."""
         self.first_keys: dict[int, str] = {}
-        self.errors: dict[str, list[float]] = {}
+        self.errors: dict[str, tuple[Fraction, int]] = {}
+        """Of each level: the exact sum, as the order in which tars are made is anything."""
         for key, data in ledger.records():
             record = TarRecord.from_dict(data)
             if record is not None and self._is_ours(key) and self._stays(int(key), record):
@@ -87,8 +89,8 @@ class Tars:
         self.sums[number] = record.sha256, record.index_sha256
         self.first_keys[number] = record.first_key
         for level, (error, count) in record.squared_error.items():
-            known = self.errors.setdefault(level, [0.0, 0])
-            known[0], known[1] = known[0] + error, known[1] + count
+            known, pairs = self.errors.get(level, (Fraction(0), 0))
+            self.errors[level] = known + Fraction(error), pairs + count
 
 
 class Shown:

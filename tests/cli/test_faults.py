@@ -63,7 +63,7 @@ def after(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Path]:
     """The job's folder before it (as ``) and after each stage. Do not write to them."""
-    folder = tmp_path_factory.mktemp("job")
+    folder = tmp_path_factory.mktemp("faults") / "job"
     shutil.copytree(photo_folder, folder / "photos")
     found = {"": Path(shutil.copytree(folder, folder.with_name("after_")))}
     for stage in STAGES:

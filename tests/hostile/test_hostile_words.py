@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fsspec.registry import registry
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -70,10 +71,19 @@ GRIDS = st.lists(NUMBERS | ODD, min_size=1, max_size=4).flatmap(
 )
 
 
+def forget() -> None:
+    for kind in set(registry.values()):
+        kind.clear_instance_cache()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def offline() -> Any:
-    """Storages that are asked for are looked for where nothing is."""
+    """Storages that are asked for are looked for where nothing is.
+
+    fsspec keeps what it has opened, with where that was: other tests are to open their own.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        forget()
         for name in ("AWS_ENDPOINT_URL", "STORAGE_EMULATOR_HOST", "HF_ENDPOINT"):
             patch.setenv(name, DEAD)
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -82,6 +92,7 @@ def offline() -> Any:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "topsecret")
         patch.setenv("AWS_MAX_ATTEMPTS", "1")
         yield
+    forget()
 
 
 @pytest.fixture(scope="module")
