@@ -48,6 +48,7 @@ def run_in_processes(
     try:
         yield from in_flight(submit, units, workers, cost)
     except BrokenProcessPool as error:
+        _end(pool)  # one that was just being started is not ended by the pool, which waits for it
         raise DegflowError(
             "a worker process was ended from outside, or had no memory left: what is complete is "
             "kept; run the same command again, with fewer `workers` where memory was short"

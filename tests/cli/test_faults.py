@@ -2,15 +2,17 @@
 lost, and the same commands end in the same bytes.
 
 Kills in the middle and two writers at once: see `test_resume.py`; disks that are full: see
-`test_errors.py`; workers that are killed: see `tests/engines`.
+`test_errors.py`; workers of Ray: see `tests/engines/test_actors.py`.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,7 +148,43 @@ def test_memory_that_does_not_do_for_a_photo(
     goes_on(stage, folder)
 
 
-# ---- clocks
+# ---- workers, and clocks
+
+
+def children(of: int) -> list[int]:
+    """Workers of a process: what multiprocessing started for it."""
+    found = []
+    for path in Path(f"/proc/{of}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            line = Path(f"/proc/{child}/cmdline")
+            if line.exists() and b"spawn_main" in line.read_bytes():
+                found.append(child)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are looked for there")
+@pytest.mark.parametrize(
+    ("stage", "how"),
+    [("ingest", signal.SIGTERM), ("generate", signal.SIGKILL), ("shard", signal.SIGKILL)],
+)
+def test_a_worker_that_is_killed(
+    stage: str,
+    how: signal.Signals,
+    start: Run,
+    commands: Run,
+    after: dict[str, Path],
+    goes_on: Run,
+    tmp_path: Path,
+) -> None:
+    folder = Path(shutil.copytree(after[before(stage)], tmp_path / "job"))
+    process = start(*commands[stage], "--engine", "processes", "--workers", "2", cwd=folder)
+    while process.poll() is None and not (workers := children(process.pid)):
+        time.sleep(0.001)
+    os.kill(workers[0], how)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert err.splitlines()[-1].startswith("error: a worker process was ended from outside")
+    goes_on(stage, folder)
 
 
 BACK = """
