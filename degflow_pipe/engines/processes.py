@@ -47,7 +47,10 @@ def run_in_processes(
 
     try:
         yield from in_flight(submit, units, workers, cost)
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, OSError) as error:
+        # Starting another one in that moment, Python meets a pipe that is closed: an OSError.
+        if isinstance(error, OSError) and not pool._broken:
+            raise
         _end(pool)  # one that was just being started is not ended by the pool, which waits for it
         raise DegflowError(
             "a worker process was ended from outside, or had no memory left: what is complete is "
