@@ -47,8 +47,7 @@ bench.register(app)
 checkpoints.register(app)
 
 
-NO_MEMORY = -1
-_NO_MEMORY = (
+NO_MEMORY = (
     "error: no memory left: what is complete is kept; run the same command again with fewer "
     "workers, a smaller batch, or less beside it"
 )
@@ -128,9 +127,9 @@ def main() -> NoReturn:
     _open_standard_streams()
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
+    code: int | None = 0
     try:
         app(prog_name="degflow-pipe")
-        code = 0
     except SystemExit as request:
         code = request.code if isinstance(request.code, int) else 1
     except Stopped as stopped:
@@ -141,10 +140,10 @@ def main() -> NoReturn:
     except Exception as error:
         if not is_lack_of_memory(error):
             raise
-        code = NO_MEMORY
-    if code == NO_MEMORY:
+        code = None
+    if code is None:
         # Out of the handler, whose frames hold what filled the memory; Rich would want more of it.
-        print(_NO_MEMORY, file=sys.stderr)
+        print(NO_MEMORY, file=sys.stderr)
         code = 1
     try:
         sys.stdout.flush()

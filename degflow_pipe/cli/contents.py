@@ -45,18 +45,13 @@ def show_contents(
     console.print(safe(f"{path}: {head[1]}"), style="bold")
     if found.kind == "checkpoint":
         show_verdict(found.verdict)  # type: ignore[union-attr]
-    for word, said in rest:
-        # A hanging indent, so that what is long stays beside its word at any width.
-        console.print(Padding(_line(word, said), (0, 0, 0, 2)))
-    console.print(Padding(_line("all of it", f"degflow-pipe info {at} --json"), (0, 0, 0, 2)))
-
-
-def _line(word: str, said: str) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True, min_width=9)
-    grid.add_column(overflow="fold")
-    grid.add_row(word, safe(spoken(said)))
-    return grid
+    # A hanging indent, so that what is long stays beside its word at any width.
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for word, said in (*rest, ("all of it", f"degflow-pipe info {at} --json")):
+        table.add_row(word, safe(spoken(said)))
+    console.print(Padding(table, (0, 0, 0, 2)))
 
 
 def _few(names: list[str]) -> str:

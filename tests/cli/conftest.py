@@ -247,3 +247,21 @@ def contents() -> Callable[[Path], dict[str, str]]:
         return found
 
     return call
+
+
+def mount(*words: object) -> bool:
+    try:
+        return subprocess.run(["mount", *map(str, words)], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, which a test may fill; it is where root alone can mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", folder):
+        pytest.skip("mounting a disk needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

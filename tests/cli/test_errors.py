@@ -6,8 +6,7 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 
 from degflow_pipe import files
+from tests.cli.conftest import mount
 
 Run = Callable[..., Any]
 
@@ -585,24 +585,6 @@ def test_preview_in_no_folder(degflow: Run, tiny: str, photo_folder: Path, tmp_p
     asked = ["--checkpoint", tiny, "--side", "64", "--t-grid", "1", "-o", "file/strip.png"]
     done = degflow("preview", photo_folder / "astronaut.png", *asked, cwd=tmp_path, code=1)
     assert done.error.startswith("file/strip.png: cannot write")
-
-
-def mount(*words: object) -> bool:
-    try:
-        return subprocess.run(["mount", *map(str, words)], capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, which a test may fill; it is where root alone can mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", folder):
-        pytest.skip("mounting a disk needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_read_only_disk(

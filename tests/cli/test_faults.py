@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from skimage import data
 
 from degflow_pipe import files
 from degflow_pipe.store import Store
+from tests.cli.conftest import mount
 
 Run = Callable[..., Any]
 STAGES = ("ingest", "generate", "shard", "export", "degrade")
@@ -90,50 +91,32 @@ def goes_on(
     return check
 
 
-def mount(*words: object) -> bool:
-    try:
-        return subprocess.run(["mount", *map(str, words)], capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own; it is where root alone can mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if not mount("-t", "tmpfs", "-o", "size=16m", "tmpfs", folder):
-        pytest.skip("mounting a disk needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 # ---- disks and memory
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_disk_that_is_read_only(
-    stage: str, degflow: Run, commands: Run, after: dict[str, Path], goes_on: Run, disk: Path
+    stage: str, degflow: Run, commands: Run, after: dict[str, Path], goes_on: Run, small_disk: Path
 ) -> None:
-    shutil.copytree(after[before(stage)], disk, dirs_exist_ok=True)
-    assert mount("-o", "remount,ro", disk)
-    said = degflow(*commands[stage], cwd=disk, code=1).error
+    shutil.copytree(after[before(stage)], small_disk, dirs_exist_ok=True)
+    assert mount("-o", "remount,ro", small_disk)
+    said = degflow(*commands[stage], cwd=small_disk, code=1).error
     assert MADE[stage] in said and "Read-only file system" in said
-    assert mount("-o", "remount,rw", disk)
-    goes_on(stage, disk)
+    assert mount("-o", "remount,rw", small_disk)
+    goes_on(stage, small_disk)
 
 
 @pytest.mark.parametrize("stage", ["export", "degrade"])
 def test_a_disk_that_is_full(
-    stage: str, degflow: Run, commands: Run, after: dict[str, Path], goes_on: Run, disk: Path
+    stage: str, degflow: Run, commands: Run, after: dict[str, Path], goes_on: Run, small_disk: Path
 ) -> None:
-    shutil.copytree(after[before(stage)], disk, dirs_exist_ok=True)
-    with pytest.raises(OSError), (disk / ".filler").open("wb", buffering=0) as filler:
+    shutil.copytree(after[before(stage)], small_disk, dirs_exist_ok=True)
+    with pytest.raises(OSError), (small_disk / ".filler").open("wb", buffering=0) as filler:
         while filler.write(bytes(4096)):
             pass
-    assert "No space left on device" in degflow(*commands[stage], cwd=disk, code=1).error
-    (disk / ".filler").unlink()
-    goes_on(stage, disk)
+    assert "No space left on device" in degflow(*commands[stage], cwd=small_disk, code=1).error
+    (small_disk / ".filler").unlink()
+    goes_on(stage, small_disk)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is looked for there")
