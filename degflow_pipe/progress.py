@@ -20,10 +20,16 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """Starts tasks; `total` is None where the amount is not known ahead."""
+    """Starts tasks."""
 
     @contextmanager
-    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Task]: ...
+    def task(
+        self, name: str, total: float | None, done: float = 0, counts: str = ""
+    ) -> Iterator[Task]:
+        """total: None where the amount is not known ahead; done: what was there. counts: what is
+        counted, such as `pairs`.
+        """
+        ...
 
 
 class _SilentTask:
@@ -41,5 +47,7 @@ class Silent:
     """No output: the default of every stage when it is called as a function."""
 
     @contextmanager
-    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Task]:
+    def task(
+        self, name: str, total: float | None, done: float = 0, counts: str = ""
+    ) -> Iterator[Task]:
         yield _SilentTask()

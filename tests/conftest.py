@@ -169,7 +169,9 @@ class Recorder:
         self.stop_at = stop_at
 
     @contextmanager
-    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Recorder]:
+    def task(
+        self, name: str, total: float | None, done: float = 0, counts: str = ""
+    ) -> Iterator[Recorder]:
         if name == "check pairs":  # goes before each training; counts for nothing here
             yield Recorder()
             return

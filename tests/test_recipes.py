@@ -18,7 +18,7 @@ from degflow_pipe.errors import DegflowError, UsageError
 from degflow_pipe.formats.yaml_text import parse_yaml
 from degflow_pipe.model.config import RAEConfig, SolverConfig, VelocityConfig
 from degflow_pipe.pairs.settings import DataSettings, LevelFiles
-from degflow_pipe.proxy.network import Budget
+from degflow_pipe.proxy.budget import Budget
 from degflow_pipe.proxy.recipe import ProxyRecipe
 from degflow_pipe.recipes import load_recipe
 from degflow_pipe.settings import AtLeast, AtMost, Longest, read, shown

@@ -142,7 +142,7 @@ def _published(
 ) -> tuple[float, int]:
     """Mean seconds a patch of the published procedure, and its evaluations of v for one."""
     seconds, nfe = [], 0
-    with progress.task("published procedure", len(patches)) as task:
+    with progress.task("published procedure", len(patches), counts="patches") as task:
         for hr in patches:
             began = time.perf_counter()
             nfe = published_patch(model, hr, grid.t, folder)

@@ -73,7 +73,7 @@ def _calibrate(
     real: list[list[float]] = []
     fits = {level.t: NoiseFit() for level in data.knots[1:]}
     own_fits = {t: NoiseFit() for t in fits}
-    with progress.task("calibrate", len(pairs.scenes)) as task:
+    with progress.task("calibrate", len(pairs.scenes), counts="scenes") as task:
         for i, scene in enumerate(pairs.scenes):
             pictures = pairs.pictures(scene)
             hr = pictures[0]

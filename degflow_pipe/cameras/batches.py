@@ -103,13 +103,16 @@ class Latents(NamedTuple):
     computed: dict[str, Any]
 
 
-def latents_of(batches: Batches, hr: np.ndarray) -> Latents:
-    """Latents of n HR patches, (n, P, P, 3) uint8."""
-    size = batches.size
-    parts = [
-        batches.compute(lambda x: batches.model.latents(to_tensor(x)), hr[i : i + size])
-        for i in range(0, len(hr), size)
-    ]
+def latents_of(
+    batches: Batches, hr: np.ndarray, tell: Callable[[int], None] | None = None
+) -> Latents:
+    """Latents of n HR patches, (n, P, P, 3) uint8. tell: takes how many more are done."""
+    parts = []
+    for i in range(0, len(hr), batches.size):
+        part = hr[i : i + batches.size]
+        parts.append(batches.compute(lambda x: batches.model.latents(to_tensor(x)), part))
+        if tell is not None:
+            tell(len(part))
     values = np.concatenate([part.values.numpy() for part in parts])
     return Latents(values, batches.used(min(part.batch for part in parts)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -48,9 +48,20 @@ class LR:
     told: Told = ()
 
 
-Make = Callable[[np.ndarray, Mapping[int, np.ndarray], Sequence[Place]], LR]
-"""HR (n, P, P, 3) uint8, the latents (n, C, h, w) float32 that are known, by the number of the
-camera, and where the patches come from, to LR."""
+class Make(Protocol):
+    """Makes LR of HR."""
+
+    def __call__(
+        self,
+        hr: np.ndarray,
+        latents: Mapping[int, np.ndarray],
+        places: Sequence[Place],
+        tell: Callable[[int], None] | None = None,
+    ) -> LR:
+        """hr: (n, P, P, 3) uint8; latents: those that are known, (n, C, h, w) float32, by the
+        number of the camera; places: where the patches come from; tell: takes how many more
+        patches are done. They are cut into batches from the first on.
+        """
 
 
 @dataclass(frozen=True)
@@ -220,15 +231,21 @@ class _Opened:
         self._making, self._shows = making, shows
 
     def make(
-        self, hr: np.ndarray, latents: Mapping[int, np.ndarray], places: Sequence[Place]
+        self,
+        hr: np.ndarray,
+        latents: Mapping[int, np.ndarray],
+        places: Sequence[Place],
+        tell: Callable[[int], None] | None = None,
     ) -> LR:
-        """Patches are cut into batches from the first on."""
+        """See `Make`."""
         parts = []
         size = self._making.size
         for i in range(0, len(hr), size):
             part = slice(i, i + size)
             cut = {number: values[part] for number, values in latents.items()}
             parts.append(self._batch(hr[part], cut, places[part]))
+            if tell is not None:
+                tell(len(parts[-1].values))
         batch = min(part.computed.get("batch", size) for part in parts)
         return LR(
             np.concatenate([part.values for part in parts]),

@@ -12,7 +12,7 @@ from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import grid_of
-from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.output import TerminalProgress, loading, show
 from degflow_pipe.cli.words import Command
 
 
@@ -52,10 +52,11 @@ def bench(
     json: o.Json = False,
 ) -> None:
     """Speed: ours, the published procedure and the device's limit, side by side in one run."""
-    from degflow_pipe.bench.bench import bench as measure
-    from degflow_pipe.bench.bench import random_checkpoint
-    from degflow_pipe.bench.results import BenchSettings
-    from degflow_pipe.checkpoint.degflow import DegFlow
+    with loading():
+        from degflow_pipe.bench.bench import bench as measure
+        from degflow_pipe.bench.bench import random_checkpoint
+        from degflow_pipe.bench.results import BenchSettings
+        from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.errors import UsageError
 
     if random is not None and against is not None:

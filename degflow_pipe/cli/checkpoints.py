@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import data_of_recipe
-from degflow_pipe.cli.output import TerminalProgress, show
+from degflow_pipe.cli.output import TerminalProgress, loading, show
 from degflow_pipe.cli.tables import show_calibrated
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
@@ -58,9 +58,10 @@ def calibrate(
     json: o.Json = False,
 ) -> None:
     """Measure which level is which scale, and the camera's noise, on the training pairs."""
-    from degflow_pipe.calibration.calibrate import calibrate as stage
-    from degflow_pipe.checkpoint.degflow import DegFlow
-    from degflow_pipe.evaluation.evaluate import data_of
+    with loading():
+        from degflow_pipe.calibration.calibrate import calibrate as stage
+        from degflow_pipe.checkpoint.degflow import DegFlow
+        from degflow_pipe.evaluation.evaluate import data_of
 
     data = data_of_recipe(recipe) or data_of(DegFlow.load(checkpoint, device))
     show_calibrated(stage(checkpoint, data, pairs, device, TerminalProgress()), json)
@@ -73,7 +74,8 @@ def tune_solver(
     json: o.Json = False,
 ) -> None:
     """Find the cheapest solver that 8-bit LR cannot tell from a solve at 1e-6, on 16 photos."""
-    from degflow_pipe.calibration.tune_solver import tune_solver as stage
+    with loading():
+        from degflow_pipe.calibration.tune_solver import tune_solver as stage
 
     found = stage(checkpoint, photos, device, TerminalProgress())
     show(found, json, "tune-solver")

@@ -6,16 +6,11 @@ The whole is in the JSON; this is for whoever asks in passing.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-
-from degflow_pipe.cli.output import safe, show
-from degflow_pipe.cli.tables import show_verdict, size_text
-from degflow_pipe.cli.words import spoken
+from degflow_pipe.cli.output import print_head, print_rows, show, size_text
+from degflow_pipe.cli.summaries import Lines, counted, few, skipped_lines, tallied
+from degflow_pipe.cli.tables import show_verdict
 
 if TYPE_CHECKING:
     from degflow_pipe.stages.inspection import (
@@ -25,11 +20,6 @@ if TYPE_CHECKING:
         StoreContents,
     )
 
-SHOWN = 5
-"""Of a list whose rest is counted."""
-Lines = Iterator[tuple[str, str]]
-"""A word for each line, and what it says; a line without a word is the first or the last."""
-
 
 def show_contents(
     found: StoreContents | ShardsContents | CheckpointContents, as_json: bool, path: str
@@ -38,29 +28,13 @@ def show_contents(
     if as_json:
         show(found, True)
         return
-    console = Console(soft_wrap=False)
     at = shlex.quote(path)
     lines: dict[str, Any] = {"store": _store, "shards": _shards, "checkpoint": _checkpoint}
     head, *rest = lines[found.kind](found, at)
-    console.print(safe(f"{path}: {head[1]}"), style="bold")
+    print_head(f"{path}: {head[1]}")
     if found.kind == "checkpoint":
         show_verdict(found.verdict)  # type: ignore[union-attr]
-    # A hanging indent, so that what is long stays beside its word at any width.
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for word, said in (*rest, ("all of it", f"degflow-pipe info {at} --json")):
-        table.add_row(word, safe(spoken(said)))
-    console.print(Padding(table, (0, 0, 0, 2)))
-
-
-def _few(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    print_rows([*rest, ("all of it", f"degflow-pipe info {at} --json")])
 
 
 def _store(found: StoreContents, at: str) -> Lines:
@@ -68,19 +42,17 @@ def _store(found: StoreContents, at: str) -> Lines:
     yield (
         "",
         (
-            f"a store of {found.patches:,} HR patches of {side} x {side} pixels, from "
-            f"{found.photos:,} photos"
+            f"a store of {counted(found.patches, 'HR patches')} of {side} x {side} pixels, from "
+            f"{counted(found.photos, 'photos')}"
         ),
     )
     if not found.complete:
         yield "not whole", "an ingest was not run to its end: run it again"
     if found.colours:
-        yield "photos", _counted(found.colours)
+        yield "photos", tallied(found.colours)
     if found.beyond:
-        yield "left out", f"{_counted(found.beyond)} (photos beyond a limit of ingest)"
-    if found.skipped:
-        reasons = list(dict.fromkeys(found.skipped.values()))
-        yield "skipped", f"{len(found.skipped):,} photos: {_few(reasons)}"
+        yield "left out", f"{tallied(found.beyond)} (photos beyond a limit of ingest)"
+    yield from skipped_lines(found.skipped)
     for latents in found.latents.values():
         yield "latents", f"by {latents.checkpoint}: {_share(latents.patches, found.patches)}"
     for name, grid in found.grids.items():
@@ -104,7 +76,7 @@ def _grid(grid: GridContents) -> str:
     levels = "level" if len(grid.levels) == 1 else "levels"
     return (
         f"{grid.title + ': ' if grid.title else ''}{len(grid.levels)} {levels} "
-        f"{_few(grid.levels)}{size}, by {grid.checkpoint}, noise {grid.noise}, {grid.precision}"
+        f"{few(grid.levels)}{size}, by {grid.checkpoint}, noise {grid.noise}, {grid.precision}"
     )
 
 
@@ -112,12 +84,12 @@ def _shards(found: ShardsContents, at: str) -> Lines:
     yield (
         "",
         (
-            f"{found.pairs:,} LR/HR pairs of {found.patches:,} patches, in {len(found.tars):,} "
-            f"tars of {size_text(found.bytes)}"
+            f"{counted(found.pairs, 'LR/HR pairs')} of {counted(found.patches, 'patches')}, in "
+            f"{counted(len(found.tars), 'tars')} of {size_text(found.bytes)}"
         ),
     )
     settings = found.settings
-    yield "levels", _few(list(found.mean_squared_error))
+    yield "levels", few(list(found.mean_squared_error))
     yield "made by", f"{settings.get('checkpoint')}, noise {settings.get('noise')}"
     small = "as large as HR" if found.lr_size == "same" else f"of their own size ({found.lr_size})"
     yield "LR", f"{small}, {found.picture_format}"

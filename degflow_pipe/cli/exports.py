@@ -10,7 +10,8 @@ import typer
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
-from degflow_pipe.cli.output import TerminalProgress, complain, show, unlock
+from degflow_pipe.cli.output import TerminalProgress, complain, loading, show, unlock
+from degflow_pipe.cli.summaries import show_exported
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 
@@ -56,8 +57,9 @@ def export(
     json: o.Json = False,
 ) -> None:
     """Write finished shards as an SR trainer reads them, with an option file for it."""
-    from degflow_pipe.exports.export import export as stage
-    from degflow_pipe.levels import AskedLevels, read_levels
+    with loading():
+        from degflow_pipe.exports.export import export as stage
+        from degflow_pipe.levels import AskedLevels, read_levels
 
     asked = AskedLevels() if t_grid is None else read_levels(t_grid)
     how: dict[str, Any] = {
@@ -75,7 +77,7 @@ def export(
         return
     unlock(break_lock, out)
     summary = stage(shards, to, out, progress=TerminalProgress(), **how)
-    show(summary.to_dict(), json, f"export {to}")
+    show_exported(summary, json)
 
 
 def doctor(
@@ -96,7 +98,8 @@ def doctor(
     json: o.Json = False,
 ) -> None:
     """Pair up a folder by a trainer's own rules; exits 1 where it would refuse or mispair it."""
-    from degflow_pipe.exports.doctor import doctor as stage
+    with loading():
+        from degflow_pipe.exports.doctor import doctor as stage
 
     found = stage(
         folder, to, sample=sample, options=options, workers=workers, progress=TerminalProgress()

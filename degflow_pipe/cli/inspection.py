@@ -10,7 +10,8 @@ import typer
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.contents import show_contents
-from degflow_pipe.cli.output import TerminalProgress, complain, show, unlock
+from degflow_pipe.cli.output import TerminalProgress, complain, loading, show, unlock
+from degflow_pipe.cli.summaries import show_verified
 from degflow_pipe.cli.tables import show_inspected
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
@@ -42,9 +43,10 @@ def _place(path: str) -> Path:
 def _repaired(
     path: Path, checkpoint: str | None, store: Path | None, device: str, how: dict[str, Any]
 ) -> Verified:
-    from degflow_pipe.cameras.bank import Bank
-    from degflow_pipe.stages.meant import checkpoint_of
-    from degflow_pipe.stages.repair import repair
+    with loading():
+        from degflow_pipe.cameras.bank import Bank
+        from degflow_pipe.stages.meant import checkpoint_of
+        from degflow_pipe.stages.repair import repair
     from degflow_pipe.stages.verify import STORE, kind_of
 
     def model() -> Bank:
@@ -129,7 +131,7 @@ def verify(
         raise UsageError("--checkpoint and --store are for --repair")
     else:
         found = stage(place, **how)
-    show(found, json, path)
+    show_verified(found, path, json)
     if not found.whole:
         mends = {"store": "", "shards": " --store STORE"}
         hint = ""
@@ -137,7 +139,7 @@ def verify(
             hint = f"; `degflow-pipe verify {path} --repair{mends[found.kind]}` mends what it can"
         elif repair and found.kind == "shards" and store is None:
             hint = "; damaged tars are made again of their store: give it as --store"
-        complain(f"{path} is damaged: {'; '.join(found.damage[:3])}{hint}")
+        complain(f"{path} is damaged{hint}")
         raise typer.Exit(1)
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Task as RichTask
 from rich.table import Table
@@ -39,15 +40,63 @@ LOG_EVERY = 10.0
 """Seconds between lines of a plain log."""
 RATED = 1.0
 """Seconds before a rate is told."""
+BAR = "cyan"
+"""Rich's own colours of bars and rates are those of errors."""
+LATE = 30.0
+"""Seconds after which a rate is that of late."""
 
 
 class _Rate(ProgressColumn):
-    """What is done a second, once there is a second of it: what was known is passed in no time."""
+    """What is done a second."""
 
     def render(self, task: RichTask) -> Text:
-        speed = task.finished_speed or task.speed
-        said = f"{speed:.1f}/s" if speed and (task.elapsed or 0) >= RATED else ""
-        return Text(said, style="progress.data.speed")
+        rate = _rate(task)
+        return Text(_per_second(rate) if rate else "", style="progress.remaining")
+
+
+class _Done(ProgressColumn):
+    """How much of how much, and of what."""
+
+    def render(self, task: RichTask) -> Text:
+        of = "" if task.total is None else f"/{task.total:g}"
+        said = f"{task.completed:g}{of} {task.fields['counts']}".rstrip()
+        if task.total is None and not task.completed:
+            said = ""
+        return Text(said, style="default")
+
+
+class _Left(ProgressColumn):
+    """The time left, and in the end the time that it took."""
+
+    def render(self, task: RichTask) -> Text:
+        rate, said = _rate(task), ""
+        if task.finished:
+            said = f"in {_clock(task.finished_time or 0)}"
+        elif rate and task.total is not None:
+            said = f"{_clock((task.total - task.completed) / rate)} left"
+        return Text(said, style="progress.remaining")
+
+
+def _rate(task: RichTask) -> float | None:
+    """Of late, where that is known; else since the beginning, but for what was there. Rich's own is
+    of the time between two moments, which are too near each other at first.
+    """
+    spent = task.elapsed or 0
+    if spent < RATED:
+        return None
+    late = task.speed if spent >= LATE and not task.finished else None
+    return late or (task.completed - task.fields["known"]) / spent or None
+
+
+def _clock(seconds: float) -> str:
+    """As 1:02 or 1:02:03."""
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:.3g}/s" if rate < 100 else f"{rate:.0f}/s"
 
 
 class _Bar:
@@ -67,14 +116,16 @@ class _Bar:
 class _Lines:
     """The plain log: a line now and then, and one at the end."""
 
-    def __init__(self, name: str, total: float | None, done: float) -> None:
+    def __init__(self, name: str, total: float | None, done: float, counts: str) -> None:
         self._name, self._total, self._done, self._shown = name, total, done, ""
+        self._counts, self._lock = counts, threading.Lock()
         self._first, self._began, self._last = done, time.monotonic(), time.monotonic()
 
     def advance(self, count: float = 1) -> None:
-        self._done += count
-        if time.monotonic() - self._last >= LOG_EVERY:
-            self.line()
+        with self._lock:
+            self._done += count
+            if time.monotonic() - self._last >= LOG_EVERY:
+                self.line()
 
     def show(self, text: str) -> None:
         self._shown = f", {text}"
@@ -86,12 +137,15 @@ class _Lines:
         text = f"{self._name} {self._done:g}"
         if self._total is not None:
             text += f"/{self._total:g}"
+        text += f" {self._counts}" * bool(self._counts)
         if self._total is not None and self._done >= self._total:
             text += f" in {spent:.{0 if spent >= 10 else 1}f} s"
         elif self._total is not None and rate > 0:
-            text += f" ({rate:.1f}/s, {(self._total - self._done) / rate:.0f} s left)"
+            text += f" ({_per_second(rate)}, {(self._total - self._done) / rate:.0f} s left)"
+        elif self._done > self._first:
+            text += f" ({_per_second(rate)})"
         else:
-            text += f" ({rate:.1f}/s)"
+            text = f"{self._name} in {spent:.1f} s"
         self.note(f"{text}{self._shown}")
 
     def note(self, text: str) -> None:
@@ -102,24 +156,43 @@ class TerminalProgress:
     """A Rich bar with rate and time left on a terminal, a plain log elsewhere."""
 
     @contextmanager
-    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[_Bar | _Lines]:
+    def task(
+        self, name: str, total: float | None, done: float = 0, counts: str = ""
+    ) -> Iterator[_Bar | _Lines]:
         console = Console(stderr=True)
         if not console.is_terminal:
-            lines = _Lines(name, total, done)
+            lines = _Lines(name, total, done, counts)
             yield lines
             lines.line()
             return
         columns = (
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
+            BarColumn(complete_style=BAR, finished_style=BAR, pulse_style=BAR),
+            _Done(),
             _Rate(),
-            TimeRemainingColumn(),
+            _Left(),
             TextColumn("{task.fields[shown]}", markup=False),
         )
         with Progress(*columns, console=console) as progress:
-            number = progress.add_task(printable(name), total=total, completed=int(done), shown="")
+            number = progress.add_task(
+                printable(name),
+                total=total,
+                completed=int(done),
+                shown="",
+                counts=counts,
+                known=done,
+            )
             yield _Bar(progress, number)
+
+
+@contextmanager
+def loading(what: str = "starting") -> Iterator[None]:
+    """On a terminal: says that the libraries and the checkpoint are being loaded, which takes
+    seconds.
+    """
+    console = Console(stderr=True)
+    with console.status(safe(what)) if console.is_terminal else nullcontext():
+        yield
 
 
 def show(result: Any, as_json: bool, title: str = "") -> None:
@@ -137,6 +210,37 @@ def show(result: Any, as_json: bool, title: str = "") -> None:
     for name, value in _flat(as_mapping(result)):
         table.add_row(safe(name), safe(spoken(value)))
     Console(soft_wrap=False).print(table)
+
+
+def print_lines(lines: Iterator[tuple[str, str]]) -> None:
+    """A sentence, and below it `print_rows`."""
+    _, head = next(lines)
+    print_head(head)
+    print_rows(lines)
+
+
+def print_head(said: str) -> None:
+    """The sentence that a summary begins with."""
+    Console(soft_wrap=False).print(safe(spoken(said)), style="bold", highlight=False)
+
+
+def print_rows(lines: Iterable[tuple[str, str]]) -> None:
+    """A word and what it says on each line. What is long stays beside its word at any width."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for word, said in lines:
+        table.add_row(word, safe(spoken(said)))
+    Console(soft_wrap=False).print(Padding(table, (0, 0, 0, 2)))
+
+
+def size_text(count: float) -> str:
+    """Bytes as a person reads them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"
 
 
 def as_mapping(result: Any) -> Any:

@@ -11,7 +11,16 @@ from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import grid_of
-from degflow_pipe.cli.output import TerminalProgress, show, unlock, warn_of
+from degflow_pipe.cli.output import TerminalProgress, loading, show, unlock, warn_of
+from degflow_pipe.cli.summaries import (
+    show_degraded,
+    show_demo,
+    show_generate,
+    show_ingest,
+    show_removed,
+    show_run,
+    show_shard,
+)
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
@@ -36,15 +45,17 @@ def register(app: typer.Typer) -> None:
 
 
 def _load(checkpoint: str, device: str, precision: str = "auto") -> DegFlow:
-    from degflow_pipe.checkpoint.degflow import DegFlow
+    with loading(f"loading {checkpoint}"):
+        from degflow_pipe.checkpoint.degflow import DegFlow
 
-    return DegFlow.load(checkpoint, device, precision)
+        return DegFlow.load(checkpoint, device, precision)
 
 
 def _bank(checkpoint: str, device: str, precision: str = "auto") -> Bank:
-    from degflow_pipe.cameras.bank import Bank
+    with loading(f"loading {checkpoint}"):
+        from degflow_pipe.cameras.bank import Bank
 
-    return Bank.find(checkpoint, device, precision)
+        return Bank.find(checkpoint, device, precision)
 
 
 def ingest(
@@ -127,7 +138,7 @@ def ingest(
     unlock(break_lock, store)
     with Watch(events) as watch:
         summary = stage(photos, store, bank, progress=TerminalProgress(), watch=watch, **asked)
-    show({**summary.to_dict(), "device": bank.first.device}, json, "ingest")
+    show_ingest(summary, bank.first.device, json)
 
 
 def remove(
@@ -142,7 +153,7 @@ def remove(
     from degflow_pipe.stages.remove import remove as stage
 
     unlock(break_lock, store)
-    show(stage(names, store, progress=TerminalProgress()).to_dict(), json, "remove")
+    show_removed(stage(names, store, progress=TerminalProgress()), json)
 
 
 def generate(
@@ -202,7 +213,7 @@ def generate(
     unlock(break_lock, store)
     with Watch(events) as watch:
         summary = stage(store, bank, grid, progress=TerminalProgress(), watch=watch, **asked)
-    show({**summary.to_dict(), "device": bank.first.device}, json, "generate")
+    show_generate(summary, bank.first.device, json)
 
 
 def shard(
@@ -288,7 +299,7 @@ def shard(
     unlock(break_lock, out, out / VALIDATE)
     with Watch(events) as watch:
         summary = stage(store, out, settings, progress=TerminalProgress(), watch=watch, **asked)
-    show(summary.to_dict(), json, "shard")
+    show_shard(summary, json)
 
 
 def run(
@@ -381,7 +392,7 @@ def run(
     unlock(break_lock, kept, made, made / VALIDATE, made / WORK)
     with Watch(events) as watch:
         summary = stage(settings, bank, progress=TerminalProgress(), watch=watch, **asked)
-    show(summary, json, "run")
+    show_run(summary, bank.first.device, json)
 
 
 def demo(
@@ -393,7 +404,8 @@ def demo(
     json: o.Json = False,
 ) -> None:
     """The whole pipeline on photos that scikit-image ships."""
-    from degflow_pipe.stages.demo import demo as stage
+    with loading():
+        from degflow_pipe.stages.demo import demo as stage
 
     summary = stage(
         out,
@@ -402,21 +414,7 @@ def demo(
         workers=workers,
         progress=TerminalProgress(),
     )
-    if json:
-        show(summary, True)
-        return
-    made = summary.shard
-    shown = {"out": made.out, "pairs": made.pairs, "patches": made.patches, "tars": made.tars}
-    show({**shown, "strip": summary.strip}, False, "demo")
-    asked = f"--sr-scale {sr_scale:g}" if sr_scale else "--t-grid 0.1:1.0:0.05"
-    print(
-        f"Look at {summary.strip}. Next:\n"
-        f"  degflow-pipe info {out / 'shards'}\n"
-        f"  degflow-pipe preview YOUR_PHOTO -o strip.png\n"
-        f"  degflow-pipe ingest YOUR_PHOTOS\n"
-        f"  degflow-pipe generate {asked}\n"
-        f"  degflow-pipe shard"
-    )
+    show_demo(summary, f"--sr-scale {sr_scale:g}" if sr_scale else "", json)
 
 
 def preview(
@@ -448,7 +446,8 @@ def preview(
 ) -> None:
     """HR and levels of a piece of one photo, side by side (by default t = 0.2 to 1.0)."""
     grid = grid_of(checkpoint, defaults.PREVIEW_T_GRID if t_grid is None else t_grid)
-    from degflow_pipe.stages.preview import preview as stage
+    with loading():
+        from degflow_pipe.stages.preview import preview as stage
 
     model = _load(checkpoint, device, precision)
     how: dict[str, Any] = {"at": o.pixel(at), "zoom": zoom, "real": real, "overwrite": overwrite}
@@ -477,7 +476,8 @@ def degrade(
 ) -> None:
     """LR of whole photos, of their size: PHOTO_t0500.png, or PHOTO_x2.png for --t-grid x2."""
     unlock(break_lock, out)
-    from degflow_pipe.stages.degrade import degrade as stage
+    with loading():
+        from degflow_pipe.stages.degrade import degrade as stage
 
     model = _load(checkpoint, device, precision)
     warn_of(model)
@@ -495,4 +495,4 @@ def degrade(
         workers=workers,
         progress=TerminalProgress(),
     )
-    show(summary.to_dict(), json, "degrade")
+    show_degraded(summary, json)

@@ -11,7 +11,7 @@ import typer
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import stated
-from degflow_pipe.cli.output import TerminalProgress
+from degflow_pipe.cli.output import TerminalProgress, loading
 from degflow_pipe.cli.tables import show_comparison
 from degflow_pipe.cli.words import Command
 
@@ -79,17 +79,10 @@ def proxy(
     json: o.Json = False,
 ) -> None:
     """Train a small SR network on each source of LR and test it on held-out real pairs."""
-    from degflow_pipe.checkpoint.degflow import DegFlow
     from degflow_pipe.errors import UsageError
-    from degflow_pipe.evaluation.evaluate import data_of
     from degflow_pipe.levels import parse_numbers
     from degflow_pipe.progress import Silent
-    from degflow_pipe.proxy.architectures import Architecture
-    from degflow_pipe.proxy.proxy import ProxySettings
-    from degflow_pipe.proxy.proxy import proxy as same_size
     from degflow_pipe.proxy.recipe import IMPLICIT
-    from degflow_pipe.proxy.scales import ScalesSettings, default_scales, proxy_scales
-    from degflow_pipe.proxy.share import processes_of
 
     said: dict[str, Any] = {
         "network": network,
@@ -120,6 +113,15 @@ def proxy(
         "perceptual": settings.perceptual,
         "budget": settings.budget,
     }
+    with loading():
+        from degflow_pipe.checkpoint.degflow import DegFlow
+        from degflow_pipe.evaluation.evaluate import data_of
+        from degflow_pipe.proxy.architectures import Architecture
+        from degflow_pipe.proxy.proxy import ProxySettings
+        from degflow_pipe.proxy.proxy import proxy as same_size
+        from degflow_pipe.proxy.scales import ScalesSettings, default_scales, proxy_scales
+        from degflow_pipe.proxy.share import processes_of
+
     processes = processes_of(device)
     model = DegFlow.load(checkpoint, device if processes is None else str(processes.device))
     progress = TerminalProgress() if processes is None or processes.first else Silent()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from degflow_pipe.cli.output import BEGAN, as_mapping, safe, show
+from degflow_pipe.cli.output import BEGAN, as_mapping, safe, show, size_text
 from degflow_pipe.cli.words import spoken
 from degflow_pipe.quality import LIMITS
 
@@ -72,15 +72,6 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
         f"for {tried.seconds:.0f} s by {tried.workers} workers ({tried.engine}) on {tried.device}"
         f"{disk}."
     )
-
-
-def size_text(count: float) -> str:
-    """Bytes as a person reads them."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.4g} TB"
 
 
 def _time(seconds: float) -> str:

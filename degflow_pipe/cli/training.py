@@ -11,7 +11,7 @@ from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import data_of_recipe, grid_of
-from degflow_pipe.cli.output import TerminalProgress, show, unlock
+from degflow_pipe.cli.output import TerminalProgress, loading, show, unlock
 from degflow_pipe.cli.tables import show_camera, show_evaluation
 from degflow_pipe.cli.words import Command
 from degflow_pipe.places import place_of
@@ -58,8 +58,9 @@ def rae(
 ) -> None:
     """Stage 1: train the autoencoder; goes on from what the folder holds."""
     settings, pairs, folder = _read(recipe, data, out)
-    from degflow_pipe.training.results import TrainedAutoencoder
-    from degflow_pipe.training.stages import train_rae
+    with loading():
+        from degflow_pipe.training.results import TrainedAutoencoder
+        from degflow_pipe.training.stages import train_rae
 
     record = train_rae(settings, pairs, folder, device, TerminalProgress())
     show(TrainedAutoencoder(str(folder), record["figures"]), json, "train rae")
@@ -78,8 +79,9 @@ def lfm(
 ) -> None:
     """Stage 2: train the velocity and write the checkpoint; goes on from what the folder holds."""
     settings, pairs, folder = _read(recipe, data, out)
-    from degflow_pipe.training.results import TrainedCheckpoint
-    from degflow_pipe.training.stages import train_lfm
+    with loading():
+        from degflow_pipe.training.results import TrainedCheckpoint
+        from degflow_pipe.training.stages import train_lfm
 
     info = train_lfm(settings, pairs, folder, rae, device, TerminalProgress())
     figures = info.training["lfm"]["figures"]
@@ -95,8 +97,9 @@ def joint(
 ) -> None:
     """Stage 3: train velocity and decoder together on what generation does; goes on likewise."""
     settings, pairs, folder = _read(recipe, data, out)
-    from degflow_pipe.training.results import TrainedCheckpoint
-    from degflow_pipe.training.stages import train_joint
+    with loading():
+        from degflow_pipe.training.results import TrainedCheckpoint
+        from degflow_pipe.training.stages import train_joint
 
     info = train_joint(settings, pairs, folder, device, TerminalProgress())
     figures = info.training["joint"]["figures"]
@@ -130,8 +133,9 @@ def camera(
 ) -> None:
     """Your own camera: align, train, calibrate, tune, evaluate, and say whether it is any good."""
     unlock(break_lock, out)
-    from degflow_pipe.learning.camera import CameraSettings
-    from degflow_pipe.learning.camera import camera as stage
+    with loading():
+        from degflow_pipe.learning.camera import CameraSettings
+        from degflow_pipe.learning.camera import camera as stage
 
     settings = CameraSettings(minutes, s_max, recipe)
     found = stage(
@@ -168,10 +172,11 @@ def evaluate(
     unlock(break_lock, out)
     settings = data_of_recipe(recipe)
     grid = grid_of(checkpoint, t_grid)
-    from degflow_pipe.checkpoint.degflow import DegFlow
-    from degflow_pipe.errors import UsageError
-    from degflow_pipe.evaluation.evaluate import CANDIDATES, EvaluationSettings, data_of
-    from degflow_pipe.evaluation.evaluate import evaluate as stage
+    with loading():
+        from degflow_pipe.checkpoint.degflow import DegFlow
+        from degflow_pipe.errors import UsageError
+        from degflow_pipe.evaluation.evaluate import CANDIDATES, EvaluationSettings, data_of
+        from degflow_pipe.evaluation.evaluate import evaluate as stage
 
     model = DegFlow.load(checkpoint, device)
     names = [Path(name).name for name in beside or []]

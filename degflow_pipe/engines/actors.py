@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from degflow_pipe.engines.flight import in_flight
 from degflow_pipe.engines.job import Job
 from degflow_pipe.engines.processes import check_travels
+from degflow_pipe.engines.ticks import Hear
 from degflow_pipe.errors import DegflowError, UsageError
 from degflow_pipe.version import __version__
 
@@ -68,6 +69,7 @@ class RayEngine:
         units: Iterable[Unit],
         workers: int,
         cost: Callable[[Unit], int] | None = None,
+        hear: Hear | None = None,
     ) -> Generator[Result, None, None]:
         """Raises DegflowError where workers are lost time and again, or none can be had."""
         gpus = self._gpus_of(job)

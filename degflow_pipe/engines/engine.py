@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from degflow_pipe import choices
 from degflow_pipe.engines.job import Job
+from degflow_pipe.engines.ticks import Hear
 from degflow_pipe.errors import UsageError
 
 AnyUnit = TypeVar("AnyUnit")
@@ -26,11 +27,13 @@ class Engine(Protocol):
         units: Iterable[AnyUnit],
         workers: int,
         cost: Callable[[AnyUnit], int] | None = None,
+        hear: Hear | None = None,
     ) -> Generator[AnyRecord, None, None]:
         """Records in the units' order; close it where they are not drawn to the end.
 
         Units are drawn only as workers come free, so memory does not grow with their number; where
-        `cost` tells how many bytes a unit takes, those in flight stay within a budget. The first
+        `cost` tells how many bytes a unit takes, those in flight stay within a budget. Where
+        workers `tick`, `hear` takes it; Ray's are not heard before a unit is whole. The first
         error stops the rest and is raised when the units in flight have ended.
         """
 

@@ -10,10 +10,10 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
@@ -21,11 +21,14 @@ from typing import Any, TypeVar
 
 from degflow_pipe.engines.flight import in_flight
 from degflow_pipe.engines.job import Job
+from degflow_pipe.engines.ticks import Hear, heard_by
 from degflow_pipe.errors import DegflowError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
+LISTEN = 0.25
+"""Seconds from one look at what workers tell to the next."""
 ENDED = 1
 """Exit code of a worker whose parent has ended; nobody reads it."""
 
@@ -35,9 +38,12 @@ def run_in_processes(
     units: Iterable[Unit],
     workers: int,
     cost: Callable[[Unit], int] | None = None,
+    hear: Hear | None = None,
 ) -> Generator[Result, None, None]:
     """See `engine.Engine`. Raises DegflowError where a worker ends before its work is done."""
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (job,))
+    spawn = multiprocessing.get_context("spawn")
+    heard = spawn.Value("q", 0)
+    pool = ProcessPoolExecutor(workers, spawn, _begin, (job, heard))
     # A process is started where no signal's handler can break in: half a one would complain.
     starter = ThreadPoolExecutor(1)
     starter.submit(_deafen).result()
@@ -46,7 +52,8 @@ def run_in_processes(
         return starter.submit(pool.submit, _work, unit).result()
 
     try:
-        yield from in_flight(submit, units, workers, cost)
+        with _listening(heard, hear):
+            yield from in_flight(submit, units, workers, cost)
     except (BrokenProcessPool, OSError) as error:
         # Starting another one in that moment, Python meets a pipe that is closed: an OSError.
         if isinstance(error, OSError) and not pool._broken:
@@ -67,6 +74,31 @@ def run_in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _listening(heard: Any, hear: Hear | None) -> Iterator[None]:
+    """Look at what the workers have told every now and then."""
+    if hear is None:
+        yield
+        return
+    ended, known = threading.Event(), 0
+
+    def listen() -> None:
+        nonlocal known
+        while not ended.wait(LISTEN):
+            # Read without its lock, which a worker that was killed may hold for ever.
+            now = heard.get_obj().value
+            hear(now - known)
+            known = now
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        listener.join()
+
+
 def _deafen() -> None:
     """Ctrl-C is for the parent, which ends its workers; what this thread starts inherits that."""
     resource_tracker.ensure_running()  # which would let the signal in again where it is started
@@ -83,11 +115,14 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 _opened: Callable[[Any], Any] | Exception | None = None
 _stack = ExitStack()
+_heard: Any = None
+"""A number that all workers add to what they tell."""
 
 
-def _begin(job: Job[Any, Any]) -> None:
+def _begin(job: Job[Any, Any], heard: Any) -> None:
     """Open the job in a new process; an error is kept for the first unit, which can tell it."""
-    global _opened
+    global _opened, _heard
+    _heard = heard
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _opened = _stack.enter_context(job.open())
@@ -109,10 +144,16 @@ def _work(unit: Any) -> Any:
         if isinstance(_opened, Exception):
             raise _opened
         assert _opened is not None
+        heard_by(_tell)
         return _opened(unit)
     except Exception as error:
         check_travels(error)
         raise
+
+
+def _tell(count: int) -> None:
+    with _heard.get_lock():
+        _heard.value += count
 
 
 def check_travels(error: Exception) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from degflow_pipe.engines.flight import BUDGET, in_flight
 from degflow_pipe.engines.job import Job
+from degflow_pipe.engines.ticks import Hear, heard_by
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -21,6 +22,7 @@ def run_in_threads(
     units: Iterable[Unit],
     workers: int,
     cost: Callable[[Unit], int] | None = None,
+    hear: Hear | None = None,
 ) -> Generator[Result, None, None]:
     """See `engine.Engine`. The job is opened once, here, and all threads share what it loads;
     where there are no units it loads nothing.
@@ -28,7 +30,12 @@ def run_in_threads(
     left = iter(units)
     for first in left:
         with job.open() as work:
-            yield from in_order(work, chain([first], left), workers, cost=cost)
+
+            def heard(unit: Unit, work: Callable[[Unit], Result] = work) -> Result:
+                heard_by(hear)
+                return work(unit)
+
+            yield from in_order(heard, chain([first], left), workers, cost=cost)
 
 
 @contextmanager

@@ -121,7 +121,9 @@ def evaluate(
     out = settings.out
     with nullcontext() if out is None else one_writer(out, "evaluation"):
         work = _Work(model, settings, Pairs(find_scenes(data, root, to_train=False)[1], data))
-        with (progress or Silent()).task("evaluate", len(work.pairs.scenes)) as task:
+        with (progress or Silent()).task(
+            "evaluate", len(work.pairs.scenes), counts="scenes"
+        ) as task:
             for scene in work.pairs.scenes:
                 work.pairs.check(scene, LEAST_SIDE)
                 try:

@@ -69,7 +69,7 @@ def doctor(
     found = list(trainer.pair_up(folder, report, settings))
     if not found:
         report.add("pairs", f"{folder}: {to} finds no pairs here")
-    with (progress or Silent()).task(f"doctor {to}", len(found)) as task:
+    with (progress or Silent()).task(f"doctor {to}", len(found), counts="pairs") as task:
         sizes, readable = _sizes(trainer, found, report, at_once, task)
     if settings is not None:
         trainer.check_options(settings, sizes.facts(folder), report)
@@ -80,7 +80,7 @@ def doctor(
     def look(run: Sequence[Found]) -> list[Look]:
         return _look(trainer, run)
 
-    with (progress or Silent()).task(f"compare {to}", compared) as task:
+    with (progress or Silent()).task(f"compare {to}", compared, counts="pairs") as task:
         for seen in in_order(look, runs, at_once):
             looks += _compare(seen, report)
             task.advance(min(len(seen), RUN))

@@ -115,7 +115,7 @@ def export(
     with folders.one_writer(out, "export"):
         options_sum = _clear_way(out, trainer, made, overwrite)
         files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
-        with (progress or Silent()).task(f"export {to}", summary.pairs) as task:
+        with (progress or Silent()).task(f"export {to}", summary.pairs, counts="pairs") as task:
             for warning in summary.warnings:
                 task.note(warning)
             if source.lossy:

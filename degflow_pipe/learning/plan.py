@@ -22,7 +22,8 @@ from degflow_pipe.learning.found import check_in_common
 from degflow_pipe.pairs.pairs import Pairs
 from degflow_pipe.pictures.photos import picture_size
 from degflow_pipe.progress import Silent
-from degflow_pipe.proxy.network import Budget, SmallSR, train
+from degflow_pipe.proxy.budget import Budget
+from degflow_pipe.proxy.network import SmallSR, train
 from degflow_pipe.recipes import compact_stages
 from degflow_pipe.settings import override
 from degflow_pipe.training.recipe import TrainRecipe

@@ -16,7 +16,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.limits import MOST_WEIGHTS
-from degflow_pipe.proxy.network import Budget, SmallSR
+from degflow_pipe.proxy.budget import Budget
+from degflow_pipe.proxy.network import SmallSR
 from degflow_pipe.proxy.recipe import SAME_SIZE
 
 SCALE = ("scale", "upscale", "up_scale", "upscale_factor", "upscaling_factor")

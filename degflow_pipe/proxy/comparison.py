@@ -25,7 +25,8 @@ from degflow_pipe.metrics.perceptual import Perceptual
 from degflow_pipe.pairs.pairs import Pairs, Scene
 from degflow_pipe.pictures.arrays import middle
 from degflow_pipe.progress import Progress, Task
-from degflow_pipe.proxy.network import Budget, Network
+from degflow_pipe.proxy.budget import Budget
+from degflow_pipe.proxy.network import Network
 from degflow_pipe.proxy.results import UNTOUCHED, Figures
 from degflow_pipe.proxy.share import share, writing
 from degflow_pipe.training.processes import Processes
@@ -252,7 +253,7 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
         self.source(name)  # generated before the task, as tasks do not overlap
         said = f"{name}, noise {added:g}, seed {seed}"
         title = f"{self.kind}, {said}" if self.kind else said
-        with self.progress.task(title, self.settings.budget.steps) as task:
+        with self.progress.task(title, self.settings.budget.steps, counts="steps") as task:
             network = self.fit(name, added, seed, task)
             figures = self.test(network)
             task.note(f"{title}: PSNR {self.told(figures)} dB")
@@ -277,7 +278,9 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
         each = -(-self.settings.patches // len(scenes))
         hr: list[np.ndarray] = []
         real: dict[int, tuple[list[int], list[np.ndarray]]] = {i: ([], []) for i in levels}
-        with self.progress.task("read pairs", len(scenes) + len(self.held_out.scenes)) as task:
+        with self.progress.task(
+            "read pairs", len(scenes) + len(self.held_out.scenes), counts="scenes"
+        ) as task:
             for scene in self.held_out.scenes:
                 self.held_out.check(scene, WINDOW)
                 task.advance()

@@ -35,7 +35,7 @@ def generated(
     parts += [] if drawn is None else [drawn.digest]
     folder = out / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     blocks = []
-    with progress.task(f"generate {len(t)} levels", len(hr)) as task:
+    with progress.task(f"generate {len(t)} levels", len(hr), counts="patches") as task:
         for start in range(0, len(hr), BLOCK):
             few = hr[start : start + BLOCK]
             blocks.append(_block(folder / f"{start:06d}.npy", model, few, t, noise))

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.progress import Task
-from degflow_pipe.proxy.network import Budget, fit, residual_blocks
+from degflow_pipe.proxy.budget import Budget
+from degflow_pipe.proxy.network import fit, residual_blocks
 
 HIDDEN = 64
 """Width of the implicit function."""

@@ -194,7 +194,7 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         found = list(find_photos([str(self.settings.more)]))
         rng = np.random.default_rng(1)
         patches: list[np.ndarray] = []
-        with self.progress.task("read photos", len(found)) as task:
+        with self.progress.task("read photos", len(found), counts="photos") as task:
             for i, photo in enumerate(found):
                 pixels = read_photo(photo).pixels
                 check_size(pixels, PATCH, str(photo))

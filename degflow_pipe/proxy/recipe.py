@@ -10,7 +10,7 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid, parse_grid, read_levels, refuse_moved
 from degflow_pipe.pairs.settings import DataSettings
-from degflow_pipe.proxy.network import Budget
+from degflow_pipe.proxy.budget import Budget
 from degflow_pipe.settings import Apart, AtMost, override, read
 
 IMPLICIT = "implicit"

@@ -47,7 +47,7 @@ def add_real(folder: Path, pairs: Path, device: str, page: Page, progress: Progr
     source = Pairs(held_out, data)
     chosen = spread(held_out, SCENES)
     found = []
-    with progress.task("look at scenes", len(chosen)) as task:
+    with progress.task("look at scenes", len(chosen), counts="scenes") as task:
         for scene in chosen:
             found.append(_compared(model, source, scene))
             task.advance()

@@ -164,7 +164,7 @@ def _show(shards: Summary, page: Page, progress: Progress) -> list[Info]:
     album, infos = Album(), []
     measured: Measured | None = None
     chosen = list(_patches(shards))
-    with progress.task("look at patches", len(chosen)) as task:
+    with progress.task("look at patches", len(chosen), counts="patches") as task:
         for pairs in chosen:
             infos += [pair.info for pair in pairs]
             shown = [pairs[i] for i in levels_shown(len(pairs))]

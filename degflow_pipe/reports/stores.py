@@ -156,7 +156,7 @@ def _looked_at(store: Store, grid: Grid, progress: Progress) -> Iterator[Patch]:
     layer, shown = store.levels(grid), levels_shown(len(grid))
     blocks = spread([(n, u) for n, u in store.blocks() if n in layer.made], SCENES)
     each = -(-SCENES // max(len(blocks), 1))
-    with progress.task("look at patches", len(blocks)) as task:
+    with progress.task("look at patches", len(blocks), counts="blocks") as task:
         for block, unit in blocks:
             hr, lr = store.block_hr(block, unit), layer.read(block, unit)
             records = store.patches(block // BLOCKS)[block % BLOCKS * BLOCK :]

@@ -145,6 +145,15 @@ class Plan:
     def tars(self) -> int:
         return -(-self.samples // self._size)
 
+    @property
+    def pairs(self) -> int:
+        return self.patches * self._t
+
+    def pairs_of(self, number: int) -> int:
+        """Pairs of the tar of that number."""
+        samples = min(self._size, self.samples - number * self._size)
+        return samples * self._t // self._per_patch
+
     def works(self) -> Iterator[TarWork]:
         """Every tar, in order."""
         return (self.work(number) for number in range(self.tars))

@@ -20,6 +20,7 @@ import numpy as np
 from degflow_pipe import files, folders
 from degflow_pipe.chains.chain import Chain, apply_drawn, chain_rng
 from degflow_pipe.engines.threads import in_order, threads
+from degflow_pipe.engines.ticks import tick
 from degflow_pipe.engines.timing import Clock, Took
 from degflow_pipe.errors import ShardError, StoreError, UsageError
 from degflow_pipe.formats.tarfiles import SAMPLE_LIMIT, Member
@@ -266,6 +267,7 @@ def write_samples(
     writer = TarWriter(summed, encoder=False, user="degflow", group="degflow", mtime=0)
     try:
         for batch in in_order(_samples, _batches(work, sources), job.at_once, pool):
+            tick(sum(len(sample.errors) for sample in batch.made))
             shown |= batch.shown
             evaluations += [] if batch.evaluations is None else [batch.evaluations]
             for sample, note, squares in batch.made:

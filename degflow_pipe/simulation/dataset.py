@@ -245,7 +245,7 @@ def simulate(
         sources = list(_sources(found, workers))
         _claim(out, settings, sources)
         job = SimulateJob(text_of(out), settings, len(sources), max_pixels)
-        with (progress or Silent()).task("simulate", len(sources)) as task:
+        with (progress or Silent()).task("simulate", len(sources), counts="photos") as task:
             made = list(_made_of(sources, job, engine, workers, task))
         used = [done for done in made if not done.problem]
         skipped = {done.source.file.name: done.problem for done in made if done.problem}

@@ -130,7 +130,7 @@ def _measured(
     ]
     units = list(zip(scenes, kept, strict=True))
     found: dict[str, Measured] = {}
-    with (progress or Silent()).task("measure", len(scenes)) as task:
+    with (progress or Silent()).task("measure", len(scenes), counts="scenes") as task:
         for (_, before), one in zip(
             units,
             engine(job, units, workers, lambda unit: _bytes(unit[0], job.max_pixels)),
@@ -248,7 +248,7 @@ def _aligned(
     done = {name: record["scene"] for name, record in known.items()}
     summary.known = len(done)
     left = [work for work in works if work.scene.name not in done]
-    with (progress or Silent()).task("align", len(works), len(done)) as task:
+    with (progress or Silent()).task("align", len(works), len(done), counts="pairs") as task:
         cost = _cost(job.max_pixels)
         for one in engine(job, left, workers, cost):
             if one.found is None:

@@ -104,7 +104,7 @@ def check_pairs(
     summary = CheckSummary(printable(str(pairs)), {}, [])
     by_level: dict[str, list[PairChecked]] = {}
     job = CheckJob(max_pixels)
-    with (progress or Silent()).task("check", len(found)) as task:
+    with (progress or Silent()).task("check", len(found), counts="pairs") as task:
         for one in engine(job, found, workers, job.bytes_of):
             if one.found is None:
                 summary.failed[one.pair.lr.name] = one.problem

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from degflow_pipe.checkpoint.site import Site
+from degflow_pipe.engines.ticks import tick
 from degflow_pipe.engines.timing import Clock, Took
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.metrics.quality import quality_of
@@ -194,7 +195,7 @@ class CropJob:
         if batches is not None and self.encoder is not None:
             from degflow_pipe.cameras.batches import latents_of
 
-            latents = latents_of(batches, hr)
+            latents = latents_of(batches, hr, tick)
             layer = store.latents(self.encoder)
             made = layer.write(work.number, latents.values, unit, latents.computed)
         return CropDone(work.number, unit, work.patches, made, clock.took)
@@ -232,7 +233,7 @@ class EncodeJob:
 
         def encoded(work: EncodeWork) -> CropDone:
             clock = Clock()
-            latents = latents_of(batches, store.hr(work.number, work.unit))
+            latents = latents_of(batches, store.hr(work.number, work.unit), tick)
             layer = store.latents(self.encoder)
             made = layer.write(work.number, latents.values, work.unit, latents.computed)
             return CropDone(work.number, work.unit, (), made, clock.took)

@@ -133,7 +133,9 @@ def degrade(
                 continue
             outputs.begin()
             making = WholePhoto(photo.pixels, model, noise_model, seed, grid, sr_scale)
-            with (progress or Silent()).task(f"degrade {file.name}", making.tiles) as task:
+            with (progress or Silent()).task(
+                f"degrade {file.name}", making.tiles, counts="tiles"
+            ) as task:
                 grey = is_grey(photo.pixels)  # in all tiles alike
                 for path, lr in zip(outputs.paths(), making.levels(at_once, task), strict=True):
                     lr = greyed(lr) if grey else lr

@@ -13,12 +13,13 @@ from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
+from degflow_pipe.engines.ticks import Amount, tick
 from degflow_pipe.engines.timing import Clock, Took
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import Grid, Told
 from degflow_pipe.places import place_of, text_of
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.stages.meant import encoders_of
+from degflow_pipe.stages.meant import encoders_of, require_model
 from degflow_pipe.stages.remove import finish_removal
 from degflow_pipe.store import BLOCKS, Encoder, Made, Store, Unit
 from degflow_pipe.store.reading import block_latents, block_places, known_latents
@@ -105,7 +106,8 @@ class LevelJob:
             def work(asked: LevelWork) -> LevelDone:
                 clock, block, unit = Clock(), asked.block, asked.unit
                 latents = block_latents(store, self.encoders, block, unit, asked.latents)
-                lr = make(store.block_hr(block, unit), latents, block_places(store, block))
+                hr, places = store.block_hr(block, unit), block_places(store, block)
+                lr = make(hr, latents, places, lambda count: tick(count * len(self.making.grid)))
                 made = levels.write(block, lr.values, unit, lr.computed)
                 return LevelDone(block, made, lr.told, lr.evaluations, clock.took)
 
@@ -156,7 +158,7 @@ def generate(
             levels = source.levels(grid)
             missing = [(block, unit) for block, unit in every if not levels.has(block, unit)]
             if missing:
-                Bank.of(model).require(loads=engine is run_in_threads)
+                require_model(model, engine, progress)
             making = replace(making, grid=source.make_grid(grid))
             summary = GenerateSummary(
                 store=str(store),
@@ -175,10 +177,11 @@ def generate(
             told, device = StageWatch(watch), making.device
             encoders = encoders_of(source, model, grid)
             works = _works(source, encoders, missing, summary)
+            job, silent = LevelJob(text_of(store), encoders, making), Silent()
             with (
-                (progress or Silent()).task("generate", total, done=summary.known) as task,
+                (progress or silent).task("generate", total, summary.known, counts="pairs") as task,
                 closing(
-                    engine(LevelJob(text_of(store), encoders, making), works, at_once)
+                    engine(job, works, at_once, hear=(so_far := Amount(task.advance)).hear)
                 ) as records,
             ):
                 for done in records:
@@ -191,7 +194,7 @@ def generate(
                     n = unit.in_block(done.block % BLOCKS)
                     made = {"patches": n, "pairs": n * len(grid), "evaluations": done.evaluations}
                     told.unit("generate", f"block {done.block}", done.took, device, made)
-                    task.advance(n * len(grid))
+                    so_far.whole(n * len(grid))
             summary.slowest = told.slowest
     return summary
 

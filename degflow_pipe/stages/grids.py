@@ -75,7 +75,7 @@ def merge_grids(
             layers = [target.levels(grid) for grid in grids]
             layer = target.levels(merged)
             blocks = list(target.blocks())
-            with (progress or Silent()).task("merge", len(blocks)) as task:
+            with (progress or Silent()).task("merge", len(blocks), counts="blocks") as task:
                 for block, unit in blocks:
                     ready = all(one.has(block, unit) for one in layers)
                     if ready and not layer.has(block, unit):

@@ -21,6 +21,7 @@ from degflow_pipe.checkpoint.identity import encoder_id
 from degflow_pipe.checkpoint.site import Site
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
+from degflow_pipe.engines.ticks import Amount
 from degflow_pipe.errors import PhotoError, StoreError
 from degflow_pipe.model.config import COMPRESSION
 from degflow_pipe.pictures.patches import check_grid
@@ -37,6 +38,7 @@ from degflow_pipe.stages.crops import (
     HashJob,
     MeasureJob,
 )
+from degflow_pipe.stages.meant import require_model
 from degflow_pipe.stages.numbering import IngestSummary, Numbering, otherwise
 from degflow_pipe.stages.remove import drop_photos, finish_removal
 from degflow_pipe.store import Encoder, PhotoRecord, Store, StoreSettings
@@ -102,7 +104,7 @@ def ingest(
     found = list(find_photos(photos, left_out))
     check_version(store)
     if encode and not files.exists(store / DESCRIPTION):
-        bank.require(loads=engine is run_in_threads)
+        require_model(bank, engine, progress)
     with folders.one_writer(store, KIND):
         target = _open(store, patch)
         with target.writing():
@@ -171,17 +173,27 @@ class _Writer:
     ) -> None:
         """All three passes: photos are measured, their patches numbered, units written."""
         with (
-            self.progress.task("ingest", len(found)) as task,
+            self.progress.task("ingest", len(found), counts="photos") as task,
             closing(self.engine(measure, found, self.workers, measure.bytes_of)) as measured,
         ):
+            written = 0
+
+            def show(more: int) -> None:
+                nonlocal written
+                written += more
+                skipped = len(self.summary.skipped)
+                task.show(f"{written} patches" + f", {skipped} photos skipped" * bool(skipped))
+
             works = numbering.works(zip(found, measured, strict=True), task, strict)
-            with closing(self.engine(crop, self._begun(works, crop), self.workers)) as records:
+            begun, so_far = self._begun(works, crop), Amount(show)
+            with closing(self.engine(crop, begun, self.workers, hear=so_far.hear)) as records:
                 for units, done in enumerate(records, 1):
+                    so_far.whole(done.unit.count)
                     self.store.note_unit(done.number, done.unit, list(done.patches))
                     self._note_latents(crop.encoder, done)
-                    self._note_photos(numbering.finished(units))
+                    self._note_photos(numbering.finished(units), task)
                     self._tell("ingest", done, crop.device)
-            self._note_photos(numbering.finished(len(self.store.units)))
+            self._note_photos(numbering.finished(len(self.store.units)), task)
             _replace(self.store, numbering, task)
 
     def _begun(self, works: Iterator[CropWork], job: CropJob) -> Iterator[CropWork]:
@@ -200,13 +212,15 @@ class _Writer:
             return
         patches = sum(work.unit.count for work in bare)
         with (
-            self.progress.task("encode", patches) as task,
-            closing(self.engine(job, bare, self.workers)) as records,
+            self.progress.task("encode", patches, counts="patches") as task,
+            closing(
+                self.engine(job, bare, self.workers, hear=(so_far := Amount(task.advance)).hear)
+            ) as records,
         ):
             for done in records:
                 self._note_latents(job.encoder, done)
                 self._tell("encode", done, job.device)
-                task.advance(done.unit.count)
+                so_far.whole(done.unit.count)
 
     def _tell(self, stage: str, done: CropDone, device: str) -> None:
         made = {"patches": done.unit.count}
@@ -219,9 +233,10 @@ class _Writer:
             batch = done.latents.computed.get("batch", self.summary.batch)
             self.summary.batch = min(self.summary.batch, batch)
 
-    def _note_photos(self, photos: Iterator[PhotoRecord]) -> None:
+    def _note_photos(self, photos: Iterator[PhotoRecord], task: Task) -> None:
         for photo in photos:
             self.store.note_photo(photo)
+            task.advance()
 
 
 def require_some(summary: IngestSummary, found: int) -> None:

@@ -165,7 +165,7 @@ def inspect(
     skipped: dict[str, str] = {}
     job = QualityJob(max_pixels)
     with (
-        (progress or Silent()).task("inspect", len(found)) as task,
+        (progress or Silent()).task("inspect", len(found), counts="photos") as task,
         closing(engine(job, found, at_once, job.bytes_of)) as qualities,
     ):
         for file, quality in zip(found, qualities, strict=True):

@@ -10,8 +10,11 @@ from degflow_pipe import defaults, files, shipped
 from degflow_pipe.cameras.bank import SIMULATED, Bank, parse_bank
 from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
 from degflow_pipe.checkpoint.identity import encoder_id
+from degflow_pipe.engines.engine import Engine
+from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.levels import Grid, Level
+from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.store import Encoder, Store
 from degflow_pipe.store.description import DESCRIPTION
 
@@ -134,3 +137,12 @@ def _bank_of(store: Path, text: str, of_id: dict[str, str]) -> str:
         name = of_id.get(member.name, f"{SIMULATED}:{member.count}")
         parts.append(f"{name}:{member.share:g}")
     return ",".join(parts)
+
+
+def require_model(model: DegFlow | Bank, engine: Engine, progress: Progress | None) -> None:
+    """See `Bank.require`; loading takes seconds, so it is told."""
+    bank = Bank.of(model)
+    if all(site.held for site in bank.sites):
+        return
+    with (progress or Silent()).task("load checkpoint", None):
+        bank.require(loads=engine is run_in_threads)

@@ -198,7 +198,6 @@ class Numbering:
                 if strict:
                     raise photo
                 self.summary.skipped[file.name] = str(photo)
-                task.note(f"skipped {photo}")
                 task.advance()
                 continue
             self.given.setdefault(file.name, set()).add(photo.sha256)
@@ -223,8 +222,9 @@ class Numbering:
                     patches, files = [], {}
                 patches.append(record)
                 files[photo.sha256] = file
-            self._finish(file, photo, counts, failed, needs=self._units + bool(patches))
-            task.advance()
+            needs = self._units + bool(patches)
+            if not self._finish(file, photo, counts, failed, needs):
+                task.advance()
         if patches:
             yield self._work(patches, files, set(files))
 
@@ -273,8 +273,8 @@ class Numbering:
 
     def _finish(
         self, file: PhotoFile, photo: Measured, counts: _Counts, failed: str | None, needs: int
-    ) -> None:
-        """The photo is to be noted when so many units are written."""
+    ) -> bool:
+        """The photo is to be noted when so many units are written; False where it is already."""
         before = self._before(photo)
         record = PhotoRecord(
             source=file.name if before is None else before.source,
@@ -288,7 +288,8 @@ class Numbering:
             quality=photo.quality,
             limits=self.limits if before is None else before.limits,
         )
-        if record != self.photos.get(photo_key(photo.sha256)):
+        waits = record != self.photos.get(photo_key(photo.sha256))
+        if waits:
             self._waiting.append((needs, record))
         self.photos[photo_key(photo.sha256)] = record
         self._known.add(photo.sha256)
@@ -296,7 +297,7 @@ class Numbering:
         summary = self.summary
         if failed is not None:
             self._count_beyond(failed)
-            return
+            return waits
         summary.photos += 1
         summary.flat += counts.flat
         summary.duplicate += counts.duplicate
@@ -304,6 +305,7 @@ class Numbering:
             summary.colours[photo.colour] = summary.colours.get(photo.colour, 0) + 1
         if photo.unchecked:
             summary.unchecked[photo.unchecked] = summary.unchecked.get(photo.unchecked, 0) + 1
+        return waits
 
     def _count_beyond(self, limit: str) -> None:
         beyond = self.summary.beyond

@@ -62,7 +62,7 @@ def remove(names: Sequence[str], store: Path, *, progress: Progress | None = Non
                 raise UsageError(f"{store} holds no photo {min(unknown)!r}; nothing was removed")
             before = sum(unit.count for unit in target.units.values())
             chosen = {sha256 for sha256, name in found.items() if name in set(names)}
-            with (progress or Silent()).task("remove", len(target.units)) as task:
+            with (progress or Silent()).task("remove", len(target.units), counts="units") as task:
                 drop_photos(target, chosen, task)
             left = sum(unit.count for unit in target.units.values())
     return RemoveSummary(str(store), len(chosen), before - left, left)

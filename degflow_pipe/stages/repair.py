@@ -136,7 +136,7 @@ def _look(store: Store, how: _How) -> _Damaged:
             {name: _unread(store, layer, number) for name, layer in levels.items()},
         )
 
-    with how.progress.task("look", len(store.units)) as task:
+    with how.progress.task("look", len(store.units), counts="units") as task:
         for one in in_order(look, list(store.units), how.workers):
             found.hr += one.hr
             for every, new in ((found.latents, one.latents), (found.levels, one.levels)):
@@ -291,7 +291,7 @@ def _broken(shards: Summary, how: _How) -> list[int]:
         names = (tar, shards.index_of(tar).name)
         return any(_sum(shards.folder / name) != sums.get(name) for name in names)
 
-    with how.progress.task("look", len(shards.tars)) as task:
+    with how.progress.task("look", len(shards.tars), counts="tars") as task:
         found = []
         for number, broken in enumerate(in_order(is_broken, range(len(shards.tars)), how.workers)):
             found += [number] * broken
@@ -328,7 +328,7 @@ def _remade(
         job = replace(job, out=text_of(folder))
         works = map(part.plan.work, numbers)
         with (
-            how.progress.task("shard", len(numbers)) as task,
+            how.progress.task("shard", len(numbers), counts="tars") as task,
             closing(how.engine(job, works, how.workers)) as records,
         ):
             for number, done in zip(numbers, records, strict=True):

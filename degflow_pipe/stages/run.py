@@ -11,7 +11,6 @@ from degflow_pipe import defaults, files, folders
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.engines.engine import Engine, engine_of
-from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import ShardError, UsageError, masked
 from degflow_pipe.levels import Grid
 from degflow_pipe.pictures.photos import find_photos
@@ -19,7 +18,7 @@ from degflow_pipe.places import place_of
 from degflow_pipe.progress import Progress
 from degflow_pipe.stages.generate import GenerateSummary, generate
 from degflow_pipe.stages.ingest import ingest
-from degflow_pipe.stages.meant import encoders_of
+from degflow_pipe.stages.meant import encoders_of, require_model
 from degflow_pipe.stages.numbering import IngestSummary
 from degflow_pipe.stages.recipe import RunRecipe
 from degflow_pipe.stages.shard import KIND as SHARDS
@@ -67,7 +66,7 @@ def run(
     grid, making = asked_of(recipe, model, batch, overwrite)
     asked: dict[str, Any] = {"sr_scale": levels.sr_scale, "draws": levels.draws, "batch": batch}
     if recipe.keep == "none" or not files.exists(place_of(recipe.store) / DESCRIPTION):
-        Bank.of(model).require(loads=engine is run_in_threads)
+        require_model(model, engine, progress)
     if recipe.keep == "none":
         folders.claim(out, SHARDS)  # the store lies in it
     store = _work_store(recipe, overwrite) if recipe.keep == "none" else place_of(recipe.store)

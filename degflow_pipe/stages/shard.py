@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from degflow_pipe import files, folders
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
+from degflow_pipe.engines.ticks import Amount
 from degflow_pipe.errors import DegflowError, FileError, ShardError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import Grid
@@ -234,16 +235,22 @@ class _Work:
             shown=tuple(shown.numbers),
         )
         tars_at_once = min(self.at_once, TARS_AT_ONCE) if job.at_once > 1 else self.at_once
+        known = plan.pairs - sum(map(plan.pairs_of, missing))
         with (
-            self.progress.task("shard", plan.tars, plan.tars - len(missing)) as task,
-            closing(self.engine(job, map(plan.work, missing), tars_at_once)) as records,
+            self.progress.task("shard", plan.pairs, known, counts="pairs") as task,
+            closing(
+                self.engine(
+                    *(job, map(plan.work, missing), tars_at_once),
+                    hear=(so_far := Amount(task.advance)).hear,
+                )
+            ) as records,
         ):
             try:
                 for number, made_now in zip(missing, records, strict=True):
                     tars.note(number, made_now.record)
                     self._tell(out, job, number, made_now)
                     shown.known |= made_now.shown
-                    task.advance()
+                    so_far.whole(made_now.record.pairs)
             except DegflowError:
                 _require_unchanged(self.store)  # else what was changed looks damaged
                 raise

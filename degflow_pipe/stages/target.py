@@ -138,7 +138,7 @@ def _sheets(
     made: list[Path] = []
     held: list[np.ndarray] = []
     png = parse_format("png")
-    with (progress or Silent()).task("target", len(found)) as task:
+    with (progress or Silent()).task("target", len(found), counts="photos") as task:
         for file in found:
             try:
                 held.append(read_photo(file, max_pixels).pixels)

@@ -98,7 +98,7 @@ def _verified(path: Path, workers: int, progress: Progress | None) -> Verified:
         units = [(path / name, digest) for name, digest in sums.items()]
         check = _file_damage
     damage: list[str] = []
-    with (progress or Silent()).task("verify", len(units)) as task:
+    with (progress or Silent()).task("verify", len(units), counts="files") as task:
         for found in in_order(check, units, workers):
             damage += found
             task.advance()

@@ -117,7 +117,9 @@ def train(
     run = _Run(trainee, settings, digest, folder, processes)
     trained = run.step >= settings.steps
     with (
-        progress.task(f"train {trainee.name}", settings.steps, done=run.step) as task,
+        progress.task(
+            f"train {trainee.name}", settings.steps, done=run.step, counts="steps"
+        ) as task,
         Scalars(folder, trainee.name, run.step, processes.first) as scalars,
     ):
         # Whether to validate is decided alike in every process, as they wait for one another.

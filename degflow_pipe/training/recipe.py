@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 from degflow_pipe.choices import Distance, Endpoint, LatentLoss, TrainingPrecision, check_choice
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.config import ModelConfig
-from degflow_pipe.model.limits import check_size
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.settings import AtMost, override, read, shown
 
@@ -183,5 +182,7 @@ def train_recipe(values: dict[str, Any]) -> TrainRecipe:
         lfm=override(LFMSettings(), values.get("lfm"), "lfm"),
         joint=override(JointSettings(), values.get("joint"), "joint"),
     )
+    from degflow_pipe.model.limits import check_size  # loads torch, which a wrong key needs not
+
     check_size(recipe.model)
     return recipe

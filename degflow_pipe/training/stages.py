@@ -240,7 +240,7 @@ def _scenes(
     )
     if processes.first:
         scenes = len(train_pairs.scenes) + len(held_out.scenes)
-        with progress.task("check pairs", scenes) as task:
+        with progress.task("check pairs", scenes, counts="scenes") as task:
             for pairs, side in ((train_pairs, patch), (held_out, 0)):
                 for scene in pairs.scenes:
                     pairs.check(scene, side)

@@ -53,7 +53,9 @@ class Stopping:
         self.at = at
 
     @contextmanager
-    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Stopping]:
+    def task(
+        self, name: str, total: float | None, done: float = 0, counts: str = ""
+    ) -> Iterator[Stopping]:
         yield self
 
     def advance(self, count: float = 1) -> None:

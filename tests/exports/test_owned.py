@@ -82,7 +82,9 @@ class Stopping:
     """A progress at which the user stops after the first unit."""
 
     @contextmanager
-    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Stopping]:
+    def task(
+        self, name: str, total: float | None, done: float = 0, counts: str = ""
+    ) -> Iterator[Stopping]:
         yield self
 
     def advance(self, count: float = 1) -> None:

@@ -86,7 +86,9 @@ class Told:
         self.stop_at, self.names, self.notes = stop_at, [""], [""]
 
     @contextmanager
-    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Told]:
+    def task(
+        self, name: str, total: float | None, done: float = 0, counts: str = ""
+    ) -> Iterator[Told]:
         self.names.append(name)
         yield self
 

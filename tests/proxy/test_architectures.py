@@ -9,7 +9,7 @@ import torch
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.proxy.architectures import Architecture
-from degflow_pipe.proxy.network import Budget
+from degflow_pipe.proxy.budget import Budget
 
 pytest.importorskip("spandrel", reason="spandrel is not installed")
 SMALLEST: dict[str, dict[str, Any]] = {

@@ -26,7 +26,8 @@ from degflow_pipe.metrics.fidelity import fidelity, psnr
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.progress import Silent, Task
 from degflow_pipe.proxy.architectures import Architecture
-from degflow_pipe.proxy.network import Budget, restored, train
+from degflow_pipe.proxy.budget import Budget
+from degflow_pipe.proxy.network import restored, train
 from degflow_pipe.proxy.proxy import ProxySettings, proxy
 from degflow_pipe.proxy.results import ProxyComparison, SourceRow, best_noise, source_rows
 from degflow_pipe.proxy.sources import Place, best_sigma, by_hand, held
@@ -85,7 +86,9 @@ class Recorded(Silent):
         self.advances = 0
 
     @contextmanager
-    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Task]:
+    def task(
+        self, name: str, total: float | None, done: float = 0, counts: str = ""
+    ) -> Iterator[Task]:
         self.names.append(name)
         self.advances = 0
         yield self

@@ -19,8 +19,8 @@ from degflow_pipe.errors import UsageError
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.pictures.arrays import shrunk, to_picture, to_tensor
 from degflow_pipe.progress import Silent
+from degflow_pipe.proxy.budget import Budget
 from degflow_pipe.proxy.implicit import ImplicitSR, enlarged, train_implicit
-from degflow_pipe.proxy.network import Budget
 from degflow_pipe.proxy.results import ScalesComparison
 from degflow_pipe.proxy.scales import (
     SIDE,

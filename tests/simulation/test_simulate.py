@@ -70,7 +70,9 @@ class Recorder:
         self.notes, self.advanced = list[str](), 0.0
 
     @contextmanager
-    def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Recorder]:
+    def task(
+        self, name: str, total: float | None, done: float = 0, counts: str = ""
+    ) -> Iterator[Recorder]:
         self.total = total
         yield self
 

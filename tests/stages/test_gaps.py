@@ -598,7 +598,9 @@ def test_a_store_that_changes_while_it_is_sharded_makes_no_data_set(
                 remove(["chelsea.jpg"], store)
 
         @contextmanager
-        def task(self, name: str, total: float | None, done: float = 0) -> Iterator[Task]:
+        def task(
+            self, name: str, total: float | None, done: float = 0, counts: str = ""
+        ) -> Iterator[Task]:
             yield self
 
     (chelsea,) = (k for k, p in Store.open(store).photos().items() if p.source == "chelsea.jpg")

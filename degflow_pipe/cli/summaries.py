@@ -1,0 +1,271 @@
+"""What the commands of the main job print when they are done: what came of it, what was left out
+and why, and what comes next. The whole is in the JSON.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from degflow_pipe.cli.output import print_lines, show, size_text
+
+if TYPE_CHECKING:
+    from degflow_pipe.exports.export import ExportSummary
+    from degflow_pipe.stages.degrade import DegradeSummary
+    from degflow_pipe.stages.demo import DemoSummary
+    from degflow_pipe.stages.generate import GenerateSummary
+    from degflow_pipe.stages.inspection import Verified
+    from degflow_pipe.stages.numbering import IngestSummary
+    from degflow_pipe.stages.remove import RemoveSummary
+    from degflow_pipe.stages.run import RunSummary
+    from degflow_pipe.stages.shard import ShardSummary
+    from degflow_pipe.watching import SlowUnit
+
+SHOWN = 5
+"""Of a list whose rest is counted."""
+REASONS = 8
+"""Why photos were skipped, at most; the rest is counted."""
+Lines = Iterator[tuple[str, str]]
+"""A word for each line, and what it says."""
+
+
+def counted(count: int, what: str) -> str:
+    """1 photo, 1,200 photos. what: the plural."""
+    return f"{count:,} {what if count != 1 else what.removesuffix('s')}"
+
+
+def few(names: Iterable[str], shown: int = SHOWN) -> str:
+    """The first of them, and how many more."""
+    names = list(names)
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def tallied(counts: Mapping[str, int]) -> str:
+    """Names with their counts."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def skipped_lines(skipped: Mapping[str, str]) -> Lines:
+    """Photos that could not be used, by the reason, the most frequent first."""
+    if not skipped:
+        return
+    by_reason: dict[str, list[str]] = {}
+    for name, why in skipped.items():
+        by_reason.setdefault(why.removeprefix(f"{name}: "), []).append(name)
+    reasons = sorted(by_reason.items(), key=lambda one: -len(one[1]))
+    yield "skipped", f"{counted(len(skipped), 'photos')} that cannot be used"
+    for why, names in reasons[:REASONS]:
+        yield "", f"{len(names):,}: {why} ({few(names, 3)})"
+    if rest := reasons[REASONS:]:
+        yield "", f"{sum(len(names) for _, names in rest):,} for other reasons: see the JSON"
+
+
+def _photo_lines(found: IngestSummary | DegradeSummary) -> Lines:
+    """What `ingest` and `degrade` say of photos alike."""
+    yield from skipped_lines(found.skipped)
+    if found.left_out:
+        yield "not photos", f"{tallied(found.left_out)} (files by their endings)"
+    if found.colours:
+        yield "colours", tallied(found.colours)
+    if found.unchecked:
+        yield "unchecked", f"{tallied(found.unchecked)} (damage of these may go unseen)"
+
+
+def _work_line(slowest: list[SlowUnit], device: str = "", batch: int = 1) -> Lines:
+    where = f"on {device}" if device else ""
+    if where and device.startswith("cuda"):
+        where += f", {counted(batch, 'patches')} at once"
+    slow = f"slowest {slowest[0].unit}, {slowest[0].seconds:.3g} s" if slowest else ""
+    if said := "; ".join(filter(None, (where, slow))):
+        yield "work", said
+
+
+def _ingest(found: IngestSummary, device: str, next_step: bool = True) -> Lines:
+    added = f"{counted(found.patches, 'patches')} of {counted(found.photos, 'photos')} added"
+    yield "", f"{found.store}: {added}, {found.patches_in_store:,} in all"
+    if found.known:
+        yield "known", f"{counted(found.known, 'photos')} of before, left as they are"
+    if found.replaced:
+        yield "replaced", f"{counted(found.replaced, 'photos')}, which went"
+    if found.flat:
+        yield "flat", f"{counted(found.flat, 'patches')} of less than `min_detail`, left out"
+    if found.duplicate:
+        yield "repeated", f"{counted(found.duplicate, 'patches')} that are there, left out"
+    if found.beyond:
+        limits = ", ".join(f"{count:,} by `{name}`" for name, count in found.beyond.items())
+        yield "beyond", f"photos beyond a limit, left out: {limits}"
+    yield from _photo_lines(found)
+    if found.lacking:
+        yield (
+            "not whole",
+            f"{counted(found.lacking, 'photos or units')} of earlier ingests: see `verify`",
+        )
+    yield from _work_line(found.slowest, device, found.batch)
+    if next_step:
+        at = shlex.quote(found.store)
+        yield "next", f"degflow-pipe generate --store {at} --t-grid 0.1:1.0:0.05"
+
+
+def _generate(found: GenerateSummary, device: str, next_step: bool = True) -> Lines:
+    per_patch = counted(len(found.levels), "levels")
+    all_of = f"{counted(found.patches, 'patches')} at {per_patch}"
+    yield "", f"{found.store}: {counted(found.pairs, 'LR')} made, of {all_of}"
+    if found.known:
+        yield "known", f"{counted(found.known, 'LR')} of before, left as they are"
+    yield "levels", few(found.levels)
+    yield "made by", f"{found.checkpoint}, noise {found.noise}, {found.precision}"
+    if found.encoded:
+        yield "encoded", f"{counted(found.encoded, 'patches')} whose latents the store had not"
+    if found.evaluations is not None:
+        yield "solver", f"{counted(found.evaluations, 'evaluations')} of the velocity a patch"
+    yield from _work_line(found.slowest, device, found.batch)
+    yield "grid", found.grid
+    if next_step:
+        yield "next", f"degflow-pipe shard --store {shlex.quote(found.store)}"
+
+
+def _shard(found: ShardSummary) -> Lines:
+    tars = f"{counted(found.tars, 'tars')} of {size_text(found.bytes)}"
+    of = f"{counted(found.pairs, 'LR/HR pairs')} of {counted(found.patches, 'patches')}"
+    yield "", f"{found.out}: {of}, in {tars}"
+    if found.made < found.tars:
+        yield "known", f"{counted(found.tars - found.made, 'tars')} of before, left as they are"
+    if found.samples != found.pairs:
+        yield "samples", f"{found.samples:,}, a patch with all its levels each"
+    if (apart := found.validation) is not None:
+        pairs = f"{counted(apart.pairs, 'pairs')} of {counted(apart.patches, 'patches')}"
+        yield "validate", f"{pairs} apart, in {counted(apart.tars, 'tars')}"
+    yield from _work_line(found.slowest)
+    out = shlex.quote(found.out)
+    yield "look", f"{found.out}/contact_sheet.png, or degflow-pipe report {out}"
+    yield "next", f"degflow-pipe export {out} --to TRAINER -o OUT, or sr_pairs({found.out!r})"
+
+
+def show_ingest(found: IngestSummary, device: str, as_json: bool) -> None:
+    if as_json:
+        show({**found.to_dict(), "device": device}, True)
+        return
+    print_lines(_ingest(found, device))
+
+
+def show_generate(found: GenerateSummary, device: str, as_json: bool) -> None:
+    if as_json:
+        show({**found.to_dict(), "device": device}, True)
+        return
+    print_lines(_generate(found, device))
+
+
+def show_shard(found: ShardSummary, as_json: bool) -> None:
+    if as_json:
+        show(found.to_dict(), True)
+        return
+    print_lines(_shard(found))
+
+
+def show_run(found: RunSummary, device: str, as_json: bool) -> None:
+    """The three stages, each in its lines."""
+    if as_json:
+        show(found, True)
+        return
+    print_lines(_ingest(found.ingest, device, next_step=False))
+    if found.generate is not None:
+        print_lines(_generate(found.generate, device, next_step=False))
+    print_lines(_shard(found.shard))
+
+
+def show_demo(found: DemoSummary, asked: str, as_json: bool) -> None:
+    """asked: how `generate` is asked for its levels; empty for those of the main job."""
+    if as_json:
+        show(found, True)
+        return
+    print_lines(_demo(found, asked or "--t-grid 0.1:1.0:0.05"))
+
+
+def _demo(found: DemoSummary, asked: str) -> Lines:
+    yield next(_shard(found.shard))
+    shards = shlex.quote(found.shard.out)
+    yield "look", f"{found.strip}, and degflow-pipe report {shards}"
+    yield "next", "with photos of your own:"
+    yield "", "degflow-pipe preview YOUR_PHOTO -o strip.png"
+    yield "", "degflow-pipe ingest YOUR_PHOTOS"
+    yield "", f"degflow-pipe generate {asked}"
+    yield "", "degflow-pipe shard"
+
+
+def show_removed(found: RemoveSummary, as_json: bool) -> None:
+    if as_json:
+        show(found.to_dict(), True)
+        return
+    print_lines(_removed(found))
+
+
+def _removed(found: RemoveSummary) -> Lines:
+    gone = f"{counted(found.photos, 'photos')} with {counted(found.patches, 'patches')} gone"
+    yield "", f"{found.store}: {gone}, {counted(found.patches_in_store, 'patches')} stay"
+    yield "next", f"degflow-pipe shard --store {shlex.quote(found.store)} makes shards anew"
+
+
+def show_degraded(found: DegradeSummary, as_json: bool) -> None:
+    if as_json:
+        show(found.to_dict(), True)
+        return
+    print_lines(_degraded(found))
+
+
+def _degraded(found: DegradeSummary) -> Lines:
+    made = f"{counted(found.pictures, 'LR')} of {counted(found.photos, 'photos')} made"
+    yield "", f"{found.out}: {made}, {counted(len(found.t), 'levels')} each"
+    if found.known:
+        yield "known", f"{counted(found.known, 'photos')} whose LR are of before"
+    yield "levels", few(f"t = {t:.3g}" for t in found.t)
+    yield "made with", f"noise {found.noise}, {found.precision}"
+    yield from _photo_lines(found)
+
+
+def show_verified(found: Verified, path: str, as_json: bool) -> None:
+    """What was read and what is damaged; the caller says what to do."""
+    if as_json:
+        show(found, True)
+        return
+    print_lines(_verified(found, path))
+
+
+CHECKED = {"store": "units", "shards": "files", "checkpoint": "files"}
+"""What is read of each kind."""
+
+
+def _verified(found: Verified, path: str) -> Lines:
+    read = f"{counted(found.checked, CHECKED[found.kind])} read"
+    state = "whole" if found.whole else f"damaged in {counted(len(found.damage), 'places')}"
+    yield "", f"{path}: {state} ({found.kind}, {read})"
+    for mended in found.mended:
+        yield "mended", mended
+    for damage in found.damage:
+        yield "damage", damage
+
+
+def show_exported(found: ExportSummary, as_json: bool) -> None:
+    if as_json:
+        show(found.to_dict(), True)
+        return
+    print_lines(_exported(found))
+
+
+def _exported(found: ExportSummary) -> Lines:
+    pairs = f"{counted(found.pairs, 'pairs')} of {counted(found.patches, 'patches')}"
+    yield "", f"{found.out}: {pairs} for {found.trainer}"
+    if found.known:
+        yield "known", f"{counted(found.known, 'pictures')} of before, left as they are"
+    yield "scales", few(f"x{scale:g}" for scale in dict.fromkeys(found.scales))
+    if found.validation_pairs:
+        yield "validate", f"{counted(found.validation_pairs, 'pairs')} apart, in validate"
+    if found.linked:
+        saved = size_text(found.saved_bytes)
+        yield "linked", f"{found.linked:,} HR are further names of one file, which saves {saved}"
+    if found.lossy:
+        yield "lossy", f"{' and '.join(found.lossy)} hold what JPEG left of them"
+    yield "options", found.options
+    out, to = shlex.quote(found.out), found.trainer
+    yield "next", f"degflow-pipe doctor {out} --to {to}"
