@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from degflow_pipe.cli.output import show
-from degflow_pipe.cli.tables import Numbers, number_table
+from degflow_pipe.cli.tables import Numbers, print_numbers
 
 if TYPE_CHECKING:
     from degflow_pipe.alignment.results import AlignSummary, CheckSummary
@@ -32,10 +30,7 @@ def show_checked(result: CheckSummary, as_json: bool) -> None:
         "90%: nine tenths of the tiles of a pair lie off by less; doubt: deviation of one tile's "
         "own measuring, which is in these"
     )
-    console = Console()
-    console.print(
-        number_table("what LR lie off HR, pixels of HR", caption, columns, shifts, "level")
-    )
+    print_numbers("what LR lie off HR, pixels of HR", caption, columns, shifts, "level")
     light: dict[str, Numbers] = {
         level: [found.gain_median, found.gain_spread, found.contrast_median]
         for level, found in levels
@@ -45,7 +40,7 @@ def show_checked(result: CheckSummary, as_json: bool) -> None:
         "above 1 where the LR was sharpened"
     )
     columns = ["gain", "spread", "contrast"]
-    console.print(number_table("light", caption, columns, light, "level"))
+    print_numbers("light", caption, columns, light, "level")
     worst = {one.lr: one.shift[0] for one in result.worst}
     show(worst, False, "pairs that lie off most, pixels of HR")
     if result.failed:

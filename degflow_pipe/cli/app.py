@@ -26,11 +26,13 @@ from degflow_pipe.cli import (
     training,
 )
 from degflow_pipe.cli.output import complain
+from degflow_pipe.cli.plain import PlainGroup
 from degflow_pipe.errors import DegflowError, Stopped, is_lack_of_memory
 from degflow_pipe.version import __version__
 
 app = typer.Typer(
     name="degflow-pipe",
+    cls=PlainGroup,
     help="Real-world LR/HR training pairs for super-resolution: photos in, WebDataset shards out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

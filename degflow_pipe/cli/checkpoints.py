@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import data_of_recipe
 from degflow_pipe.cli.output import TerminalProgress, loading, show
+from degflow_pipe.cli.plain import PlainGroup
 from degflow_pipe.cli.tables import show_calibrated
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
@@ -27,7 +27,7 @@ FlowFile = Annotated[
 Measured = Annotated[str, typer.Argument(help="Checkpoint folder; its config.json changes.")]
 
 
-class _Group(TyperGroup):
+class _Group(PlainGroup):
     """Says where a command went that was in it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

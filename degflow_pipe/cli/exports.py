@@ -10,8 +10,8 @@ import typer
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
-from degflow_pipe.cli.output import TerminalProgress, complain, loading, show, unlock
-from degflow_pipe.cli.summaries import show_exported
+from degflow_pipe.cli.output import TerminalProgress, complain, loading, unlock
+from degflow_pipe.cli.summaries import show_diagnosis, show_exported
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
 
@@ -104,16 +104,7 @@ def doctor(
     found = stage(
         folder, to, sample=sample, options=options, workers=workers, progress=TerminalProgress()
     )
-    if json:
-        show(found, True)
-    else:
-        counts = {kind: finding.count for kind, finding in found.findings.items()}
-        show({**found.to_dict(), "findings": counts}, False, f"doctor {to}")
-        for kind, finding in found.findings.items():
-            for text in finding.examples:
-                print(f"{kind}: {text}")
-            if (more := finding.count - len(finding.examples)) > 0:
-                print(f"{kind}: {more} more")
+    show_diagnosis(found, json)
     if not found.fine:
         complain(f"{folder} is not fit for {to}: {', '.join(found.findings)}")
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ import typer
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.output import TerminalProgress, show, unlock
+from degflow_pipe.cli.plain import PlainGroup
 from degflow_pipe.cli.words import Command
 
 Name = Annotated[str, typer.Argument(help="A grid's name (see `info`), or what it was called.")]
@@ -16,7 +17,10 @@ Name = Annotated[str, typer.Argument(help="A grid's name (see `info`), or what i
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        name="grid", help="Grids of levels in a store; `info` lists them.", no_args_is_help=True
+        name="grid",
+        cls=PlainGroup,
+        help="Grids of levels in a store; `info` lists them.",
+        no_args_is_help=True,
     )
     group.command("delete", cls=Command)(delete)
     group.command("merge", cls=Command)(merge)

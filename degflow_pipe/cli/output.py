@@ -212,6 +212,11 @@ def show(result: Any, as_json: bool, title: str = "") -> None:
     Console(soft_wrap=False).print(table)
 
 
+def say(text: str) -> None:
+    """Sentences, broken between words where the terminal is narrow."""
+    Console(soft_wrap=False).print(safe(spoken(text)), highlight=False)
+
+
 def print_lines(lines: Iterator[tuple[str, str]]) -> None:
     """A sentence, and below it `print_rows`."""
     _, head = next(lines)

@@ -11,7 +11,7 @@ from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import grid_of
-from degflow_pipe.cli.output import TerminalProgress, loading, show, unlock, warn_of
+from degflow_pipe.cli.output import TerminalProgress, loading, unlock, warn_of
 from degflow_pipe.cli.summaries import (
     show_degraded,
     show_demo,
@@ -20,6 +20,7 @@ from degflow_pipe.cli.summaries import (
     show_removed,
     show_run,
     show_shard,
+    show_strip,
 )
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command
@@ -452,7 +453,7 @@ def preview(
     model = _load(checkpoint, device, precision)
     how: dict[str, Any] = {"at": o.pixel(at), "zoom": zoom, "real": real, "overwrite": overwrite}
     strip = stage(photo, out, model, grid, side, noise, seed, **how)
-    show(strip, json, "preview")
+    show_strip(strip, json)
 
 
 def degrade(

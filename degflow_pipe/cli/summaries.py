@@ -4,6 +4,7 @@ and why, and what comes next. The whole is in the JSON.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -12,11 +13,13 @@ from degflow_pipe.cli.output import print_lines, show, size_text
 
 if TYPE_CHECKING:
     from degflow_pipe.exports.export import ExportSummary
+    from degflow_pipe.exports.results import Diagnosis
     from degflow_pipe.stages.degrade import DegradeSummary
     from degflow_pipe.stages.demo import DemoSummary
     from degflow_pipe.stages.generate import GenerateSummary
     from degflow_pipe.stages.inspection import Verified
     from degflow_pipe.stages.numbering import IngestSummary
+    from degflow_pipe.stages.preview import Preview
     from degflow_pipe.stages.remove import RemoveSummary
     from degflow_pipe.stages.run import RunSummary
     from degflow_pipe.stages.shard import ShardSummary
@@ -52,14 +55,18 @@ def skipped_lines(skipped: Mapping[str, str]) -> Lines:
     if not skipped:
         return
     by_reason: dict[str, list[str]] = {}
+    first: dict[str, str] = {}
     for name, why in skipped.items():
-        by_reason.setdefault(why.removeprefix(f"{name}: "), []).append(name)
+        said = why.partition(f"{name}: ")[2] or why
+        alike = re.sub(r"\d+", "", said)  # sizes differ from photo to photo
+        first.setdefault(alike, said)
+        by_reason.setdefault(alike, []).append(name)
     reasons = sorted(by_reason.items(), key=lambda one: -len(one[1]))
     yield "skipped", f"{counted(len(skipped), 'photos')} that cannot be used"
-    for why, names in reasons[:REASONS]:
-        yield "", f"{len(names):,}: {why} ({few(names, 3)})"
+    for alike, names in reasons[:REASONS]:
+        yield "", f"{len(names):,}: {first[alike]} ({few(names, 3)})"
     if rest := reasons[REASONS:]:
-        yield "", f"{sum(len(names) for _, names in rest):,} for other reasons: see the JSON"
+        yield "", f"{sum(len(names) for _, names in rest):,} for other reasons: see --json"
 
 
 def _photo_lines(found: IngestSummary | DegradeSummary) -> Lines:
@@ -269,3 +276,32 @@ def _exported(found: ExportSummary) -> Lines:
     yield "options", found.options
     out, to = shlex.quote(found.out), found.trainer
     yield "next", f"degflow-pipe doctor {out} --to {to}"
+
+
+def show_diagnosis(found: Diagnosis, as_json: bool) -> None:
+    if as_json:
+        show(found, True)
+        return
+    print_lines(_diagnosis(found))
+
+
+def _diagnosis(found: Diagnosis) -> Lines:
+    state = "fine" if found.fine else "not fit"
+    pairs = f"{counted(found.pairs, 'pairs')}, {found.compared:,} of them compared"
+    yield "", f"{found.folder}: {state} for {found.trainer}, {pairs}"
+    yield "options", found.options or "none"
+    for ratio, count in found.ratios.items():
+        yield "scale", f"x{ratio}: {counted(count, 'pairs')}"
+    for kind, finding in found.findings.items():
+        for text in finding.examples:
+            yield kind, text
+        if (more := finding.count - len(finding.examples)) > 0:
+            yield kind, f"{more:,} more"
+
+
+def show_strip(found: Preview, as_json: bool) -> None:
+    if as_json:
+        show(found, True)
+        return
+    shown = few((f"{t:.3g}" for t in found.t), shown=20)
+    print_lines(iter([("", f"{found.strip}: HR, and its LR at t = {shown}")]))

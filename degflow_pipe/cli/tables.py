@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from degflow_pipe.cli.output import BEGAN, as_mapping, safe, show, size_text
+from degflow_pipe.cli.output import BEGAN, as_mapping, print_lines, safe, say, show, size_text
+from degflow_pipe.cli.summaries import Lines, counted, skipped_lines, tallied
 from degflow_pipe.cli.words import spoken
 from degflow_pipe.quality import LIMITS
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 BAR = 50
 """Characters of the longest bar of a histogram, which fits 80 columns."""
+BAR_FROM = 26
+"""Characters before it."""
 NAMED = 20
 """Photos beyond a limit that are named, at most."""
 UNITS = {
@@ -36,8 +40,8 @@ UNITS = {
 
 NARROW = 76
 """Columns below which a table says its sentences alone."""
-WIDTH = 160
-"""Columns that a wide table takes at least, also where the output is no terminal."""
+EDGE = 3
+"""Characters of a column beside its text: two blanks and a line."""
 
 Numbers = Sequence[float | None]
 """A row of a table; None is shown as a dash."""
@@ -67,11 +71,12 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
     show(rows, False, f"{found.command} --dry-run: nothing was written")
     what = "pictures" if found.command == "export" else "patches"
     disk = "" if tried.disk else "; how fast the disk takes files is not counted"
-    print(
+    said = (
         f"An estimate, from {tried.photos} photos and {tried.patches} {what} that were worked on "
         f"for {tried.seconds:.0f} s by {tried.workers} workers ({tried.engine}) on {tried.device}"
         f"{disk}."
     )
+    say(said)
 
 
 def _time(seconds: float) -> str:
@@ -92,30 +97,30 @@ def show_evaluation(result: Evaluation, as_json: bool, title: str) -> None:
     if as_json:
         show(result, True)
         return
-    console = _wide()
     for name, level in result.levels.items():
         held_out = ", held out" if level.held_out else ""
         heading = f"{title}: {name}, t = {level.t:.3f}{held_out}, {len(result.scenes)} scenes"
-        console.print(_candidates(heading, level))
-        console.print(_bands(name, level))
+        _candidates(heading, level)
+        _bands(name, level)
         told = (f"{lr} {found.psnr_to_hr:.2f} dB to HR" for lr, found in level.against_hr.items())
-        print(", ".join(told))
+        say(", ".join(told))
         if name in result.residual:
-            _show_residual(console, name, result.residual[name])
-    by_t = zip(result.curve.t, result.curve.psnr_to_hr, strict=True)
-    heading = "PSNR of generated pictures to HR, dB, by t"
-    show({f"{t:g}": value for t, value in by_t}, False, heading)
-    by_s = zip(result.blur.s, result.blur.sigma, strict=True)
-    heading = "equivalent blur of generated pictures, pixels, by scale s"
-    show({f"{s:.3g}": value for s, value in by_s}, False, heading)
+            _show_residual(name, result.residual[name])
+    heading = "PSNR of generated pictures to HR by level"
+    print_numbers(heading, "", result.curve.t, {"dB": result.curve.psnr_to_hr}, "t")
+    heading, scales = (
+        "equivalent blur of generated pictures by scale",
+        map("{:.3g}".format, result.blur.s),
+    )
+    print_numbers(heading, "", list(scales), {"pixels": result.blur.sigma}, "s")
     for name, figures in result.sweep.items():
         best = {figure: found.best for figure, found in figures.items()}
         heading = f"sweep of {name}: best t by figure"
         show({"t": result.levels[name].t, **best}, False, heading)
-    print(f"{result.evaluations} evaluations of v a picture")
+    say(f"{result.evaluations} evaluations of v a picture")
     show_verdict(result.verdict)
     if result.not_kept:
-        print(safe(f"Not kept in the checkpoint: {result.not_kept}."))
+        say(f"Not kept in the checkpoint: {result.not_kept}.")
 
 
 def show_verdict(found: Verdict) -> None:
@@ -126,35 +131,32 @@ def show_verdict(found: Verdict) -> None:
     for column in ("grade",) if narrow else ("finding", "grade", "figure", "good if"):
         table.add_column(column, justify="right" if column == "figure" else "left", no_wrap=True)
     table.add_column("", overflow="fold")
+    without: dict[str, list[str]] = {}
     for one in found.findings:
-        figure = "-" if one.figure is None else f"{one.figure:.3g}"
-        good = "-"
-        if one.care is not None and one.bad is not None:
-            good = f"{'<=' if one.bad > one.care else '>='} {one.care:g}"
-        said = safe(spoken(one.said))
+        if one.figure is None or one.care is None or one.bad is None:
+            without.setdefault(one.said, []).append(one.name)
+            continue
+        good = f"{'<=' if one.bad > one.care else '>='} {one.care:g}"
+        figure, said = f"{one.figure:.3g}", safe(spoken(one.said))
         table.add_row(*((one.grade, said) if narrow else (one.name, one.grade, figure, good, said)))
-    console.print(table)
+    console.print(table if table.row_count else safe(f"verdict: {found.overall}"))
+    for why, names in without.items():
+        say(f"{', '.join(names)}: {why}")
 
 
-def _wide() -> Console:
-    return Console(width=max(Console().width, WIDTH))
+def _candidates(heading: str, level: LevelFigures) -> None:
+    rows = {
+        candidate: [f"{found.mean:.4g} ({found.std:.2g})" for found in figures.values()]
+        for candidate, figures in level.candidates.items()
+    }
+    columns = list(level.candidates["generated"])
+    print_table(heading, "mean (spread) over scenes", "LR", columns, rows)
 
 
-def _candidates(heading: str, level: LevelFigures) -> Table:
-    table = Table(title=safe(heading), title_justify="left", caption="mean (spread) over scenes")
-    table.add_column("LR", style="bold", no_wrap=True)
-    for figure in level.candidates["generated"]:
-        table.add_column(safe(figure), justify="right", no_wrap=True)
-    for candidate, figures in level.candidates.items():
-        cells = [f"{found.mean:.4g} ({found.std:.2g})" for found in figures.values()]
-        table.add_row(safe(candidate), *cells)
-    return table
-
-
-def _bands(name: str, level: LevelFigures) -> Table:
+def _bands(name: str, level: LevelFigures) -> None:
     """Power and coherence with HR by spatial frequency, real beside generated."""
     found = level.against_hr
-    return number_table(
+    print_numbers(
         f"{name}: bands of frequency, cycles a pixel, green channel",
         "power in grey levels squared; coherence with HR",
         level.bands,
@@ -166,7 +168,7 @@ def _bands(name: str, level: LevelFigures) -> Table:
     )
 
 
-def _show_residual(console: Console, level: str, found: Residual) -> None:
+def _show_residual(level: str, found: Residual) -> None:
     """What is left between real and generated LR: by band, in parts, and the rest."""
     noise, tone, grid = found.noise, found.tone, found.grid
     rows: dict[str, Numbers] = {
@@ -180,7 +182,7 @@ def _show_residual(console: Console, level: str, found: Residual) -> None:
     heading = f"{level}: what is left, real minus generated"
     caption = "transfer from HR; the rest is what no tone, contrast, shift or blur mends"
     title = f"{heading}, by cycles a pixel, green"
-    console.print(number_table(title, caption, found.centres, rows))
+    print_numbers(title, caption, found.centres, rows)
     parts = {
         f"tiles of {side}, {name}": [taken.left[0], *taken.shares.values()]
         for side, by_name in ((64, found.parts), (16, found.fine_parts))
@@ -188,10 +190,10 @@ def _show_residual(console: Console, level: str, found: Residual) -> None:
     }
     caption = "mean square in grey levels squared; share of it that each part takes"
     columns = ["all", *found.parts["real"].shares]
-    console.print(number_table(heading, caption, columns, parts))
+    print_numbers(heading, caption, columns, parts)
     title = f"{level}: the rest, deviation by brightness in calm places"
     deviations = {side: rest.std for side, rest in noise.sides.items()}
-    console.print(number_table(title, "grey levels", noise.brightness, deviations))
+    print_numbers(title, "grey levels", noise.brightness, deviations)
     figures: dict[str, Any] = {
         "tone R, G, B, mean": tone.difference,
         "tone R, G, B, rms over scenes": tone.scene_rms,
@@ -207,21 +209,57 @@ def _show_residual(console: Console, level: str, found: Residual) -> None:
     show(figures, False, heading)
 
 
-def number_table(
+def print_numbers(
     title: str,
     caption: str,
     columns: Sequence[float] | Sequence[str],
     rows: Mapping[str, Numbers],
     corner: str = "",
-) -> Table:
-    table = Table(title=safe(title), title_justify="left", caption=caption)
-    table.add_column(corner, style="bold", overflow="fold")
-    for column in columns:
-        name = column if isinstance(column, str) else f"{column:g}"
-        table.add_column(safe(name), justify="right", no_wrap=True)
-    for name, values in rows.items():
-        table.add_row(safe(name), *("-" if v is None else f"{v:.3g}" for v in values))
-    return table
+) -> None:
+    """See `print_table`."""
+    names = [column if isinstance(column, str) else f"{column:g}" for column in columns]
+    cells = {
+        name: ["-" if v is None else f"{v:.3g}" for v in values] for name, values in rows.items()
+    }
+    print_table(title, caption, corner, names, cells)
+
+
+def print_table(
+    title: str,
+    caption: str,
+    corner: str,
+    columns: Sequence[str],
+    rows: Mapping[str, Sequence[str]],
+) -> None:
+    """A row of cells for each name. Where the terminal is too narrow for all columns, they follow
+    each other in several tables.
+    """
+    console = Console()
+    widths = [
+        max(map(cell_len, (name, *(row[i] for row in rows.values())))) + EDGE
+        for i, name in enumerate(columns)
+    ]
+    names = max(map(cell_len, (corner, *rows)), default=0) + EDGE + 1
+    # What is left where the names alone would leave no room, they are folded.
+    room = max(console.width - min(names, console.width // 2), 1)
+    parts: list[list[int]] = [[]]
+    for i, width in enumerate(widths):
+        if parts[-1] and sum(widths[k] for k in parts[-1]) + width > room:
+            parts.append([])
+        parts[-1].append(i)
+    for part in parts:
+        table = Table(
+            title=safe(title) if part is parts[0] else None,
+            title_justify="left",
+            caption=safe(caption) if caption and part is parts[-1] else None,
+            caption_justify="left",
+        )
+        table.add_column(safe(corner), style="bold", overflow="fold")
+        for i in part:
+            table.add_column(safe(columns[i]), justify="right", overflow="fold")
+        for name, cells in rows.items():
+            table.add_row(safe(name), *(safe(cells[i]) for i in part))
+        console.print(table)
 
 
 def show_calibrated(result: Calibrated, as_json: bool) -> None:
@@ -251,40 +289,35 @@ def show_comparison(result: ProxyComparison | ScalesComparison, as_json: bool, t
     if as_json:
         show(result, True)
         return
-    console = _wide()
     for table in result.tables:
         held_out = ", no knot" if table.held_out else ""
         heading = (
             f"{title}: SR of real {table.level}{held_out} by source of LR, {result.steps} steps, "
             f"{len(result.scenes)} held-out scenes"
         )
-        console.print(_sources(heading, table, result.seeds))
+        _sources(heading, table, result.seeds)
 
 
-def _sources(heading: str, found: LevelTable, seeds: int) -> Table:
-    caption = "mean (spread) over seeds; *: the best of its source by PSNR"
+def _sources(heading: str, found: LevelTable, seeds: int) -> None:
+    caption = "mean (spread) over seeds; noise: added, in grey levels; *: the best of its source"
     unresolved = f"not resolved by {seeds} seed{'s' * (seeds > 1)}"
     if found.unresolved:
         caption += (
             f"; the gap between bicubic and real in {', '.join(found.unresolved)} is {unresolved}, "
             f"so there is no share of it"
         )
-    table = Table(title=safe(heading), title_justify="left", caption=caption)
-    table.add_column("source", style="bold", no_wrap=True)
-    table.add_column("added noise", justify="right")
     figures = list(found.rows[0].mean)
-    for figure in figures:
-        table.add_column(figure, justify="right", no_wrap=True)
     judged = [figure for figure in ("psnr", "perceptual") if figure in figures]
-    for figure in judged:
-        table.add_column(f"recovered, {figure}", justify="right")
+    noises = any(row.added_noise for row in found.rows)
+    rows: dict[str, list[str]] = {}
     for row in found.rows:
-        cells = [f"{row.mean[f]:.4g} ({row.std[f]:.2g})" for f in figures]
-        shares = [row.recovered.get(figure) for figure in judged]
-        cells += [unresolved if share is None else f"{100 * share:.0f}%" for share in shares]
         mark = " *" if found.best.get(row.source) == row.added_noise else ""
-        table.add_row(safe(row.source), f"{row.added_noise:g}{mark}", *cells)
-    return table
+        name = f"{row.source}, noise {row.added_noise:g}{mark}" if noises else row.source
+        shares = [row.recovered.get(figure) for figure in judged]
+        rows[name] = [f"{row.mean[f]:.4g} ({row.std[f]:.2g})" for f in figures]
+        rows[name] += ["-" if share is None else f"{100 * share:.0f}%" for share in shares]
+    columns = [*figures, *(f"recovered, {figure}" for figure in judged)]
+    print_table(heading, caption, "source", columns, rows)
 
 
 def show_inspected(result: Inspected, as_json: bool) -> None:
@@ -297,31 +330,38 @@ def show_inspected(result: Inspected, as_json: bool) -> None:
         limit = getattr(result.limits, LIMITS[figure])
         option = f"--{LIMITS[figure].replace('_', '-')} {limit:g}"
         options.append(option)
-        print(f"{figure}: {UNITS[figure]}\n  {option} would leave out {found.beyond} (x)", end="")
-        print(f"; {found.unknown} do not tell" if found.unknown else "")
+        unknown = f"; {found.unknown} do not tell" if found.unknown else ""
+        say(f"{figure}: {UNITS[figure]}\n  {option} would leave out {found.beyond} (x){unknown}")
         for line in _bars(found, limit, figure):
             print(line)
         print()
-    rows = {"photos": len(result.photos), "beyond a limit": result.beyond, "sheet": result.sheet}
-    show({**rows, "skipped": result.skipped, "left_out": result.left_out}, False, "inspect")
+    print_lines(_inspected(result))
     beyond = [row for row in result.photos if row.beyond]
     for row in beyond[:NAMED]:
         figures = (name for name, limit in LIMITS.items() if limit in row.beyond)
         said = ", ".join(f"{name} {getattr(row, name):.3g}" for name in figures)
-        print(f"  {safe(row.photo)}: {said}")
+        say(f"  {row.photo}: {said}")
     if len(beyond) > NAMED:
-        print(f"  and {len(beyond) - NAMED} more beyond a limit: --json names all")
-    print(f"Nothing was left out. To let `ingest` do so:\n  {' '.join(options)}")
+        say(f"  and {len(beyond) - NAMED} more beyond a limit: --json names all")
+    say(f"Nothing was left out. To let `ingest` do so:\n  {' '.join(options)}")
+
+
+def _inspected(result: Inspected) -> Lines:
+    photos = counted(len(result.photos), "photos")
+    yield "", f"{result.sheet}: both ends of {photos}, {result.beyond:,} beyond a limit"
+    yield from skipped_lines(result.skipped)
+    if result.left_out:
+        yield "not photos", f"{tallied(result.left_out)} (files by their endings)"
 
 
 def _bars(found: Histogram, limit: float, figure: str) -> Iterator[str]:
     """A line a bin, without the empty ones at both ends."""
     filled = [i for i, count in enumerate(found.counts) if count]
-    most = max(found.counts, default=0)
+    most, room = max(found.counts, default=0), min(BAR, Console().width - BAR_FROM)
     for i in range(filled[0], filled[-1] + 1) if filled else ():
         low, count = found.starts[i], found.counts[i]
         beyond = low < limit if LIMITS[figure].startswith("min_") else low >= limit
-        bar = ("x" if beyond else "#") * -(-count * BAR // most)
+        bar = ("x" if beyond else "#") * -(-count * room // most)
         end = "more" if i + 1 == len(found.starts) else f"{found.starts[i + 1]:g}"
         span = f"{low:g} to {end}"
         yield f"  {span:>14} {count:7} {bar}".rstrip()

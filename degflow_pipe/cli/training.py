@@ -12,6 +12,7 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import data_of_recipe, grid_of
 from degflow_pipe.cli.output import TerminalProgress, loading, show, unlock
+from degflow_pipe.cli.plain import PlainGroup
 from degflow_pipe.cli.tables import show_camera, show_evaluation
 from degflow_pipe.cli.words import Command
 from degflow_pipe.places import place_of
@@ -32,7 +33,9 @@ TrainOut = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(name="train", help="Train the stages on real pairs.", no_args_is_help=True)
+    group = typer.Typer(
+        name="train", cls=PlainGroup, help="Train the stages on real pairs.", no_args_is_help=True
+    )
     group.command("rae", cls=Command)(rae)
     group.command("lfm", cls=Command)(lfm)
     group.command("joint", cls=Command)(joint)

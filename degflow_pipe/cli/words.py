@@ -16,8 +16,8 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
 
+from degflow_pipe.cli.plain import PlainCommand
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import in_t_grid
 
@@ -45,7 +45,7 @@ _QUOTED = re.compile(
 )
 
 
-class Command(TyperCommand):
+class Command(PlainCommand):
     """A command whose messages speak its flags, and which says what became of options that went."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
