@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from degflow_pipe import files
-from degflow_pipe.errors import FileError
+from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.places import Remote, objects, place_of
 from degflow_pipe.places import lease as leases
 
@@ -94,6 +94,16 @@ def one_writer(folder: Path, kind: str) -> Iterator[None]:
         if kind_of(folder) != kind:
             files.write_json(folder / MARK, {"kind": kind})
         yield
+
+
+def check_file(path: Path, ending: str, overwrite: bool) -> None:
+    """Raises UsageError where a file that is to be written has another ending, or is there and not
+    to be overwritten.
+    """
+    if path.suffix.lower() != ending:
+        raise UsageError(f"{path}: `out` must end in {ending}, which is what is written")
+    if files.exists(path) and not overwrite:
+        raise UsageError(f"{path} is there already: give another name as `out`, or `overwrite`")
 
 
 @contextmanager

@@ -195,7 +195,7 @@ def _number(text: str, option: str) -> Decimal:
     except InvalidOperation:
         value = Decimal("NaN")
     if not value.is_finite():
-        raise UsageError(f"{option}: {text.strip()!r} is not a number")
+        raise UsageError(f"{option}: {text.strip()!r} is not a number: {option} wants {FORMS}")
     if not -_LARGEST <= value <= _LARGEST:
         raise UsageError(f"{option}: {text.strip()[:40]} is too large a number")
     return value

@@ -31,6 +31,8 @@ def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
                 f"no recipe {path_or_name}: neither a file nor one of the shipped ones ({known})"
             )
         path = found
+    if files.is_folder(path):
+        raise UsageError(f"{path} is a folder: a recipe comes first, such as quickstart")
     values = read_values(path)
     if not isinstance(values, dict):
         raise UsageError(f"{path} must be a mapping of keys to values")

@@ -90,7 +90,7 @@ def shell(folder: Path, tmp_path_factory: pytest.TempPathFactory, degflow):
 @pytest.fixture(scope="module")
 def shards(folder: Path, shell) -> Path:
     """The commands of the main job and those after it, in the README's order."""
-    for block in blocks("sh"):
+    for block in blocks("sh") + blocks("sh", RECIPES):
         for line in block.splitlines():
             shell(line)
     return folder / "shards"
@@ -112,8 +112,8 @@ def test_main_job(shards: Path, folder: Path) -> None:
 
 
 def test_python(shards: Path, folder: Path) -> None:
-    found = blocks("python")
-    assert len(found) == 6
+    found = blocks("python") + blocks("python", RECIPES)
+    assert len(found) == 7
     command = [sys.executable, "-c", EACH, *found]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -242,13 +242,13 @@ def test_recipe_is_one() -> None:
 
 
 def test_chain_is_one() -> None:
-    (text,) = blocks("text")
+    (text,) = blocks("text", RECIPES)
     chain = read_chain(yaml.safe_load(text))
     assert {type(step).__name__ for step in chain.steps} >= {"Resize", "Noise", "Gamma", "Either"}
 
 
 def test_table_of_commands_is_the_command_line(shell) -> None:
-    table = README.split("## Commands")[1].split("Each has")[0]
+    table = RECIPES.split("## Commands\n")[1].split("Each has")[0]
     told = {name for name in re.findall(r"`([a-z][a-z-]*)", table)}
     listed = set(re.findall(r"^│ ([a-z][a-z-]*) ", shell("degflow-pipe --help"), re.M))
     assert told == listed

@@ -121,7 +121,7 @@ def root(
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    raise Stopped("what is complete is kept, the same command goes on from there")
+    raise Stopped("what is whole is kept, what was begun is done again: run the same command again")
 
 
 def main() -> NoReturn:

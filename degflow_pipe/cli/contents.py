@@ -47,7 +47,7 @@ def _store(found: StoreContents, at: str) -> Lines:
         ),
     )
     if not found.complete:
-        yield "not whole", "an ingest was not run to its end: run it again"
+        yield "unfinished", "an ingest was stopped before its end: run it again"
     if found.colours:
         yield "photos", tallied(found.colours)
     if found.beyond:
@@ -91,11 +91,15 @@ def _shards(found: ShardsContents, at: str) -> Lines:
     settings = found.settings
     yield "levels", few(list(found.mean_squared_error))
     yield "made by", f"{settings.get('checkpoint')}, noise {settings.get('noise')}"
-    small = "as large as HR" if found.lr_size == "same" else f"of their own size ({found.lr_size})"
+    small = "as large as HR" if found.lr_size == "same" else "HR over each level's scale"
+    if found.sr_scale:
+        small = f"HR / {found.sr_scale:g}, for networks of x{found.sr_scale:g}"
     yield "LR", f"{small}, {found.picture_format}"
     yield "HR", f"{settings.get('patch')} x {settings.get('patch')} pixels, {found.hr_format}"
     if found.chain is not None:
         yield "chain", found.chain
+    if settings.get("validate"):
+        yield "validate", f"photos set apart are in {at}/validate"
     yield "next", f"degflow-pipe export {at} --to TRAINER -o OUT, or sr_pairs({at!r}) in Python"
 
 

@@ -139,7 +139,7 @@ def verify(
             hint = f"; `degflow-pipe verify {path} --repair{mends[found.kind]}` mends what it can"
         elif repair and found.kind == "shards" and store is None:
             hint = "; damaged tars are made again of their store: give it as --store"
-        complain(f"{path} is damaged{hint}")
+        complain(f"{path} is not whole{hint}")
         raise typer.Exit(1)
 
 

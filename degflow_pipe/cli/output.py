@@ -78,14 +78,36 @@ class _Left(ProgressColumn):
 
 
 def _rate(task: RichTask) -> float | None:
-    """Of late, where that is known; else since the beginning, but for what was there. Rich's own is
-    of the time between two moments, which are too near each other at first.
+    """Of late, where that is known; else since the first of it was done: until then workers start.
+
+    Rich's own is of the time between two moments, which are too near each other at first.
     """
+    pace: _Pace = task.fields["pace"]
+    if task.finished:
+        return pace.rate(task.completed, task.finished_time or 0)
     spent = task.elapsed or 0
-    if spent < RATED:
+    return (task.speed if spent >= LATE else None) or pace.rate(task.completed, spent)
+
+
+class _Pace:
+    """What was done, from the first of it on. known: what was there before."""
+
+    def __init__(self, known: float) -> None:
+        self._known, self._first = known, (0.0, known)
+
+    def begin(self, done: float, spent: float) -> None:
+        """done: in all after the first step; spent: seconds until then."""
+        if self._first == (0.0, self._known):
+            self._first = spent, done
+
+    def rate(self, done: float, spent: float) -> float | None:
+        """A second; None where too little is known."""
+        since, before = self._first
+        if spent - since >= RATED and done > before:
+            return (done - before) / (spent - since)
+        if spent >= RATED and done > self._known:  # all of it in one step
+            return (done - self._known) / spent
         return None
-    late = task.speed if spent >= LATE and not task.finished else None
-    return late or (task.completed - task.fields["known"]) / spent or None
 
 
 def _clock(seconds: float) -> str:
@@ -105,6 +127,8 @@ class _Bar:
 
     def advance(self, count: float = 1) -> None:
         self._progress.advance(self._number, count)
+        task = self._progress.tasks[self._number]
+        task.fields["pace"].begin(task.completed, task.elapsed or 0)
 
     def show(self, text: str) -> None:
         self._progress.update(self._number, shown=printable(text))
@@ -118,13 +142,16 @@ class _Lines:
 
     def __init__(self, name: str, total: float | None, done: float, counts: str) -> None:
         self._name, self._total, self._done, self._shown = name, total, done, ""
-        self._counts, self._lock = counts, threading.Lock()
+        self._counts, self._lock, self._pace = counts, threading.Lock(), _Pace(done)
         self._first, self._began, self._last = done, time.monotonic(), time.monotonic()
 
     def advance(self, count: float = 1) -> None:
         with self._lock:
             self._done += count
-            if time.monotonic() - self._last >= LOG_EVERY:
+            self._pace.begin(self._done, time.monotonic() - self._began)
+            # The end is told when the task ends.
+            unfinished = self._total is None or self._done < self._total
+            if unfinished and time.monotonic() - self._last >= LOG_EVERY:
                 self.line()
 
     def show(self, text: str) -> None:
@@ -133,7 +160,7 @@ class _Lines:
     def line(self) -> None:
         self._last = time.monotonic()
         spent = self._last - self._began
-        rate = (self._done - self._first) / max(spent, RATED)
+        rate = self._pace.rate(self._done, max(spent, RATED)) or 0
         text = f"{self._name} {self._done:g}"
         if self._total is not None:
             text += f"/{self._total:g}"
@@ -180,7 +207,7 @@ class TerminalProgress:
                 completed=int(done),
                 shown="",
                 counts=counts,
-                known=done,
+                pace=_Pace(done),
             )
             yield _Bar(progress, number)
 
@@ -214,7 +241,8 @@ def show(result: Any, as_json: bool, title: str = "") -> None:
 
 def say(text: str) -> None:
     """Sentences, broken between words where the terminal is narrow."""
-    Console(soft_wrap=False).print(safe(spoken(text)), highlight=False)
+    for line in text.split("\n"):
+        Console(soft_wrap=False).print(safe(spoken(line)), highlight=False)
 
 
 def print_lines(lines: Iterator[tuple[str, str]]) -> None:

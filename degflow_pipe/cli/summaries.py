@@ -223,10 +223,10 @@ def show_degraded(found: DegradeSummary, as_json: bool) -> None:
 
 def _degraded(found: DegradeSummary) -> Lines:
     made = f"{counted(found.pictures, 'LR')} of {counted(found.photos, 'photos')} made"
-    yield "", f"{found.out}: {made}, {counted(len(found.t), 'levels')} each"
+    yield "", f"{found.out}: {made}, {counted(len(found.levels), 'levels')} each"
     if found.known:
         yield "known", f"{counted(found.known, 'photos')} whose LR are of before"
-    yield "levels", few(f"t = {t:.3g}" for t in found.t)
+    yield "levels", few(found.levels)
     yield "made with", f"noise {found.noise}, {found.precision}"
     yield from _photo_lines(found)
 
@@ -245,12 +245,12 @@ CHECKED = {"store": "units", "shards": "files", "checkpoint": "files"}
 
 def _verified(found: Verified, path: str) -> Lines:
     read = f"{counted(found.checked, CHECKED[found.kind])} read"
-    state = "whole" if found.whole else f"damaged in {counted(len(found.damage), 'places')}"
+    state = "whole" if found.whole else f"not whole, {counted(len(found.damage), 'findings')}"
     yield "", f"{path}: {state} ({found.kind}, {read})"
     for mended in found.mended:
         yield "mended", mended
     for damage in found.damage:
-        yield "damage", damage
+        yield "finding", damage
 
 
 def show_exported(found: ExportSummary, as_json: bool) -> None:

@@ -130,7 +130,7 @@ def show_verdict(found: Verdict) -> None:
     table = Table(title=safe(f"verdict: {found.overall}"), title_justify="left")
     for column in ("grade",) if narrow else ("finding", "grade", "figure", "good if"):
         table.add_column(column, justify="right" if column == "figure" else "left", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("what it says", overflow="fold")
     without: dict[str, list[str]] = {}
     for one in found.findings:
         if one.figure is None or one.care is None or one.bad is None:
@@ -330,11 +330,12 @@ def show_inspected(result: Inspected, as_json: bool) -> None:
         limit = getattr(result.limits, LIMITS[figure])
         option = f"--{LIMITS[figure].replace('_', '-')} {limit:g}"
         options.append(option)
-        unknown = f"; {found.unknown} do not tell" if found.unknown else ""
-        say(f"{figure}: {UNITS[figure]}\n  {option} would leave out {found.beyond} (x){unknown}")
+        unknown = f"; {found.unknown} do not show it" if found.unknown else ""
+        say(f"{figure}: {UNITS[figure]}")
+        say(f"  {option} would leave out {found.beyond}, drawn as x{unknown}")
         for line in _bars(found, limit, figure):
-            print(line)
-        print()
+            say(line)
+        say("")
     print_lines(_inspected(result))
     beyond = [row for row in result.photos if row.beyond]
     for row in beyond[:NAMED]:

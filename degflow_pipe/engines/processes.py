@@ -42,7 +42,7 @@ def run_in_processes(
 ) -> Generator[Result, None, None]:
     """See `engine.Engine`. Raises DegflowError where a worker ends before its work is done."""
     spawn = multiprocessing.get_context("spawn")
-    heard = spawn.Value("q", 0)
+    heard = spawn.RawArray("q", workers)
     pool = ProcessPoolExecutor(workers, spawn, _begin, (job, heard))
     # A process is started where no signal's handler can break in: half a one would complain.
     starter = ThreadPoolExecutor(1)
@@ -85,8 +85,7 @@ def _listening(heard: Any, hear: Hear | None) -> Iterator[None]:
     def listen() -> None:
         nonlocal known
         while not ended.wait(LISTEN):
-            # Read without its lock, which a worker that was killed may hold for ever.
-            now = heard.get_obj().value
+            now = sum(heard)
             hear(now - known)
             known = now
 
@@ -116,7 +115,9 @@ def _end(pool: ProcessPoolExecutor) -> None:
 _opened: Callable[[Any], Any] | Exception | None = None
 _stack = ExitStack()
 _heard: Any = None
-"""A number that all workers add to what they tell."""
+"""What each worker has told in all, in a place of its own: a lock might be held by one that was
+killed.
+"""
 
 
 def _begin(job: Job[Any, Any], heard: Any) -> None:
@@ -152,8 +153,9 @@ def _work(unit: Any) -> Any:
 
 
 def _tell(count: int) -> None:
-    with _heard.get_lock():
-        _heard.value += count
+    # Workers are numbered as they are started, one after the other.
+    (number,) = multiprocessing.current_process()._identity
+    _heard[number % len(_heard)] += count
 
 
 def check_travels(error: Exception) -> None:

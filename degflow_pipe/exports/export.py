@@ -108,7 +108,7 @@ def export(
         t=[plan.level.t for plan in plans],
         scales=[plan.told for plan in plans],
         options=str(out / trainer.options),
-        warnings=[found for found in map(_below_its_grid, plans) if found],
+        warnings=_below_their_grid(plans),
         lossy=source.lossy,
     )
     made = made_of(trainer, source, plans)
@@ -146,15 +146,18 @@ def export(
     return summary
 
 
-def _below_its_grid(plan: Plan) -> str:
-    """What is lost where an LR as large as HR is shrunk further than the camera's own pixels."""
-    shrunk = plan.level.lr / plan.packing.lr
-    if shrunk <= plan.level.scale * (1 + NEAR):
-        return ""
-    return (
-        f"level {plan.level} is shrunk {shrunk:g} times: most of what the camera did falls below "
-        f"the pixel. Make pairs of that scale with `generate(sr_scale={shrunk:g})`, and shard those"
-    )
+def _below_their_grid(plans: Sequence[Plan]) -> list[str]:
+    """What is lost where LR as large as HR are shrunk further than the camera's own pixels."""
+    shrunk = {plan: plan.level.lr / plan.packing.lr for plan in plans}
+    below = [plan for plan, by in shrunk.items() if by > plan.level.scale * (1 + NEAR)]
+    if not below:
+        return []
+    by = max(shrunk[plan] for plan in below)
+    return [
+        f"{len(below)} of {len(plans)} levels, {below[0].level} to {below[-1].level}, are shrunk "
+        f"{by:g} times, further than the camera's own pixels: most of what it did is lost. Make "
+        f"pairs of that scale with `generate(sr_scale={by:g})`, and shard those"
+    ]
 
 
 def _write_options(path: Path, text: str, last: str | None, task: Task) -> str | None:

@@ -118,4 +118,5 @@ def training_yaml(
         **({"val": basicsr_metrics(scale)} if apart else {}),
         **basicsr_end(),
     }
-    return yaml_text(settings, roots.note, f"Factors of MSRResNet: {MSR_RESNET.factors}.")
+    factors = f"Factors of MSRResNet: {MSR_RESNET.factors}; others are EDSR."
+    return yaml_text(settings, roots.note, factors)

@@ -52,18 +52,27 @@ def find_photos(
             found = _matches(source, others)
         first = next(found, None)
         if first is None:
-            there = ", ".join(f"{n} of {ending}" for ending, n in sorted(others.items()))
-            packed = f": {UNPACK}" if others.keys() & ARCHIVES else ""
-            endings = ", ".join(sorted(EXTENSIONS | MANY.keys()))
-            raise UsageError(
-                f"no photo ({endings}) at {printable(source)}: it must be a file, a folder or a "
-                f"glob" + (f"; left out: {there}{packed}" if there else "")
-            )
+            raise UsageError(_nothing(source, path, others))
         yield first
         yield from found
         if left_out is not None:
             for ending, number in sorted(others.items()):
                 left_out[ending] = left_out.get(ending, 0) + number
+
+
+def _nothing(source: str, path: Path, others: dict[str, int]) -> str:
+    """Why a source has no photo."""
+    name = printable(source)
+    is_folder = files.is_folder(path)
+    if not is_folder and not glob.has_magic(source):
+        return f"{name}: there is no such file or folder"
+    if is_folder and (kind := _kind(path)):
+        return f"{name} is of a {kind} that degflow-pipe made, and no photos are in it"
+    where = "in it" if is_folder else "of that pattern"
+    endings = ", ".join(sorted(EXTENSIONS | MANY.keys()))
+    there = ", ".join(f"{n} of {ending}" for ending, n in sorted(others.items()))
+    packed = f": {UNPACK}" if others.keys() & ARCHIVES else ""
+    return f"{name}: no photo ({endings}) is {where}" + f"; left out: {there}{packed}" * bool(there)
 
 
 def _outright(path: Path, others: dict[str, int]) -> Iterator[PhotoFile]:

@@ -36,11 +36,13 @@ DONE = ".degflow"
 class DegradeSummary:
     """What a degrade did. pictures: LR made now; known: photos whose LR was there already.
 
-    left_out: files that are no photos, by ending. colours: photos whose colours were not plain
-    sRGB, by what was done. unchecked: those in which damage may go unseen, by kind.
+    levels: as they were asked for. left_out: files that are no photos, by ending. colours: photos
+    whose colours were not plain sRGB, by what was done. unchecked: those in which damage may go
+    unseen, by kind.
     """
 
     out: str
+    levels: list[str]
     t: list[float]
     noise: str
     precision: str
@@ -101,7 +103,8 @@ def degrade(
     left_out: dict[str, int] = {}
     found = _photos(photos, out, left_out)
     carried = "none" if noise_model is None else "calibrated"
-    summary = DegradeSummary(printable(str(out)), grid.t, carried, model.precision)
+    asked = [level.label for level in grid.levels]
+    summary = DegradeSummary(printable(str(out)), asked, grid.t, carried, model.precision)
     summary.left_out = left_out
     key = {
         "checkpoint": model.info.id,

@@ -60,7 +60,7 @@ def demo(
         ingest=IngestSettings(),
         generate=LevelSettings(t_grid=None if sr_scale else DEMO_GRID, sr_scale=sr_scale),
     )
-    done = run(recipe, model, workers=workers, progress=progress)
+    done = run(recipe, model, workers=workers, overwrite=True, progress=progress)
     grid = LevelSettings(t_grid=defaults.PREVIEW_T_GRID).grid(model.info)
     strip = out / "strip.png"
     preview(photos / f"{DEMO_PHOTOS[0]}.png", strip, model, grid, overwrite=True)

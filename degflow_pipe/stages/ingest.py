@@ -241,7 +241,8 @@ class _Writer:
 
 def require_some(summary: IngestSummary, found: int) -> None:
     """Raises PhotoError where the store is empty, or none of the photos could be used."""
-    reasons = "; ".join(list(summary.skipped.values())[:3])
+    every = list(summary.skipped.values())
+    reasons = "; ".join(every[:3]) + f"; and {len(every) - 3} more" * (len(every) > 3)
     if not summary.patches_in_store:
         beyond = ", ".join(f"{n} beyond `{limit}`" for limit, n in summary.beyond.items())
         why = "; ".join(filter(None, (reasons, beyond))) or "every patch was flat"

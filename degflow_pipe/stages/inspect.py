@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from degflow_pipe import defaults, files
+from degflow_pipe import defaults, files, folders
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
-from degflow_pipe.errors import PhotoError, UsageError
+from degflow_pipe.errors import PhotoError
 from degflow_pipe.metrics.quality import TILE, quality_of, telling
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import (
@@ -157,10 +157,9 @@ def inspect(
     """
     at_once = check_workers(workers, engine)
     check_max_pixels(max_pixels)
-    if files.exists(out) and not overwrite:
-        raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")
     left_out: dict[str, int] = {}
     found = list(find_photos(photos, left_out))
+    folders.check_file(out, ".png", overwrite)
     measured: list[tuple[PhotoFile, Quality]] = []
     skipped: dict[str, str] = {}
     job = QualityJob(max_pixels)
@@ -171,7 +170,7 @@ def inspect(
         for file, quality in zip(found, qualities, strict=True):
             if isinstance(quality, PhotoError):
                 skipped[file.name] = str(quality)
-                task.note(f"skipped {quality}")
+                task.show(f"{len(skipped)} skipped")
             else:
                 measured.append((file, quality))
             task.advance()

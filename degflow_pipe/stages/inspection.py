@@ -116,7 +116,8 @@ class ShardsContents:
 
     bytes: of all tars. layout, lr_size, picture_format, hr_format: see `ShardSettings`; chain: its
     name, `own` for one that is none of the ready ones, None for none. mean_squared_error: of LR
-    against HR by level, before the chain, grey levels squared. settings: all that the tars were
+    against HR by level, before the chain, grey levels squared. sr_scale: LR are HR over it; 0 where
+    they are as `lr_size` says. settings: all that the tars were
     made with. card_sha256: of README.md; None where it is not known.
     """
 
@@ -137,6 +138,7 @@ class ShardsContents:
     settings: dict[str, Any]
     card_sha256: str | None = None
     chain: str | None = None
+    sr_scale: float = 0.0
 
     @classmethod
     def of(cls, shards: Summary) -> ShardsContents:

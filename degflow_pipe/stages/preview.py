@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from degflow_pipe import files
+from degflow_pipe import files, folders
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import Grid
@@ -67,8 +67,7 @@ def preview(
             f"`real` is {sizes[1]} pixels, the photo {sizes[0]}: it is to lie on the photo's grid"
         )
     hr, *taken = [middle(one, side) if at is None else piece(one, side, at) for one in pictures]
-    if files.exists(out) and not overwrite:
-        raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")
+    folders.check_file(out, ".png", overwrite)
     with one_thread_each(model.device):
         levels = to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0])
     labels = ["HR", *(level.label for level in grid.levels), *(["real LR"] if taken else [])]

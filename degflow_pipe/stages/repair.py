@@ -68,7 +68,7 @@ def repair(
     elif kind == SHARDS and store is not None:
         mended, told = _repair_shards(path, store, how)
     found = verify(path, workers=check_workers(workers), progress=progress)
-    damage = list(dict.fromkeys([*found.damage, *told]))
+    damage = list(dict.fromkeys([*told, *found.damage]))  # what is to be done comes first
     return replace(found, damage=damage, whole=not damage, mended=mended)
 
 

@@ -449,6 +449,7 @@ def _finish(
         "first_keys": [tars.first_keys[number] for number in range(count)],
         "layout": settings.layout,
         "lr_size": settings.lr_size,
+        "sr_scale": shown.grid.sr_scale,
         "picture_format": settings.picture_format,
         "mean_squared_error": {k: float(error / n) for k, (error, n) in tars.errors.items()},
         "settings": wanted,

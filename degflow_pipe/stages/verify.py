@@ -47,6 +47,8 @@ def kind_of(path: Path) -> str:
         return SHARDS
     if folders.kind_of(path) == STORE_FOLDER:
         return STORE
+    if not files.exists(path):
+        raise UsageError(f"{path}: there is no such file or folder, and no such checkpoint")
     raise UsageError(
         f"{path} is neither a store, nor a shard folder, nor a checkpoint; where a command was "
         f"stopped before it was whole, run that again"

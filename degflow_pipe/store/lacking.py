@@ -42,8 +42,7 @@ def lacking(store: Store) -> list[str]:
     ]
     if not store.complete:
         said.append(
-            f"{store.path}: an ingest was not run to its end: run it again, or another to its end, "
-            f"without `strict` where a photo stopped it"
+            f"{store.path}: an ingest was not run to its end: run it again, or another to its end"
         )
     if files.exists(store.removal_path):
         said.append(f"{store.path}: a removal was not run to its end: run it again")

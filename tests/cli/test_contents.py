@@ -55,7 +55,7 @@ def test_shards_say_how_they_are_read(
 ) -> None:
     monkeypatch.chdir(made)
     text = flat(said(["info", "shards"], width, monkeypatch))
-    assert re.match(r"shards: 54 LR/HR pairs of 27 patches, in 1 tars of [\d.]+ \w?B ", text)
+    assert re.match(r"shards: 54 LR/HR pairs of 27 patches, in 1 tar of [\d.]+ \w?B ", text)
     assert "LR as large as HR, png" in text and "sr_pairs('shards')" in text
 
 

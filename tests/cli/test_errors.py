@@ -286,8 +286,7 @@ def test_only_broken_photos(degflow: Run, tiny: str, broken_photos: Path, tmp_pa
     done = degflow("ingest", "photos", *asked, cwd=tmp_path, code=1)
     assert "no patch came of 3 photos" in done.error
     for name in ("cut.jpg", "none.png", "text.png"):
-        skipped = [line for line in done.err.splitlines() if f"skipped photos/{name}: " in line]
-        assert len(skipped) == 1, done.err
+        assert done.error.count(f"photos/{name}: ") == 1
 
 
 def test_broken_photo_where_it_counts(
@@ -517,7 +516,7 @@ def test_verify_finds_damaged_shards(
     folder = Path(shutil.copytree(whole_shards, tmp_path / "shards"))
     damage(folder / name)
     done = degflow("verify", "shards", "--json", cwd=tmp_path, code=1)
-    assert "shards is damaged" in done.error and name in done.error
+    assert "shards is not whole" in done.error
     assert done.json["whole"] is False and name in " ".join(done.json["damage"])
 
 
@@ -537,14 +536,15 @@ def test_verify_finds_a_damaged_store(array: str, degflow: Run, store: Path) -> 
     degflow("verify", "degflow.zarr", cwd=store.parent)
     (data, *_) = (store / array).rglob("c.0.*")
     flip_a_bit(data)
-    done = degflow("verify", "degflow.zarr", cwd=store.parent, code=1)
-    assert f"{data.relative_to(store.parent)} is damaged" in done.error
+    done = degflow("verify", "degflow.zarr", "--json", cwd=store.parent, code=1)
+    assert "degflow.zarr is not whole" in done.error
+    assert f"{data.relative_to(store.parent)} is damaged" in " ".join(done.json["damage"])
 
 
 def test_verify_finds_a_damaged_checkpoint(degflow: Run, copied: Path) -> None:
     degflow("verify", copied, cwd=copied.parent)
     flip_a_bit(copied / "model.safetensors")
-    assert "SHA-256" in degflow("verify", copied, cwd=copied.parent, code=1).error
+    assert "SHA-256" in degflow("verify", copied, cwd=copied.parent, code=1).out
 
 
 @pytest.mark.parametrize("command", ["verify", "info"])
@@ -553,7 +553,9 @@ def test_what_is_none_of_the_three(command: str, place: str, degflow: Run, tmp_p
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     done = degflow(command, place, cwd=tmp_path, code=2)
-    assert f"{place} is neither a store, nor a shard folder, nor a checkpoint" in done.error
+    wanted = {"nowhere": ": there is no such file or folder"}
+    wanted = wanted.get(place, " is neither a store, nor a shard folder, nor a checkpoint")
+    assert f"{place}{wanted}" in done.error
 
 
 # Places that cannot be written

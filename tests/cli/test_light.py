@@ -40,7 +40,7 @@ from pathlib import Path
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.stages.generate import generate
-def elsewhere(job, units, workers, cost=None):
+def elsewhere(job, units, workers, cost=None, hear=None):
     print(type(job).__name__, len(list(units)), *sorted(sys.modules))
     yield from ()
 generate(Path(sys.argv[1]), Bank.find(sys.argv[2], "cpu"), parse_scales("3", 4.0), engine=elsewhere)

@@ -178,7 +178,7 @@ def test_names_of_photos_are_no_words_of_ours(
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "`patch`.png").write_text("no picture")
     done = degflow("ingest", "photos", "--checkpoint", tiny, cwd=tmp_path, code=1)
-    assert "skipped photos/`patch`.png: not a PNG" in done.err and "--patch.png" not in done.err
+    assert "photos/`patch`.png: not a PNG" in done.error and "--patch.png" not in done.err
 
 
 def test_a_note_and_a_table_speak_flags_too(

@@ -149,7 +149,9 @@ def test_shards_are_those_of_threads_where_workers_are_killed(
 ) -> None:
     """Each kind of work loses one worker, when it has written a unit and not said so."""
 
-    def dying(job: Any, units: Any, workers: int, cost: Any = None) -> Iterator[Any]:
+    def dying(
+        job: Any, units: Any, workers: int, cost: Any = None, hear: Any = None
+    ) -> Iterator[Any]:
         mark = tmp_path / type(job).__name__
         return engine(engine_jobs.Dying(job, str(mark)), units, workers, cost)
 
@@ -168,7 +170,9 @@ def test_shards_are_those_of_threads_where_a_node_goes(
 ) -> None:
     (other,) = cluster.worker_nodes
 
-    def losing(job: Any, units: Any, workers: int, cost: Any = None) -> Iterator[Any]:
+    def losing(
+        job: Any, units: Any, workers: int, cost: Any = None, hear: Any = None
+    ) -> Iterator[Any]:
         for number, record in enumerate(engine(job, units, workers, cost)):
             if number == 0:
                 cluster.remove_node(other, allow_graceful=False)

@@ -219,7 +219,7 @@ def test_noise_of_two_scales_and_of_two_photos_differs(tmp_path: Path) -> None:
 def test_a_stopped_run_is_completed(made: Path, photo_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 
-    def stopping(job: Any, units: Any, workers: int, cost: Any) -> Iterator[Any]:
+    def stopping(job: Any, units: Any, workers: int, cost: Any, hear: Any = None) -> Iterator[Any]:
         with job.open() as work:
             yield work(next(iter(units)))
         raise InterruptedError("stopped from outside")

@@ -34,7 +34,9 @@ class PowerCut(RuntimeError):
 def stopping(kind: type, units: int) -> Callable[..., Iterator[Any]]:
     """An engine that stops when so many units of jobs of that kind are done and noted."""
 
-    def run(job: Any, works: Any, workers: int, cost: Any = None) -> Iterator[Any]:
+    def run(
+        job: Any, works: Any, workers: int, cost: Any = None, hear: Any = None
+    ) -> Iterator[Any]:
         for number, record in enumerate(run_in_threads(job, works, workers, cost)):
             if isinstance(job, kind) and number == units:
                 raise PowerCut

@@ -134,7 +134,7 @@ def stopping_after(units: int) -> Engine:
     """An engine that is stopped when that many of its units are recorded, and one more is made."""
     left = iter(range(units))
 
-    def engine(job, given, workers, cost=None):  # type: ignore[no-untyped-def]
+    def engine(job, given, workers, cost=None, hear=None):  # type: ignore[no-untyped-def]
         for made in run_in_threads(job, given, workers, cost):
             if next(left, None) is None:
                 raise KeyboardInterrupt

@@ -277,10 +277,10 @@ def test_one_writer_at_a_time(ready_store: Path, out: Path, tree: Tree) -> None:
     assert tree(out) == before
 
 
-def test_progress_counts_tars(ready_store: Path, tmp_path: Path, recorder: Any) -> None:
+def test_progress_counts_pairs(ready_store: Path, tmp_path: Path, recorder: Any) -> None:
     shard(ready_store, tmp_path / "out", SETTINGS, progress=recorder)
-    assert recorder.tasks == [("shard", TARS, 0)]
-    assert recorder.advanced == TARS
+    assert recorder.tasks == [("shard", 54, 0)]
+    assert recorder.advanced == 54
 
 
 def test_a_tar_that_was_replaced_and_not_noted_is_made_again(

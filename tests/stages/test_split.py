@@ -169,7 +169,9 @@ def test_no_photo_is_on_both_sides_when_a_change_is_stopped(store: Path, tmp_pat
     out = tmp_path / "out"
     shard(store, out, ShardSettings(validate="chelsea.jpg,sub/coffee.webp"))
 
-    def first_side(job: Any, works: Any, workers: int, cost: Any = None) -> Iterator[Any]:
+    def first_side(
+        job: Any, works: Any, workers: int, cost: Any = None, hear: Any = None
+    ) -> Iterator[Any]:
         if Path(job.out).name == "validate":
             raise PowerCut
         yield from run_in_threads(job, works, workers, cost)

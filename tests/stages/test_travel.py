@@ -47,7 +47,12 @@ class Far:
         """Bytes of the pickles of each kind of job, and of its units."""
 
     def __call__(
-        self, job: Any, units: Iterable[Any], workers: int, cost: Callable[[Any], int] | None = None
+        self,
+        job: Any,
+        units: Iterable[Any],
+        workers: int,
+        cost: Callable[[Any], int] | None = None,
+        hear: Callable[[int], None] | None = None,
     ) -> Iterator[Any]:
         process = self._idle.pop() if self._idle else self._start()
         sizes = self.sizes.setdefault(type(job).__name__, [])
