@@ -424,6 +424,7 @@ def preview(
         Path, typer.Option("--out", "-o", help="Picture to write (PNG).", parser=o.path)
     ] = Path("strip.png"),
     t_grid: o.TGrid = None,
+    sr_scale: o.SRScale = 0,
     noise: o.Noise = "auto",
     seed: o.Seed = 0,
     side: Annotated[int, typer.Option(min=16, help="Side of the piece shown, in pixels.")] = 256,
@@ -446,12 +447,19 @@ def preview(
     json: o.Json = False,
 ) -> None:
     """HR and levels of a piece of one photo, side by side (by default t = 0.2 to 1.0)."""
-    grid = grid_of(checkpoint, defaults.PREVIEW_T_GRID if t_grid is None else t_grid)
+    shown = defaults.PREVIEW_T_GRID if t_grid is None and not sr_scale else t_grid
+    grid = grid_of(checkpoint, shown, sr_scale)
     with loading():
         from degflow_pipe.stages.preview import preview as stage
 
     model = _load(checkpoint, device, precision)
-    how: dict[str, Any] = {"at": o.pixel(at), "zoom": zoom, "real": real, "overwrite": overwrite}
+    how: dict[str, Any] = {
+        "sr_scale": sr_scale,
+        "at": o.pixel(at),
+        "zoom": zoom,
+        "real": real,
+        "overwrite": overwrite,
+    }
     strip = stage(photo, out, model, grid, side, noise, seed, **how)
     show_strip(strip, json)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from degflow_pipe import files, folders
@@ -16,6 +17,9 @@ from degflow_pipe.pictures.arrays import middle, piece, to_picture, to_tensor
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.pictures.sheet import label_bar, row_of
+from degflow_pipe.pictures.sizes import check_camera_scale
+from degflow_pipe.progress import Silent
+from degflow_pipe.stages.whole import WholePhoto
 
 PREVIEW_SIDE = 256
 MOST_ZOOM = 32
@@ -38,6 +42,7 @@ def preview(
     noise: str = "auto",
     seed: int = 0,
     *,
+    sr_scale: float = 0.0,
     at: tuple[int, int] | None = None,
     zoom: int = 1,
     real: Path | None = None,
@@ -45,8 +50,9 @@ def preview(
 ) -> Preview:
     """One picture of a piece of a photo: HR and the grid's levels side by side.
 
-    at: the pixel (x, y) in the middle of it, the photo's by default. zoom: pixels of the picture
-    for each of the photo's. real: a real LR of the photo, of its size, which is shown last.
+    sr_scale: S, of LR of H/S, which are shown S times as large, pixel by pixel; 0 for LR as large
+    as HR. at: the pixel (x, y) in the middle of it, the photo's by default. zoom: pixels of the
+    picture for each of the photo's. real: a real LR of the photo, of its size, which is shown last.
 
     Raises PhotoError for a photo that cannot be read, UsageError for a side below 16, a place
     outside the photo, a real LR of another size, or where there is a file of that name that is not
@@ -69,9 +75,27 @@ def preview(
     hr, *taken = [middle(one, side) if at is None else piece(one, side, at) for one in pictures]
     folders.check_file(out, ".png", overwrite)
     with one_thread_each(model.device):
-        levels = to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0])
+        levels = _levels(hr, model, grid, noise, seed, sr_scale)
     labels = ["HR", *(level.label for level in grid.levels), *(["real LR"] if taken else [])]
     row = row_of([hr, *levels, *taken], side).repeat(zoom, axis=0).repeat(zoom, axis=1)
     strip = np.concatenate([label_bar(labels, side * zoom), row])
     files.write_bytes(out, parse_format("png").encode(strip))
     return Preview(str(out), grid.t)
+
+
+def _levels(
+    hr: np.ndarray, model: DegFlow, grid: Grid, noise: str, seed: int, sr_scale: float
+) -> list[np.ndarray]:
+    """LR of HR, (h, w, 3) uint8, all of HR's size."""
+    if not sr_scale:
+        return list(to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0]))
+    for level in grid.levels:
+        check_camera_scale(sr_scale, model.info.scale_of_t(level.t))
+    drawn = model.noise_model(noise, own_pixels=True)
+    small = WholePhoto(hr, model, drawn, seed, grid, sr_scale)
+    height, width = hr.shape[:2]
+    with Silent().task("", None) as task:
+        return [
+            cv2.resize(lr, (width, height), interpolation=cv2.INTER_NEAREST)
+            for lr in small.levels(1, task)
+        ]

@@ -281,6 +281,22 @@ def test_preview_by_default(degflow: Run, tiny: str, photo_folder: Path, tmp_pat
         assert strip.size == (6 * 256, 24 + 256)
 
 
+def test_preview_of_lr_for_a_network_of_x2(
+    degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    """Each pixel of LR of H/2 is shown as 2 x 2."""
+    words = ["preview", photo_folder / "astronaut.png", "--checkpoint", tiny, "--side", "64"]
+    words += ["-o", "two.png", "--sr-scale", "2"]
+    degflow(*words, "--t-grid", "x1.5,x2", cwd=tmp_path)
+    strip = np.asarray(Image.open(tmp_path / "two.png"))[24:]
+    assert strip.shape == (64, 3 * 64, 3)
+    for lr in (strip[:, 64:128], strip[:, 128:]):
+        assert np.array_equal(lr, lr[::2, ::2].repeat(2, axis=0).repeat(2, axis=1))
+    assert (
+        "--t-grid" in degflow(*words, "--t-grid", "x4", "--overwrite", cwd=tmp_path, code=2).error
+    )
+
+
 def test_preview_of_a_place_enlarged_beside_a_real_lr(
     degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
 ) -> None:

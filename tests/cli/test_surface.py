@@ -155,6 +155,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--out -o": "Path = strip.png",
         "--side": "int = 256",
         "--at": "str",
+        "--sr-scale": "float = 0",
         "--zoom": "int = 1",
         "--real": "Path",
         "--device": "str = auto",
