@@ -11,7 +11,8 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.aligned import show_aligned, show_checked
 from degflow_pipe.cli.asked import data_of_recipe, stated
-from degflow_pipe.cli.output import TerminalProgress, show, unlock
+from degflow_pipe.cli.bars import TerminalProgress
+from degflow_pipe.cli.output import show, unlock
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
 

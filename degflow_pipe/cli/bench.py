@@ -12,7 +12,8 @@ from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import grid_of
-from degflow_pipe.cli.output import TerminalProgress, loading, show
+from degflow_pipe.cli.bars import TerminalProgress, loading
+from degflow_pipe.cli.output import show
 from degflow_pipe.cli.words import Command
 
 

@@ -10,7 +10,8 @@ import typer
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import data_of_recipe
-from degflow_pipe.cli.output import TerminalProgress, loading, show
+from degflow_pipe.cli.bars import TerminalProgress, loading
+from degflow_pipe.cli.output import show
 from degflow_pipe.cli.plain import PlainGroup
 from degflow_pipe.cli.tables import show_calibrated
 from degflow_pipe.cli.words import Command

@@ -10,7 +10,8 @@ import typer
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
-from degflow_pipe.cli.output import TerminalProgress, complain, loading, unlock
+from degflow_pipe.cli.bars import TerminalProgress, loading
+from degflow_pipe.cli.output import complain, unlock
 from degflow_pipe.cli.summaries import show_diagnosis, show_exported
 from degflow_pipe.cli.tables import show_estimate
 from degflow_pipe.cli.words import Command

@@ -9,8 +9,9 @@ import typer
 
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
+from degflow_pipe.cli.bars import TerminalProgress, loading
 from degflow_pipe.cli.contents import show_contents
-from degflow_pipe.cli.output import TerminalProgress, complain, loading, show, unlock
+from degflow_pipe.cli.output import complain, show, unlock
 from degflow_pipe.cli.summaries import show_verified
 from degflow_pipe.cli.tables import show_inspected
 from degflow_pipe.cli.words import Command

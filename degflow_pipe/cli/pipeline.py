@@ -11,7 +11,8 @@ from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import grid_of
-from degflow_pipe.cli.output import TerminalProgress, loading, unlock, warn_of
+from degflow_pipe.cli.bars import TerminalProgress, loading
+from degflow_pipe.cli.output import unlock, warn_of
 from degflow_pipe.cli.summaries import (
     show_degraded,
     show_demo,

@@ -11,7 +11,7 @@ import typer
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import stated
-from degflow_pipe.cli.output import TerminalProgress, loading
+from degflow_pipe.cli.bars import TerminalProgress, loading
 from degflow_pipe.cli.tables import show_comparison
 from degflow_pipe.cli.words import Command
 

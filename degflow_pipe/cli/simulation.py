@@ -9,7 +9,8 @@ import typer
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
-from degflow_pipe.cli.output import TerminalProgress, show, unlock
+from degflow_pipe.cli.bars import TerminalProgress
+from degflow_pipe.cli.output import show, unlock
 from degflow_pipe.cli.words import Command
 
 

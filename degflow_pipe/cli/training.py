@@ -11,7 +11,8 @@ from degflow_pipe import defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import data_of_recipe, grid_of
-from degflow_pipe.cli.output import TerminalProgress, loading, show, unlock
+from degflow_pipe.cli.bars import TerminalProgress, loading
+from degflow_pipe.cli.output import show, unlock
 from degflow_pipe.cli.plain import PlainGroup
 from degflow_pipe.cli.tables import show_camera, show_evaluation
 from degflow_pipe.cli.words import Command
