@@ -25,6 +25,8 @@ RATED = 1.0
 """Seconds before a rate is told."""
 BAR = "cyan"
 """Rich's own colours of bars and rates are those of errors."""
+TRYING = "trying a sample of it for about ten seconds"
+"""What a dry run does."""
 LATE = 30.0
 """Seconds after which a rate is that of late."""
 

@@ -10,7 +10,7 @@ import typer
 from degflow_pipe import choices
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
-from degflow_pipe.cli.bars import TerminalProgress, loading
+from degflow_pipe.cli.bars import TRYING, TerminalProgress, loading
 from degflow_pipe.cli.output import complain, unlock
 from degflow_pipe.cli.summaries import show_diagnosis, show_exported
 from degflow_pipe.cli.tables import show_estimate
@@ -74,7 +74,9 @@ def export(
     if dry_run:
         from degflow_pipe.exports.estimate import estimate_export
 
-        show_estimate(estimate_export(shards, to, out, **how), json)
+        with loading(TRYING):
+            found = estimate_export(shards, to, out, **how)
+        show_estimate(found, json)
         return
     unlock(break_lock, out)
     summary = stage(shards, to, out, progress=TerminalProgress(), **how)

@@ -11,7 +11,7 @@ from degflow_pipe import choices, defaults
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import grid_of
-from degflow_pipe.cli.bars import TerminalProgress, loading
+from degflow_pipe.cli.bars import TRYING, TerminalProgress, loading
 from degflow_pipe.cli.output import unlock, warn_of
 from degflow_pipe.cli.summaries import (
     show_degraded,
@@ -135,7 +135,9 @@ def ingest(
     if dry_run:
         from degflow_pipe.stages.estimate import estimate_ingest
 
-        show_estimate(estimate_ingest(photos, store, bank, **asked), json)
+        with loading(TRYING):
+            found = estimate_ingest(photos, store, bank, **asked)
+        show_estimate(found, json)
         return
     unlock(break_lock, store)
     with Watch(events) as watch:
@@ -210,7 +212,9 @@ def generate(
     if dry_run:
         from degflow_pipe.stages.estimate import estimate_generate
 
-        show_estimate(estimate_generate(store, bank, grid, **asked), json)
+        with loading(TRYING):
+            found = estimate_generate(store, bank, grid, **asked)
+        show_estimate(found, json)
         return
     unlock(break_lock, store)
     with Watch(events) as watch:
@@ -296,7 +300,9 @@ def shard(
     if dry_run:
         from degflow_pipe.stages.estimate import estimate_shard
 
-        show_estimate(estimate_shard(store, out, settings, **asked), json)
+        with loading(TRYING):
+            found = estimate_shard(store, out, settings, **asked)
+        show_estimate(found, json)
         return
     unlock(break_lock, out, out / VALIDATE)
     with Watch(events) as watch:
@@ -388,7 +394,9 @@ def run(
     if dry_run:
         from degflow_pipe.stages.estimate import estimate_run
 
-        show_estimate(estimate_run(settings, bank, **asked), json)
+        with loading(TRYING):
+            found = estimate_run(settings, bank, **asked)
+        show_estimate(found, json)
         return
     kept, made = map(place_of, (settings.store, settings.out))
     unlock(break_lock, kept, made, made / VALIDATE, made / WORK)

@@ -38,6 +38,8 @@ UNITS = {
     "noise": "standard deviation, in grey levels",
 }
 
+WAVERS = 0.2
+"""By how much a machine's speed differs from one minute to another, whatever a sample says."""
 NARROW = 76
 """Columns below which a table says its sentences alone."""
 EDGE = 3
@@ -66,7 +68,7 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
         **{f"bytes of {part}": size_text(size) for part, size in found.bytes.items()},
         "bytes": f"{size_text(found.total_bytes)}{room}{_spread(found.bytes_spread)}",
         **{f"time of {stage}": _time(spent) for stage, spent in found.seconds.items()},
-        "time": f"{_time(found.total_seconds)}{_spread(found.seconds_spread)}",
+        "time": f"{_time(found.total_seconds)}{_spread(max(found.seconds_spread, WAVERS))}",
     }
     show(rows, False, f"{found.command} --dry-run: nothing was written")
     what = "pictures" if found.command == "export" else "patches"
