@@ -22,6 +22,7 @@ from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.verdict import Judged, OnHeldOut, verdict_of
 from degflow_pipe.errors import CheckpointError, DataError, UsageError
 from degflow_pipe.evaluation import baselines, judging, plots, residual_pages
+from degflow_pipe.evaluation.crops import Crops
 from degflow_pipe.evaluation.results import (
     AgainstHR,
     BlurOfScale,
@@ -70,7 +71,8 @@ class EvaluationSettings:
     perceptual: one of `perceptual.KINDS`. grid: levels of the curve against HR, and of the sweep.
     sweep: draw each figure against t for the levels that are no knots, or for all where all are.
     residual: take apart what is left between real and generated LR. beside: further models by name.
-    out: folder for figures.json and the pages; None for none.
+    out: folder for figures.json, the pages and the crops; None for none. crops: another folder for
+    the crops, see `crops.Crops`; by default `out`.
     """
 
     grid: Grid
@@ -79,6 +81,11 @@ class EvaluationSettings:
     residual: bool = False
     beside: dict[str, DegFlow] = field(default_factory=dict)
     out: Path | None = None
+    crops: Path | None = None
+
+    @property
+    def crops_in(self) -> Path | None:
+        return self.crops or self.out
 
 
 def data_of(model: DegFlow) -> DataSettings:
@@ -132,6 +139,8 @@ def evaluate(
         result = work.result()
         not_kept = judging.keep(model, work.judged(), result.scenes)
         result = replace(result, not_kept=not_kept)
+        if settings.crops_in is not None:
+            work.crops.write(settings.crops_in)
         if out is not None:
             files.write_json(out / "figures.json", result.to_dict())
             work.draw(out, result)
@@ -154,6 +163,7 @@ class _Work:
         self.rows: list[list[tuple[str, np.ndarray]]] = []
         self.residuals: dict[str, list[dict[str, Any]]] = {}
         self.residual_rows: dict[str, list[list[tuple[str, np.ndarray]]]] = {}
+        self.crops = Crops()
         self.evaluations = 0
 
     def add(self, scene: Scene) -> None:
@@ -167,6 +177,7 @@ class _Work:
         made = [to_picture(lr)[0] for lr in expected]
         path = self.model.trajectory(z, t, skips)
         beside = {n: [*_generated(other, hr, t)] for n, other in self.settings.beside.items()}
+        crop = self.crops.begin(scene.name, hr)
         for i, (level, real) in enumerate(zip(self.levels, pictures, strict=True)):
             if i == 0 or real is None:
                 continue
@@ -182,11 +193,13 @@ class _Work:
             for name, picture in candidates.items():
                 rows.setdefault(name, []).append(self._figures(picture, real))
             self._add_against_hr(level.name, hr, {"real": real, **candidates})
+            crop.add(level.name, rows["generated"][-1]["psnr"], {"real": real, **candidates})
             if len(self.rows) < 4:
                 shown = {"HR": hr, f"real {level.name}": real, **candidates}
                 self.rows.append([(name, middle(picture, CROP)) for name, picture in shown.items()])
             if self.settings.residual:
                 self._add_residual(level, hr, real, candidates)
+        self.crops.add(crop)
         self._add_path(hr, pictures)
 
     def _latent(self, picture: np.ndarray) -> torch.Tensor:
@@ -331,6 +344,10 @@ class _Work:
             sweep={name: _swept(t, rows) for name, rows in self.sweeps.items()},
             residual={n: residual.over_scenes(r, BANDS) for n, r in self.residuals.items()},
             verdict=verdict_of(judged, info.calibration),
+            by_scene=self.crops.by_scene(self.settings.crops_in is not None),
+            checkpoint=info.id,
+            source=self.pairs.data.source,
+            licence=self.pairs.data.licence,
         )
 
     def draw(self, out: Path, result: Evaluation) -> None:

@@ -14,20 +14,25 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import files
+from degflow_pipe.metrics.fidelity import EQUAL, psnr
 from degflow_pipe.progress import Progress
 from degflow_pipe.reading.index import cut as cut_of_tar
 from degflow_pipe.reading.index import read_lines, whole_shards
 from degflow_pipe.reading.samples import MAX_SCALE, Info, hr_of, member, picture
 from degflow_pipe.reports.charts import curve, histogram
 from degflow_pipe.reports.described import (
+    FARTHEST,
+    NEAREST,
     command,
     facts_of_maker,
     judged_makers,
     levels_shown,
+    noise_of,
+    plural,
     size,
     spread,
 )
-from degflow_pipe.reports.drawn import SCENES, Album, cut, decibels
+from degflow_pipe.reports.drawn import SCENES, Album, Entry, cut, decibels
 from degflow_pipe.reports.measured import Measured
 from degflow_pipe.reports.page import (
     ROWS,
@@ -66,7 +71,7 @@ def of_shards(path: Path, progress: Progress) -> Page:
     page.numbers = [
         Number(f"{held.pairs:,}", "LR/HR pairs"),
         Number(f"{held.patches:,}", "HR patches"),
-        Number(f"{len(held.tars):,}", "tars"),
+        Number(f"{len(held.tars):,}", plural(len(held.tars), "tar")),
         Number(size(held.bytes), "on disk"),
     ]
     if apart is not None:
@@ -107,7 +112,7 @@ def _apart(path: Path, held: ShardsContents) -> ShardsContents | None:
 
 
 def _state(held: ShardsContents, apart: ShardsContents | None) -> Judgement:
-    checks = [Check("tars", "good", "there", f"all {len(held.tars):,} tars are in the folder")]
+    checks = [Check("tars", "good", "there", f"{len(held.tars):,} of {len(held.tars):,} are there")]
     if apart is not None:
         said = f"{apart.patches:,} patches of photos of their own"
         checks.append(Check("validation", "good", "there", said))
@@ -161,7 +166,7 @@ def _whole(shards: Summary, index: Path, wanted: int) -> list[list[Pair]]:
 
 def _show(shards: Summary, page: Page, progress: Progress) -> list[Info]:
     """Scenes and curves of some patches; returns the JSON of their pairs."""
-    album, infos = Album(), []
+    album, entries, infos = Album(), [], []
     measured: Measured | None = None
     chosen = list(_patches(shards))
     with progress.task("look at patches", len(chosen)) as task:
@@ -176,11 +181,10 @@ def _show(shards: Summary, page: Page, progress: Progress) -> list[Info]:
                 ", ".join(filter(None, (decibels(whole, lr), _steps(pair.info))))
                 for (lr, whole), pair in zip(pictures, shown, strict=True)
             ]
-            album.add(
-                _named(pairs[0].info),
-                "",
-                [("HR", "", hr), *zip(labels, said, cuts, strict=True)],
-            )
+            last, whole = pictures[-1]
+            rank = min(psnr(last, whole), EQUAL) if last.shape == whole.shape else None
+            shown_pictures = [("HR", "", hr), *zip(labels, said, cuts, strict=True)]
+            entries.append(Entry(_named(pairs[0].info), "", shown_pictures, rank))
             if measured is None:
                 x = [float(pair.info["t"]) for pair in shown]
                 measured = Measured(labels, x, "level t")
@@ -189,10 +193,11 @@ def _show(shards: Summary, page: Page, progress: Progress) -> list[Info]:
             ):
                 measured.add(hr, cuts)
             task.advance()
+    album.add_all(entries, FARTHEST, NEAREST)
     page.scenes = album.scenes
     page.pictures_said = (
         "Pixels as the shards hold them, coded without loss: patches of tars that are chosen "
-        "evenly, the same each time."
+        "evenly, the same each time; of these the farthest from HR and the nearest come first."
     )
     if measured is not None and measured.patches > 1:
         page.curves = measured.charts()
@@ -251,13 +256,13 @@ def _facts(held: ShardsContents, maker: str) -> list[Fact]:
     facts = [
         Fact("checkpoint", maker),
         Fact("grid of levels", _text(settings, "grid")),
-        Fact("noise of LR", _text(settings, "noise")),
+        Fact("noise of LR", noise_of(noise) if (noise := _text(settings, "noise")) else ""),
         Fact("precision", _text(settings, "precision")),
         Fact("size of LR", held.lr_size),
         Fact("after the camera", held.chain or "nothing"),
         Fact("steps of the chain", json.dumps(chain)[:4000] if chain else ""),
         Fact("set apart to validate", _text(settings, "validate")),
-        Fact("licence of the pictures", "that of the photos, which shards do not record"),
+        Fact("licence of the photos", "not recorded in shards: that of the photos named below"),
         *facts_of_maker(maker),
     ]
     return [fact for fact in facts if fact.said]

@@ -17,10 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from degflow_pipe import files, report, shard
+from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import read_info, write_info
 from degflow_pipe.errors import DegflowError, FileError, UsageError
+from degflow_pipe.evaluation.evaluate import EvaluationSettings, evaluate
 from degflow_pipe.levels import parse_t
+from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.reports.described import spread
-from degflow_pipe.reports.drawn import SCENES
+from degflow_pipe.reports.drawn import SCENES, Album, Entry
 from degflow_pipe.reports.page import LIMIT
 from degflow_pipe.store import (
     BLOCK,
@@ -58,15 +62,17 @@ def page_of(path: Path, out: Path, **options: Any) -> str:
     assert all(value.startswith(("data:", "#")) for value in found.values), found.values
     assert "http:" not in html and "https:" not in html and "url(" not in html.replace("url(#", "")
     assert "default-src &#39;none&#39;" in html
-    return html
+    return html.replace("</span> <span>", " ")  # the words of a command
 
 
 def test_a_store(ready_store: Path, tmp_path: Path) -> None:
     html = page_of(ready_store, tmp_path / "a.html")
     for said in ("27", "HR patches of 64 pixels a side", "Whole", "astronaut.png", "PSNR to HR"):
         assert said in html, said
-    assert "farthest from HR of 27 looked at" in html and "nearest to HR of 27" in html
-    assert "degflow-pipe ingest PHOTOS --patch 64" in html
+    assert "by PSNR of 27 that were looked at" in html
+    assert 'data-name="farthest from HR: ' in html and 'data-name="nearest to HR: ' in html
+    assert f"degflow-pipe ingest PHOTOS --store {ready_store.name} --patch 64" in html
+    assert "<code>degflow-pipe verify</code>" in html
     assert html.count("<img src=") >= 12 * 3
     report(ready_store, tmp_path / "b.html")
     assert (tmp_path / "b.html").read_bytes() == (tmp_path / "a.html").read_bytes()
@@ -98,7 +104,7 @@ def test_of_a_large_store_some_files_are_read(tmp_path: Path) -> None:
         store.note_photo(PhotoRecord("a.png", "ab" * 32, 5 * UNIT, 0, 0, 8, 1.0, "sRGB"))
         store.note_ingest(complete=True)
     before = page_of(path, tmp_path / "a.html")
-    assert "320" in before and "farthest from HR of 192 looked at" in before
+    assert "320" in before and "by PSNR of 192 that were looked at" in before
     blocks = range(5 * BLOCKS)
     for block in set(blocks) - set(spread(blocks, SCENES)):
         levels.file(block).unlink()
@@ -127,6 +133,7 @@ def test_shards(ready_store: Path, tmp_path: Path) -> None:
     for said in ("54", "LR/HR pairs", "Finished", "astronaut.png, patch at", "all 54 pairs"):
         assert said in html, said
     assert "degflow-pipe shard" in html
+    assert 'data-name="farthest from HR: ' in html and 'data-name="nearest to HR: ' in html
 
 
 def test_a_checkpoint_with_what_was_found_about_it(tiny: str, tmp_path: Path) -> None:
@@ -138,7 +145,7 @@ def test_a_checkpoint_with_what_was_found_about_it(tiny: str, tmp_path: Path) ->
     files.write_json(folder / "proxy" / "figures.json", comparison())
     html = page_of(folder, tmp_path / "out.html")
     assert "Generated LR recovers 75 % of the gap" in html
-    assert "Against real LR: x2.9" in html and "SR of real LR, x2.9" in html
+    assert "Against real LR, x2.9" in html and "SR of real LR, x2.9" in html
 
 
 def test_results(results: Path, tmp_path: Path) -> None:
@@ -151,7 +158,64 @@ def test_results(results: Path, tmp_path: Path) -> None:
     assert "Generated LR recovers 75 % of the gap" in html and "24.00 ± 0.01" in html
     html = page_of(results / "aligned", tmp_path / "aligned.html")
     assert "nearest of all, off 0.10 px" in html and "farthest off of all, off 0.30 px" in html
+    assert "degflow-pipe align SHOTS --least 192 --out aligned" in html
     assert html.count('alt="cup, ') == 2 and "1: nothing to match" in html
+
+
+def test_real_lr_beside_generated_is_shown_of_what_evaluate_wrote(
+    pairs: tuple[Path, DataSettings], tiny: str, tiny_model: DegFlow, tmp_path: Path
+) -> None:
+    folder, data = pairs
+    out = tmp_path / "evaluation"
+    found = evaluate(tiny_model, data, folder, EvaluationSettings(parse_t("1"), out=out))
+    html = page_of(out, tmp_path / "out.html")
+    ranks = sorted(found.by_scene, key=lambda one: np.mean([*one.psnr.values()]))
+    assert f'data-name="farthest from real LR: {ranks[0].scene}" data-left="1"' in html
+    assert f'data-name="nearest to real LR: {ranks[-1].scene}" data-left="1"' in html
+    for said in ("HR", "real LR, LR2", "generated, no noise, LR4"):
+        assert html.count(f'data-label="{said}"') == 3, said
+    assert f"generated without noise {np.mean([*ranks[0].psnr.values()]):.2f} dB to real LR" in html
+    assert tiny_model.info.id in html and "licence of the pairs" in html
+    assert page_of(out / "figures.json", tmp_path / "file.html") == html
+    # A camera has its figures and its crops in its own folder.
+    camera = tmp_path / "camera"
+    shutil.copytree(tiny, camera)
+    shutil.copytree(out / "crops", camera / "crops")
+    shutil.copy(out / "figures.json", camera / "evaluation.json")
+    html = page_of(camera, tmp_path / "camera.html")
+    assert html.count('data-label="real LR, LR2"') == 3
+    shutil.rmtree(out / "crops")
+    assert 'data-label="' not in page_of(out, tmp_path / "without.html")
+
+
+def test_real_lr_beside_what_a_checkpoint_generates(
+    pairs: tuple[Path, DataSettings], tiny: str, tmp_path: Path
+) -> None:
+    folder, data = pairs
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(tiny, checkpoint)
+    info = read_info(checkpoint)
+    write_info(checkpoint, replace(info, data={**info.data, "validate": data.validate}))
+    html = page_of(checkpoint, tmp_path / "out.html", pairs=folder, device="cpu")
+    assert "Real LR of 3 of 3 held-out scenes" in html
+    assert 'data-name="farthest from real LR: ' in html and 'data-left="4"' in html
+    for said in ("real LR, LR2", "generated, no noise, LR2", "generated, t = 0.25"):
+        assert html.count(f'data-label="{said}"') == 3, said
+    (folder / "a_lr2.png").write_bytes(b"no picture")
+    with pytest.raises(DegflowError, match=r"a_lr2\.png"):
+        report(checkpoint, tmp_path / "none.html", pairs=folder, device="cpu")
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_the_ends_are_left_where_all_are_alike() -> None:
+    album = Album()
+    picture = np.zeros((8, 8, 3), np.uint8)
+    entries = [
+        Entry(name, "", [("HR", "", picture)], rank)
+        for name, rank in zip("ab", (1, 1), strict=True)
+    ]
+    album.add_all([*entries, Entry("c", "", [("HR", "", picture)])], "worst", "best")
+    assert [(one.name, one.end) for one in album.scenes] == [("a", ""), ("b", ""), ("c", "")]
 
 
 def test_no_path_from_inside_a_file_is_followed(results: Path, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@
     second.hidden = !two;
     wipe.disabled = two;
     // Sizes follow HR, so that smaller LR are seen at the same places.
+    stages.classList.toggle("zoomed", zoom.value !== "fit");
     const width = Math.max(...of.frames.map((frame) => frame.width));
     for (const canvas of canvases) {
       canvas.style.width = zoom.value === "fit" ? "100%" : width * Number(zoom.value) + "px";
@@ -74,6 +75,13 @@
   scene.append(...scenes.map((of) => new Option(of.name)));
   scene.addEventListener("change", choose);
   for (const control of [left, level, wipe, zoom, beside]) control.addEventListener("input", draw);
+  // What is enlarged is shown about the seam.
+  zoom.addEventListener("input", () => {
+    const seam = beside.checked ? 0.5 : Number(wipe.value) / 100;
+    first.scrollTo(
+      first.scrollWidth * seam - first.clientWidth / 2, (first.scrollHeight - first.clientHeight) / 2,
+    );
+  });
   canvases[0].addEventListener("pointerdown", drag);
   canvases[0].addEventListener("pointermove", drag);
   canvases[0].addEventListener("dragstart", (event) => event.preventDefault());
