@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from degflow_pipe import files
+from degflow_pipe.proxy.results import UNTOUCHED
 from degflow_pipe.reports.described import at_level, command, facts_of_maker, plural, told
 from degflow_pipe.reports.drawn import Album
 from degflow_pipe.reports.page import Fact, Judgement, Number, Page, State, Table
@@ -58,23 +59,33 @@ def of_proxy(paths: list[Path], folder: Path | None) -> Page:
                 alt = f"{title}, beside HR and the real LR, under their names."
                 album.add_sheet(title, alt, folder / name)
         page.sheets = album.sheets
-    page.commands = [
-        command(
-            "proxy",
-            checkpoint,
-            "PAIRS",
-            network=one.key("network").text,
-            seeds=f"{one.key('seeds').number:g}",
-            steps=f"{one.key('steps').number:g}",
-            out="OUT",
-        )
-        for one in every
-    ]
+    out = "OUT" if folder is None else folder.name or files.real(folder).name
+    page.commands = [_command(one, out) for one in every]
     page.commands_said = (
         "PAIRS is the folder of the pairs; the figures record neither it nor a recipe. A "
         "checkpoint of your own is named by its folder."
     )
     return page
+
+
+def _command(found: Found, out: str) -> str:
+    """What was asked for, as far as the figures tell."""
+    _, level = _levels(found)[0]
+    rows = level.key("rows").each()
+    sources = [row.key("source").text for row in rows if row.key("source").text != UNTOUCHED]
+    noise = [f"{row.key('added_noise').number:g}" for row in rows]
+    return command(
+        "proxy",
+        found.key("checkpoint").text,
+        "PAIRS",
+        network=found.key("network").text,
+        sources=",".join(dict.fromkeys(sources)),
+        level=found.key("level").text if found.has("level") else None,
+        added_noise=",".join(dict.fromkeys(noise)),
+        seeds=f"{found.key('seeds').number:g}",
+        steps=f"{found.key('steps').number:g}",
+        out=out,
+    )
 
 
 def _levels(found: Found) -> list[tuple[str, Found]]:

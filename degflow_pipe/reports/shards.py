@@ -271,7 +271,7 @@ def _facts(held: ShardsContents, maker: str) -> list[Fact]:
 def _disk(held: ShardsContents, apart: ShardsContents | None) -> Table:
     sets = [("tars", held), *([("tars set apart to validate", apart)] if apart else [])]
     rows = [[name, size(one.bytes), size(one.bytes / max(one.pairs, 1))] for name, one in sets]
-    said = "Shards do not record how long they took."
+    said = "Shards do not record how long they took: give `report` the `events`."
     return Table("Disk", ("what", "bytes", "a pair"), rows, said)
 
 

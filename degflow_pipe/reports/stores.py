@@ -336,7 +336,7 @@ def _disk(store: Store, grids: list[Grid]) -> Table:
     rows = [[name, size(held), size(held / count)] for name, held in found.items()]
     total = sum(found.values())
     rows.append(["all", size(total), size(total / count)])
-    said = "By the ledgers. A store does not record how long it took."
+    said = "By the ledgers. A store does not record how long it took: give `report` the `events`."
     return Table("Disk", ("what", "bytes", "a patch"), rows, said)
 
 

@@ -117,11 +117,16 @@ def test_the_picture_and_its_controls_are_seen_at_once(html: str, visit: Visit) 
         assert bottom - top < height, (width, boxes)
 
 
-def test_what_is_enlarged_is_shown_about_the_seam(html: str, visit: Visit) -> None:
-    page = visit(html)
+def test_what_is_enlarged_is_wiped_where_it_is_in_view(html: str, visit: Visit) -> None:
+    page = visit(html, 390)
     page.locator("[data-zoom]").select_option("8")
-    seam, stage = (page.locator(name).bounding_box() for name in (".seam", ".stage >> nth=0"))
-    assert abs(seam["x"] - (stage["x"] + stage["width"] / 2)) < 4
+    for part in (0.5, 0.25):
+        page.locator("#wipe").fill(str(round(100 * part)))
+        seam, stage = (page.locator(name).bounding_box() for name in (".seam", ".stage >> nth=0"))
+        assert abs(seam["x"] - (stage["x"] + part * stage["width"])) < 4
+    page.locator("[data-beside]").check()
+    places = page.locator(".stage").evaluate_all("all => all.map(one => one.scrollLeft)")
+    assert places[0] == places[1] > 0
 
 
 def test_backticks_are_code_and_markup_is_text() -> None:

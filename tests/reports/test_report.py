@@ -23,7 +23,7 @@ from degflow_pipe.errors import DegflowError, FileError, UsageError
 from degflow_pipe.evaluation.evaluate import EvaluationSettings, evaluate
 from degflow_pipe.levels import parse_t
 from degflow_pipe.pairs.settings import DataSettings
-from degflow_pipe.reports.described import spread
+from degflow_pipe.reports.described import duration, spread
 from degflow_pipe.reports.drawn import SCENES, Album, Entry
 from degflow_pipe.reports.page import LIMIT
 from degflow_pipe.store import (
@@ -35,6 +35,7 @@ from degflow_pipe.store import (
     Store,
     StoreSettings,
 )
+from degflow_pipe.watching import Watch
 from tests.reports.conftest import aligned, comparison, evaluation
 
 MARKUP = "<img src=x onerror=alert(1)>&\"'{{ 7*7 }}"
@@ -134,6 +135,27 @@ def test_shards(ready_store: Path, tmp_path: Path) -> None:
         assert said in html, said
     assert "degflow-pipe shard" in html
     assert 'data-name="farthest from HR: ' in html and 'data-name="nearest to HR: ' in html
+
+
+def test_how_long_it_took_is_told_by_events(ready_store: Path, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    for name in ("one", "two"):
+        with Watch(events) as watch:
+            shard(ready_store, tmp_path / name, watch=watch)
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    took = sum(line["seconds"] for line in lines if line["event"] == "unit")
+    events.write_bytes(events.read_bytes() + b'{"event": "unit", "stage": "cut off')
+    for path in (ready_store, tmp_path / "one"):
+        html = page_of(path, tmp_path / f"{path.name}.html", events=events)
+        row = f"shard</th><td>2</td><td>-</td><td>108</td><td>{duration(took)}</td>"
+        assert row in html and "By the clock, 2 runs took" in html
+    events.write_text('{"event": "unit", "stage": "shard", "seconds": "long"}\n')
+    with pytest.raises(FileError, match=r"line 1\.seconds must be a number, got 'long'"):
+        report(ready_store, tmp_path / "none.html", events=events)
+    events.write_text("degflow\n")
+    with pytest.raises(FileError, match="line 1 is no event"):
+        report(ready_store, tmp_path / "none.html", events=events)
+    assert not (tmp_path / "none.html").exists()
 
 
 def test_a_checkpoint_with_what_was_found_about_it(tiny: str, tmp_path: Path) -> None:
@@ -285,6 +307,7 @@ def test_what_cannot_be_reported(tiny: str, ready_store: Path, tmp_path: Path) -
         (tmp_path / "empty", {}, "no store, no folder of shards"),
         (tmp_path / "nowhere", {}, "is not there"),
         (Path(tiny), {"grid": "fine"}, "`grid` is for a store"),
+        (Path(tiny), {"events": tmp_path}, "`events` is for a store or shards"),
         (ready_store, {"pairs": tmp_path}, "`pairs` is for a checkpoint"),
     ):
         with pytest.raises(UsageError, match=said):
