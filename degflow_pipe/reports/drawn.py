@@ -125,8 +125,8 @@ def lrs_of(level: str, real: np.ndarray, made: Mapping[str, np.ndarray]) -> list
 
 
 def decibels(hr: np.ndarray, lr: np.ndarray) -> str:
-    """PSNR of an LR to HR as text; empty for LR of another size."""
+    """PSNR of an LR to HR as text; of LR of another size, that size."""
     if hr.shape != lr.shape:
-        return ""
+        return f"{lr.shape[1]} x {lr.shape[0]} pixels"
     found = psnr(lr, hr)
     return f"{found:.2f} dB to HR" if np.isfinite(found) else "equal to HR"

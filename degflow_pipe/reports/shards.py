@@ -48,6 +48,7 @@ from degflow_pipe.shards.layout import VALIDATE
 from degflow_pipe.shards.summary import Summary, read_summary
 from degflow_pipe.stages.inspection import ShardsContents
 
+APART = "VALIDATE.txt"
 LINES = 2_000
 """Samples of an index that are read, at most: enough for all levels of a patch."""
 
@@ -83,10 +84,12 @@ def of_shards(path: Path, progress: Progress) -> Page:
     page.facts = _facts(held, maker)
     page.origins = [_sources(infos)]
     page.costs = [_disk(held, apart)]
-    page.commands = [_command(held)]
+    page.commands = [_command(held, path.name or files.real(path).name)]
     page.commands_said = (
-        "From the store that holds the levels; `degflow-pipe report STORE` says how that was made."
+        "STORE holds the levels; `degflow-pipe report STORE` says how that was made."
     )
+    if APART in page.commands[0]:
+        page.commands_said += f" {APART} names the photos that are set apart, one a line."
     return page
 
 
@@ -112,7 +115,7 @@ def _apart(path: Path, held: ShardsContents) -> ShardsContents | None:
 
 
 def _state(held: ShardsContents, apart: ShardsContents | None) -> Judgement:
-    checks = [Check("tars", "good", "there", f"{len(held.tars):,} of {len(held.tars):,} are there")]
+    checks = [Check("tars", "good", "there", f"{len(held.tars):,} of {len(held.tars):,}")]
     if apart is not None:
         said = f"{apart.patches:,} patches of photos of their own"
         checks.append(Check("validation", "good", "there", said))
@@ -275,7 +278,7 @@ def _disk(held: ShardsContents, apart: ShardsContents | None) -> Table:
     return Table("Disk", ("what", "bytes", "a pair"), rows, said)
 
 
-def _command(held: ShardsContents) -> str:
+def _command(held: ShardsContents, name: str) -> str:
     settings = held.settings
     usual = {
         "name": "degflow",
@@ -293,5 +296,7 @@ def _command(held: ShardsContents) -> str:
     options |= {"format": held.picture_format, "hr_format": held.hr_format}
     if held.chain:
         options["chain"] = held.chain if held.chain != "own" else "CHAIN.yaml"
-    options |= {key: said for key in ("grid", "validate") if (said := _text(settings, key))}
-    return command("shard", **options)
+    options |= {key: said for key in ("grid",) if (said := _text(settings, key))}
+    if said := _text(settings, "validate"):
+        options["validate"] = said if said.endswith("%") else APART
+    return command("shard", store="STORE", **options, out=name)

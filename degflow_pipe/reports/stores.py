@@ -224,7 +224,8 @@ def _drawn(store: Store, grid: Grid) -> Chart | None:
     layer = store.levels(grid)
     blocks = spread([n for n, _ in store.blocks() if n in layer.made], DRAWN_BLOCKS)
     scales = [one.scale for n in blocks for row in layer.told(n) for one in row]
-    return histogram("Scales that patches drew", "scale s", scales, "levels") if scales else None
+    several = len({round(scale, 6) for scale in scales}) > 1
+    return histogram("Scales that patches drew", "scale s", scales, "levels") if several else None
 
 
 def _histograms(store: Store, photos: list[PhotoRecord]) -> list[Chart]:

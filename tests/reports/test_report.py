@@ -133,7 +133,7 @@ def test_shards(ready_store: Path, tmp_path: Path) -> None:
     html = page_of(tmp_path / "shards", tmp_path / "out.html")
     for said in ("54", "LR/HR pairs", "Finished", "astronaut.png, patch at", "all 54 pairs"):
         assert said in html, said
-    assert "degflow-pipe shard" in html
+    assert "degflow-pipe shard --store STORE" in html and "--out shards</span>" in html
     assert 'data-name="farthest from HR: ' in html and 'data-name="nearest to HR: ' in html
 
 
