@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from degflow_pipe import files
-from degflow_pipe.evaluation.crops import HR, LRS, path_of
+from degflow_pipe.evaluation.crops import HR, LRS, SIDE, path_of
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.reports.charts import curve, histogram
 from degflow_pipe.reports.described import LEVELS, at_level, command, plural, told
@@ -15,7 +15,6 @@ from degflow_pipe.reports.drawn import (
     FARTHEST,
     MADE,
     NEAREST,
-    PIXELS,
     Album,
     Entry,
     Labelled,
@@ -236,7 +235,7 @@ def _entry(scene: Found, number: int, folder: Path) -> Entry | None:
 
     def read(level: str, of: str) -> np.ndarray | None:
         path = path_of(folder, number, name, level, of)
-        return read_photo(path, PIXELS).pixels if files.is_file(path) else None
+        return read_photo(path, SIDE**2).pixels if files.is_file(path) else None
 
     hr = read("", HR)
     if hr is None:

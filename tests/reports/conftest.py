@@ -23,6 +23,7 @@ from degflow_pipe.evaluation.results import (
     Curve,
     Evaluation,
     LevelFigures,
+    OfScene,
     Spread,
 )
 from degflow_pipe.pairs.settings import DataSettings
@@ -65,6 +66,10 @@ def evaluation() -> dict[str, Any]:
         sweep={},
         residual={},
         verdict=verdict_of(judged, None),
+        by_scene=[OfScene("010", {"x2.9": 31.0}, [0, 8]), OfScene("015", {"x2.9": 32.0}, [])],
+        checkpoint="mine-0123456789ab",
+        source="a camera",
+        licence="mine",
     ).to_dict()
 
 

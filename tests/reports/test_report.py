@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from degflow_pipe import files, report, shard
 from degflow_pipe.checkpoint.degflow import DegFlow
@@ -206,6 +207,11 @@ def test_real_lr_beside_generated_is_shown_of_what_evaluate_wrote(
     shutil.copy(out / "figures.json", camera / "evaluation.json")
     html = page_of(camera, tmp_path / "camera.html")
     assert html.count('data-label="real LR, LR2"') == 3
+    # A stranger's crop is no larger than ours are.
+    crop = out / "crops" / f"01_{found.scenes[0]}_HR.webp"
+    Image.new("RGB", (257, 256)).save(crop)
+    with pytest.raises(DegflowError, match=crop.name):
+        report(out, tmp_path / "none.html")
     shutil.rmtree(out / "crops")
     assert 'data-label="' not in page_of(out, tmp_path / "without.html")
 
