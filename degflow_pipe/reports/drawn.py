@@ -124,6 +124,14 @@ def lrs_of(level: str, real: np.ndarray, made: Mapping[str, np.ndarray]) -> list
     return found
 
 
+def nearness(hr: np.ndarray, lr: np.ndarray) -> float:
+    """PSNR of an LR to HR, EQUAL at most, in dB; a smaller LR is enlarged by bicubic
+    interpolation."""
+    size = hr.shape[1], hr.shape[0]
+    whole = lr if lr.shape == hr.shape else cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC)
+    return min(psnr(whole, hr), EQUAL)
+
+
 def decibels(hr: np.ndarray, lr: np.ndarray) -> str:
     """PSNR of an LR to HR as text; of LR of another size, that size."""
     if hr.shape != lr.shape:

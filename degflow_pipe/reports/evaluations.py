@@ -43,7 +43,11 @@ UNITS = {
     "spectrum": "spectrum, log10 of power",
     "perceptual": "perceptual distance",
 }
-SOURCES = {"checkpoint": "checkpoint", "source": "pairs", "licence": "licence of the pairs"}
+SOURCES = {
+    "checkpoint": "checkpoint",
+    "source": "pairs, by their recipe",
+    "licence": "licence of the pairs",
+}
 WITHOUT = "Generated without noise; a scene counts once."
 SPOKEN = {
     **MADE,

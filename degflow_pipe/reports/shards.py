@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import files
-from degflow_pipe.metrics.fidelity import EQUAL, psnr
 from degflow_pipe.progress import Progress
 from degflow_pipe.reading.index import cut as cut_of_tar
 from degflow_pipe.reading.index import read_lines, whole_shards
@@ -32,7 +31,7 @@ from degflow_pipe.reports.described import (
     size,
     spread,
 )
-from degflow_pipe.reports.drawn import SCENES, Album, Entry, cut, decibels
+from degflow_pipe.reports.drawn import SCENES, Album, Entry, cut, decibels, nearness
 from degflow_pipe.reports.measured import Measured
 from degflow_pipe.reports.page import (
     ROWS,
@@ -185,9 +184,8 @@ def _show(shards: Summary, page: Page, progress: Progress) -> list[Info]:
                 for (lr, whole), pair in zip(pictures, shown, strict=True)
             ]
             last, whole = pictures[-1]
-            rank = min(psnr(last, whole), EQUAL) if last.shape == whole.shape else None
             shown_pictures = [("HR", "", hr), *zip(labels, said, cuts, strict=True)]
-            entries.append(Entry(_named(pairs[0].info), "", shown_pictures, rank))
+            entries.append(Entry(_named(pairs[0].info), "", shown_pictures, nearness(whole, last)))
             if measured is None:
                 x = [float(pair.info["t"]) for pair in shown]
                 measured = Measured(labels, x, "level t")

@@ -12,7 +12,6 @@ import numpy as np
 from degflow_pipe import files
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import Grid
-from degflow_pipe.metrics.fidelity import psnr
 from degflow_pipe.progress import Progress
 from degflow_pipe.reports.charts import histogram
 from degflow_pipe.reports.described import (
@@ -29,7 +28,7 @@ from degflow_pipe.reports.described import (
     skips_of,
     spread,
 )
-from degflow_pipe.reports.drawn import SCENES, Album, Entry, cut, decibels
+from degflow_pipe.reports.drawn import SCENES, Album, Entry, cut, decibels, nearness
 from degflow_pipe.reports.measured import Measured
 from degflow_pipe.reports.page import (
     ROWS,
@@ -112,7 +111,8 @@ def _lead(store: Store, photos: list[PhotoRecord], grid: Grid | None) -> str:
         return f"{text}; no levels of degradation were made of them yet."
     labels = [level.label for level in grid.levels]
     said = labels[0] if len(labels) == 1 else f"{len(labels)} levels, {labels[0]} to {labels[-1]}"
-    return f"{text}, and LR at {said}, by {grid.checkpoint[:200] or 'an unknown checkpoint'}."
+    size = f" of HR / {grid.sr_scale:g}" if grid.sr_scale else ""
+    return f"{text}, and LR{size} at {said}, by {grid.checkpoint[:200] or 'an unknown checkpoint'}."
 
 
 def _numbers(
@@ -168,8 +168,9 @@ def _looked_at(store: Store, grid: Grid, progress: Progress) -> Iterator[Patch]:
             for i, (whole, levels) in enumerate(zip(hr, lr, strict=True)):
                 name = f"{records[i].source}, patch at {records[i].x}, {records[i].y}"
                 last = levels[-1]
-                found = psnr(last, whole) if last.shape == whole.shape else 0.0
-                yield Patch(name, whole, [levels[j] for j in shown], found, i in evenly)
+                yield Patch(
+                    name, whole, [levels[j] for j in shown], nearness(whole, last), i in evenly
+                )
             task.advance()
 
 
@@ -194,29 +195,29 @@ def _show(store: Store, grid: Grid, page: Page, progress: Progress) -> None:
         looked += 1
     if ends is None:
         return
-    shown = {id(patch): patch for patch in (*kept, *(() if grid.sr_scale else ends))}
+    shown = {id(patch): patch for patch in (*kept, *ends)}
     album = Album()
-    album.add_all([_entry(one, labels, grid) for one in shown.values()], FARTHEST, NEAREST)
+    album.add_all([_entry(one, labels) for one in shown.values()], FARTHEST, NEAREST)
     page.scenes = album.scenes
-    of = f"by PSNR of {looked:,} that were looked at"
+    enlarged = ", enlarged" if grid.sr_scale else ""
     told = "" if len(numbers) == len(grid) else f", at {len(numbers)} of {len(grid)} levels"
     page.pictures_said = (
         f"Pixels as they are in the store, coded without loss{told}. Patches are chosen evenly, "
-        f"the same each time"
-        + ("." if grid.sr_scale else f", after the farthest from HR and the nearest, {of}.")
+        f"the same each time, after those of {looked:,} looked at whose LR{enlarged} is the "
+        f"farthest from HR by PSNR and the nearest to it."
     )
     page.curves = measured.charts()
     if grid.told and (drawn := _drawn(store, grid)):
         page.histograms.append(drawn)
 
 
-def _entry(patch: Patch, labels: list[str], grid: Grid) -> Entry:
+def _entry(patch: Patch, labels: list[str]) -> Entry:
     pictures = [("HR", "", cut(patch.hr))]
     pictures += [
         (label, decibels(patch.hr, lr), cut(lr, patch.hr))
         for label, lr in zip(labels, patch.levels, strict=True)
     ]
-    return Entry(patch.name, "", pictures, None if grid.sr_scale else patch.psnr)
+    return Entry(patch.name, "", pictures, patch.psnr)
 
 
 def _drawn(store: Store, grid: Grid) -> Chart | None:

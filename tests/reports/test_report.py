@@ -27,6 +27,7 @@ from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.reports.described import duration, spread
 from degflow_pipe.reports.drawn import SCENES, Album, Entry
 from degflow_pipe.reports.page import LIMIT
+from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.store import (
     BLOCK,
     BLOCKS,
@@ -71,7 +72,7 @@ def test_a_store(ready_store: Path, tmp_path: Path) -> None:
     html = page_of(ready_store, tmp_path / "a.html")
     for said in ("27", "HR patches of 64 pixels a side", "Whole", "astronaut.png", "PSNR to HR"):
         assert said in html, said
-    assert "by PSNR of 27 that were looked at" in html
+    assert "after those of 27 looked at" in html
     assert 'data-name="farthest from HR: ' in html and 'data-name="nearest to HR: ' in html
     assert f"degflow-pipe ingest PHOTOS --store {ready_store.name} --patch 64" in html
     assert "<code>degflow-pipe verify</code>" in html
@@ -106,7 +107,7 @@ def test_of_a_large_store_some_files_are_read(tmp_path: Path) -> None:
         store.note_photo(PhotoRecord("a.png", "ab" * 32, 5 * UNIT, 0, 0, 8, 1.0, "sRGB"))
         store.note_ingest(complete=True)
     before = page_of(path, tmp_path / "a.html")
-    assert "320" in before and "by PSNR of 192 that were looked at" in before
+    assert "320" in before and "after those of 192 looked at" in before
     blocks = range(5 * BLOCKS)
     for block in set(blocks) - set(spread(blocks, SCENES)):
         levels.file(block).unlink()
@@ -136,6 +137,14 @@ def test_shards(ready_store: Path, tmp_path: Path) -> None:
         assert said in html, said
     assert "degflow-pipe shard --store STORE" in html and "--out shards</span>" in html
     assert 'data-name="farthest from HR: ' in html and 'data-name="nearest to HR: ' in html
+
+
+def test_shards_whose_lr_are_smaller(ready_store: Path, tmp_path: Path) -> None:
+    shard(ready_store, tmp_path / "native", ShardSettings(lr_size="native"))
+    html = page_of(tmp_path / "native", tmp_path / "out.html")
+    assert 'data-about="32 x 32 pixels"' in html and 'data-about="16 x 16 pixels"' in html
+    assert 'data-name="farthest from HR: ' in html and 'data-name="nearest to HR: ' in html
+    assert "--lr-size native" in html
 
 
 def test_how_long_it_took_is_told_by_events(ready_store: Path, tmp_path: Path) -> None:
