@@ -83,10 +83,6 @@ class EvaluationSettings:
     out: Path | None = None
     crops: Path | None = None
 
-    @property
-    def crops_in(self) -> Path | None:
-        return self.crops or self.out
-
 
 def data_of(model: DegFlow) -> DataSettings:
     """What the checkpoint says of the pairs that it was trained on.
@@ -125,7 +121,7 @@ def evaluate(
     Raises DataError for wrong pairs, for pictures of fewer than LEAST_SIDE pixels on a side, and
     where the perceptual weights cannot be had; UsageError where matplotlib is wanted and missing.
     """
-    out = settings.out
+    out, crops = settings.out, settings.crops or settings.out
     with nullcontext() if out is None else one_writer(out, "evaluation"):
         work = _Work(model, settings, Pairs(find_scenes(data, root, to_train=False)[1], data))
         with (progress or Silent()).task("evaluate", len(work.pairs.scenes)) as task:
@@ -138,9 +134,10 @@ def evaluate(
                 task.advance()
         result = work.result()
         not_kept = judging.keep(model, work.judged(), result.scenes)
-        result = replace(result, not_kept=not_kept)
-        if settings.crops_in is not None:
-            work.crops.write(settings.crops_in)
+        by_scene = work.crops.by_scene(written=crops is not None)
+        result = replace(result, not_kept=not_kept, by_scene=by_scene)
+        if crops is not None:
+            work.crops.write(crops)
         if out is not None:
             files.write_json(out / "figures.json", result.to_dict())
             work.draw(out, result)
@@ -344,7 +341,6 @@ class _Work:
             sweep={name: _swept(t, rows) for name, rows in self.sweeps.items()},
             residual={n: residual.over_scenes(r, BANDS) for n, r in self.residuals.items()},
             verdict=verdict_of(judged, info.calibration),
-            by_scene=self.crops.by_scene(self.settings.crops_in is not None),
             checkpoint=info.id,
             source=self.pairs.data.source,
             licence=self.pairs.data.licence,

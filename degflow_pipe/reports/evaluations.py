@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from degflow_pipe import files
-from degflow_pipe.evaluation.crops import HR, LRS, SIDE, path_of
+from degflow_pipe.evaluation.crops import ENDS, HR, LRS, SIDE, path_of
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.reports.charts import curve, histogram
 from degflow_pipe.reports.described import LEVELS, at_level, command, plural, told
@@ -213,29 +213,36 @@ def _scenes(found: Found) -> list[Found]:
 
 def show(found: Found, folder: Path, page: Page, album: Album) -> None:
     """The crops and the page of pictures that `evaluate` left beside its figures."""
-    entries = [_entry(scene, i, folder) for i, scene in enumerate(_scenes(found))]
-    there = sorted((one for one in entries if one is not None), key=lambda one: one.rank or 0)
+    scenes = [
+        (float(np.mean([of.number for _, of in scene.key("psnr").items()])), i, scene)
+        for i, scene in enumerate(_scenes(found))
+        if scene.key("crop").each() and scene.key("psnr").value
+    ]
+    scenes.sort(key=lambda one: one[:2])
+    # No more than are written: a stranger may say that every scene has pictures.
+    ends = scenes if len(scenes) <= 2 * ENDS else [*scenes[:ENDS], *scenes[-ENDS:]]
+    entries = [_entry(scene, mean, i, folder) for mean, i, scene in ends]
+    there = [one for one in entries if one is not None]
     album.add_all(there, FARTHEST, NEAREST)
     title = "Held-out scenes: HR, real LR, and each way to make LR"
     if files.is_file(folder / "pictures.png"):
         said = f"{title}, beside each other under their names."
         album.add_sheet(title, said, folder / "pictures.png")
     page.scenes, page.sheets = album.scenes, album.sheets
-    page.pictures_said = "Drawn by `degflow-pipe evaluate`: crops of held-out scenes."
+    if album.sheets:
+        page.pictures_said = "Drawn by `degflow-pipe evaluate`: crops of held-out scenes."
     if there:
         page.pictures_said = (
-            f"Real LR beside LR generated of the same HR, of {len(there)} of {len(entries)} "
+            f"Real LR beside LR generated of the same HR, of {len(there)} of {len(_scenes(found))} "
             f"held-out scenes: those farthest from real LR by PSNR and those nearest to it. Crops "
             f"of where HR shows most detail, coded without loss; a figure below a picture is of "
             f"the crop."
         )
 
 
-def _entry(scene: Found, number: int, folder: Path) -> Entry | None:
-    """The pictures of a scene; None where there are none."""
+def _entry(scene: Found, mean: float, number: int, folder: Path) -> Entry | None:
+    """The pictures of a scene; None where there are none. mean: PSNR over its levels, dB."""
     name, psnr = scene.key("scene").text, dict(scene.key("psnr").items())
-    if not scene.key("crop").each():
-        return None
 
     def read(level: str, of: str) -> np.ndarray | None:
         path = path_of(folder, number, name, level, of)
@@ -251,5 +258,4 @@ def _entry(scene: Found, number: int, folder: Path) -> Entry | None:
             pictures += lrs_of(level, lrs["real"], lrs)
     if len(pictures) < 2:
         return None
-    mean = float(np.mean([one.number for one in psnr.values()]))
     return Entry(name, f"generated without noise {mean:.2f} dB to real LR", pictures, mean, 1)

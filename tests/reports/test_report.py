@@ -216,6 +216,9 @@ def test_real_lr_beside_generated_is_shown_of_what_evaluate_wrote(
     shutil.copy(out / "figures.json", camera / "evaluation.json")
     html = page_of(camera, tmp_path / "camera.html")
     assert html.count('data-label="real LR, LR2"') == 3
+    shutil.rmtree(camera / "crops")
+    html = page_of(camera, tmp_path / "plain.html")
+    assert "Real LR beside" not in html and "Drawn by" not in html
     # A stranger's crop is no larger than ours are.
     crop = out / "crops" / f"01_{found.scenes[0]}_HR.webp"
     Image.new("RGB", (257, 256)).save(crop)
