@@ -255,7 +255,7 @@ def test_table_of_commands_is_the_command_line(shell) -> None:
 
 
 def test_installed_wheel_runs_without_development_packages(tmp_path: Path) -> None:
-    """The wheel carries recipes and checkpoints, found by name in an empty folder."""
+    """It carries recipes, checkpoints and the templates of reports, found in an empty folder."""
     pip = [sys.executable, "-m", "pip", "-q"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
     subprocess.run(build, check=True)
@@ -267,10 +267,13 @@ def test_installed_wheel_runs_without_development_packages(tmp_path: Path) -> No
     empty.mkdir()
     code = (
         "import sys; sys.modules['pytest'] = sys.modules['skimage'] = None\n"
+        "from pathlib import Path\n"
         "from degflow_pipe import DegFlow\n"
+        "from degflow_pipe.checkpoint.folder import find_checkpoint\n"
         "import degflow_pipe\n"
         "from degflow_pipe.recipes import load_recipe\n"
         f"assert degflow_pipe.__file__.startswith({str(site)!r})\n"
+        "degflow_pipe.report(find_checkpoint('city100-compact'), Path('page.html'))\n"
         "print(DegFlow.load('city100-compact', 'cpu').info.id)\n"
         "print(load_recipe('quickstart', 'run')['shard']['name'])\n"
     )
@@ -281,3 +284,4 @@ def test_installed_wheel_runs_without_development_packages(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     name, recipe = done.stdout.split()
     assert name.startswith("city100-compact-") and recipe == "degflow"
+    assert name in (empty / "page.html").read_text()

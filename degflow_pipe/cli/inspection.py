@@ -168,6 +168,14 @@ def report(
             parser=o.path,
         ),
     ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that --events of `ingest`, `generate` or `shard` wrote: the time that a "
+            "store or shards took.",
+            parser=o.path,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a page of that name.")
     ] = False,
@@ -184,6 +192,7 @@ def report(
         out,
         grid=grid,
         pairs=pairs,
+        events=events,
         overwrite=overwrite,
         device=device,
         progress=TerminalProgress(),

@@ -165,7 +165,7 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder for figures.json and pages of plots.", parser=o.path
+            "--out", "-o", help="Folder for figures.json, pages of plots and crops.", parser=o.path
         ),
     ] = None,
     device: o.Device = "auto",

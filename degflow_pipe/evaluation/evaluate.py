@@ -22,6 +22,7 @@ from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.verdict import Judged, OnHeldOut, verdict_of
 from degflow_pipe.errors import CheckpointError, DataError, UsageError
 from degflow_pipe.evaluation import baselines, judging, plots, residual_pages
+from degflow_pipe.evaluation.crops import Crops
 from degflow_pipe.evaluation.results import (
     AgainstHR,
     BlurOfScale,
@@ -70,7 +71,8 @@ class EvaluationSettings:
     perceptual: one of `perceptual.KINDS`. grid: levels of the curve against HR, and of the sweep.
     sweep: draw each figure against t for the levels that are no knots, or for all where all are.
     residual: take apart what is left between real and generated LR. beside: further models by name.
-    out: folder for figures.json and the pages; None for none.
+    out: folder for figures.json, the pages and the crops; None for none. crops: another folder for
+    the crops, see `crops.Crops`; by default `out`.
     """
 
     grid: Grid
@@ -79,6 +81,7 @@ class EvaluationSettings:
     residual: bool = False
     beside: dict[str, DegFlow] = field(default_factory=dict)
     out: Path | None = None
+    crops: Path | None = None
 
 
 def data_of(model: DegFlow) -> DataSettings:
@@ -118,7 +121,7 @@ def evaluate(
     Raises DataError for wrong pairs, for pictures of fewer than LEAST_SIDE pixels on a side, and
     where the perceptual weights cannot be had; UsageError where matplotlib is wanted and missing.
     """
-    out = settings.out
+    out, crops = settings.out, settings.crops or settings.out
     with nullcontext() if out is None else one_writer(out, "evaluation"):
         work = _Work(model, settings, Pairs(find_scenes(data, root, to_train=False)[1], data))
         with (progress or Silent()).task(
@@ -133,7 +136,10 @@ def evaluate(
                 task.advance()
         result = work.result()
         not_kept = judging.keep(model, work.judged(), result.scenes)
-        result = replace(result, not_kept=not_kept)
+        by_scene = work.crops.by_scene(written=crops is not None)
+        result = replace(result, not_kept=not_kept, by_scene=by_scene)
+        if crops is not None:
+            work.crops.write(crops)
         if out is not None:
             files.write_json(out / "figures.json", result.to_dict())
             work.draw(out, result)
@@ -156,6 +162,7 @@ class _Work:
         self.rows: list[list[tuple[str, np.ndarray]]] = []
         self.residuals: dict[str, list[dict[str, Any]]] = {}
         self.residual_rows: dict[str, list[list[tuple[str, np.ndarray]]]] = {}
+        self.crops = Crops()
         self.evaluations = 0
 
     def add(self, scene: Scene) -> None:
@@ -169,6 +176,7 @@ class _Work:
         made = [to_picture(lr)[0] for lr in expected]
         path = self.model.trajectory(z, t, skips)
         beside = {n: [*_generated(other, hr, t)] for n, other in self.settings.beside.items()}
+        crop = self.crops.begin(scene.name, hr)
         for i, (level, real) in enumerate(zip(self.levels, pictures, strict=True)):
             if i == 0 or real is None:
                 continue
@@ -184,11 +192,13 @@ class _Work:
             for name, picture in candidates.items():
                 rows.setdefault(name, []).append(self._figures(picture, real))
             self._add_against_hr(level.name, hr, {"real": real, **candidates})
+            crop.add(level.name, rows["generated"][-1]["psnr"], {"real": real, **candidates})
             if len(self.rows) < 4:
                 shown = {"HR": hr, f"real {level.name}": real, **candidates}
                 self.rows.append([(name, middle(picture, CROP)) for name, picture in shown.items()])
             if self.settings.residual:
                 self._add_residual(level, hr, real, candidates)
+        self.crops.add(crop)
         self._add_path(hr, pictures)
 
     def _latent(self, picture: np.ndarray) -> torch.Tensor:
@@ -333,6 +343,9 @@ class _Work:
             sweep={name: _swept(t, rows) for name, rows in self.sweeps.items()},
             residual={n: residual.over_scenes(r, BANDS) for n, r in self.residuals.items()},
             verdict=verdict_of(judged, info.calibration),
+            checkpoint=info.id,
+            source=self.pairs.data.source,
+            licence=self.pairs.data.licence,
         )
 
     def draw(self, out: Path, result: Evaluation) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from degflow_pipe.checkpoint.verdict import Verdict
@@ -78,14 +78,27 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class OfScene:
+    """One held-out scene. psnr: by level, of `generated` to the real LR, the whole picture, in dB,
+    120 for equal ones. crop: y and x in pixels of the top left corner of its pictures in `crops`;
+    empty where there are none.
+    """
+
+    scene: str
+    psnr: dict[str, float]
+    crop: list[int]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Generated against real LR of held-out scenes.
 
-    scenes: their names. perceptual: kind of the distance. evaluations: of v for a picture, all
-    levels together. levels, sweep and residual: by name of the level; sweep further by figure, and
-    empty where it was not asked for, as residual is. verdict: on the checkpoint by these scenes and
+    scenes: their names; by_scene: figures of each. perceptual: kind of the distance. evaluations:
+    of v for a picture, all levels together. levels, sweep and residual: by name of the level; sweep
+    further by figure, and empty where it was not asked for, as residual is. verdict: on the
+    checkpoint by these scenes and
     what `calibrate` measured; not_kept: why these figures are not in config.json, empty where they
-    are.
+    are. checkpoint: its id; source, licence: of the pairs, as the checkpoint or the recipe says.
     """
 
     scenes: list[str]
@@ -98,6 +111,10 @@ class Evaluation:
     residual: dict[str, Residual]
     verdict: Verdict
     not_kept: str = ""
+    by_scene: list[OfScene] = field(default_factory=list)
+    checkpoint: str = ""
+    source: str = ""
+    licence: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

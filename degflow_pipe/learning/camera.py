@@ -328,7 +328,7 @@ class _Work:
         tune_solver(str(self.training), [str(scene.hr) for scene in chosen], **self.how)
 
     def evaluate(self) -> None:
-        asked = EvaluationSettings(parse_t_grid(GRID))
+        asked = EvaluationSettings(parse_t_grid(GRID), crops=self.out)
         found = evaluate(self.model(), self.recipe.data, self.pairs, asked, self.progress)
         if found.not_kept:
             raise FileError(f"{self.training}: the verdict cannot be kept: {found.not_kept}")

@@ -95,6 +95,29 @@ def piece(picture: np.ndarray, side: int, at: tuple[int, int]) -> np.ndarray:
     return picture[y : y + side, x : x + side]
 
 
+def telling_crop(picture: np.ndarray, side: int) -> tuple[slice, slice]:
+    """Where a picture (H, W, 3) uint8 has most fine detail: rows and columns of a crop of `side`
+    pixels, or of what there is of them.
+    """
+    height, width = picture.shape[:2]
+    side_y, side_x = min(side, height), min(side, width)
+    detail = np.abs(cv2.Laplacian(picture[..., 1].astype(np.float32), cv2.CV_32F))
+    sums = cv2.integral(np.minimum(detail, 64))  # else one edge would outweigh a texture
+    best, place = -1.0, (0, 0)
+    for y in range(0, height - side_y + 1, max(side_y // 4, 1)):
+        for x in range(0, width - side_x + 1, max(side_x // 4, 1)):
+            found = (
+                sums[y + side_y, x + side_x]
+                - sums[y, x + side_x]
+                - sums[y + side_y, x]
+                + sums[y, x]
+            )
+            if found > best:
+                best, place = float(found), (y, x)
+    y, x = place
+    return slice(y, y + side_y), slice(x, x + side_x)
+
+
 def tiles(picture: np.ndarray, side: int) -> np.ndarray:
     """(H, W, C) to its (N, side, side, C) tiles, row by row; a rest at the edges is left out."""
     rows, columns = picture.shape[0] // side, picture.shape[1] // side

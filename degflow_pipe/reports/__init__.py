@@ -6,5 +6,5 @@ as WebP. All that comes from a file is a stranger's: it is shown as text, and th
 nothing of anybody.
 
 It imports cameras, checkpoint, errors, evaluation, files, formats, levels, metrics, pairs,
-pictures, progress, reading, settings, shards, shipped, stages and store.
+pictures, progress, proxy, reading, settings, shards, shipped, stages and store.
 """

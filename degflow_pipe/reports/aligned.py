@@ -10,10 +10,11 @@ import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.checkpoint.verdict import LIMITS
+from degflow_pipe.pictures.arrays import telling_crop
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.reports.charts import histogram
-from degflow_pipe.reports.described import check_of, command, skips_of, spread
-from degflow_pipe.reports.drawn import PIXELS, SCENES, Album, decibels, telling_crop
+from degflow_pipe.reports.described import check_of, command, plural, skips_of, spread, told
+from degflow_pipe.reports.drawn import PIXELS, SCENES, SIDE, Album, Entry, Labelled, decibels
 from degflow_pipe.reports.page import (
     ROWS,
     Chart,
@@ -26,9 +27,12 @@ from degflow_pipe.reports.page import (
     Table,
 )
 from degflow_pipe.reports.parsed import Found, read_result
+from degflow_pipe.stages.align_scene import AlignSettings
 
 FIGURES, RECIPE = "align.json", "train.yaml"
 RECIPE_BYTES = 100_000
+USUAL = AlignSettings()
+SPOKEN = {"True": "yes", "False": "no"}
 NAME = re.compile(r"[A-Za-z0-9_+-]{1,200}")
 LEVEL = re.compile(r"x[0-9]+\.[0-9]+")
 
@@ -56,9 +60,10 @@ def of_pairs(folder: Path) -> Page:
         folder.name or files.real(folder).name,
         _lead(found, levels),
     )
+    pairs, count = found.key("pairs").number, len(found.key("scenes").each())
     page.numbers = [
-        Number(f"{found.key('pairs').number:,.0f}", "pairs"),
-        Number(f"{len(found.key('scenes').each()):,}", "scenes"),
+        Number(f"{pairs:,.0f}", plural(round(pairs), "pair")),
+        Number(f"{count:,}", plural(count, "scene")),
         Number(f"{found.key('megapixels').number:.1f} MP", "of HR in pairs"),
         Number(f"{100 * found.key('kept').number:.0f} %", "of HR is used"),
     ]
@@ -68,7 +73,7 @@ def of_pairs(folder: Path) -> Page:
     page.scenes = album.scenes
     page.pictures_said = (
         "HR and LR on HR's grid, coded without loss, where HR shows most detail: the scene that "
-        "lies nearest and the one that lies farthest off, then others, chosen evenly."
+        "lies farthest off and the one that lies nearest, then others, chosen evenly."
     )
     page.histograms = _histograms(scenes)
     page.tables = [_table(scenes)]
@@ -77,13 +82,13 @@ def of_pairs(folder: Path) -> Page:
     endings = [f"{of.number:.0f} {name}" for name, of in found.key("left_out").items()]
     if endings:
         page.skips.append(Skips("files that are no shots", len(endings), endings[:20]))
-    page.commands = [_command(found), command("camera", "OUT", out="my-camera")]
-    page.commands_said = "SHOTS is the folder of the shots, OUT this one; the second trains on it."
+    page.commands = [_command(found, page.title), command("camera", page.title, out="my-camera")]
+    page.commands_said = "SHOTS is the folder of the shots; the second command trains on the pairs."
     return page
 
 
 def _lead(found: Found, levels: dict[str, float]) -> str:
-    said = ", ".join(f"{name} (s = {s:.3g})" for name, s in list(levels.items())[:12])
+    said = ", ".join(f"{name} (scale {s:.3g})" for name, s in list(levels.items())[:12])
     return f"Shots of scenes at several zooms, brought onto the grid of the closest one: {said}."
 
 
@@ -102,7 +107,7 @@ def judgement_of(found: Found) -> Judgement:
     )
     states = {check.state for check in checks}
     state, word = next(one for one in order if one[0] in states)
-    notes = " ".join(found.key("notes").texts[:20])
+    notes = " ".join(f"{told(note).rstrip('.')}." for note in found.key("notes").texts[:20])
     return Judgement("The pairs, as training data", state, word, notes, checks)
 
 
@@ -120,53 +125,54 @@ def _scenes(found: Found) -> list[Scene]:
 
 def _show(folder: Path, scenes: list[Scene], album: Album) -> None:
     """The nearest and the farthest by the 95 % of tiles, and others evenly."""
-    told = sorted((s for s in scenes if s.off is not None), key=lambda s: s.off[1] if s.off else 0)
-    ends: list[tuple[Scene, str]] = []
-    if len(told) > 1:
-        ends = [(told[0], "nearest of all"), (told[-1], "farthest off of all")]
-    chosen = [*ends, *((scene, "") for scene in spread(scenes, SCENES))]
-    shown: set[str] = set()
-    for scene, end in chosen:
-        if scene.name in shown:
-            continue
+    by_off = sorted(
+        (s for s in scenes if s.off is not None), key=lambda s: s.off[1] if s.off else 0
+    )
+    chosen = [*by_off[:1], *by_off[-1:], *spread(scenes, SCENES)]
+    # A pair of every scene; then, while there are few, a second one of each, and so on.
+    pairs = {(i, pair): scene for scene in chosen for i, pair in enumerate(scene.pairs)}
+    found: list[Entry] = []
+    for (i, pair), scene in sorted(pairs.items(), key=lambda one: one[0][0]):
         levels = [one.level for one in scenes if one.name == scene.name]
-        if _add(folder, scene, end, levels, album):
-            shown.add(scene.name)
-
-
-def _add(folder: Path, scene: Scene, end: str, levels: list[str], album: Album) -> bool:
-    """The first pair of a scene, all levels of it that there are."""
-    for pair in scene.pairs:
-        hr_path = folder / f"{pair}_hr.png"
-        lr_paths = [
-            (level, folder / f"{pair}_{level}.png") for level in levels if LEVEL.fullmatch(level)
-        ]
-        lr_paths = [(level, path) for level, path in lr_paths if files.is_file(path)]
-        if not files.is_file(hr_path) or not lr_paths:
+        pictures = _pictures(folder, pair, levels) if len(found) < SCENES else []
+        if len(pictures) < 2:
             continue
-        hr = read_photo(hr_path, PIXELS).pixels
-        rows, columns = telling_crop(hr)
-        place = np.ascontiguousarray(hr[rows, columns])
-        pictures = [("HR", "", place)]
-        for level, path in lr_paths:
-            lr = read_photo(path, PIXELS).pixels
-            if lr.shape == hr.shape:
-                crop = np.ascontiguousarray(lr[rows, columns])
-                pictures.append((f"real LR, {level}", decibels(place, crop), crop))
-        off = "" if scene.off is None else f"off {scene.off[0]:.2f} px, 95 % {scene.off[1]:.2f} px"
-        return album.add(scene.name, ", ".join(filter(None, (end, off))), pictures)
-    return False
+        off, rank = "", None
+        if scene.off is not None:
+            off = f"off {scene.off[0]:.2f} px, 95 % {scene.off[1]:.2f} px"
+            rank = None if i else -scene.off[1]
+        found.append(Entry(pair, off, pictures, rank))
+    album.add_all(found, "farthest off of all", "nearest of all")
+
+
+def _pictures(folder: Path, pair: str, levels: list[str]) -> list[Labelled]:
+    """HR of a pair and all levels of it that there are; nothing where it is not there."""
+    hr_path = folder / f"{pair}_hr.png"
+    if not files.is_file(hr_path):
+        return []
+    hr = read_photo(hr_path, PIXELS).pixels
+    rows, columns = telling_crop(hr, SIDE)
+    place = np.ascontiguousarray(hr[rows, columns])
+    pictures: list[Labelled] = [("HR", "", place)]
+    for level in (level for level in levels if LEVEL.fullmatch(level)):
+        path = folder / f"{pair}_{level}.png"
+        if not files.is_file(path):
+            continue
+        lr = read_photo(path, PIXELS).pixels
+        if lr.shape == hr.shape:
+            crop = np.ascontiguousarray(lr[rows, columns])
+            pictures.append((f"real LR, {level}", decibels(place, crop), crop))
+    return pictures
 
 
 def _histograms(scenes: list[Scene]) -> list[Chart]:
-    told = [scene.off for scene in scenes if scene.off is not None]
+    if len(scenes) < 2:
+        return []  # the table has it
     made = []
-    if told:
+    if off := [scene.off for scene in scenes if scene.off is not None]:
         made = [
-            histogram("Misalignment, median", "pixels of HR", [a for a, _ in told], "levels"),
-            histogram(
-                "Misalignment, 95 % of tiles", "pixels of HR", [b for _, b in told], "levels"
-            ),
+            histogram("Misalignment, median", "pixels of HR", [a for a, _ in off], "levels"),
+            histogram("Misalignment, 95 % of tiles", "pixels of HR", [b for _, b in off], "levels"),
         ]
     for title, across, key in (
         ("Share of HR that is clean", "share", "kept"),
@@ -209,7 +215,10 @@ def _why(reasons: Found) -> str:
 
 
 def _facts(found: Found, levels: dict[str, float]) -> list[Fact]:
-    settings = [f"{name} {value.value}" for name, value in found.key("settings").items()]
+    settings = [
+        f"{name.replace('_', ' ')} {SPOKEN.get(str(of.value), of.value)}"
+        for name, of in found.key("settings").items()
+    ]
     return [
         Fact("levels that all scenes have", ", ".join(found.key("knots").texts) or "none"),
         Fact("set apart to validate", ", ".join(found.key("validate").texts[:200]) or "none"),
@@ -219,12 +228,12 @@ def _facts(found: Found, levels: dict[str, float]) -> list[Fact]:
     ]
 
 
-def _command(found: Found) -> str:
+def _command(found: Found, out: str) -> str:
     settings = found.key("settings")
     options: dict[str, object] = {}
-    for name, usual in (("max_shift", 0.5), ("least", 192), ("most", 8)):
-        if settings.has(name) and settings.key(name).number != usual:
+    for name in ("max_shift", "least", "most"):
+        if settings.has(name) and settings.key(name).number != getattr(USUAL, name):
             options[name] = f"{settings.key(name).number:g}"
     if settings.has("target") and settings.key("target").flag:
         options["target"] = True
-    return command("align", "SHOTS", **options, out="OUT")
+    return command("align", "SHOTS", **options, out=out)

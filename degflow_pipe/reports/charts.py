@@ -77,18 +77,25 @@ def curve(
 
 
 def histogram(title: str, across: str, values: Sequence[float], of: str, said: str = "") -> Chart:
-    """How often values fall into BINS equal bins. of: what is counted, such as `photos`."""
+    """How often values fall into BINS equal bins, or how often each is there where they are few
+    whole numbers. of: what is counted, such as `photos`.
+    """
     found = np.asarray(values, float)
     found = found[np.abs(found) < LARGEST]
     low, high = (float(found.min()), float(found.max())) if len(found) else (0.0, 1.0)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    counts, edges = np.histogram(found, BINS, (low, high))
+    whole = bool((found == np.rint(found)).all())
+    single = whole and high - low < BINS
+    if single:
+        edges = np.arange(low - 0.5, high + 1)
+    else:
+        low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
+        edges = np.linspace(low, high, BINS + 1)
+    counts, _ = np.histogram(found, edges)
     axes = _axes(across, of)
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=ACCENT, edgecolor="none")
-    axes.margins(x=0.02)
+    axes.margins(x=0.02 if len(counts) > 1 else 2)
     axes.locator_params("y", integer=True)
-    if (found == np.rint(found)).all():
+    if whole:
         axes.locator_params("x", integer=True)
     spread = ", ".join(
         f"{name} {value:.3g}"
@@ -99,7 +106,7 @@ def histogram(title: str, across: str, values: Sequence[float], of: str, said: s
         )
     )
     rows = [
-        [f"{a:.3g} to {b:.3g}", f"{n:,}"]
+        [f"{(a + b) / 2:.0f}" if single else f"{a:.3g} to {b:.3g}", f"{n:,}"]
         for n, (a, b) in zip(counts, itertools.pairwise(edges), strict=True)
         if n
     ]

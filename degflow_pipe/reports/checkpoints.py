@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from degflow_pipe import files
+from degflow_pipe import files, shipped
 from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.pictures.sheet import label_bar
 from degflow_pipe.progress import Progress
 from degflow_pipe.reports import beside, comparisons, evaluations
 from degflow_pipe.reports.charts import curve
-from degflow_pipe.reports.described import command, duration, judgement_of, size
-from degflow_pipe.reports.drawn import PIXELS, Album, decibels
+from degflow_pipe.reports.described import command, duration, judgement_of, shipped_info, size
+from degflow_pipe.reports.drawn import PIXELS, Album, Entry, decibels
 from degflow_pipe.reports.page import Fact, Number, Page, Table
 from degflow_pipe.reports.parsed import read_result
 
@@ -46,18 +46,22 @@ def of_checkpoint(folder: Path, pairs: Path | None, device: str, progress: Progr
     page.tables = [table for table in [_levels(info)] if table.rows]
     page.costs = [_training(info), _disk(folder)]
     page.commands, page.commands_said = _commands(info)
-    if files.is_file(folder / PREVIEW):
-        _preview(folder / PREVIEW, page)
+    album = Album()
     if files.is_file(folder / EVALUATION):
         found = read_result(folder / EVALUATION)
         page.curves += evaluations.curves_of(found)
+        page.histograms += evaluations.histograms_of(found)
+        if pairs is None:
+            evaluations.show(found, folder, page, album)
         page.tables += evaluations.tables_of(found)
     if files.is_file(folder / PROXY):
         found = read_result(folder / PROXY)
         page.judgements += comparisons.judgements_of(found)
         page.tables += comparisons.tables_of(found)
     if pairs is not None:
-        beside.add_real(folder, pairs, device, page, progress)
+        beside.add_real(folder, pairs, device, page, album, progress)
+    if files.is_file(folder / PREVIEW):
+        _preview(folder / PREVIEW, page, album)
     return page
 
 
@@ -104,16 +108,29 @@ def _facts(info: CheckpointInfo) -> list[Fact]:
     scenes = [str(one) for one in held_out[:100]] if isinstance(held_out, list) else []
     facts = [
         Fact("trained on", _text(info.data, "source")),
-        Fact("licence of its data", _text(info.data, "licence")),
+        Fact("licence of those pairs", _text(info.data, "licence")),
         Fact("held-out scenes", ", ".join(scenes)),
         Fact("id", info.id),
         Fact("autoencoder", ", ".join(f"{k} {v}" for k, v in vars(model.rae).items())),
         Fact("velocity", ", ".join(f"{k} {v}" for k, v in vars(model.velocity).items())),
         Fact("solver", ", ".join(f"{k} {v}" for k, v in vars(solver).items())),
+        *_recipe(info),
         Fact("calibrated", "no" if calibration is None else "scales and noise"),
         Fact("SHA-256 of the weights", info.weights_sha256),
     ]
     return [fact for fact in facts if fact.said]
+
+
+def _recipe(info: CheckpointInfo) -> list[Fact]:
+    """What each stage was trained with."""
+    made = []
+    for stage in STAGES:
+        settings = _mapping(_mapping(info.training, stage), "settings")
+        said = ", ".join(
+            f"{name} {value}" for name, value in settings.items() if value not in ("", None)
+        )
+        made.append(Fact(f"recipe of train {stage}", said[:2000]))
+    return made
 
 
 def _text(values: dict[str, Any], key: str) -> str:
@@ -163,25 +180,22 @@ def _disk(folder: Path) -> Table:
 
 
 def _commands(info: CheckpointInfo) -> tuple[list[str], str]:
-    lines = [
-        command("train", "rae", "RECIPE", data="PAIRS", out="OUT"),
-        command("train", "lfm", "RECIPE", data="PAIRS", out="OUT"),
-    ]
-    if isinstance(info.training.get("joint"), dict):
-        lines.append(command("train", "joint", "RECIPE", data="PAIRS", out="OUT"))
+    ours = shipped_info(info.id) is not None and f"train-{info.name}" in shipped.names("pipelines")
+    recipe = f"train-{info.name}" if ours else "RECIPE"
+    there = [stage for stage in STAGES if isinstance(info.training.get(stage), dict)]
+    lines = [command("train", stage, recipe, data="PAIRS", out="OUT") for stage in there]
     lines += [command("calibrate", "OUT", "PAIRS"), command("evaluate", "OUT", "PAIRS")]
     said = (
-        "With the recipe and the pairs that it was trained on; `degflow-pipe camera PAIRS` does "
-        "all of it in one."
+        f"{'' if ours else 'RECIPE holds the settings named above, '}PAIRS is the folder of the "
+        f"pairs that it was trained on; `degflow-pipe camera PAIRS` does all of it in one."
     )
     return lines, said
 
 
-def _preview(path: Path, page: Page) -> None:
+def _preview(path: Path, page: Page, album: Album) -> None:
     """The strip of `preview`, cut into its squares where it is one: HR first, then levels."""
     strip = read_photo(path, PIXELS).pixels
     side = strip.shape[0] - BAR
-    album = Album()
     count = strip.shape[1] // side if side > 0 else 0
     labels = (
         [_label(strip, i, side) for i in range(count)] if strip.shape[1] == count * side else []
@@ -194,10 +208,12 @@ def _preview(path: Path, page: Page) -> None:
         (str(label), "", np.ascontiguousarray(strip[BAR:, i * side : (i + 1) * side]))
         for i, label in enumerate(labels)
     ]
-    about = "drawn by degflow-pipe preview"
-    album.add("Preview", about, [(name, decibels(pictures[0][2], p), p) for name, _, p in pictures])
+    hr, *levels = pictures
+    shown = [hr, *((name, decibels(hr[2], level), level) for name, _, level in levels)]
+    album.add(Entry("Preview", "drawn by degflow-pipe preview", shown))
     page.scenes = album.scenes
-    page.pictures_said = "HR, and LR generated at levels that rise; pixels as they were made."
+    if not page.pictures_said:
+        page.pictures_said = "HR, and LR generated at levels that rise; pixels as they were made."
 
 
 def _label(strip: np.ndarray, number: int, side: int) -> str | None:

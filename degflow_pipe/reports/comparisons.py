@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from degflow_pipe import files
-from degflow_pipe.reports.described import command, told
+from degflow_pipe.proxy.results import UNTOUCHED
+from degflow_pipe.reports.described import at_level, command, facts_of_maker, plural, told
 from degflow_pipe.reports.drawn import Album
 from degflow_pipe.reports.page import Fact, Judgement, Number, Page, State, Table
 from degflow_pipe.reports.parsed import Found, read_result
@@ -21,6 +22,7 @@ SPOKEN = {
     "ours_grid_clean": "generated LR, many levels, no noise",
     "ours_more": "generated LR, of other photos too",
 }
+CALLED = {"psnr": "PSNR", "psnr_y": "PSNR of luma", "ssim": "SSIM", "ssim_y": "SSIM of luma"}
 FIGURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "perceptual": "perceptual distance"}
 
 
@@ -39,10 +41,12 @@ def of_proxy(paths: list[Path], folder: Path | None) -> Page:
     page.numbers = [
         Number(f"{first.key('seeds').number:g}", "trainings of each source"),
         Number(f"{first.key('steps').number:,.0f}", "steps of a training"),
-        Number(f"{len(scenes):,}", "scenes tested on"),
+        Number(f"{len(scenes):,}", f"{plural(len(scenes), 'scene')} tested on"),
     ]
+    checkpoint = first.key("checkpoint").text
     page.facts = [
-        Fact("checkpoint", first.key("checkpoint").text),
+        Fact("checkpoint", checkpoint),
+        *facts_of_maker(checkpoint),
         Fact("network", ", ".join(dict.fromkeys(one.key("network").text for one in every))),
         Fact("perceptual distance", first.key("perceptual").text),
         Fact("scenes", ", ".join(scenes[:200])),
@@ -55,22 +59,33 @@ def of_proxy(paths: list[Path], folder: Path | None) -> Page:
                 alt = f"{title}, beside HR and the real LR, under their names."
                 album.add_sheet(title, alt, folder / name)
         page.sheets = album.sheets
-    page.commands = [
-        command(
-            "proxy",
-            "CHECKPOINT",
-            "PAIRS",
-            network=one.key("network").text,
-            seeds=f"{one.key('seeds').number:g}",
-            steps=f"{one.key('steps').number:g}",
-            out="OUT",
-        )
-        for one in every
-    ]
+    out = "OUT" if folder is None else folder.name or files.real(folder).name
+    page.commands = [_command(one, out) for one in every]
     page.commands_said = (
-        "With the checkpoint and the pairs; the figures do not record their folders, nor a recipe."
+        "PAIRS is the folder of the pairs; the figures record neither it nor a recipe. A "
+        "checkpoint of your own is named by its folder."
     )
     return page
+
+
+def _command(found: Found, out: str) -> str:
+    """What was asked for, as far as the figures tell."""
+    _, level = _levels(found)[0]
+    rows = level.key("rows").each()
+    sources = [row.key("source").text for row in rows if row.key("source").text != UNTOUCHED]
+    noise = [f"{row.key('added_noise').number:g}" for row in rows]
+    return command(
+        "proxy",
+        found.key("checkpoint").text,
+        "PAIRS",
+        network=found.key("network").text,
+        sources=",".join(dict.fromkeys(sources)),
+        level=found.key("level").text if found.has("level") else None,
+        added_noise=",".join(dict.fromkeys(noise)),
+        seeds=f"{found.key('seeds').number:g}",
+        steps=f"{found.key('steps').number:g}",
+        out=out,
+    )
 
 
 def _levels(found: Found) -> list[tuple[str, Found]]:
@@ -84,12 +99,13 @@ def judgements_of(found: Found) -> list[Judgement]:
     """How much of the way from bicubic to real LR generated LR go, in PSNR."""
     made = []
     for name, level in _levels(found):
+        about = at_level("PSNR of SR of real LR", name)
         if "psnr" in level.key("unresolved").texts:
             said = (
-                "The trainings do not tell real LR from bicubic by more than chance: say more "
+                "The trainings do not tell real LR from bicubic by more than chance: take more "
                 "seeds or steps."
             )
-            made.append(Judgement(f"PSNR at {name}", "unknown", "Not told apart", said))
+            made.append(Judgement(about, "unknown", "Not told apart", said))
             continue
         best = _best_of_ours(level)
         if best is None:
@@ -101,7 +117,7 @@ def judgements_of(found: Found) -> list[Judgement]:
             "(100 %)."
         )
         state: State = "good" if share >= 0.5 else "care" if share > 0 else "bad"
-        made.append(Judgement(f"PSNR at {name}", state, told(gains), said))
+        made.append(Judgement(about, state, told(gains), said))
     return made
 
 
@@ -138,8 +154,10 @@ def tables_of(found: Found) -> list[Table]:
         columns = ["trained on", "added noise, grey levels", *there, "recovered, PSNR"]
         said = "Mean over seeds ± deviation. Recovered: of the gap between bicubic and real LR."
         if unresolved := level.key("unresolved").texts:
-            said += f" Not told apart from chance: {', '.join(unresolved)}."
-        tables.append(Table(f"SR of real LR, {name}", columns, rows, said))
+            said += (
+                f" Not told apart from chance: {', '.join(CALLED.get(f, f) for f in unresolved)}."
+            )
+        tables.append(Table(at_level("SR of real LR", name), columns, rows, said))
     return tables
 
 

@@ -22,6 +22,9 @@ LEVELS = 9
 REASONS = 40
 """Reasons of what is left out, at most."""
 
+FARTHEST, NEAREST = "farthest from HR", "nearest to HR"
+"""The ends of patches, by the PSNR of their strongest level."""
+
 Item = TypeVar("Item")
 
 
@@ -50,8 +53,7 @@ def check_of(found: Finding) -> Check:
     if found.care is not None and found.bad is not None:
         limit = f"{'≤' if found.bad > found.care else '≥'} {found.care:g}"
     state = STATES.get(found.grade, "unknown")
-    said = found.said.replace("`", "")
-    return Check(found.name.replace("_", " "), state, found.grade, said, figure, limit)
+    return Check(found.name.replace("_", " "), state, found.grade, found.said, figure, limit)
 
 
 def judgement_of(verdict: Verdict, about: str) -> Judgement:
@@ -105,10 +107,22 @@ def facts_of_maker(checkpoint: str) -> list[Fact]:
     found = []
     for name in makers(checkpoint):
         info = shipped_info(name)
-        for key, what in (("source", "trained on"), ("licence", "licence of its data")):
+        for key, what in (
+            ("source", "checkpoint trained on"),
+            ("licence", "licence of those pairs"),
+        ):
             if info is not None and isinstance(said := info.data.get(key), str) and said:
                 found.append(Fact(what, said))
     return found
+
+
+def noise_of(noise: str) -> str:
+    """What a grid's `noise` says, in words."""
+    if noise == "none":
+        return "none: LR are what is expected"
+    kind, _, rest = noise.partition("-")
+    seed, _, digest = rest.partition("-")
+    return f"{kind}, seed {seed}, model {digest}" if digest else noise
 
 
 def skips_of(reasons: Mapping[str, str]) -> list[Skips]:
@@ -123,6 +137,16 @@ def skips_of(reasons: Mapping[str, str]) -> list[Skips]:
     if others := [name for _, names in ordered[REASONS:] for name in names]:
         made.append(Skips("other reasons", len(others), others[:NAMED]))
     return made
+
+
+def plural(count: int, name: str) -> str:
+    """`scene` or `scenes`, as there are."""
+    return name if count == 1 else f"{name}s"
+
+
+def at_level(text: str, name: str) -> str:
+    """`real LR, x2.9`; of a level that is called LR, as a set with one has it, `real LR` alone."""
+    return text if name == "LR" else f"{text}, {name}"
 
 
 def counted(values: Iterable[str], most: int = 12) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from degflow_pipe.metrics.fidelity import psnr
+from degflow_pipe.metrics.fidelity import EQUAL, psnr
 from degflow_pipe.pictures.arrays import middle
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import read_photo
+from degflow_pipe.reports.described import at_level
 from degflow_pipe.reports.page import Frame, Sheet, Shown
 
 ROOM = 12_000_000
@@ -24,8 +26,27 @@ SHEET_SIDE, SHEET_QUALITY = 1600, 85
 PIXELS = 40_000_000
 """Of a picture that is read from a result, at most."""
 
+MADE = {"generated": "generated, no noise", "noisy": "generated, with noise"}
+"""What is generated, by its name in an evaluation, and what it is called."""
+
+FARTHEST, NEAREST = "farthest from real LR", "nearest to real LR"
+"""The ends of scenes that have a real LR."""
+
 Labelled = tuple[str, str, np.ndarray]
 """Label, what is known of it, (H, W, 3) uint8."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scene that may be shown. rank: by which it is the best or the worst, the higher the better;
+    None where nothing tells. left: see `page.Shown`.
+    """
+
+    name: str
+    about: str
+    pictures: Sequence[Labelled]
+    rank: float | None = None
+    left: int = 0
 
 
 class Album:
@@ -36,17 +57,27 @@ class Album:
         self.scenes: list[Shown] = []
         self.sheets: list[Sheet] = []
 
-    def add(self, name: str, about: str, pictures: Sequence[Labelled], left: int = 0) -> bool:
+    def add_all(self, entries: Sequence[Entry], worst: str, best: str) -> None:
+        """The worst, the best, then the others in order. worst, best: what these are called."""
+        known = {i: one.rank for i, one in enumerate(entries) if one.rank is not None}
+        named: dict[int, str] = {}
+        if len({*known.values()}) > 1:
+            named = {min(known, key=known.__getitem__): worst}
+            named[max(known, key=known.__getitem__)] = best
+        for i in (*named, *(i for i in range(len(entries)) if i not in named)):
+            self.add(entries[i], named.get(i, ""))
+
+    def add(self, entry: Entry, end: str = "") -> bool:
         """A scene, lossless. False, and nothing is added, where there is no room for all of it."""
         frames = [
             Frame(label, said, _url(parse_format("webp").encode(picture)), *_size(picture))
-            for label, said, picture in pictures
+            for label, said, picture in entry.pictures
         ]
         size = sum(len(frame.url) for frame in frames)
         if size > self.left:
             return False
         self.left -= size
-        self.scenes.append(Shown(name, about, frames, left))
+        self.scenes.append(Shown(entry.name, entry.about, frames, entry.left, end))
         return True
 
     def add_sheet(self, title: str, alt: str, path: Path) -> None:
@@ -74,38 +105,36 @@ def _url(data: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
 
 
-def telling_crop(picture: np.ndarray, side: int = SIDE) -> tuple[slice, slice]:
-    """Where a picture (H, W, 3) uint8 has most fine detail: rows and columns of a crop of `side`
-    pixels, or of what there is of them.
-    """
-    height, width = picture.shape[:2]
-    side_y, side_x = min(side, height), min(side, width)
-    detail = np.abs(cv2.Laplacian(picture[..., 1].astype(np.float32), cv2.CV_32F))
-    sums = cv2.integral(np.minimum(detail, 64))  # else one edge would outweigh a texture
-    best, place = -1.0, (0, 0)
-    for y in range(0, height - side_y + 1, max(side_y // 4, 1)):
-        for x in range(0, width - side_x + 1, max(side_x // 4, 1)):
-            found = (
-                sums[y + side_y, x + side_x]
-                - sums[y, x + side_x]
-                - sums[y + side_y, x]
-                + sums[y, x]
-            )
-            if found > best:
-                best, place = float(found), (y, x)
-    y, x = place
-    return slice(y, y + side_y), slice(x, x + side_x)
-
-
 def cut(picture: np.ndarray, of: np.ndarray | None = None) -> np.ndarray:
     """The middle SIDE pixels of HR; of a smaller LR of the HR `of` the same part of the scene."""
     side = SIDE if of is None else max(round(SIDE * picture.shape[0] / of.shape[0]), 1)
     return np.ascontiguousarray(middle(picture, side))
 
 
+def lrs_of(level: str, real: np.ndarray, made: Mapping[str, np.ndarray]) -> list[Labelled]:
+    """The real LR of a level, then what was generated for it, each against the real one.
+
+    made: by MADE; pictures of the real one's size.
+    """
+    found: list[Labelled] = [(at_level("real LR", level), "", real)]
+    for name, said in MADE.items():
+        if name in made:
+            about = f"{min(psnr(made[name], real), EQUAL):.2f} dB to real"
+            found.append((at_level(said, level), about, made[name]))
+    return found
+
+
+def nearness(hr: np.ndarray, lr: np.ndarray) -> float:
+    """PSNR of an LR to HR, EQUAL at most, in dB; a smaller LR is enlarged by bicubic
+    interpolation."""
+    size = hr.shape[1], hr.shape[0]
+    whole = lr if lr.shape == hr.shape else cv2.resize(lr, size, interpolation=cv2.INTER_CUBIC)
+    return min(psnr(whole, hr), EQUAL)
+
+
 def decibels(hr: np.ndarray, lr: np.ndarray) -> str:
-    """PSNR of an LR to HR as text; empty for LR of another size."""
+    """PSNR of an LR to HR as text; of LR of another size, that size."""
     if hr.shape != lr.shape:
-        return ""
+        return f"{lr.shape[1]} x {lr.shape[0]} pixels"
     found = psnr(lr, hr)
     return f"{found:.2f} dB to HR" if np.isfinite(found) else "equal to HR"

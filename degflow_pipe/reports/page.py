@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from degflow_pipe.formats.text import printable
 
@@ -74,12 +75,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class Shown:
-    """The same crop at all levels. left: number of the frame that is held against the others."""
+    """The same crop at all levels. end: `farthest from HR`, say, of a scene that is one of the two
+    ends. left: number of the frame that is held against the others.
+    """
 
     name: str
     about: str
     frames: Sequence[Frame]
     left: int = 0
+    end: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,10 +185,15 @@ class Page:
         return [section for section, held in there.items() if held]
 
 
+def prose(text: str) -> Markup:
+    """What stands in backticks is code; all else is text."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))
+
+
 @cache
 def _environment() -> Environment:
     """Everything is escaped; what a template asks for and is not there is an error."""
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("degflow_pipe.reports"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -194,6 +203,8 @@ def _environment() -> Environment:
         # A mark of direction or a byte that is no UTF-8 is shown as such.
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
+    environment.filters["prose"] = prose
+    return environment
 
 
 def render(page: Page) -> str:

@@ -11,6 +11,7 @@ from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.reports import results
 from degflow_pipe.reports.page import LIMIT, Page, render
+from degflow_pipe.reports.times import times_of
 from degflow_pipe.stages.verify import CHECKPOINT, SHARDS, STORE
 from degflow_pipe.stages.verify import kind_of as kind_of_folder
 
@@ -38,6 +39,7 @@ def report(
     *,
     grid: str | None = None,
     pairs: Path | None = None,
+    events: Path | None = None,
     overwrite: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
@@ -47,12 +49,13 @@ def report(
     path: a store, a folder of shards, a checkpoint or a folder of `camera`, or what `evaluate`,
     `proxy` or `align` wrote. grid: of a store with several, the levels that are shown, by name or
     title. pairs: of a checkpoint, a folder of real pairs laid out as those that it was trained on,
-    whose held-out scenes are shown beside what it generates, on `device`. What was measured is
-    read; of a store and shards some patches are measured, evenly chosen and the same each time.
-    Equal sources give equal bytes.
+    whose held-out scenes are shown beside what it generates, on `device`. events: of a store
+    or shards, a file that `events` of `ingest`, `generate` or `shard` wrote, for the time that they
+    took. What was measured is read; of a store and shards some patches are measured, evenly chosen
+    and the same each time. Equal sources give equal bytes.
 
-    Raises UsageError where `path` is none of these, `grid` or `pairs` is not for it or `out` is
-    there and not to be overwritten, and the error of what cannot be read.
+    Raises UsageError where `path` is none of these, `grid`, `pairs` or `events` is not for it or
+    `out` is there and not to be overwritten, and the error of what cannot be read.
     """
     if files.exists(out) and not overwrite:
         raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")
@@ -60,7 +63,11 @@ def report(
     for name, value, wanted in (("grid", grid, STORE), ("pairs", pairs, CHECKPOINT)):
         if value is not None and kind != wanted:
             raise UsageError(f"`{name}` is for a {wanted}, and {path} is none")
+    if events is not None and kind not in (STORE, SHARDS):
+        raise UsageError(f"`events` is for a {STORE} or {SHARDS}, and {path} is none")
+    times = None if events is None else times_of(events)  # before what takes long
     page = _page(path, kind, grid, pairs, device, progress or Silent())
+    page.costs += [] if times is None else [times]
     data = render(page).encode()
     if len(data) > LIMIT:
         raise FileError(

@@ -10,7 +10,7 @@ from degflow_pipe.reports.page import Page
 from degflow_pipe.reports.parsed import read_result
 
 EVALUATION, PROXY, PAIRS = "evaluation", "proxy", "pairs"
-CONFIG = "config.json"
+CONFIG, FIGURES = "config.json", "figures.json"
 
 
 def kind_of(path: Path) -> str:
@@ -49,6 +49,8 @@ def of_result(path: Path, kind: str) -> Page:
         folder = path.parent
     if kind == PAIRS:
         return aligned.of_pairs(folder)
+    # What was drawn lies beside figures that have their usual name; `camera` gives them another.
+    beside = folder if files.is_folder(path) or path.name == FIGURES else None
     if kind == EVALUATION:
-        return evaluations.of_evaluation(paths[0], None if folder != path else folder)
-    return comparisons.of_proxy(paths, None if folder != path else folder)
+        return evaluations.of_evaluation(paths[0], beside)
+    return comparisons.of_proxy(paths, beside)

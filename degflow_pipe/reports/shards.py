@@ -20,14 +20,18 @@ from degflow_pipe.reading.index import read_lines, whole_shards
 from degflow_pipe.reading.samples import MAX_SCALE, Info, hr_of, member, picture
 from degflow_pipe.reports.charts import curve, histogram
 from degflow_pipe.reports.described import (
+    FARTHEST,
+    NEAREST,
     command,
     facts_of_maker,
     judged_makers,
     levels_shown,
+    noise_of,
+    plural,
     size,
     spread,
 )
-from degflow_pipe.reports.drawn import SCENES, Album, cut, decibels
+from degflow_pipe.reports.drawn import SCENES, Album, Entry, cut, decibels, nearness
 from degflow_pipe.reports.measured import Measured
 from degflow_pipe.reports.page import (
     ROWS,
@@ -43,6 +47,7 @@ from degflow_pipe.shards.layout import VALIDATE
 from degflow_pipe.shards.summary import Summary, read_summary
 from degflow_pipe.stages.inspection import ShardsContents
 
+APART = "VALIDATE.txt"
 LINES = 2_000
 """Samples of an index that are read, at most: enough for all levels of a patch."""
 
@@ -66,7 +71,7 @@ def of_shards(path: Path, progress: Progress) -> Page:
     page.numbers = [
         Number(f"{held.pairs:,}", "LR/HR pairs"),
         Number(f"{held.patches:,}", "HR patches"),
-        Number(f"{len(held.tars):,}", "tars"),
+        Number(f"{len(held.tars):,}", plural(len(held.tars), "tar")),
         Number(size(held.bytes), "on disk"),
     ]
     if apart is not None:
@@ -78,10 +83,12 @@ def of_shards(path: Path, progress: Progress) -> Page:
     page.facts = _facts(held, maker)
     page.origins = [_sources(infos)]
     page.costs = [_disk(held, apart)]
-    page.commands = [_command(held)]
+    page.commands = [_command(held, path.name or files.real(path).name)]
     page.commands_said = (
-        "From the store that holds the levels; `degflow-pipe report STORE` says how that was made."
+        "STORE holds the levels; `degflow-pipe report STORE` says how that was made."
     )
+    if APART in page.commands[0]:
+        page.commands_said += f" {APART} names the photos that are set apart, one a line."
     return page
 
 
@@ -107,7 +114,7 @@ def _apart(path: Path, held: ShardsContents) -> ShardsContents | None:
 
 
 def _state(held: ShardsContents, apart: ShardsContents | None) -> Judgement:
-    checks = [Check("tars", "good", "there", f"all {len(held.tars):,} tars are in the folder")]
+    checks = [Check("tars", "good", "there", f"{len(held.tars):,} of {len(held.tars):,}")]
     if apart is not None:
         said = f"{apart.patches:,} patches of photos of their own"
         checks.append(Check("validation", "good", "there", said))
@@ -161,7 +168,7 @@ def _whole(shards: Summary, index: Path, wanted: int) -> list[list[Pair]]:
 
 def _show(shards: Summary, page: Page, progress: Progress) -> list[Info]:
     """Scenes and curves of some patches; returns the JSON of their pairs."""
-    album, infos = Album(), []
+    album, entries, infos = Album(), [], []
     measured: Measured | None = None
     chosen = list(_patches(shards))
     with progress.task("look at patches", len(chosen), counts="patches") as task:
@@ -176,11 +183,9 @@ def _show(shards: Summary, page: Page, progress: Progress) -> list[Info]:
                 ", ".join(filter(None, (decibels(whole, lr), _steps(pair.info))))
                 for (lr, whole), pair in zip(pictures, shown, strict=True)
             ]
-            album.add(
-                _named(pairs[0].info),
-                "",
-                [("HR", "", hr), *zip(labels, said, cuts, strict=True)],
-            )
+            last, whole = pictures[-1]
+            shown_pictures = [("HR", "", hr), *zip(labels, said, cuts, strict=True)]
+            entries.append(Entry(_named(pairs[0].info), "", shown_pictures, nearness(whole, last)))
             if measured is None:
                 x = [float(pair.info["t"]) for pair in shown]
                 measured = Measured(labels, x, "level t")
@@ -189,10 +194,11 @@ def _show(shards: Summary, page: Page, progress: Progress) -> list[Info]:
             ):
                 measured.add(hr, cuts)
             task.advance()
+    album.add_all(entries, FARTHEST, NEAREST)
     page.scenes = album.scenes
     page.pictures_said = (
         "Pixels as the shards hold them, coded without loss: patches of tars that are chosen "
-        "evenly, the same each time."
+        "evenly, the same each time; of these the farthest from HR and the nearest come first."
     )
     if measured is not None and measured.patches > 1:
         page.curves = measured.charts()
@@ -251,13 +257,13 @@ def _facts(held: ShardsContents, maker: str) -> list[Fact]:
     facts = [
         Fact("checkpoint", maker),
         Fact("grid of levels", _text(settings, "grid")),
-        Fact("noise of LR", _text(settings, "noise")),
+        Fact("noise of LR", noise_of(noise) if (noise := _text(settings, "noise")) else ""),
         Fact("precision", _text(settings, "precision")),
         Fact("size of LR", held.lr_size),
         Fact("after the camera", held.chain or "nothing"),
         Fact("steps of the chain", json.dumps(chain)[:4000] if chain else ""),
         Fact("set apart to validate", _text(settings, "validate")),
-        Fact("licence of the pictures", "that of the photos, which shards do not record"),
+        Fact("licence of the photos", "not recorded in shards: that of the photos named below"),
         *facts_of_maker(maker),
     ]
     return [fact for fact in facts if fact.said]
@@ -266,11 +272,11 @@ def _facts(held: ShardsContents, maker: str) -> list[Fact]:
 def _disk(held: ShardsContents, apart: ShardsContents | None) -> Table:
     sets = [("tars", held), *([("tars set apart to validate", apart)] if apart else [])]
     rows = [[name, size(one.bytes), size(one.bytes / max(one.pairs, 1))] for name, one in sets]
-    said = "Shards do not record how long they took."
+    said = "Shards do not record how long they took: give `report` the `events`."
     return Table("Disk", ("what", "bytes", "a pair"), rows, said)
 
 
-def _command(held: ShardsContents) -> str:
+def _command(held: ShardsContents, name: str) -> str:
     settings = held.settings
     usual = {
         "name": "degflow",
@@ -288,5 +294,7 @@ def _command(held: ShardsContents) -> str:
     options |= {"format": held.picture_format, "hr_format": held.hr_format}
     if held.chain:
         options["chain"] = held.chain if held.chain != "own" else "CHAIN.yaml"
-    options |= {key: said for key in ("grid", "validate") if (said := _text(settings, key))}
-    return command("shard", **options)
+    options |= {key: said for key in ("grid",) if (said := _text(settings, key))}
+    if said := _text(settings, "validate"):
+        options["validate"] = said if said.endswith("%") else APART
+    return command("shard", store="STORE", **options, out=name)

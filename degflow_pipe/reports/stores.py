@@ -12,20 +12,23 @@ import numpy as np
 from degflow_pipe import files
 from degflow_pipe.errors import StoreError
 from degflow_pipe.levels import Grid
-from degflow_pipe.metrics.fidelity import psnr
 from degflow_pipe.progress import Progress
 from degflow_pipe.reports.charts import histogram
 from degflow_pipe.reports.described import (
+    FARTHEST,
+    NEAREST,
     command,
     counted,
     facts_of_maker,
     judged_makers,
     levels_shown,
+    noise_of,
+    plural,
     size,
     skips_of,
     spread,
 )
-from degflow_pipe.reports.drawn import SCENES, Album, cut, decibels
+from degflow_pipe.reports.drawn import SCENES, Album, Entry, cut, decibels, nearness
 from degflow_pipe.reports.measured import Measured
 from degflow_pipe.reports.page import (
     ROWS,
@@ -41,7 +44,6 @@ from degflow_pipe.reports.page import (
 from degflow_pipe.stages.meant import MeantLevels
 from degflow_pipe.store import BLOCK, BLOCKS, PhotoRecord, Store
 
-FARTHEST, NEAREST = "farthest from HR", "nearest to HR"
 DRAWN_BLOCKS = 400
 """Blocks, at most, whose drawn levels are counted."""
 
@@ -104,21 +106,23 @@ def _called(grid: Grid) -> str:
 def _lead(store: Store, photos: list[PhotoRecord], grid: Grid | None) -> str:
     side = store.settings.patch
     used = sum(photo.kept > 0 for photo in photos)
-    text = f"HR patches of {side} x {side} pixels of {used:,} photos"
+    text = f"HR patches of {side} x {side} pixels of {used:,} {plural(used, 'photo')}"
     if grid is None:
         return f"{text}; no levels of degradation were made of them yet."
     labels = [level.label for level in grid.levels]
     said = labels[0] if len(labels) == 1 else f"{len(labels)} levels, {labels[0]} to {labels[-1]}"
-    return f"{text}, and LR at {said}, by {grid.checkpoint[:200] or 'an unknown checkpoint'}."
+    size = f" of HR / {grid.sr_scale:g}" if grid.sr_scale else ""
+    return f"{text}, and LR{size} at {said}, by {grid.checkpoint[:200] or 'an unknown checkpoint'}."
 
 
 def _numbers(
     store: Store, photos: list[PhotoRecord], patches: int, grids: list[Grid]
 ) -> list[Number]:
     pairs = sum(_made_patches(store, grid) * len(grid) for grid in grids)
+    used = sum(photo.kept > 0 for photo in photos)
     return [
         Number(f"{patches:,}", f"HR patches of {store.settings.patch} pixels a side"),
-        Number(f"{sum(photo.kept > 0 for photo in photos):,}", "photos"),
+        Number(f"{used:,}", plural(used, "photo")),
         Number(f"{pairs:,}", "LR/HR pairs"),
         Number(size(sum(_bytes(store, grids).values())), "on disk"),
     ]
@@ -164,8 +168,9 @@ def _looked_at(store: Store, grid: Grid, progress: Progress) -> Iterator[Patch]:
             for i, (whole, levels) in enumerate(zip(hr, lr, strict=True)):
                 name = f"{records[i].source}, patch at {records[i].x}, {records[i].y}"
                 last = levels[-1]
-                found = psnr(last, whole) if last.shape == whole.shape else 0.0
-                yield Patch(name, whole, [levels[j] for j in shown], found, i in evenly)
+                yield Patch(
+                    name, whole, [levels[j] for j in shown], nearness(whole, last), i in evenly
+                )
             task.advance()
 
 
@@ -179,44 +184,40 @@ def _show(store: Store, grid: Grid, page: Page, progress: Progress) -> None:
         labels, [float(x[i]) for i in numbers], "scale s" if by_scale else "level t"
     )
     kept: list[Patch] = []
-    ends: dict[str, Patch] = {}
+    ends: tuple[Patch, Patch] | None = None
     looked = 0
     for patch in _looked_at(store, grid, progress):
         if patch.evenly:
             kept.append(patch)
             measured.add(cut(patch.hr), [cut(lr, patch.hr) for lr in patch.levels])
-        if not looked or patch.psnr < ends[FARTHEST].psnr:
-            ends[FARTHEST] = patch
-        if not looked or patch.psnr > ends[NEAREST].psnr:
-            ends[NEAREST] = patch
+        low, high = ends or (patch, patch)
+        ends = (patch if patch.psnr < low.psnr else low, patch if patch.psnr > high.psnr else high)
         looked += 1
-    if not looked:
+    if ends is None:
         return
-    if grid.sr_scale or ends[FARTHEST] is ends[NEAREST]:
-        ends = {}
-    abouts = {id(patch): f"{end} of {looked} looked at" for end, patch in ends.items()}
-    # The farthest first, as it shows most; the nearest, often a dark or empty patch, last.
-    shown = [*ends.values()][:1]
-    shown += [patch for patch in kept if id(patch) not in abouts]
-    shown += [*ends.values()][1:]
+    shown = {id(patch): patch for patch in (*kept, *ends)}
     album = Album()
-    for patch in shown:
-        pictures = [("HR", "", cut(patch.hr))]
-        pictures += [
-            (label, decibels(patch.hr, lr), cut(lr, patch.hr))
-            for label, lr in zip(labels, patch.levels, strict=True)
-        ]
-        album.add(patch.name, abouts.get(id(patch), ""), pictures)
+    album.add_all([_entry(one, labels) for one in shown.values()], FARTHEST, NEAREST)
     page.scenes = album.scenes
+    enlarged = ", enlarged" if grid.sr_scale else ""
     told = "" if len(numbers) == len(grid) else f", at {len(numbers)} of {len(grid)} levels"
     page.pictures_said = (
         f"Pixels as they are in the store, coded without loss{told}. Patches are chosen evenly, "
-        f"the same each time"
-        + (", between the farthest from HR and the nearest to it by PSNR." if ends else ".")
+        f"the same each time, after those of {looked:,} looked at whose LR{enlarged} is the "
+        f"farthest from HR by PSNR and the nearest to it."
     )
     page.curves = measured.charts()
     if grid.told and (drawn := _drawn(store, grid)):
         page.histograms.append(drawn)
+
+
+def _entry(patch: Patch, labels: list[str]) -> Entry:
+    pictures = [("HR", "", cut(patch.hr))]
+    pictures += [
+        (label, decibels(patch.hr, lr), cut(lr, patch.hr))
+        for label, lr in zip(labels, patch.levels, strict=True)
+    ]
+    return Entry(patch.name, "", pictures, patch.psnr)
 
 
 def _drawn(store: Store, grid: Grid) -> Chart | None:
@@ -224,7 +225,8 @@ def _drawn(store: Store, grid: Grid) -> Chart | None:
     layer = store.levels(grid)
     blocks = spread([n for n, _ in store.blocks() if n in layer.made], DRAWN_BLOCKS)
     scales = [one.scale for n in blocks for row in layer.told(n) for one in row]
-    return histogram("Scales that patches drew", "scale s", scales, "levels") if scales else None
+    several = len({round(scale, 6) for scale in scales}) > 1
+    return histogram("Scales that patches drew", "scale s", scales, "levels") if several else None
 
 
 def _histograms(store: Store, photos: list[PhotoRecord]) -> list[Chart]:
@@ -235,31 +237,30 @@ def _histograms(store: Store, photos: list[PhotoRecord]) -> list[Chart]:
         found.append(
             histogram("Detail of patches", "detail, grey levels", details, "patches", said)
         )
-    if kept := [photo.kept for photo in photos if photo.kept]:
+    if len(kept := [photo.kept for photo in photos if photo.kept]) > 1:
         found.append(histogram("Patches of a photo", "patches", kept, "photos"))
-    for name, across in (
-        ("sharpness", "fine detail, grey levels"),
-        ("blockiness", "steps along JPEG's grid, grey levels"),
-        ("clipped", "share of pixels at 0 or 255"),
-        ("noise", "standard deviation, grey levels"),
+    for name, title, across in (
+        ("sharpness", "Sharpness", "fine detail, grey levels"),
+        ("blockiness", "JPEG blocks", "steps along JPEG's grid, grey levels"),
+        ("clipped", "Clipped pixels", "share of pixels at 0 or 255"),
+        ("noise", "Noise", "standard deviation, grey levels"),
     ):
         values = [v for photo in photos if (v := getattr(photo.quality, name)) is not None]
-        if values:
-            found.append(histogram(f"{name.capitalize()} of photos", across, values, "photos"))
+        if len(values) > 1:
+            found.append(histogram(f"{title} of photos", across, values, "photos"))
     return found
 
 
 def _facts(store: Store, photos: list[PhotoRecord], grid: Grid | None) -> list[Fact]:
     found = [
         Fact("colours of the photos", counted(photo.colour for photo in photos)),
-        Fact("licence of the pictures", "that of the photos, which a store does not record"),
+        Fact("licence of the photos", "not recorded in a store: that of the photos named below"),
     ]
     if grid is not None:
-        noise = grid.noise if grid.noise != "none" else "none: LR are what is expected"
         found += [
             Fact("levels shown", _called(grid)),
             Fact("checkpoint", grid.checkpoint or "not known"),
-            Fact("noise of LR", noise),
+            Fact("noise of LR", noise_of(grid.noise)),
             Fact("precision", grid.precision or "not known"),
             *(Fact("camera", about) for about in grid.about[:40]),
             *facts_of_maker(grid.checkpoint),
@@ -337,12 +338,13 @@ def _disk(store: Store, grids: list[Grid]) -> Table:
     rows = [[name, size(held), size(held / count)] for name, held in found.items()]
     total = sum(found.values())
     rows.append(["all", size(total), size(total / count)])
-    said = "By the ledgers. A store does not record how long it took."
+    said = "By the ledgers. A store does not record how long it took: give `report` the `events`."
     return Table("Disk", ("what", "bytes", "a patch"), rows, said)
 
 
 def _commands(store: Store, photos: list[PhotoRecord], grids: list[Grid]) -> tuple[list[str], str]:
     crops = Counter(photo.crop for photo in photos)
+    name = store.path.name or files.real(store.path).name
     made = []
     encoders = [store.encoder(name) for name in store.encoders()]
     checkpoints: list[str | None] = [one.checkpoint for one in encoders]
@@ -352,6 +354,7 @@ def _commands(store: Store, photos: list[PhotoRecord], grids: list[Grid]) -> tup
             command(
                 "ingest",
                 "PHOTOS",
+                store=name,
                 patch=store.settings.patch,
                 stride=None if stride == store.settings.patch else stride,
                 min_detail=f"{detail:g}",
@@ -365,6 +368,7 @@ def _commands(store: Store, photos: list[PhotoRecord], grids: list[Grid]) -> tup
         made.append(
             command(
                 "generate",
+                store=name,
                 checkpoint=grid.checkpoint or None,
                 **options,
                 precision=grid.precision or None,
@@ -372,7 +376,9 @@ def _commands(store: Store, photos: list[PhotoRecord], grids: list[Grid]) -> tup
             )
         )
     if grids:
-        made.append(command("shard", grid=_called(grids[0]) if len(grids) > 1 else None))
+        made.append(
+            command("shard", store=name, grid=_called(grids[0]) if len(grids) > 1 else None)
+        )
     many = " Photos were cropped in several ways, a line each." if len(crops) > 1 else ""
     said = f"PHOTOS are those named above; a checkpoint of your own is named by its folder.{many}"
     return made, said

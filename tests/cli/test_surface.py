@@ -205,6 +205,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--out -o": "Path = report.html",
         "--grid": "str",
         "--pairs": "Path",
+        **EVENTS,
         "--overwrite": "flag",
         "--device": "str = auto",
         **JSON,

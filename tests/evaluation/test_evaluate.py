@@ -209,6 +209,30 @@ def test_json_and_pages_are_written(found: Evaluation, settings: EvaluationSetti
             picture.load()
 
 
+def test_crops_of_the_scenes_are_written_as_they_are(
+    found: Evaluation,
+    tiny_model: DegFlow,
+    settings: EvaluationSettings,
+    pictures: dict[str, np.ndarray],
+) -> None:
+    """HR, real and generated LR of the same place, and PSNR of the whole picture."""
+    assert settings.out is not None
+    for i, of in enumerate(found.by_scene):
+        rows, columns = (slice(start, start + 256) for start in of.crop)
+        ways = {"": "HR", **{f"{level}_": level for level in BLURS}}
+        for head, level in ways.items():
+            name = "HR" if not head else f"{level}_real"
+            path = settings.out / "crops" / f"{i + 1:02}_{of.scene}_{name}.webp"
+            expected = pictures[f"{of.scene}_{level}"][rows, columns]
+            assert np.array_equal(np.asarray(Image.open(path).convert("RGB")), expected)
+        made = settings.out / "crops" / f"{i + 1:02}_{of.scene}_LR4_generated.webp"
+        hr = to_tensor(pictures[f"{of.scene}_HR"])
+        whole = to_picture(tiny_model.degrade(hr, [1.0], "none")[0])[0]
+        assert np.array_equal(np.asarray(Image.open(made).convert("RGB")), whole[rows, columns])
+        assert of.psnr["LR4"] == pytest.approx(psnr(whole, pictures[f"{of.scene}_LR4"]))
+    assert [of.scene for of in found.by_scene] == found.scenes
+
+
 def test_again_gives_the_same_figures(found: Evaluation, tiny_model: DegFlow, folder: Path) -> None:
     again = evaluate(tiny_model, SETTINGS, folder, EvaluationSettings(parse_t("1")))
     assert again.levels == found.levels

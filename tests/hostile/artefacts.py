@@ -149,6 +149,7 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
                 "info {}",
                 "verify {}",
                 "preview photos/astronaut.png --checkpoint {} --side 64 --t-grid 1",
+                "report {} -o new.html",
             ),
         ),
         Artefact("run recipe", at / "recipe-run", ("run {}/recipe.yaml",)),
@@ -171,6 +172,7 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
                 f"generate --store {{}} {made} --t-grid x2,x3 {one}",
                 f"shard --store {{}} -o new {one}",
                 f"ingest photos --store {{}} {made} --patch 64 {one}",
+                "report {} -o new.html",
             ),
         ),
         Artefact(
@@ -181,6 +183,7 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
                 f"verify {{}} {one}",
                 f"export {{}} --to basicsr --scale 2 -o new {one}",
                 f"shard --store store -o {{}} --shard-size 10 {one}",
+                "report {} -o new.html",
             ),
         ),
         Artefact("export", at / "export", (f"doctor {{}} --to basicsr {one}",)),

@@ -351,5 +351,8 @@ def test_figures_of_the_evaluation_and_the_proxy_lie_beside_it(found: CameraSumm
     out = Path(found.checkpoint)
     evaluated = json.loads((out / "evaluation.json").read_text())
     assert list(evaluated["levels"]) == ["X2.5"] and evaluated["not_kept"] == ""
+    (first, *_) = evaluated["by_scene"]
+    for of in ("HR", "X2.5_real", "X2.5_generated"):
+        assert (out / "crops" / f"01_{first['scene']}_{of}.webp").is_file()
     compared = json.loads((out / "proxy" / "figures.json").read_text())
     assert compared["checkpoint"] == found.id == read_info(out).id

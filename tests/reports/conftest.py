@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,8 +23,10 @@ from degflow_pipe.evaluation.results import (
     Curve,
     Evaluation,
     LevelFigures,
+    OfScene,
     Spread,
 )
+from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.proxy.results import ProxyComparison, source_rows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -63,6 +66,10 @@ def evaluation() -> dict[str, Any]:
         sweep={},
         residual={},
         verdict=verdict_of(judged, None),
+        by_scene=[OfScene("010", {"x2.9": 31.0}, [0, 8]), OfScene("015", {"x2.9": 32.0}, [])],
+        checkpoint="mine-0123456789ab",
+        source="a camera",
+        licence="mine",
     ).to_dict()
 
 
@@ -142,6 +149,26 @@ def results(tmp_path: Path) -> Path:
         hr.save(tmp_path / "aligned" / f"{name}_hr.png")
         hr.resize((32, 32)).resize((96, 96)).save(tmp_path / "aligned" / f"{name}_x2.9.png")
     return tmp_path
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> tuple[Path, DataSettings]:
+    """Three scenes of 256 x 256 pixels, all held out, laid out as the tiny checkpoint's pairs."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for name, picture in zip("abc", (data.coffee(), data.chelsea(), data.astronaut()), strict=True):
+        hr = np.ascontiguousarray(picture[:256, :256])
+        Image.fromarray(hr).save(folder / f"{name}_hr.png")
+        for level, sigma in (("lr2", 1.0), ("lr4", 2.0)):
+            lr = cv2.GaussianBlur(hr, (0, 0), sigma)
+            Image.fromarray(lr).save(folder / f"{name}_{level}.png")
+    levels = [
+        {"name": "HR", "t": 0.0, "files": "*_hr.png"},
+        {"name": "LR2", "t": 0.333333333, "files": "*_lr2.png"},
+        {"name": "LR4", "t": 1.0, "files": "*_lr4.png"},
+    ]
+    said = {"source": "photos of scikit-image, blurred", "licence": "as theirs"}
+    return folder, DataSettings(s_max=4.0, validate="a,b,c", levels=levels, **said)
 
 
 @pytest.fixture(scope="session")

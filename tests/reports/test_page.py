@@ -10,7 +10,7 @@ import pytest
 from skimage import data
 
 from degflow_pipe.reports.charts import curve, histogram
-from degflow_pipe.reports.drawn import Album
+from degflow_pipe.reports.drawn import Album, Entry
 from degflow_pipe.reports.page import (
     Check,
     Fact,
@@ -19,6 +19,7 @@ from degflow_pipe.reports.page import (
     Page,
     Skips,
     Table,
+    prose,
     render,
 )
 
@@ -39,8 +40,8 @@ def html() -> str:
     levels = [("HR", "", hr)]
     levels += [(f"x{k}", f"{30 - k} dB", np.ascontiguousarray(hr // k)) for k in (2, 3)]
     levels.append(("x4, smaller", "", np.ascontiguousarray(hr[::4, ::4])))
-    for name in ("first", LONG):
-        assert album.add(name, "nearest", levels)
+    entries = [Entry(name, "so far off", levels, rank) for rank, name in enumerate(("first", LONG))]
+    album.add_all(entries, "farthest", "nearest")
     page.scenes, page.pictures_said = album.scenes, "As they are."
     lines = {"real": ([0.0, 1.0], [40.0, 25.0]), "generated": ([0.0, 1.0], [41.0, 26.0])}
     page.curves = [
@@ -54,7 +55,7 @@ def html() -> str:
     page.origins = [Table("Photos", ("photo", "patches"), [[LONG, "3"]])]
     page.skips = [Skips("damaged", 3, ["a.jpg", LONG])]
     page.costs = [Table("Disk", ("what", "bytes"), [["HR", "3 MB"]])]
-    page.commands = [f"degflow-pipe ingest {LONG}"]
+    page.commands = [f"degflow-pipe ingest {LONG} --patch 64 --min-detail 1 --checkpoint {LONG}"]
     return render(page)
 
 
@@ -75,6 +76,8 @@ def test_slider_wipe_and_zoom_change_what_one_sees(html: str, visit: Visit) -> N
     page.locator("select[data-left]").select_option(index=1)
     shown.append(seen())
     assert len(set(shown)) == len(shown)
+    options = page.locator("[data-scene] option").all_inner_texts()
+    assert options == ["farthest: first", f"nearest: {LONG}"]
     assert page.locator("[data-level-said]").inner_text() == "x4, smaller"
     assert page.locator("#level").get_attribute("aria-valuetext") == "x4, smaller"
     page.locator("[data-beside]").check()
@@ -100,6 +103,40 @@ def test_it_can_be_read(html: str, visit: Visit, width: int, theme: str) -> None
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     found = axe.Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+
+
+def test_the_picture_and_its_controls_are_seen_at_once(html: str, visit: Visit) -> None:
+    """On a phone and on a desk: one who moves a slider sees what it does."""
+    for width, height in ((390, 844), (1400, 900)):
+        page = visit(html, width)
+        page.set_viewport_size({"width": width, "height": height})
+        boxes = [
+            page.locator(name).bounding_box() for name in (".stage >> nth=0", "#level", "#wipe")
+        ]
+        top, bottom = min(b["y"] for b in boxes), max(b["y"] + b["height"] for b in boxes)
+        assert bottom - top < height, (width, boxes)
+
+
+def test_what_is_enlarged_is_wiped_where_it_is_in_view(html: str, visit: Visit) -> None:
+    page = visit(html, 390)
+    page.locator("[data-zoom]").select_option("8")
+    for part in (0.5, 0.25):
+        page.locator("#wipe").fill(str(round(100 * part)))
+        seam, stage = (page.locator(name).bounding_box() for name in (".seam", ".stage >> nth=0"))
+        assert abs(seam["x"] - (stage["x"] + part * stage["width"])) < 4
+    page.locator("[data-beside]").check()
+    places = page.locator(".stage").evaluate_all("all => all.map(one => one.scrollLeft)")
+    assert places[0] == places[1] > 0
+
+
+def test_backticks_are_code_and_markup_is_text() -> None:
+    assert prose("run `a <b>`, not <i>") == "run <code>a &lt;b&gt;</code>, not &lt;i&gt;"
+
+
+def test_a_command_is_not_broken_within_an_option(html: str, visit: Visit) -> None:
+    words = visit(html, 390).locator("pre span")
+    lines = words.evaluate_all("all => all.map(one => one.getClientRects().length)")
+    assert len(lines) == 9 and set(lines) == {1}
 
 
 def test_it_needs_no_scripts(html: str, visit: Visit) -> None:

@@ -24,6 +24,14 @@
     place.firstElementChild.textContent = frame.label;
     place.lastElementChild.textContent = frame.about;
   }
+  // The wipe goes over what is in view, however much it is enlarged.
+  function inView() {
+    return Math.min(first.clientWidth, canvases[0].clientWidth);
+  }
+  function seam() {
+    const at = first.scrollLeft + (inView() * Number(wipe.value)) / 100;
+    stages.style.setProperty("--wipe", (100 * at) / canvases[0].clientWidth + "%");
+  }
   function draw() {
     const of = scenes[scene.selectedIndex];
     const a = of.frames[left.selectedIndex], b = of.frames[Number(level.value)];
@@ -35,17 +43,19 @@
     get("level-said").textContent = b.label;
     level.setAttribute("aria-valuetext", b.label);
     get("wipe-said").textContent = wipe.value + " %";
-    stages.style.setProperty("--wipe", wipe.value + "%");
     const two = beside.checked;
     stages.className = "stages " + (two ? "two" : "one");
     viewer.className = "viewer " + (two ? "two" : "one");
     second.hidden = !two;
     wipe.disabled = two;
     // Sizes follow HR, so that smaller LR are seen at the same places.
+    stages.classList.toggle("zoomed", zoom.value !== "fit");
     const width = Math.max(...of.frames.map((frame) => frame.width));
     for (const canvas of canvases) {
       canvas.style.width = zoom.value === "fit" ? "100%" : width * Number(zoom.value) + "px";
     }
+    if (two) second.scrollTo(first.scrollLeft, first.scrollTop);
+    seam();
   }
   function choose() {
     const of = scenes[scene.selectedIndex], last = of.frames.length - 1;
@@ -58,7 +68,8 @@
   function drag(event) {
     if (beside.checked || event.buttons !== 1) return;
     const box = canvases[0].getBoundingClientRect();
-    wipe.value = String(Math.round((100 * (event.clientX - box.left)) / box.width));
+    const from = Math.max(box.left, first.getBoundingClientRect().left);
+    wipe.value = String(Math.round((100 * (event.clientX - from)) / inView()));
     draw();
   }
   let moving = false;
@@ -74,6 +85,13 @@
   scene.append(...scenes.map((of) => new Option(of.name)));
   scene.addEventListener("change", choose);
   for (const control of [left, level, wipe, zoom, beside]) control.addEventListener("input", draw);
+  // What is enlarged is shown about its middle.
+  zoom.addEventListener("input", () => {
+    first.scrollTo(
+      (first.scrollWidth - first.clientWidth) / 2, (first.scrollHeight - first.clientHeight) / 2,
+    );
+  });
+  first.addEventListener("scroll", seam);
   canvases[0].addEventListener("pointerdown", drag);
   canvases[0].addEventListener("pointermove", drag);
   canvases[0].addEventListener("dragstart", (event) => event.preventDefault());
