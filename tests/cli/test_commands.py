@@ -330,12 +330,13 @@ def test_inspect_shows_histograms_and_a_sheet(
     assert (
         max(map(len, lines[: lines.index("noise: standard deviation, in grey levels") + 5])) <= 80
     )
-    assert "  --max-blockiness 0.5 would leave out 1 (x)" in lines
+    assert "  --max-blockiness 0.5 would leave out 1, drawn as x" in lines
     assert sum(line.endswith(" 1 " + "x" * 50) for line in lines) == 1
     assert lines[-1] == (
         "  --min-sharpness 0.5 --max-blockiness 0.5 --max-clipped 0.2 --max-noise 3"
     )
-    assert "skipped.text.png" in done.out and "inspect 3/3" in done.err
+    assert "1: not a PNG" in done.out and "(text.png)" in done.out
+    assert "inspect 3/3 photos" in done.err and "1 skipped" in done.err
     assert [line.split()[:2] for line in lines[-3:-2]] == [["blocks.jpg:", "blockiness"]]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (1536, 960)

@@ -234,7 +234,8 @@ def test_a_photo_between_two_halves_of_an_ingest(
     if what == "changed":
         Image.fromarray(data.rocket()[100:250, 200:400].copy()).save(path)
     degflow(*commands["ingest"], cwd=folder)
-    assert "begun and not finished" in degflow("verify", "degflow.zarr", cwd=folder, code=1).error
+    found = degflow("verify", "degflow.zarr", "--json", cwd=folder, code=1).json
+    assert "begun and not finished" in " ".join(found["damage"])
     degflow("remove", photo, cwd=folder)
     degflow("verify", "degflow.zarr", cwd=folder)
     degflow(*commands["ingest"], cwd=folder)

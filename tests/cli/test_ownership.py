@@ -269,13 +269,22 @@ def test_a_folder_of_another_command_is_refused(degflow: Run, store: Path, tiny:
     assert sums(store) == before
 
 
-def test_a_device_is_not_replaced(degflow: Run, tiny: str, photo_folder: Path) -> None:
+def test_a_pipe_is_not_replaced(
+    degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    asked = ["--checkpoint", tiny, "--side", "64", "--t-grid", "1", "--overwrite"]
     photo = photo_folder / "astronaut.png"
-    asked = ["--checkpoint", tiny, "--side", "64", "--t-grid", "1"]
-    asked += ["--overwrite", "-o", "/dev/null"]
-    done = degflow("preview", photo, *asked, cwd=photo_folder.parent, code=1)
-    assert "/dev/null: cannot write: something is there that is not a regular file" in done.error
-    assert not os.path.isfile("/dev/null")
+    done = degflow("preview", photo, *asked, "-o", "pipe.png", cwd=tmp_path, code=1)
+    assert "pipe.png: cannot write: something is there that is not a regular file" in done.error
+    assert (tmp_path / "pipe.png").is_fifo()
+
+
+def test_a_picture_has_its_own_ending(degflow: Run, tiny: str, photo_folder: Path) -> None:
+    photo = photo_folder / "astronaut.png"
+    words = ["preview", photo, "--checkpoint", tiny, "-o", "/dev/null"]
+    done = degflow(*words, cwd=photo_folder.parent, code=2)
+    assert done.error == "/dev/null: --out must end in .png, which is what is written"
 
 
 def test_a_link_is_not_written_through(degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path):

@@ -188,7 +188,7 @@ def test_a_server_that_is_down_is_told(server: Server) -> None:
 
 
 def test_nothing_there_is_a_wrong_argument(server: Server) -> None:
-    with pytest.raises(UsageError, match="no photo"):
+    with pytest.raises(UsageError, match="there is no such file or folder"):
         list(find_photos([f"{server.url}/a.jpg"]))
 
 

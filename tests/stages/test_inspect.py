@@ -42,7 +42,7 @@ def test_photos_are_told_apart(photos: Path, tmp_path: Path, recorder: Any) -> N
     assert found.beyond == 2 and set(found.skipped) == {"letter.png"}
     assert found.left_out == {".txt": 1}
     assert recorder.tasks == [("inspect", 4, 0)] and recorder.advanced == 4
-    assert recorder.notes == [f"skipped {found.skipped['letter.png']}"]
+    assert recorder.shown == ["1 skipped"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sheet.png"]
 
 

@@ -274,8 +274,9 @@ def test_damage_of_a_checkpoint_is_found(checkpoint: Path, flip: Flip, name: str
 
 
 def test_what_is_none_of_the_three_is_refused(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UsageError, match="neither a store, nor a shard folder, nor a check"):
+    nothing = "neither a store, nor a shard folder, nor a check"
+    for path, why in ((tmp_path, nothing), (tmp_path / "nowhere", "no such file or folder")):
+        with pytest.raises(UsageError, match=why):
             kind_of(path)
 
 
