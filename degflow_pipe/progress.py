@@ -10,7 +10,8 @@ from typing import Protocol
 class Task(Protocol):
     """One piece of long work."""
 
-    def advance(self, count: float = 1) -> None: ...
+    def advance(self, count: float = 1) -> None:
+        """So much more is done; also called from workers' threads."""
 
     def show(self, text: str) -> None:
         """What stands beside the amount from now on, such as a loss."""

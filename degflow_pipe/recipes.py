@@ -32,7 +32,8 @@ def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
             )
         path = found
     if files.is_folder(path):
-        raise UsageError(f"{path} is a folder: a recipe comes first, such as quickstart")
+        first = ": it comes before the photos, such as quickstart" if "run" in kinds else ""
+        raise UsageError(f"{path} is a folder, not a recipe{first}")
     values = read_values(path)
     if not isinstance(values, dict):
         raise UsageError(f"{path} must be a mapping of keys to values")

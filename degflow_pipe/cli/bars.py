@@ -43,8 +43,8 @@ class _Done(ProgressColumn):
     """How much of how much, and of what."""
 
     def render(self, task: RichTask) -> Text:
-        of = "" if task.total is None else f"/{task.total:g}"
-        said = f"{task.completed:g}{of} {task.fields['counts']}".rstrip()
+        of = "" if task.total is None else f"/{task.total:,.0f}"
+        said = f"{task.completed:,.0f}{of} {task.fields['counts']}".rstrip()
         if task.total is None and not task.completed:
             said = ""
         return Text(said, style="default")
@@ -88,9 +88,9 @@ class _Pace:
     def rate(self, done: float, spent: float) -> float | None:
         """A second; None where too little is known."""
         since, before = self._first
-        if spent - since >= RATED and done > before:
-            return (done - before) / (spent - since)
-        if spent >= RATED and done > self._known:  # all of it in one step
+        if done > before:
+            return (done - before) / (spent - since) if spent - since >= RATED else None
+        if spent >= 2 * since and done > self._known:  # one step, and nothing for as long again
             return (done - self._known) / spent
         return None
 
@@ -145,18 +145,18 @@ class _Lines:
     def line(self) -> None:
         self._last = time.monotonic()
         spent = self._last - self._began
-        rate = self._pace.rate(self._done, max(spent, RATED)) or 0
-        text = f"{self._name} {self._done:g}"
+        rate = self._pace.rate(self._done, spent)
+        text = f"{self._name} {self._done:,.0f}"
         if self._total is not None:
-            text += f"/{self._total:g}"
+            text += f"/{self._total:,.0f}"
         text += f" {self._counts}" * bool(self._counts)
         if self._total is not None and self._done >= self._total:
             text += f" in {spent:.{0 if spent >= 10 else 1}f} s"
-        elif self._total is not None and rate > 0:
+        elif self._total is not None and rate:
             text += f" ({_per_second(rate)}, {(self._total - self._done) / rate:.0f} s left)"
-        elif self._done > self._first:
+        elif rate:
             text += f" ({_per_second(rate)})"
-        else:
+        elif self._total is None and self._done == self._first:
             text = f"{self._name} in {spent:.1f} s"
         self.note(f"{text}{self._shown}")
 

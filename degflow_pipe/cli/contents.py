@@ -8,9 +8,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from degflow_pipe.cli.output import print_head, print_rows, show, size_text
-from degflow_pipe.cli.summaries import Lines, counted, few, skipped_lines, tallied
+from degflow_pipe.cli.output import print_head, print_rows, show
+from degflow_pipe.cli.summaries import Lines, few, skipped_lines, tallied
 from degflow_pipe.cli.tables import show_verdict
+from degflow_pipe.formats.said import number_of, size_of
 
 if TYPE_CHECKING:
     from degflow_pipe.stages.inspection import (
@@ -42,8 +43,8 @@ def _store(found: StoreContents, at: str) -> Lines:
     yield (
         "",
         (
-            f"a store of {counted(found.patches, 'HR patches')} of {side} x {side} pixels, from "
-            f"{counted(found.photos, 'photos')}"
+            f"a store of {number_of(found.patches, 'HR patches')} of {side} x {side} pixels, from "
+            f"{number_of(found.photos, 'photos')}"
         ),
     )
     if not found.complete:
@@ -57,18 +58,19 @@ def _store(found: StoreContents, at: str) -> Lines:
         yield "latents", f"by {latents.checkpoint}: {_share(latents.patches, found.patches)}"
     for name, grid in found.grids.items():
         yield "levels", f"{_grid(grid)}: {_share(grid.patches, found.patches)} ({name})"
-    whole = [grid for grid in found.grids.values() if grid.patches == found.patches]
+    whole = [name for name, grid in found.grids.items() if grid.patches == found.patches]
     if not found.patches:
         yield "next", f"degflow-pipe ingest PHOTOS --store {at}"
     elif not whole:
         yield "next", f"degflow-pipe generate --store {at}"
     else:
-        chosen = f" --grid {shlex.quote(next(iter(found.grids)))}" if len(found.grids) > 1 else ""
+        chosen = f" --grid {shlex.quote(whole[0])}" if len(found.grids) > 1 else ""
         yield "next", f"degflow-pipe shard --store {at}{chosen} --out SHARDS"
 
 
 def _share(count: int, every: int) -> str:
-    return f"all {every:,} patches" if count == every else f"{count:,} of {every:,} patches"
+    part = "all" if count == every else f"{count:,}"
+    return f"{part} of {number_of(every, 'patches')}"
 
 
 def _grid(grid: GridContents) -> str:
@@ -84,8 +86,8 @@ def _shards(found: ShardsContents, at: str) -> Lines:
     yield (
         "",
         (
-            f"{counted(found.pairs, 'LR/HR pairs')} of {counted(found.patches, 'patches')}, in "
-            f"{counted(len(found.tars), 'tars')} of {size_text(found.bytes)}"
+            f"{number_of(found.pairs, 'LR/HR pairs')} of {number_of(found.patches, 'patches')}, in "
+            f"{number_of(len(found.tars), 'tars')} of {size_of(found.bytes)}"
         ),
     )
     settings = found.settings

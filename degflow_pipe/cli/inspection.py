@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -137,7 +138,8 @@ def verify(
         mends = {"store": "", "shards": " --store STORE"}
         hint = ""
         if not repair and found.kind in mends:
-            hint = f"; `degflow-pipe verify {path} --repair{mends[found.kind]}` mends what it can"
+            words = f"degflow-pipe verify {shlex.quote(path)} --repair{mends[found.kind]}"
+            hint = f"; `{words}` mends what it can"
         elif repair and found.kind == "shards" and store is None:
             hint = "; damaged tars are made again of their store: give it as --store"
         complain(f"{path} is not whole{hint}")

@@ -72,15 +72,6 @@ def print_rows(lines: Iterable[tuple[str, str]]) -> None:
     Console(soft_wrap=False).print(Padding(table, (0, 0, 0, 2)))
 
 
-def size_text(count: float) -> str:
-    """Bytes as a person reads them."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.4g} TB"
-
-
 def as_mapping(result: Any) -> Any:
     """A dataclass by the names of its fields, all the way down; a mapping as it is."""
     return asdict(result) if is_dataclass(result) and not isinstance(result, type) else result

@@ -402,7 +402,7 @@ def run(
     unlock(break_lock, kept, made, made / VALIDATE, made / WORK)
     with Watch(events) as watch:
         summary = stage(settings, bank, progress=TerminalProgress(), watch=watch, **asked)
-    show_run(summary, bank.first.device, json)
+    show_run(summary, bank.first.device, settings.keep != "none", json)
 
 
 def demo(

@@ -4,12 +4,12 @@ and why, and what comes next. The whole is in the JSON.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from degflow_pipe.cli.output import print_lines, show, size_text
+from degflow_pipe.cli.output import print_lines, show
+from degflow_pipe.formats.said import number_of, size_of, skips_of
 
 if TYPE_CHECKING:
     from degflow_pipe.exports.export import ExportSummary
@@ -25,17 +25,14 @@ if TYPE_CHECKING:
     from degflow_pipe.stages.shard import ShardSummary
     from degflow_pipe.watching import SlowUnit
 
+NAMED = 3
+"""Photos that are named for each reason, at most."""
 SHOWN = 5
 """Of a list whose rest is counted."""
 REASONS = 8
 """Why photos were skipped, at most; the rest is counted."""
 Lines = Iterator[tuple[str, str]]
 """A word for each line, and what it says."""
-
-
-def counted(count: int, what: str) -> str:
-    """1 photo, 1,200 photos. what: the plural."""
-    return f"{count:,} {what if count != 1 else what.removesuffix('s')}"
 
 
 def few(names: Iterable[str], shown: int = SHOWN) -> str:
@@ -52,21 +49,15 @@ def tallied(counts: Mapping[str, int]) -> str:
 
 def skipped_lines(skipped: Mapping[str, str]) -> Lines:
     """Photos that could not be used, by the reason, the most frequent first."""
-    if not skipped:
-        return
-    by_reason: dict[str, list[str]] = {}
-    first: dict[str, str] = {}
-    for name, why in skipped.items():
-        said = why.partition(f"{name}: ")[2] or why
-        alike = re.sub(r"\d+", "", said)  # sizes differ from photo to photo
-        first.setdefault(alike, said)
-        by_reason.setdefault(alike, []).append(name)
-    reasons = sorted(by_reason.items(), key=lambda one: -len(one[1]))
-    yield "skipped", f"{counted(len(skipped), 'photos')} that cannot be used"
-    for alike, names in reasons[:REASONS]:
-        yield "", f"{len(names):,}: {first[alike]} ({few(names, 3)})"
-    if rest := reasons[REASONS:]:
-        yield "", f"{sum(len(names) for _, names in rest):,} for other reasons: see --json"
+    if skipped:
+        yield (
+            "skipped",
+            f"{number_of(len(skipped), 'photos')} that cannot be used (--json names all)",
+        )
+    for one in skips_of(skipped, NAMED, REASONS):
+        more = one.count - len(one.names)
+        names = ", ".join(one.names) + f" and {more:,} more" * bool(more)
+        yield "", f"{one.count:,}: {one.reason} ({names})"
 
 
 def _photo_lines(found: IngestSummary | DegradeSummary) -> Lines:
@@ -83,23 +74,24 @@ def _photo_lines(found: IngestSummary | DegradeSummary) -> Lines:
 def _work_line(slowest: list[SlowUnit], device: str = "", batch: int = 1) -> Lines:
     where = f"on {device}" if device else ""
     if where and device.startswith("cuda"):
-        where += f", {counted(batch, 'patches')} at once"
+        where += f", {number_of(batch, 'patches')} at once"
     slow = f"slowest {slowest[0].unit}, {slowest[0].seconds:.3g} s" if slowest else ""
     if said := "; ".join(filter(None, (where, slow))):
         yield "work", said
 
 
-def _ingest(found: IngestSummary, device: str, next_step: bool = True) -> Lines:
-    added = f"{counted(found.patches, 'patches')} of {counted(found.photos, 'photos')} added"
-    yield "", f"{found.store}: {added}, {found.patches_in_store:,} in all"
+def _ingest(found: IngestSummary, device: str, store: str, next_step: bool = True) -> Lines:
+    """store: what it is called; the store of a run that keeps none has no name."""
+    added = f"{number_of(found.patches, 'patches')} of {number_of(found.photos, 'photos')} added"
+    yield "", f"{store}: {added}, {found.patches_in_store:,} in all"
     if found.known:
-        yield "known", f"{counted(found.known, 'photos')} of before, left as they are"
+        yield "known", f"{number_of(found.known, 'photos')} of before, left as they are"
     if found.replaced:
-        yield "replaced", f"{counted(found.replaced, 'photos')}, which went"
+        yield "replaced", f"{number_of(found.replaced, 'photos')}, which went"
     if found.flat:
-        yield "flat", f"{counted(found.flat, 'patches')} of less than `min_detail`, left out"
+        yield "flat", f"{number_of(found.flat, 'patches')} of less than `min_detail`, left out"
     if found.duplicate:
-        yield "repeated", f"{counted(found.duplicate, 'patches')} that are there, left out"
+        yield "repeated", f"{number_of(found.duplicate, 'patches')} that are there, left out"
     if found.beyond:
         limits = ", ".join(f"{count:,} by `{name}`" for name, count in found.beyond.items())
         yield "beyond", f"photos beyond a limit, left out: {limits}"
@@ -107,43 +99,43 @@ def _ingest(found: IngestSummary, device: str, next_step: bool = True) -> Lines:
     if found.lacking:
         yield (
             "not whole",
-            f"{counted(found.lacking, 'photos or units')} of earlier ingests: see `verify`",
+            f"{number_of(found.lacking, 'findings')} of earlier ingests: see `verify`",
         )
     yield from _work_line(found.slowest, device, found.batch)
     if next_step:
-        at = shlex.quote(found.store)
-        yield "next", f"degflow-pipe generate --store {at} --t-grid 0.1:1.0:0.05"
+        # By default the levels that the store has, else those of the main job.
+        yield "next", f"degflow-pipe generate --store {shlex.quote(found.store)}"
 
 
 def _generate(found: GenerateSummary, device: str, next_step: bool = True) -> Lines:
-    per_patch = counted(len(found.levels), "levels")
-    all_of = f"{counted(found.patches, 'patches')} at {per_patch}"
-    yield "", f"{found.store}: {counted(found.pairs, 'LR')} made, of {all_of}"
+    per_patch = number_of(len(found.levels), "levels")
+    all_of = f"{number_of(found.patches, 'patches')} at {per_patch}"
+    yield "", f"{found.store}: {number_of(found.pairs, 'LR')} made, of {all_of}"
     if found.known:
-        yield "known", f"{counted(found.known, 'LR')} of before, left as they are"
+        yield "known", f"{number_of(found.known, 'LR')} of before, left as they are"
     yield "levels", few(found.levels)
     yield "made by", f"{found.checkpoint}, noise {found.noise}, {found.precision}"
     if found.encoded:
-        yield "encoded", f"{counted(found.encoded, 'patches')} whose latents the store had not"
+        yield "encoded", f"{number_of(found.encoded, 'patches')} whose latents the store had not"
     if found.evaluations is not None:
-        yield "solver", f"{counted(found.evaluations, 'evaluations')} of the velocity a patch"
+        yield "solver", f"{number_of(found.evaluations, 'evaluations')} of the velocity a patch"
     yield from _work_line(found.slowest, device, found.batch)
     yield "grid", found.grid
     if next_step:
-        yield "next", f"degflow-pipe shard --store {shlex.quote(found.store)}"
+        yield "next", f"degflow-pipe shard --store {shlex.quote(found.store)} --grid {found.grid}"
 
 
 def _shard(found: ShardSummary) -> Lines:
-    tars = f"{counted(found.tars, 'tars')} of {size_text(found.bytes)}"
-    of = f"{counted(found.pairs, 'LR/HR pairs')} of {counted(found.patches, 'patches')}"
+    tars = f"{number_of(found.tars, 'tars')} of {size_of(found.bytes)}"
+    of = f"{number_of(found.pairs, 'LR/HR pairs')} of {number_of(found.patches, 'patches')}"
     yield "", f"{found.out}: {of}, in {tars}"
     if found.made < found.tars:
-        yield "known", f"{counted(found.tars - found.made, 'tars')} of before, left as they are"
+        yield "known", f"{number_of(found.tars - found.made, 'tars')} of before, left as they are"
     if found.samples != found.pairs:
         yield "samples", f"{found.samples:,}, a patch with all its levels each"
     if (apart := found.validation) is not None:
-        pairs = f"{counted(apart.pairs, 'pairs')} of {counted(apart.patches, 'patches')}"
-        yield "validate", f"{pairs} apart, in {counted(apart.tars, 'tars')}"
+        pairs = f"{number_of(apart.pairs, 'pairs')} of {number_of(apart.patches, 'patches')}"
+        yield "validate", f"{pairs} apart, in {number_of(apart.tars, 'tars')}"
     yield from _work_line(found.slowest)
     out = shlex.quote(found.out)
     yield "look", f"{found.out}/contact_sheet.png, or degflow-pipe report {out}"
@@ -154,7 +146,7 @@ def show_ingest(found: IngestSummary, device: str, as_json: bool) -> None:
     if as_json:
         show({**found.to_dict(), "device": device}, True)
         return
-    print_lines(_ingest(found, device))
+    print_lines(_ingest(found, device, found.store))
 
 
 def show_generate(found: GenerateSummary, device: str, as_json: bool) -> None:
@@ -171,12 +163,13 @@ def show_shard(found: ShardSummary, as_json: bool) -> None:
     print_lines(_shard(found))
 
 
-def show_run(found: RunSummary, device: str, as_json: bool) -> None:
-    """The three stages, each in its lines."""
+def show_run(found: RunSummary, device: str, kept: bool, as_json: bool) -> None:
+    """The three stages, each in its lines. kept: whether a store is."""
     if as_json:
         show(found, True)
         return
-    print_lines(_ingest(found.ingest, device, next_step=False))
+    store = found.ingest.store if kept else "photos"
+    print_lines(_ingest(found.ingest, device, store, next_step=False))
     if found.generate is not None:
         print_lines(_generate(found.generate, device, next_step=False))
     print_lines(_shard(found.shard))
@@ -187,7 +180,7 @@ def show_demo(found: DemoSummary, asked: str, as_json: bool) -> None:
     if as_json:
         show(found, True)
         return
-    print_lines(_demo(found, asked or "--t-grid 0.1:1.0:0.05"))
+    print_lines(_demo(found, asked))
 
 
 def _demo(found: DemoSummary, asked: str) -> Lines:
@@ -195,9 +188,9 @@ def _demo(found: DemoSummary, asked: str) -> Lines:
     shards = shlex.quote(found.shard.out)
     yield "look", f"{found.strip}, and degflow-pipe report {shards}"
     yield "next", "with photos of your own:"
-    yield "", "degflow-pipe preview YOUR_PHOTO -o strip.png"
+    yield "", f"degflow-pipe preview YOUR_PHOTO -o strip.png {asked}".rstrip()
     yield "", "degflow-pipe ingest YOUR_PHOTOS"
-    yield "", f"degflow-pipe generate {asked}"
+    yield "", f"degflow-pipe generate {asked or '--t-grid 0.1:1.0:0.05'}"
     yield "", "degflow-pipe shard"
 
 
@@ -209,9 +202,9 @@ def show_removed(found: RemoveSummary, as_json: bool) -> None:
 
 
 def _removed(found: RemoveSummary) -> Lines:
-    gone = f"{counted(found.photos, 'photos')} with {counted(found.patches, 'patches')} gone"
-    yield "", f"{found.store}: {gone}, {counted(found.patches_in_store, 'patches')} stay"
-    yield "next", f"degflow-pipe shard --store {shlex.quote(found.store)} makes shards anew"
+    gone = f"{number_of(found.photos, 'photos')} with {number_of(found.patches, 'patches')} gone"
+    yield "", f"{found.store}: {gone}, {number_of(found.patches_in_store, 'patches')} stay"
+    yield "next", "make the shards that it was in again"
 
 
 def show_degraded(found: DegradeSummary, as_json: bool) -> None:
@@ -222,10 +215,10 @@ def show_degraded(found: DegradeSummary, as_json: bool) -> None:
 
 
 def _degraded(found: DegradeSummary) -> Lines:
-    made = f"{counted(found.pictures, 'LR')} of {counted(found.photos, 'photos')} made"
-    yield "", f"{found.out}: {made}, {counted(len(found.levels), 'levels')} each"
+    made = f"{number_of(found.pictures, 'LR')} of {number_of(found.photos, 'photos')} made"
+    yield "", f"{found.out}: {made}, {number_of(len(found.levels), 'levels')} each"
     if found.known:
-        yield "known", f"{counted(found.known, 'photos')} whose LR are of before"
+        yield "known", f"{number_of(found.known, 'photos')} whose LR are of before"
     yield "levels", few(found.levels)
     yield "made with", f"noise {found.noise}, {found.precision}"
     yield from _photo_lines(found)
@@ -239,13 +232,11 @@ def show_verified(found: Verified, path: str, as_json: bool) -> None:
     print_lines(_verified(found, path))
 
 
-CHECKED = {"store": "units", "shards": "files", "checkpoint": "files"}
-"""What is read of each kind."""
-
-
 def _verified(found: Verified, path: str) -> Lines:
-    read = f"{counted(found.checked, CHECKED[found.kind])} read"
-    state = "whole" if found.whole else f"not whole, {counted(len(found.damage), 'findings')}"
+    from degflow_pipe.stages.inspection import CHECKED
+
+    read = f"{number_of(found.checked, CHECKED[found.kind])} read"
+    state = "whole" if found.whole else f"not whole, {number_of(len(found.damage), 'findings')}"
     yield "", f"{path}: {state} ({found.kind}, {read})"
     for mended in found.mended:
         yield "mended", mended
@@ -261,15 +252,15 @@ def show_exported(found: ExportSummary, as_json: bool) -> None:
 
 
 def _exported(found: ExportSummary) -> Lines:
-    pairs = f"{counted(found.pairs, 'pairs')} of {counted(found.patches, 'patches')}"
+    pairs = f"{number_of(found.pairs, 'pairs')} of {number_of(found.patches, 'patches')}"
     yield "", f"{found.out}: {pairs} for {found.trainer}"
     if found.known:
-        yield "known", f"{counted(found.known, 'pictures')} of before, left as they are"
+        yield "known", f"{number_of(found.known, 'pictures')} of before, left as they are"
     yield "scales", few(f"x{scale:g}" for scale in dict.fromkeys(found.scales))
     if found.validation_pairs:
-        yield "validate", f"{counted(found.validation_pairs, 'pairs')} apart, in validate"
+        yield "validate", f"{number_of(found.validation_pairs, 'pairs')} apart, in validate"
     if found.linked:
-        saved = size_text(found.saved_bytes)
+        saved = size_of(found.saved_bytes)
         yield "linked", f"{found.linked:,} HR are further names of one file, which saves {saved}"
     if found.lossy:
         yield "lossy", f"{' and '.join(found.lossy)} hold what JPEG left of them"
@@ -287,11 +278,11 @@ def show_diagnosis(found: Diagnosis, as_json: bool) -> None:
 
 def _diagnosis(found: Diagnosis) -> Lines:
     state = "fine" if found.fine else "not fit"
-    pairs = f"{counted(found.pairs, 'pairs')}, {found.compared:,} of them compared"
+    pairs = f"{number_of(found.pairs, 'pairs')}, {found.compared:,} of them compared"
     yield "", f"{found.folder}: {state} for {found.trainer}, {pairs}"
     yield "options", found.options or "none"
     for ratio, count in found.ratios.items():
-        yield "scale", f"x{ratio}: {counted(count, 'pairs')}"
+        yield "scale", f"x{ratio}: {number_of(count, 'pairs')}"
     for kind, finding in found.findings.items():
         for text in finding.examples:
             yield kind, text

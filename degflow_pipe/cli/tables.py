@@ -10,9 +10,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from degflow_pipe.cli.output import BEGAN, as_mapping, print_lines, safe, say, show, size_text
-from degflow_pipe.cli.summaries import Lines, counted, skipped_lines, tallied
+from degflow_pipe.cli.output import BEGAN, as_mapping, print_lines, safe, say, show
+from degflow_pipe.cli.summaries import Lines, skipped_lines, tallied
 from degflow_pipe.cli.words import spoken
+from degflow_pipe.formats.said import duration_of, number_of, size_of
 from degflow_pipe.quality import LIMITS
 
 if TYPE_CHECKING:
@@ -59,16 +60,16 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
         return
     tried = found.measured
     photos = f"{found.photos} to read, {found.known} known, {len(found.skipped)} unusable"
-    room = f", {size_text(found.peak_bytes)} on the way" * (found.peak_bytes > found.total_bytes)
+    room = f", {size_of(found.peak_bytes)} on the way" * (found.peak_bytes > found.total_bytes)
     rows = {
         **({"photos": photos} if found.command in ("ingest", "run") else {}),
         "patches": f"{found.patches}",
         "pairs": f"{found.pairs} to make, {found.known_pairs} there",
         "files": f"{found.files}, {found.tars} of them tars",
-        **{f"bytes of {part}": size_text(size) for part, size in found.bytes.items()},
-        "bytes": f"{size_text(found.total_bytes)}{room}{_spread(found.bytes_spread)}",
-        **{f"time of {stage}": _time(spent) for stage, spent in found.seconds.items()},
-        "time": f"{_time(found.total_seconds)}{_spread(max(found.seconds_spread, WAVERS))}",
+        **{f"bytes of {part}": size_of(size) for part, size in found.bytes.items()},
+        "bytes": f"{size_of(found.total_bytes)}{room}{_spread(found.bytes_spread)}",
+        **{f"time of {stage}": duration_of(spent) for stage, spent in found.seconds.items()},
+        "time": f"{duration_of(found.total_seconds)}{_spread(max(found.seconds_spread, WAVERS))}",
     }
     show(rows, False, f"{found.command} --dry-run: nothing was written")
     what = "pictures" if found.command == "export" else "patches"
@@ -79,14 +80,6 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
         f"{disk}."
     )
     say(said)
-
-
-def _time(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _spread(part: float) -> str:
@@ -350,7 +343,7 @@ def show_inspected(result: Inspected, as_json: bool) -> None:
 
 
 def _inspected(result: Inspected) -> Lines:
-    photos = counted(len(result.photos), "photos")
+    photos = number_of(len(result.photos), "photos")
     yield "", f"{result.sheet}: both ends of {photos}, {result.beyond:,} beyond a limit"
     yield from skipped_lines(result.skipped)
     if result.left_out:

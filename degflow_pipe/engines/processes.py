@@ -29,6 +29,8 @@ Result = TypeVar("Result")
 
 LISTEN = 0.25
 """Seconds from one look at what workers tell to the next."""
+SLOTS = 4096
+"""Places that workers tell into, by their process ids, which differ within a pool."""
 ENDED = 1
 """Exit code of a worker whose parent has ended; nobody reads it."""
 
@@ -42,7 +44,7 @@ def run_in_processes(
 ) -> Generator[Result, None, None]:
     """See `engine.Engine`. Raises DegflowError where a worker ends before its work is done."""
     spawn = multiprocessing.get_context("spawn")
-    heard = spawn.RawArray("q", workers)
+    heard = spawn.RawArray("q", SLOTS)
     pool = ProcessPoolExecutor(workers, spawn, _begin, (job, heard))
     # A process is started where no signal's handler can break in: half a one would complain.
     starter = ThreadPoolExecutor(1)
@@ -153,9 +155,7 @@ def _work(unit: Any) -> Any:
 
 
 def _tell(count: int) -> None:
-    # Workers are numbered as they are started, one after the other.
-    (number,) = multiprocessing.current_process()._identity
-    _heard[number % len(_heard)] += count
+    _heard[os.getpid() % SLOTS] += count
 
 
 def check_travels(error: Exception) -> None:

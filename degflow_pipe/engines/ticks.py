@@ -46,7 +46,7 @@ class Amount:
 
     def _move(self) -> None:
         # All of a whole unit was heard before, or will never be.
-        now = max(self._heard, self._whole)
+        now = max(self._shown, self._heard, self._whole)
         more, self._shown = now - self._shown, now
         if more:
             self._add(more)

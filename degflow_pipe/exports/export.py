@@ -19,6 +19,7 @@ from degflow_pipe.exports.findings import png_size
 from degflow_pipe.exports.source import NEAR, ShardPair, Source, chosen_levels
 from degflow_pipe.exports.trainer import Folders, Plan, Roots, Row, Sink, Trainer
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
+from degflow_pipe.formats.said import number_of
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.progress import Progress, Silent, Task
@@ -154,9 +155,10 @@ def _below_their_grid(plans: Sequence[Plan]) -> list[str]:
         return []
     by = max(shrunk[plan] for plan in below)
     return [
-        f"{len(below)} of {len(plans)} levels, {below[0].level} to {below[-1].level}, are shrunk "
-        f"{by:g} times, further than the camera's own pixels: most of what it did is lost. Make "
-        f"pairs of that scale with `generate(sr_scale={by:g})`, and shard those"
+        f"warning: LR of {len(below)} of {number_of(len(plans), 'levels')}, such as "
+        f"{below[0].level}, are shrunk up to {by:g} times, further than the camera's own pixels: "
+        f"most of what it did is lost. Make pairs of that scale with `generate(sr_scale={by:g})`, "
+        f"and shard those"
     ]
 
 

@@ -59,10 +59,7 @@ def check_size(photo: np.ndarray, patch: int, name: str) -> None:
     """Raises PhotoError, naming the photo, where a side is shorter than the patch."""
     height, width = photo.shape[:2]
     if min(height, width) < patch:
-        raise PhotoError(
-            f"{name}: {width} x {height} pixels, smaller than the patch of {patch}: a smaller "
-            f"`patch` takes it"
-        )
+        raise PhotoError(f"{name}: {width} x {height} pixels, smaller than the patch of {patch}")
 
 
 def crop_patches(photo: np.ndarray, patch: int, stride: int) -> Iterator[Patch]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.checkpoint.verdict import LIMITS
+from degflow_pipe.formats.said import Skips, noun_of, skips_of
 from degflow_pipe.pictures.arrays import telling_crop
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.reports.charts import histogram
-from degflow_pipe.reports.described import check_of, command, plural, skips_of, spread, told
+from degflow_pipe.reports.described import NAMED, REASONS, check_of, command, spread, told
 from degflow_pipe.reports.drawn import PIXELS, SCENES, SIDE, Album, Entry, Labelled, decibels
 from degflow_pipe.reports.page import (
     ROWS,
@@ -22,7 +23,6 @@ from degflow_pipe.reports.page import (
     Judgement,
     Number,
     Page,
-    Skips,
     State,
     Table,
 )
@@ -62,8 +62,8 @@ def of_pairs(folder: Path) -> Page:
     )
     pairs, count = found.key("pairs").number, len(found.key("scenes").each())
     page.numbers = [
-        Number(f"{pairs:,.0f}", plural(round(pairs), "pair")),
-        Number(f"{count:,}", plural(count, "scene")),
+        Number(f"{pairs:,.0f}", noun_of(round(pairs), "pairs")),
+        Number(f"{count:,}", noun_of(count, "scenes")),
         Number(f"{found.key('megapixels').number:.1f} MP", "of HR in pairs"),
         Number(f"{100 * found.key('kept').number:.0f} %", "of HR is used"),
     ]
@@ -78,7 +78,9 @@ def of_pairs(folder: Path) -> Page:
     page.histograms = _histograms(scenes)
     page.tables = [_table(scenes)]
     page.facts = _facts(found, levels)
-    page.skips = skips_of({name: why.text for name, why in found.key("failed").items()})
+    page.skips = skips_of(
+        {name: why.text for name, why in found.key("failed").items()}, NAMED, REASONS
+    )
     endings = [f"{of.number:.0f} {name}" for name, of in found.key("left_out").items()]
     if endings:
         page.skips.append(Skips("files that are no shots", len(endings), endings[:20]))

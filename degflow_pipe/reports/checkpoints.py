@@ -9,12 +9,13 @@ import numpy as np
 
 from degflow_pipe import files, shipped
 from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info
+from degflow_pipe.formats.said import duration_of, size_of
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.pictures.sheet import label_bar
 from degflow_pipe.progress import Progress
 from degflow_pipe.reports import beside, comparisons, evaluations
 from degflow_pipe.reports.charts import curve
-from degflow_pipe.reports.described import command, duration, judgement_of, shipped_info, size
+from degflow_pipe.reports.described import command, judgement_of, shipped_info
 from degflow_pipe.reports.drawn import PIXELS, Album, Entry, decibels
 from degflow_pipe.reports.page import Fact, Number, Page, Table
 from degflow_pipe.reports.parsed import read_result
@@ -157,7 +158,7 @@ def _training(info: CheckpointInfo) -> Table:
             if name.startswith("psnr_") and isinstance(value, int | float)
         ]
         timed = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        spent = duration(float(seconds)) if timed and seconds is not None else "-"
+        spent = duration_of(float(seconds)) if timed and seconds is not None else "-"
         rows.append(
             [
                 stage,
@@ -175,7 +176,7 @@ def _disk(folder: Path) -> Table:
     there = [
         name for name in (WEIGHTS, "config.json", CARD, PREVIEW) if files.is_file(folder / name)
     ]
-    rows = [[name, size(files.size(folder / name))] for name in there]
+    rows = [[name, size_of(files.size(folder / name))] for name in there]
     return Table("Disk", ("file", "bytes"), rows)
 
 

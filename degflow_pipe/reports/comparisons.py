@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from degflow_pipe import files
+from degflow_pipe.formats.said import noun_of
 from degflow_pipe.proxy.results import UNTOUCHED
-from degflow_pipe.reports.described import at_level, command, facts_of_maker, plural, told
+from degflow_pipe.reports.described import at_level, command, facts_of_maker, told
 from degflow_pipe.reports.drawn import Album
 from degflow_pipe.reports.page import Fact, Judgement, Number, Page, State, Table
 from degflow_pipe.reports.parsed import Found, read_result
@@ -41,7 +42,7 @@ def of_proxy(paths: list[Path], folder: Path | None) -> Page:
     page.numbers = [
         Number(f"{first.key('seeds').number:g}", "trainings of each source"),
         Number(f"{first.key('steps').number:,.0f}", "steps of a training"),
-        Number(f"{len(scenes):,}", f"{plural(len(scenes), 'scene')} tested on"),
+        Number(f"{len(scenes):,}", f"{noun_of(len(scenes), 'scenes')} tested on"),
     ]
     checkpoint = first.key("checkpoint").text
     page.facts = [

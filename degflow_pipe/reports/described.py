@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from degflow_pipe import shipped
@@ -13,7 +13,7 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info
 from degflow_pipe.checkpoint.verdict import Finding, Verdict
 from degflow_pipe.errors import UsageError
 from degflow_pipe.formats.text import printable
-from degflow_pipe.reports.page import STATES, Check, Fact, Judgement, Skips
+from degflow_pipe.reports.page import STATES, Check, Fact, Judgement
 
 NAMED = 12
 """Names below a reason, at most."""
@@ -125,25 +125,6 @@ def noise_of(noise: str) -> str:
     return f"{kind}, seed {seed}, model {digest}" if digest else noise
 
 
-def skips_of(reasons: Mapping[str, str]) -> list[Skips]:
-    """Photos that were left out, by reason, the most frequent first."""
-    groups: dict[str, list[str]] = {}
-    for name, why in sorted(reasons.items()):
-        # A reason begins with the photo's path, which would make each of them another one.
-        _, found, rest = why.partition(f"{name}: ")
-        groups.setdefault(rest if found else why, []).append(name)
-    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    made = [Skips(reason, len(names), names[:NAMED]) for reason, names in ordered[:REASONS]]
-    if others := [name for _, names in ordered[REASONS:] for name in names]:
-        made.append(Skips("other reasons", len(others), others[:NAMED]))
-    return made
-
-
-def plural(count: int, name: str) -> str:
-    """`scene` or `scenes`, as there are."""
-    return name if count == 1 else f"{name}s"
-
-
 def at_level(text: str, name: str) -> str:
     """`real LR, x2.9`; of a level that is called LR, as a set with one has it, `real LR` alone."""
     return text if name == "LR" else f"{text}, {name}"
@@ -154,20 +135,6 @@ def counted(values: Iterable[str], most: int = 12) -> str:
     found = Counter(values).most_common()
     said = [f"{count:,} {printable(value) or 'none'}" for value, count in found[:most]]
     return ", ".join([*said, *(["others"] if len(found) > most else [])])
-
-
-def size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.4g} TB"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def command(*words: object, **options: object) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.evaluation.crops import ENDS, HR, LRS, SIDE, path_of
+from degflow_pipe.formats.said import noun_of
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.reports.charts import curve, histogram
-from degflow_pipe.reports.described import LEVELS, at_level, command, plural, told
+from degflow_pipe.reports.described import LEVELS, at_level, command, told
 from degflow_pipe.reports.drawn import (
     FARTHEST,
     MADE,
@@ -67,7 +68,7 @@ def of_evaluation(path: Path, folder: Path | None) -> Page:
     found = read_result(path)
     levels = dict(found.key("levels").items())
     scenes = found.key("scenes").texts
-    title = f"Evaluation of {len(scenes):,} {plural(len(scenes), 'held-out scene')}"
+    title = f"Evaluation of {len(scenes):,} {noun_of(len(scenes), 'held-out scenes')}"
     page = Page("Evaluation of degflow-pipe", title, _lead(levels))
     page.numbers = _numbers(levels, len(scenes))
     page.judgements = [verdict_of(found)] if found.has("verdict") else []
@@ -100,7 +101,7 @@ def _lead(levels: dict[str, Found]) -> str:
 
 
 def _numbers(levels: dict[str, Found], scenes: int) -> list[Number]:
-    made = [Number(f"{scenes:,}", plural(scenes, "held-out scene"))]
+    made = [Number(f"{scenes:,}", noun_of(scenes, "held-out scenes"))]
     for name, level in list(levels.items())[:3]:
         generated = level.key("candidates").key("generated").key("psnr").key("mean").number
         made.append(Number(f"{generated:.2f} dB", at_level("generated to real LR", name)))

@@ -13,6 +13,7 @@ from typing import Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from degflow_pipe.formats.said import Skips
 from degflow_pipe.formats.text import printable
 
 LIMIT = 15_000_000
@@ -135,15 +136,6 @@ class Fact:
 
     name: str
     said: str
-
-
-@dataclass(frozen=True)
-class Skips:
-    """Photos that were left out for one reason. names: the first of them."""
-
-    reason: str
-    count: int
-    names: Sequence[str]
 
 
 @dataclass

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe import files
+from degflow_pipe import files, folders
 from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.reports import results
@@ -55,11 +55,10 @@ def report(
     and the same each time. Equal sources give equal bytes.
 
     Raises UsageError where `path` is none of these, `grid`, `pairs` or `events` is not for it or
-    `out` is there and not to be overwritten, and the error of what cannot be read.
+    `out` is no .html, or there and not to be overwritten, and the error of what cannot be read.
     """
-    if files.exists(out) and not overwrite:
-        raise UsageError(f"{out} is there already: give another name as `out`, or `overwrite`")
     kind = _kind_of(path)
+    folders.check_file(out, ".html", overwrite)
     for name, value, wanted in (("grid", grid, STORE), ("pairs", pairs, CHECKPOINT)):
         if value is not None and kind != wanted:
             raise UsageError(f"`{name}` is for a {wanted}, and {path} is none")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import files
+from degflow_pipe.formats.said import noun_of, size_of
 from degflow_pipe.progress import Progress
 from degflow_pipe.reading.index import cut as cut_of_tar
 from degflow_pipe.reading.index import read_lines, whole_shards
@@ -27,8 +28,6 @@ from degflow_pipe.reports.described import (
     judged_makers,
     levels_shown,
     noise_of,
-    plural,
-    size,
     spread,
 )
 from degflow_pipe.reports.drawn import SCENES, Album, Entry, cut, decibels, nearness
@@ -71,8 +70,8 @@ def of_shards(path: Path, progress: Progress) -> Page:
     page.numbers = [
         Number(f"{held.pairs:,}", "LR/HR pairs"),
         Number(f"{held.patches:,}", "HR patches"),
-        Number(f"{len(held.tars):,}", plural(len(held.tars), "tar")),
-        Number(size(held.bytes), "on disk"),
+        Number(f"{len(held.tars):,}", noun_of(len(held.tars), "tars")),
+        Number(size_of(held.bytes), "on disk"),
     ]
     if apart is not None:
         page.numbers.append(Number(f"{apart.pairs:,}", "pairs set apart to validate"))
@@ -114,7 +113,7 @@ def _apart(path: Path, held: ShardsContents) -> ShardsContents | None:
 
 
 def _state(held: ShardsContents, apart: ShardsContents | None) -> Judgement:
-    checks = [Check("tars", "good", "there", f"{len(held.tars):,} of {len(held.tars):,}")]
+    checks = [Check("tars", "good", "there", f"{len(held.tars):,}")]
     if apart is not None:
         said = f"{apart.patches:,} patches of photos of their own"
         checks.append(Check("validation", "good", "there", said))
@@ -259,7 +258,7 @@ def _facts(held: ShardsContents, maker: str) -> list[Fact]:
         Fact("grid of levels", _text(settings, "grid")),
         Fact("noise of LR", noise_of(noise) if (noise := _text(settings, "noise")) else ""),
         Fact("precision", _text(settings, "precision")),
-        Fact("size of LR", held.lr_size),
+        Fact("size of LR", f"HR / {held.sr_scale:g}" if held.sr_scale else held.lr_size),
         Fact("after the camera", held.chain or "nothing"),
         Fact("steps of the chain", json.dumps(chain)[:4000] if chain else ""),
         Fact("set apart to validate", _text(settings, "validate")),
@@ -271,7 +270,9 @@ def _facts(held: ShardsContents, maker: str) -> list[Fact]:
 
 def _disk(held: ShardsContents, apart: ShardsContents | None) -> Table:
     sets = [("tars", held), *([("tars set apart to validate", apart)] if apart else [])]
-    rows = [[name, size(one.bytes), size(one.bytes / max(one.pairs, 1))] for name, one in sets]
+    rows = [
+        [name, size_of(one.bytes), size_of(one.bytes / max(one.pairs, 1))] for name, one in sets
+    ]
     said = "Shards do not record how long they took: give `report` the `events`."
     return Table("Disk", ("what", "bytes", "a pair"), rows, said)
 

@@ -11,21 +11,21 @@ import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.errors import StoreError
+from degflow_pipe.formats.said import Skips, noun_of, size_of, skips_of
 from degflow_pipe.levels import Grid
 from degflow_pipe.progress import Progress
 from degflow_pipe.reports.charts import histogram
 from degflow_pipe.reports.described import (
     FARTHEST,
+    NAMED,
     NEAREST,
+    REASONS,
     command,
     counted,
     facts_of_maker,
     judged_makers,
     levels_shown,
     noise_of,
-    plural,
-    size,
-    skips_of,
     spread,
 )
 from degflow_pipe.reports.drawn import SCENES, Album, Entry, cut, decibels, nearness
@@ -38,7 +38,6 @@ from degflow_pipe.reports.page import (
     Judgement,
     Number,
     Page,
-    Skips,
     Table,
 )
 from degflow_pipe.stages.meant import MeantLevels
@@ -84,7 +83,7 @@ def of_store(path: Path, grid: str | None, progress: Progress) -> Page:
     page.histograms += _histograms(store, photos)
     page.facts = _facts(store, photos, chosen)
     page.origins = [table for table in (_grids(store, grids), _photos(photos)) if table.rows]
-    page.skips = skips_of(store.skipped()) + _beyond(photos)
+    page.skips = skips_of(store.skipped(), NAMED, REASONS) + _beyond(photos)
     page.costs = [_disk(store, grids)]
     page.commands, page.commands_said = _commands(store, photos, grids)
     return page
@@ -106,7 +105,7 @@ def _called(grid: Grid) -> str:
 def _lead(store: Store, photos: list[PhotoRecord], grid: Grid | None) -> str:
     side = store.settings.patch
     used = sum(photo.kept > 0 for photo in photos)
-    text = f"HR patches of {side} x {side} pixels of {used:,} {plural(used, 'photo')}"
+    text = f"HR patches of {side} x {side} pixels of {used:,} {noun_of(used, 'photos')}"
     if grid is None:
         return f"{text}; no levels of degradation were made of them yet."
     labels = [level.label for level in grid.levels]
@@ -122,9 +121,9 @@ def _numbers(
     used = sum(photo.kept > 0 for photo in photos)
     return [
         Number(f"{patches:,}", f"HR patches of {store.settings.patch} pixels a side"),
-        Number(f"{used:,}", plural(used, "photo")),
+        Number(f"{used:,}", noun_of(used, "photos")),
         Number(f"{pairs:,}", "LR/HR pairs"),
-        Number(size(sum(_bytes(store, grids).values())), "on disk"),
+        Number(size_of(sum(_bytes(store, grids).values())), "on disk"),
     ]
 
 
@@ -335,9 +334,9 @@ def _bytes(store: Store, grids: list[Grid]) -> dict[str, int]:
 def _disk(store: Store, grids: list[Grid]) -> Table:
     found = _bytes(store, grids)
     count = max(sum(unit.count for unit in store.units.values()), 1)
-    rows = [[name, size(held), size(held / count)] for name, held in found.items()]
+    rows = [[name, size_of(held), size_of(held / count)] for name, held in found.items()]
     total = sum(found.values())
-    rows.append(["all", size(total), size(total / count)])
+    rows.append(["all", size_of(total), size_of(total / count)])
     said = "By the ledgers. A store does not record how long it took: give `report` the `events`."
     return Table("Disk", ("what", "bytes", "a patch"), rows, said)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from degflow_pipe import files
 from degflow_pipe.errors import FileError
-from degflow_pipe.reports.described import duration, plural
+from degflow_pipe.formats.said import duration_of, noun_of
 from degflow_pipe.reports.page import Table
 from degflow_pipe.reports.parsed import Found
 
@@ -52,13 +52,13 @@ def times_of(path: Path) -> Table:
             f"{spent.units:,}",
             f"{spent.patches:,.0f}" if spent.patches else "-",
             f"{spent.pairs:,.0f}" if spent.pairs else "-",
-            duration(spent.seconds),
+            duration_of(spent.seconds),
         ]
         for stage, spent in stages.items()
     ]
-    said = f"Added up over what ran at once. By the clock, {runs} {plural(runs, 'run')} took "
+    said = f"Added up over what ran at once. By the clock, {runs} {noun_of(runs, 'runs')} took "
     columns = ("stage", "units", "patches", "pairs", "time")
-    return Table("Time", columns, rows, f"{said}{duration(wall)}.")
+    return Table("Time", columns, rows, f"{said}{duration_of(wall)}.")
 
 
 def _lines(path: Path) -> Iterator[Found]:

@@ -23,6 +23,7 @@ from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.engines.ticks import Amount
 from degflow_pipe.errors import PhotoError, StoreError
+from degflow_pipe.formats.said import number_of
 from degflow_pipe.model.config import COMPRESSION
 from degflow_pipe.pictures.patches import check_grid
 from degflow_pipe.pictures.photos import PhotoFile, check_max_pixels, find_photos
@@ -182,7 +183,8 @@ class _Writer:
                 nonlocal written
                 written += more
                 skipped = len(self.summary.skipped)
-                task.show(f"{written} patches" + f", {skipped} photos skipped" * bool(skipped))
+                said = f", {number_of(skipped, 'photos')} skipped" if skipped else ""
+                task.show(f"{number_of(written, 'patches')}{said}")
 
             works = numbering.works(zip(found, measured, strict=True), task, strict)
             begun, so_far = self._begun(works, crop), Amount(show)
@@ -246,7 +248,7 @@ def require_some(summary: IngestSummary, found: int) -> None:
     if not summary.patches_in_store:
         beyond = ", ".join(f"{n} beyond `{limit}`" for limit, n in summary.beyond.items())
         why = "; ".join(filter(None, (reasons, beyond))) or "every patch was flat"
-        raise PhotoError(f"no patch came of {found} photos: {why}")
+        raise PhotoError(f"no patch came of {number_of(found, 'photos')}: {why}")
     if len(summary.skipped) == found:
         raise PhotoError(f"none of {found} photos could be used: {reasons}")
 

@@ -230,6 +230,10 @@ class CheckpointContents:
         return asdict(self)
 
 
+CHECKED = {"store": "units", "shards": "files", "checkpoint": "folders"}
+"""What is held against its sums of each kind."""
+
+
 @dataclass(frozen=True)
 class Verified:
     """What was held against its sums.

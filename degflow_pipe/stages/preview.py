@@ -17,7 +17,7 @@ from degflow_pipe.pictures.arrays import middle, piece, to_picture, to_tensor
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import read_photo
 from degflow_pipe.pictures.sheet import label_bar, row_of
-from degflow_pipe.pictures.sizes import check_camera_scale
+from degflow_pipe.pictures.sizes import sizes_of
 from degflow_pipe.progress import Silent
 from degflow_pipe.stages.whole import WholePhoto
 
@@ -54,7 +54,8 @@ def preview(
     as HR. at: the pixel (x, y) in the middle of it, the photo's by default. zoom: pixels of the
     picture for each of the photo's. real: a real LR of the photo, of its size, which is shown last.
 
-    Raises PhotoError for a photo that cannot be read, UsageError for a side below 16, a place
+    Raises PhotoError for a photo that cannot be read, UsageError for another ending than .png, a
+    side below 16, levels above `sr_scale`, a place
     outside the photo, a real LR of another size, or where there is a file of that name that is not
     to be overwritten.
     """
@@ -74,6 +75,11 @@ def preview(
         )
     hr, *taken = [middle(one, side) if at is None else piece(one, side, at) for one in pictures]
     folders.check_file(out, ".png", overwrite)
+    if sr_scale:  # LR are of the part of HR, from the top left, that they divide
+        s_max, scales = model.info.s_max, map(model.info.scale_of_t, grid.t)
+        used = [sizes_of(hr.shape[:2], sr_scale, scale, s_max) for scale in scales]
+        height, width = (min(sizes[axis].hr for sizes in used) for axis in (0, 1))
+        hr, *taken = [one[:height, :width] for one in (hr, *taken)]
     with one_thread_each(model.device):
         levels = _levels(hr, model, grid, noise, seed, sr_scale)
     labels = ["HR", *(level.label for level in grid.levels), *(["real LR"] if taken else [])]
@@ -89,8 +95,6 @@ def _levels(
     """LR of HR, (h, w, 3) uint8, all of HR's size."""
     if not sr_scale:
         return list(to_picture(model.degrade(to_tensor(hr), grid.t, noise, seed)[0]))
-    for level in grid.levels:
-        check_camera_scale(sr_scale, model.info.scale_of_t(level.t))
     drawn = model.noise_model(noise, own_pixels=True)
     small = WholePhoto(hr, model, drawn, seed, grid, sr_scale)
     height, width = hr.shape[:2]

@@ -236,8 +236,10 @@ class _Work:
         )
         tars_at_once = min(self.at_once, TARS_AT_ONCE) if job.at_once > 1 else self.at_once
         known = plan.pairs - sum(map(plan.pairs_of, missing))
+        apart = self.settings.validate and out.name == VALIDATE
+        name = "shard validate" if apart else "shard"
         with (
-            self.progress.task("shard", plan.pairs, known, counts="pairs") as task,
+            self.progress.task(name, plan.pairs, known, counts="pairs") as task,
             closing(
                 self.engine(
                     *(job, map(plan.work, missing), tars_at_once),

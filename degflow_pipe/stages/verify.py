@@ -20,6 +20,7 @@ from degflow_pipe.shards.layout import INDEX, SUMS_LIMIT, VALIDATE
 from degflow_pipe.shards.summary import Summary, read_summary
 from degflow_pipe.shards.tars import TarRecord, tar_members
 from degflow_pipe.stages.inspection import (
+    CHECKED,
     CheckpointContents,
     ShardsContents,
     StoreContents,
@@ -100,7 +101,7 @@ def _verified(path: Path, workers: int, progress: Progress | None) -> Verified:
         units = [(path / name, digest) for name, digest in sums.items()]
         check = _file_damage
     damage: list[str] = []
-    with (progress or Silent()).task("verify", len(units), counts="files") as task:
+    with (progress or Silent()).task("verify", len(units), counts=CHECKED[kind]) as task:
         for found in in_order(check, units, workers):
             damage += found
             task.advance()

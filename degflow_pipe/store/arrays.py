@@ -230,7 +230,7 @@ class FileArray:
             if isinstance(error, OSError) and error.errno is not None:
                 reason = error.strerror or str(error)
                 raise FileError(f"{self.file(number)}: cannot read: {reason}") from error
-            raise StoreError(f"it cannot be read ({error or type(error).__name__})") from error
+            raise StoreError(f"it cannot be read ({str(error) or type(error).__name__})") from error
 
     def _open(self) -> zarr.Array[Any]:
         return zarr.open_array(str(self.path), mode="r+")

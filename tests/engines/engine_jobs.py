@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from degflow_pipe.engines.ticks import tick
 from degflow_pipe.errors import CheckpointError, PhotoError, Stopped
 
 Work = Callable[[int], Any]
@@ -75,6 +76,27 @@ class Fails:
         if self.how == "cannot travel":
             raise Untravelled("two", "parts")
         return lambda: "a result that cannot be pickled"
+
+
+@dataclass(frozen=True)
+class Tells:
+    """Tells of each unit, and ends it when that was heard: a file `heard` is there. Without a
+    folder it does not wait.
+    """
+
+    folder: str = ""
+
+    @contextmanager
+    def open(self) -> Iterator[Work]:
+        yield self._tell
+
+    def _tell(self, n: int) -> int:
+        tick(n)
+        end = time.monotonic() + 60
+        while self.folder and not (Path(self.folder) / "heard").exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        return n
 
 
 class Untravelled(Exception):
