@@ -81,12 +81,27 @@ def _command(found: Found, out: str) -> str:
         "PAIRS",
         network=found.key("network").text,
         sources=",".join(dict.fromkeys(sources)),
+        more_hr="PHOTOS" if any(source.startswith("ours_more") for source in sources) else None,
+        t_grid=_t_grid(found),
+        perceptual=_perceptual(found),
         level=found.key("level").text if found.has("level") else None,
         added_noise=",".join(dict.fromkeys(noise)),
         seeds=f"{found.key('seeds').number:g}",
         steps=f"{found.key('steps').number:g}",
         out=out,
     )
+
+
+def _t_grid(found: Found) -> str | None:
+    """The levels that one of the sources draws from, where there is one."""
+    if not found.has("grid"):
+        return None
+    return ",".join(f"{t.number:g}" for t in found.key("grid").each()) or None
+
+
+def _perceptual(found: Found) -> str | None:
+    kind = found.key("perceptual").text
+    return None if kind == "none" else kind
 
 
 def _levels(found: Found) -> list[tuple[str, Found]]:

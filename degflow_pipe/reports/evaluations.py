@@ -86,7 +86,10 @@ def of_evaluation(path: Path, folder: Path | None) -> Page:
     if folder is not None:
         show(found, folder, page, Album())
     checkpoint = told_of.get("checkpoint") or "CHECKPOINT"
-    page.commands = [command("evaluate", checkpoint, "PAIRS", out=path.parent.name or "OUT")]
+    asked = {"out": path.parent.name or "OUT"}
+    if (kind := found.key("perceptual").text) != "none":
+        asked["perceptual"] = kind
+    page.commands = [command("evaluate", checkpoint, "PAIRS", **asked)]
     page.commands_said = (
         "PAIRS is the folder of the pairs, which the figures do not record; a checkpoint of your "
         "own is named by its folder."
