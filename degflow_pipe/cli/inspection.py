@@ -12,8 +12,8 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.bars import TerminalProgress, loading
 from degflow_pipe.cli.contents import show_contents
-from degflow_pipe.cli.output import complain, show, unlock
-from degflow_pipe.cli.summaries import show_verified
+from degflow_pipe.cli.output import complain, unlock
+from degflow_pipe.cli.summaries import show_reported, show_verified
 from degflow_pipe.cli.tables import show_inspected
 from degflow_pipe.cli.words import Command
 from degflow_pipe.errors import UsageError
@@ -199,4 +199,4 @@ def report(
         device=device,
         progress=TerminalProgress(),
     )
-    show(found, json, "report")
+    show_reported(found, json)

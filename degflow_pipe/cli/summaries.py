@@ -14,6 +14,7 @@ from degflow_pipe.formats.said import number_of, size_of, skips_of
 if TYPE_CHECKING:
     from degflow_pipe.exports.export import ExportSummary
     from degflow_pipe.exports.results import Diagnosis
+    from degflow_pipe.reports.report import Reported
     from degflow_pipe.stages.degrade import DegradeSummary
     from degflow_pipe.stages.demo import DemoSummary
     from degflow_pipe.stages.generate import GenerateSummary
@@ -288,6 +289,20 @@ def _diagnosis(found: Diagnosis) -> Lines:
             yield kind, text
         if (more := finding.count - len(finding.examples)) > 0:
             yield kind, f"{more:,} more"
+
+
+def show_reported(found: Reported, as_json: bool) -> None:
+    if as_json:
+        show(found, True)
+        return
+    print_lines(_reported(found))
+
+
+def _reported(found: Reported) -> Lines:
+    yield "", f"{found.report}: a page of {size_of(found.bytes)}, to open in a browser"
+    yield "of", f"{found.kind}, {number_of(found.scenes, 'scenes')} in pictures"
+    if found.verdict:
+        yield "verdict", found.verdict
 
 
 def show_strip(found: Preview, as_json: bool) -> None:

@@ -49,7 +49,7 @@ def add_real(
         for scene in chosen:
             found.append(_compared(model, source, scene))
             task.advance()
-    album.add_all(sorted(found, key=lambda one: one.rank or 0), FARTHEST, NEAREST)
+    album.add_all(sorted(found, key=lambda one: one.rank or 0), FARTHEST, NEAREST, progress)
     page.scenes = album.scenes
     page.pictures_said = (
         f"Real LR of {len(found)} of {len(held_out)} held-out scenes beside LR generated of their "

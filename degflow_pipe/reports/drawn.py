@@ -14,6 +14,7 @@ from degflow_pipe.metrics.fidelity import EQUAL, psnr
 from degflow_pipe.pictures.arrays import middle
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.photos import read_photo
+from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.reports.described import at_level
 from degflow_pipe.reports.page import Frame, Sheet, Shown
 
@@ -57,15 +58,24 @@ class Album:
         self.scenes: list[Shown] = []
         self.sheets: list[Sheet] = []
 
-    def add_all(self, entries: Sequence[Entry], worst: str, best: str) -> None:
+    def add_all(
+        self,
+        entries: Sequence[Entry],
+        worst: str,
+        best: str,
+        progress: Progress | None = None,
+    ) -> None:
         """The worst, the best, then the others in order. worst, best: what these are called."""
         known = {i: one.rank for i, one in enumerate(entries) if one.rank is not None}
         named: dict[int, str] = {}
         if len({*known.values()}) > 1:
             named = {min(known, key=known.__getitem__): worst}
             named[max(known, key=known.__getitem__)] = best
-        for i in (*named, *(i for i in range(len(entries)) if i not in named)):
-            self.add(entries[i], named.get(i, ""))
+        order = [*named, *(i for i in range(len(entries)) if i not in named)]
+        with (progress or Silent()).task("code pictures", len(order), counts="scenes") as task:
+            for i in order:
+                self.add(entries[i], named.get(i, ""))
+                task.advance()
 
     def add(self, entry: Entry, end: str = "") -> bool:
         """A scene, lossless. False, and nothing is added, where there is no room for all of it."""

@@ -65,9 +65,11 @@ def report(
     if events is not None and kind not in (STORE, SHARDS):
         raise UsageError(f"`events` is for a {STORE} or {SHARDS}, and {path} is none")
     times = None if events is None else times_of(events)  # before what takes long
-    page = _page(path, kind, grid, pairs, device, progress or Silent())
+    progress = progress or Silent()
+    page = _page(path, kind, grid, pairs, device, progress)
     page.costs += [] if times is None else [times]
-    data = render(page).encode()
+    with progress.task("draw the page", None):
+        data = render(page).encode()
     if len(data) > LIMIT:
         raise FileError(
             f"{path}: its report would take {len(data)} bytes, more than the limit of {LIMIT}"

@@ -193,7 +193,7 @@ def _show(shards: Summary, page: Page, progress: Progress) -> list[Info]:
             ):
                 measured.add(hr, cuts)
             task.advance()
-    album.add_all(entries, FARTHEST, NEAREST)
+    album.add_all(entries, FARTHEST, NEAREST, progress)
     page.scenes = album.scenes
     page.pictures_said = (
         "Pixels as the shards hold them, coded without loss: patches of tars that are chosen "

@@ -196,7 +196,7 @@ def _show(store: Store, grid: Grid, page: Page, progress: Progress) -> None:
         return
     shown = {id(patch): patch for patch in (*kept, *ends)}
     album = Album()
-    album.add_all([_entry(one, labels) for one in shown.values()], FARTHEST, NEAREST)
+    album.add_all([_entry(one, labels) for one in shown.values()], FARTHEST, NEAREST, progress)
     page.scenes = album.scenes
     enlarged = ", enlarged" if grid.sr_scale else ""
     told = "" if len(numbers) == len(grid) else f", at {len(numbers)} of {len(grid)} levels"

@@ -22,9 +22,10 @@ from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import read_info, write_info
 from degflow_pipe.errors import DegflowError, FileError, UsageError
 from degflow_pipe.evaluation.evaluate import EvaluationSettings, evaluate
+from degflow_pipe.formats.said import duration_of
 from degflow_pipe.levels import parse_t
 from degflow_pipe.pairs.settings import DataSettings
-from degflow_pipe.reports.described import duration, spread
+from degflow_pipe.reports.described import spread
 from degflow_pipe.reports.drawn import SCENES, Album, Entry
 from degflow_pipe.reports.page import LIMIT
 from degflow_pipe.shards.layout import ShardSettings
@@ -157,7 +158,7 @@ def test_how_long_it_took_is_told_by_events(ready_store: Path, tmp_path: Path) -
     events.write_bytes(events.read_bytes() + b'{"event": "unit", "stage": "cut off')
     for path in (ready_store, tmp_path / "one"):
         html = page_of(path, tmp_path / f"{path.name}.html", events=events)
-        row = f"shard</th><td>2</td><td>-</td><td>108</td><td>{duration(took)}</td>"
+        row = f"shard</th><td>2</td><td>-</td><td>108</td><td>{duration_of(took)}</td>"
         assert row in html and "By the clock, 2 runs took" in html
     events.write_text('{"event": "unit", "stage": "shard", "seconds": "long"}\n')
     with pytest.raises(FileError, match=r"line 1\.seconds must be a number, got 'long'"):
