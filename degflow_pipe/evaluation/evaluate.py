@@ -22,9 +22,9 @@ from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.verdict import Judged, OnHeldOut, verdict_of
 from degflow_pipe.errors import CheckpointError, DataError, UsageError
 from degflow_pipe.evaluation import baselines, judging, plots, residual_pages
+from degflow_pipe.evaluation.against_hr import BANDS, AgainstHRRows
 from degflow_pipe.evaluation.crops import Crops
 from degflow_pipe.evaluation.results import (
-    AgainstHR,
     BlurOfScale,
     Curve,
     Evaluation,
@@ -36,7 +36,7 @@ from degflow_pipe.folders import one_writer
 from degflow_pipe.levels import Grid
 from degflow_pipe.metrics import residual, spectrum
 from degflow_pipe.metrics.fidelity import EQUAL, fidelity, psnr
-from degflow_pipe.metrics.noise_divergence import flat_places, noise_kl, noise_level
+from degflow_pipe.metrics.noise_divergence import flat_places, noise_kl
 from degflow_pipe.metrics.perceptual import Perceptual
 from degflow_pipe.model.networks import SizedSkips
 from degflow_pipe.noise.drawing import noisy
@@ -46,7 +46,6 @@ from degflow_pipe.pictures.arrays import middle, to_picture, to_tensor
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.settings import read
 
-BANDS = 10
 LEAST_SIDE = 256
 """Pixels on a side that spectra and noise are measured on, at least."""
 CROP = 192
@@ -154,7 +153,7 @@ class _Work:
         self.levels = pairs.levels
         self.perceptual = Perceptual(settings.perceptual, model.device)
         self.found: dict[str, dict[str, list[Figures]]] = {}
-        self.against_hr: dict[str, dict[str, list[AgainstHR]]] = {}
+        self.against_hr: dict[str, dict[str, AgainstHRRows]] = {}
         self.curves: list[list[float]] = []
         self.scales: list[float] = np.linspace(1, model.info.s_max, STEPS + 1).tolist()
         self.blurs: list[list[float]] = []
@@ -274,15 +273,7 @@ class _Work:
         flat = flat_places(pictures["real"])
         for name in (name for name in ("real", "generated", "noisy") if name in pictures):
             lr = pictures[name]
-            power, coherence = spectrum.power(lr, BANDS), spectrum.coherence(hr, lr, BANDS)
-            rows.setdefault(name, []).append(
-                AgainstHR(
-                    psnr_to_hr=min(psnr(lr, hr), EQUAL),
-                    noise=noise_level(lr, flat),
-                    power=power.tolist(),
-                    coherence=coherence.tolist(),
-                )
-            )
+            rows.setdefault(name, AgainstHRRows()).add(hr, lr, flat)
 
     def _add_residual(
         self, level: PairLevel, hr: np.ndarray, real: np.ndarray, candidates: dict[str, np.ndarray]
@@ -322,7 +313,7 @@ class _Work:
                 held_out=by_name[name].held_out,
                 candidates={way: _over_scenes(rows) for way, rows in ways.items()},
                 bands=spectrum.centres(BANDS).tolist(),
-                against_hr={lr: _mean(rows) for lr, rows in self.against_hr[name].items()},
+                against_hr={lr: rows.result() for lr, rows in self.against_hr[name].items()},
             )
             for name, ways in self.found.items()
         }
@@ -371,15 +362,6 @@ def _generated(model: DegFlow, hr: np.ndarray, t: list[float]) -> Iterator[np.nd
     z, skips = model.encode(to_tensor(hr))
     for lr in model.levels(z, t, skips).pictures:
         yield to_picture(lr)[0]
-
-
-def _mean(rows: list[AgainstHR]) -> AgainstHR:
-    return AgainstHR(
-        psnr_to_hr=float(np.mean([row.psnr_to_hr for row in rows])),
-        noise=float(np.mean([row.noise for row in rows])),
-        power=np.mean([row.power for row in rows], axis=0).tolist(),
-        coherence=np.mean([row.coherence for row in rows], axis=0).tolist(),
-    )
 
 
 def _over_scenes(rows: list[Figures]) -> dict[str, Spread]:

@@ -25,7 +25,7 @@ class AgainstHR:
 
     psnr_to_hr: dB. noise: deviation at the flat places of the real LR, grey levels, see
     `noise_divergence`. power: of the LR by band, grey levels squared; coherence: with HR by band, 0
-    to 1; both of the green channel.
+    to 1, of all scenes together (see `spectrum.PooledCoherence`); both of the green channel.
     """
 
     psnr_to_hr: float

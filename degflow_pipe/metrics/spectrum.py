@@ -55,6 +55,28 @@ def coherence(a: np.ndarray, b: np.ndarray, bands: int = 32) -> np.ndarray:
     return transfer(a, b, bands).coherence
 
 
+class PooledCoherence:
+    """Coherence of many pairs of pictures: cross spectra and powers are summed over all of them
+    before one is divided by the other, so that what a few pictures with strong edges have in
+    common counts as much as it is, and chance, 1 / tiles, falls with their number.
+    """
+
+    def __init__(self) -> None:
+        self._cross = np.zeros((TILE, TILE), complex)
+        self._powers = np.zeros((2, TILE, TILE))
+
+    def add(self, a: np.ndarray, b: np.ndarray) -> None:
+        """One pair, as `coherence` takes it."""
+        cross, power_a, power_b = _cross(a, b, 1)
+        self._cross += cross
+        self._powers += power_a, power_b
+
+    def by_band(self, bands: int = 32) -> np.ndarray:
+        """(B,) float64 in [0, 1], see `coherence`."""
+        shared = np.abs(self._cross) ** 2
+        return by_band(_divided(shared, self._powers.prod(axis=0)), bands)
+
+
 @dataclass(frozen=True)
 class Transfer:
     """How HR went over into LR, by band, each (B,) float64.

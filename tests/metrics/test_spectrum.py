@@ -8,7 +8,13 @@ import pytest
 from skimage import data
 
 from degflow_pipe.errors import DataError
-from degflow_pipe.metrics.spectrum import centres, coherence, power, spectrum_distance
+from degflow_pipe.metrics.spectrum import (
+    PooledCoherence,
+    centres,
+    coherence,
+    power,
+    spectrum_distance,
+)
 
 PHOTO = np.ascontiguousarray(data.astronaut())
 
@@ -103,3 +109,29 @@ def test_what_cannot_be_measured_is_refused() -> None:
         with pytest.raises(ValueError, match=f"bands must be 1 to 32, got {bands}"):
             power(PHOTO, bands)
     assert np.all(np.isfinite(power(PHOTO, 32)))
+
+
+def test_pooled_coherence_of_one_pair_is_its_own() -> None:
+    pooled = PooledCoherence()
+    pooled.add(PHOTO, PHOTO)
+    assert pooled.by_band(16) == pytest.approx(1.0)
+    pooled = PooledCoherence()
+    pooled.add(PHOTO, noise(1))
+    assert pooled.by_band(16) == pytest.approx(coherence(PHOTO, noise(1), 16))
+
+
+def test_pooled_coherence_is_that_of_where_the_power_is() -> None:
+    """Of calm scenes without anything in common and one that is a copy, which has the power."""
+    pooled, each = PooledCoherence(), []
+    for seed in range(4):
+        calm = (noise(seed) // 16, noise(seed + 10) // 16)
+        pooled.add(*calm)
+        each.append(coherence(*calm, 16))
+    pooled.add(noise(20), noise(20))
+    each.append(coherence(noise(20), noise(20), 16))
+    assert np.mean(each) < 0.4 and np.all(pooled.by_band(16) > 0.9)
+    strangers = PooledCoherence()
+    for seed in range(4):
+        strangers.add(noise(seed), noise(seed + 10))
+    alone = coherence(noise(0), noise(10), 16)
+    assert np.mean(strangers.by_band(16)) < 0.5 * np.mean(alone), "chance falls with their number"
