@@ -185,7 +185,8 @@ class TerminalProgress:
             _Left(),
             TextColumn("{task.fields[shown]}", markup=False),
         )
-        with Progress(*columns, console=console) as progress:
+        # Of what has no amount nothing is left to see when it is done.
+        with Progress(*columns, console=console, transient=total is None) as progress:
             number = progress.add_task(
                 printable(name),
                 total=total,

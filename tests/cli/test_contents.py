@@ -44,7 +44,7 @@ def test_a_store_says_what_comes_next(
     assert text.startswith(
         "degflow.zarr: a store of 27 HR patches of 64 x 64 pixels, from 3 photos"
     )
-    assert "levels 2 levels x2, x4, by tiny-" in text and "all 27 patches" in text
+    assert "levels 2 levels x2, x4, by tiny-" in text and "all of 27 patches" in text
     assert "next degflow-pipe shard --store degflow.zarr --out SHARDS" in text
     assert text.endswith("all of it degflow-pipe info degflow.zarr --json")
 

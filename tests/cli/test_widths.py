@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,8 +82,8 @@ data:
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two scenes of 256 x 256 at three levels, and `recipe.yaml`."""
+def pairs(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scenes of 256 x 256 at three levels, `recipe.yaml`, and the checkpoint `tiny`."""
     folder = tmp_path_factory.mktemp("pairs")
     for name in ("astronaut", "chelsea"):
         hr = getattr(data, name)()[:256, :256]
@@ -91,16 +92,25 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             lr = cv2.GaussianBlur(hr, (0, 0), sigma)
             Image.fromarray(lr).save(folder / f"{name}_{level}.png")
     (folder / "recipe.yaml").write_text(RECIPE)
+    shutil.copytree(tiny, folder / "tiny")  # what is found is put into it
     return folder
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_wide_tables_follow_each_other(
-    width: int, tiny: str, pairs: Path, monkeypatch: pytest.MonkeyPatch
+    width: int, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
-    words = ["evaluate", tiny, pairs, "--recipe", pairs / "recipe.yaml", "--t-grid", "0:1:0.1"]
+    words = [
+        "evaluate",
+        pairs / "tiny",
+        pairs,
+        "--recipe",
+        pairs / "recipe.yaml",
+        "--t-grid",
+        "0:1:0.1",
+    ]
     done = CliRunner().invoke(app, list(map(str, words)))
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()

@@ -219,7 +219,7 @@ def test_a_patch_that_another_photo_gave_is_dropped(
 def test_photos_of_which_nothing_is_kept(
     scene: Callable[[str, np.ndarray], Path], feed: Callable[..., Any]
 ) -> None:
-    with pytest.raises(PhotoError, match="no patch came of 1 photos: every patch was flat"):
+    with pytest.raises(PhotoError, match="no patch came of 1 photo: every patch was flat"):
         feed(scene("flat.png", np.full((64, 64, 3), 5, np.uint8)))
 
 
@@ -292,7 +292,7 @@ def test_a_reason_goes_when_the_photo_was_mended(
 def test_only_photos_that_cannot_be_used_are_an_error_that_says_why(
     mixed: Path, feed: Callable[..., Any]
 ) -> None:
-    with pytest.raises(PhotoError, match=r"no patch came of 1 photos: .*cut\.jpg: damaged"):
+    with pytest.raises(PhotoError, match=r"no patch came of 1 photo: .*cut\.jpg: damaged"):
         feed(mixed / "cut.jpg")
 
 

@@ -92,7 +92,7 @@ def test_a_photo_beyond_a_limit_is_left_out_and_counted(
 def test_each_limit_leaves_out(
     photos: Path, feed: Callable[..., Any], limit: str, asked: float
 ) -> None:
-    with pytest.raises(PhotoError, match=rf"no patch came of 1 photos: 1 beyond `{limit}`"):
+    with pytest.raises(PhotoError, match=rf"no patch came of 1 photo: 1 beyond `{limit}`"):
         feed(photos / "noisy.png", **{limit: asked})
 
 
