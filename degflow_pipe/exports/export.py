@@ -97,8 +97,8 @@ def export(
     at_once = check_workers(workers)
     apart = files.is_folder(shards / VALIDATE)
     trainer.check_out(out, relative)
-    roots = Roots("" if relative else owned.root_text(out), validation=apart)
     source = Source(shards)
+    roots = Roots("" if relative else owned.root_text(out), apart, source.patches)
     plans = trainer.plans(chosen_levels(source.levels, t, scales), scale)
     summary = ExportSummary(
         out=str(out),
@@ -192,7 +192,7 @@ def made_of(trainer: Trainer, source: Source, plans: Sequence[Plan]) -> dict[str
                 "t": plan.level.t,
                 "scale": plan.level.scale,
                 "told": plan.told,
-                "hr_size": [plan.packing.hr] * 2,
+                "hr_size": [plan.hr_side] * 2,
                 "lr_size": [plan.packing.lr] * 2,
                 "effective_scale": plan.packing.effective_scale,
             }
@@ -404,7 +404,7 @@ def row_of(pair: ShardPair, plan: Plan, paths: tuple[str, str]) -> Row:
         "t": pair.t,
         "scale": pair.scale,
         "effective_scale": plan.packing.effective_scale,
-        "hr_size": [plan.packing.hr] * 2,
+        "hr_size": [plan.hr_side] * 2,
         "lr_size": [plan.packing.lr] * 2,
         "source": pair.source,
         "source_sha256": pair.sha256,
@@ -413,7 +413,7 @@ def row_of(pair: ShardPair, plan: Plan, paths: tuple[str, str]) -> Row:
 
 
 def side_of(plan: Plan, is_hr: bool) -> int:
-    return plan.packing.hr if is_hr else plan.packing.lr
+    return plan.hr_side if is_hr else plan.packing.lr
 
 
 def stored_side(pair: ShardPair, plan: Plan, is_hr: bool) -> int:

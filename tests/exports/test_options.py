@@ -162,7 +162,7 @@ def test_doctor_finds_hr_that_interflow_cannot_crop(wide: Path, tmp_path: Path, 
 def test_roots_are_absolute_or_relative(shards: Path, wide: Path, tmp_path: Path, to: str) -> None:
     """A trainer that starts anywhere finds the absolute ones; doctor takes both, and no others."""
     source = wide if to in ("interflow", "realsr") else shards
-    chosen = {"scales": [2, 3, 4]} if to in ("liif", "realsr") else {}
+    chosen = {"scales": [2, 3, 4]} if to in ("liif", "realsr", "edsr", "rcan", "han") else {}
     options = find_trainer(to).options
     export(source, to, tmp_path / "there", **chosen)
     export(source, to, tmp_path / "moving", relative=True, **chosen)
