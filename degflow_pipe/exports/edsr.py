@@ -288,8 +288,8 @@ class _Div2k(Edsr):
         if not roots.validation:
             return [f"It is tested on the first {ALL_SHOWN} pairs, which it is trained on as well."]
         return [
-            "Photos that were set apart are in the folder validate: to test on them say --test_only "
-            "and that folder as --dir_data.",
+            "Photos that were set apart are in the folder validate: to test on them say "
+            "--test_only, and that folder as --dir_data.",
         ]
 
     def asked(self, names: list[str], settings: Settings | None, report: Report) -> list[str]:
