@@ -237,6 +237,8 @@ SURFACE: dict[str, dict[str, str]] = {
         "--recipe": "str",
         "--sources": "str",
         "--network": "str = same-size",
+        "--sr-scale": "int = 0",
+        "--also": "str, several",
         "--level": "str = ",
         "--t-grid": "str",
         "--test": "Path",
