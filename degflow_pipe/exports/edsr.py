@@ -289,7 +289,7 @@ class _Div2k(Edsr):
             return [f"It is tested on the first {ALL_SHOWN} pairs, which it is trained on as well."]
         return [
             "Photos that were set apart are in the folder validate: to test on them say "
-            "--test_only, and that folder as --dir_data.",
+            "test_only, and that folder as dir_data.",
         ]
 
     def asked(self, names: list[str], settings: Settings | None, report: Report) -> list[str]:
@@ -336,7 +336,7 @@ class Rcan(_Div2k):
     def notes(self, roots: Roots) -> list[str]:
         return [
             *super().notes(roots),
-            "EDSR-PyTorch and newer codes have --data_range 1-N/1-10 for the three of n_train, "
+            "EDSR-PyTorch and newer codes have data_range 1-N/1-10 for the three of n_train, "
             "offset_val and n_val.",
         ]
 

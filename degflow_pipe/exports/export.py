@@ -79,7 +79,8 @@ def export(
 
     scale: HR over LR for a trainer of one scale, by default that of the shards' pictures. t,
     scales: only these levels. Photos that were set apart go into a folder `validate` in `out`,
-    which the option files of BasicSR, neosr and traiNNer-redux name. relative: paths in the option
+    which the option files of BasicSR, HAT, MambaIR, neosr, traiNNer-redux, EDSR, Meta-SR and mmagic
+    name. relative: paths in the option
     file are relative to the folder, for those who move it. overwrite: replace an export of other
     settings in the same folder; only files that it wrote are removed. At a URL it is `relative`,
     of pictures as files.

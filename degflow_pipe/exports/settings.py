@@ -123,7 +123,7 @@ def read_settings(path: Path, report: Report) -> Settings | None:
 
 
 def _command_line(text: str) -> dict[str, Any]:
-    """The options of a command, `--key value` or `--key`; whole numbers are int."""
+    """The options of a command by their names: whole numbers as int, those without a value True."""
     values: dict[str, Any] = {}
     key = ""
     for word in shlex.split(text.replace("\\\n", " "), comments=True):

@@ -238,7 +238,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--sources": "str",
         "--network": "str = same-size",
         "--sr-scale": "int = 0",
-        "--also": "str, several",
+        "--also": "str",
         "--level": "str = ",
         "--t-grid": "str",
         "--test": "Path",
