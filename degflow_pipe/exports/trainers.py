@@ -5,7 +5,8 @@ from __future__ import annotations
 from degflow_pipe.choices import one_of
 from degflow_pipe.errors import UsageError
 from degflow_pipe.exports.basicsr import BasicSR, BasicSRLmdb
-from degflow_pipe.exports.edsr import Edsr, Han, MetaSR, Rcan
+from degflow_pipe.exports.edsr import Edsr
+from degflow_pipe.exports.edsr_forks import Han, MetaSR, Rcan
 from degflow_pipe.exports.hat import Hat, MambaIR
 from degflow_pipe.exports.kair import Kair, SwinIR
 from degflow_pipe.exports.liif import Ddir, Liif

@@ -12,11 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from degflow_pipe import UsageError, export
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.exports.doctor import doctor
-from degflow_pipe.exports.settings import _plain_python
+from degflow_pipe.exports.findings import Report
+from degflow_pipe.exports.settings import Settings, _plain_python, read_settings
 from degflow_pipe.exports.trainers import find_trainer
 from degflow_pipe.levels import parse_scales
 from degflow_pipe.shards.layout import ShardSettings
@@ -77,6 +80,29 @@ def test_levels_at_one_scale_have_a_number_each(shards: Path, tmp_path: Path, to
     assert pictures(tmp_path) == {name.format(n, s=4.0) for n in range(1, 37) for name in (hr, lr)}
     found = doctor(tmp_path, to)
     assert found.findings == {} and found.ratios == {"4": 36}
+
+
+@pytest.mark.parametrize(
+    "to, scale, step", [("edsr", 2.0, 1), ("edsr", 3.0, 1), ("metasr", 1.5, 2), ("metasr", 3.5, 2)]
+)
+def test_what_the_reader_cuts_is_one_place(
+    wide: Path, tmp_path: Path, to: str, scale: float, step: int
+) -> None:
+    """An LR crop, and HR from `scale` times its place on, as the readers cut them."""
+    export(wide, to, tmp_path, scales=[scale, 4])
+    hr, lr = (
+        cv2.imread(str(tmp_path / place.format(2, s=scale)), cv2.IMREAD_GRAYSCALE)
+        for place in PLACES[to]
+    )
+    side, last = 24, lr.shape[0] - 24
+    for y, x in ((0, 0), (last // step * step, 0), (last // step * step,) * 2):
+        small = lr[y : y + side, x : x + side].astype(np.float32)
+        rows, columns = (slice(int(scale * n), int(scale * (n + side))) for n in (y, x))
+        large = hr[rows, columns]
+        assert large.shape == (scale * side, scale * side)
+        like = cv2.resize(large, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+        (dx, dy), _ = cv2.phaseCorrelate(like - like.mean(), small - small.mean())
+        assert np.hypot(dx, dy) < 0.3, "pixels of LR"
 
 
 def test_meta_sr_has_scales_in_tenths(shards: Path, tmp_path: Path) -> None:
@@ -223,3 +249,35 @@ pair = {'a': (1, 2.5), **model}
     found = _plain_python(text)
     assert found["model"] == {"type": "A", "sizes": [1, 2], "deep": {"root": "data"}}
     assert found["run"] is None and found["pair"] == {"a": [1, 2.5]}
+
+
+KEYS = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
+VALUES = st.one_of(
+    st.integers(0, 10**9 - 1),
+    st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=1).filter(
+        lambda text: not text.startswith("--") and not text.isdigit() and "\\\n" not in text
+    ),
+)
+
+
+@given(values=st.dictionaries(KEYS, VALUES, min_size=1, max_size=6))
+def test_option_lines_are_read_back(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, int | str]
+) -> None:
+    path = tmp_path_factory.mktemp("lines") / "train.sh"
+    lines = [f"--{key} {shlex.quote(str(value))}" for key, value in values.items()]
+    path.write_text("# a note: it's\npython main.py \\\n  " + " \\\n  ".join(lines) + "\n")
+    report = Report()
+    found = read_settings(path, report)
+    assert found is not None and not report.findings and found.values == values
+
+
+@given(text=st.text(), ending=st.sampled_from([".sh", ".py"]))
+def test_any_text_is_settings_or_a_finding(
+    tmp_path_factory: pytest.TempPathFactory, text: str, ending: str
+) -> None:
+    path = tmp_path_factory.mktemp("any") / f"train{ending}"
+    path.write_bytes(text.encode("utf-8", "replace"))
+    report = Report()
+    found = read_settings(path, report)
+    assert isinstance(found, Settings) != ("options" in report.findings)
