@@ -36,6 +36,15 @@ TrainerName = Literal[
     "ddir",
     "interflow",
     "realsr",
+    "edsr",
+    "rcan",
+    "han",
+    "metasr",
+    "mmagic",
+    "ciaosr",
+    "hat",
+    "mambair",
+    "swinir",
 ]
 """Of whom an export can be made for."""
 

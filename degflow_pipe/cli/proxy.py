@@ -48,9 +48,19 @@ def proxy(
     network: Annotated[
         str,
         typer.Option(
-            help="same-size; implicit: one network for any scale; or one of spandrel's: SwinIR."
+            help="same-size: our small one, at --sr-scale with a tail of pixel shuffle; implicit: "
+            "one network for any scale; or one of spandrel's: SwinIR."
         ),
     ] = "same-size",
+    sr_scale: Annotated[
+        int,
+        typer.Option(
+            "--sr-scale",
+            min=0,
+            help="HR over LR, whole; 0: that of the pairs' pictures, 1 where a recipe says how "
+            "they are enlarged.",
+        ),
+    ] = 0,
     level: Annotated[str, typer.Option(help="The real level; the last knot by default.")] = "",
     t_grid: Annotated[
         str | None,
@@ -66,6 +76,13 @@ def proxy(
             "--more-hr",
             help="Folder of HR photos without real LR: adds ours_more, generated of both.",
             parser=o.path,
+        ),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Other pairs as a source of that name, NAME=FOLDER; *_hr.* beside *_lr.* unless a "
+            "recipe's key also says more; repeatable.",
         ),
     ] = None,
     added_noise: Annotated[
@@ -86,6 +103,7 @@ def proxy(
 
     said: dict[str, Any] = {
         "network": network,
+        "sr_scale": sr_scale,
         "sources": sources.split(",") if sources else [],
         "level": level,
         "t_grid": t_grid,
@@ -103,8 +121,11 @@ def proxy(
     implicit = settings.network == IMPLICIT
     if implicit and more:
         raise UsageError("--more-hr is not for the implicit network")
+    if implicit and also:
+        raise UsageError("--also is for networks of one scale, not for implicit")
     if test is not None and settings.test is None:
         raise UsageError("--test is the folder of the pairs that a proxy recipe's key test says")
+    folders = _folders(also or [], settings)
     shared: dict[str, Any] = {
         "out": out,
         "sources": tuple(settings.sources),
@@ -117,6 +138,7 @@ def proxy(
         from degflow_pipe.checkpoint.degflow import DegFlow
         from degflow_pipe.evaluation.evaluate import data_of
         from degflow_pipe.proxy.architectures import Architecture
+        from degflow_pipe.proxy.others import OtherPairs
         from degflow_pipe.proxy.proxy import ProxySettings
         from degflow_pipe.proxy.proxy import proxy as same_size
         from degflow_pipe.proxy.scales import ScalesSettings, default_scales, proxy_scales
@@ -134,16 +156,38 @@ def proxy(
         )
         result = proxy_scales(model, data, pairs, scaled, progress, processes)
     else:
+        others = {name: OtherPairs(at, settings.also.get(name)) for name, at in folders.items()}
         sized = ProxySettings(
             grid=settings.grid(model.info),
             level=settings.level,
             more=more,
             network=Architecture(settings.network, settings.network_settings),
+            sr_scale=settings.sr_scale,
+            also=others,
             **shared,
         )
         result = same_size(model, data, pairs, sized, progress, processes)
     if result is not None:
         show_comparison(result, json, checkpoint)
+
+
+def _folders(also: list[str], settings: ProxyRecipe) -> dict[str, Path]:
+    """The folder of each of the other pairs, by their name."""
+    from degflow_pipe.errors import UsageError
+
+    found: dict[str, Path] = {}
+    for item in also:
+        name, sign, folder = item.partition("=")
+        if not name or not folder or name in found:
+            said = "is given twice" if sign and folder and name in found else "wants NAME=FOLDER"
+            raise UsageError(f"--also {said}, got {item[:60]!r}")
+        found[name] = o.path(folder)
+    lacking = [name for name in settings.also if name not in found]
+    if lacking:
+        raise UsageError(
+            f"the recipe's also.{lacking[0]} has no folder: give --also {lacking[0]}=FOLDER"
+        )
+    return found
 
 
 def _recipe(recipe: str | None, given: dict[str, Any], steps: int | None) -> ProxyRecipe:

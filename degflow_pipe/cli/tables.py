@@ -287,7 +287,8 @@ def show_comparison(result: ProxyComparison | ScalesComparison, as_json: bool, t
     for table in result.tables:
         held_out = ", no knot" if table.held_out else ""
         heading = (
-            f"{title}: SR of real {table.level}{held_out} by source of LR, {result.steps} steps, "
+            f"{title}: SR of real {table.level}{held_out} by source of LR, {result.steps} steps of "
+            f"{result.network}, "
             f"{len(result.scenes)} held-out scenes"
         )
         _sources(heading, table, result.seeds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from degflow_pipe import files
 from degflow_pipe.exports import owned
@@ -61,7 +61,8 @@ def basicsr_rules(gt: str, lq: str, **lists: str) -> Rules:
     )
 
 
-def _meta_line(row: Row) -> str:
+def meta_line(row: Row) -> str:
+    """A pair's line in BasicSR's list, and in mmagic's."""
     side = row["hr_size"][0]
     return f"{Path(row['hr']).name} ({side},{side},3)"
 
@@ -74,28 +75,32 @@ class BasicSR(Trainer):
     name = "basicsr"
     places = ("gt", "lq")
     options = "train_basicsr.yml"
-    lists: ClassVar[Mapping[str, Callable[[Row], str]]] = {META: _meta_line}
+    lists: ClassVar[Mapping[str, Callable[[Row], str]]] = {META: meta_line}
     # cv2.imdecode with IMREAD_COLOR: basicsr/utils/img_util.py at 084df5d.
     turns = True
     rules = basicsr_rules("gt", "lq", meta_info_file=META)
+    list_key: ClassVar[str] = "datasets.train.meta_info_file"
+    template_key: ClassVar[str] = "datasets.train.filename_tmpl"
 
     def network(self, scale: int) -> Network | None:
         return _network(scale)
 
     def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:
-        return training_yaml(
-            plans,
-            roots,
-            {
-                "meta_info_file": roots(META),
-                "filename_tmpl": "{}",
-                "io_backend": {"type": "disk"},
-            },
-        )
+        return training_yaml(plans, roots, self.set_settings(roots))
+
+    def set_settings(self, roots: Roots) -> dict[str, Any]:
+        """Those of the training set that are of pictures as files."""
+        return {
+            "meta_info_file": roots(META),
+            "filename_tmpl": "{}",
+            "io_backend": {"type": "disk"},
+        }
 
     def pair_up(self, folder: Path, report: Report, settings: Settings | None) -> Iterator[Found]:
-        template = _template(settings, report)
-        listed = settings is None or settings.get("datasets.train.meta_info_file") is not None
+        template = _template(settings, self.template_key, report)
+        listed = settings is None or bool(settings.get(self.list_key))
+        if settings is not None and listed and not files.exists(folder / META):
+            report.add("list", f"{META} is not there, and {settings.name} names it")
         if not (files.exists(folder / META) and listed):
             yield from self._by_folder(folder, template, report)
             return
@@ -104,13 +109,17 @@ class BasicSR(Trainer):
             if not name or (hr := owned.below(folder / "gt", name)) is None:
                 report.add("list", f"{META}, line {number}: {name[:60]!r} is no name below gt")
                 continue
-            lr = folder / "lq" / _filled(template, PurePosixPath(name).name)
+            lr = folder / "lq" / self.lr_of(name, template)
             gone = [path for path in (hr, lr) if not files.is_file(path)]
             if gone:
                 path = gone[0].relative_to(folder).as_posix()
                 report.add("list", f"{META}, line {number}: {path} is not there")
             else:
-                yield file_pair(folder, f"gt/{name}", f"lq/{lr.name}")
+                yield file_pair(folder, f"gt/{name}", lr.relative_to(folder).as_posix())
+
+    def lr_of(self, name: str, template: str) -> str:
+        """The path below lq of the LR of a listed HR: no deeper, however deep the HR is."""
+        return _filled(template, PurePosixPath(name).name)
 
     def _by_folder(self, folder: Path, template: str, report: Report) -> Iterator[Found]:
         hr, lr = (visible_files(folder / place, folder, report) for place in self.places)
@@ -146,8 +155,8 @@ def named_apart(
     return f"{{}}{suffix}"
 
 
-def _template(settings: Settings | None, report: Report) -> str:
-    said = settings.get("datasets.train.filename_tmpl") if settings is not None else None
+def _template(settings: Settings | None, key: str, report: Report) -> str:
+    said = settings.get(key) if settings is not None else None
     if said is None:
         return "{}"
     if isinstance(said, str) and said.count("{}") == 1 and owned.below(Path(), said) == Path(said):

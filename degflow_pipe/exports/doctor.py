@@ -150,9 +150,9 @@ def _sizes(
             report.add(
                 "crop", f"{pair.hr.name} has {min(hr)} pixels, of which {pair.least} are cut"
             )
-        ratio = trainer.ratio(hr, lr)
+        ratio = trainer.fits(hr, lr, pair.wanted)
         said = f"{pair.lr.name} of {lr[0]} x {lr[1]} for {pair.hr.name} of {hr[0]} x {hr[1]}"
-        if ratio is None or (pair.wanted is not None and abs(ratio - pair.wanted) > 1e-9):
+        if ratio is None:
             wanted = f", where {pair.wanted:g} times is due" if pair.wanted else ""
             report.add("ratio", f"{said}{wanted}")
             continue
@@ -188,6 +188,9 @@ def _look(trainer: Trainer, run: Sequence[Found]) -> list[Look]:
             large = sum(height * width for height, width in sizes) > LARGE
             with _one_large if large else nullcontext():
                 hr, lr = pair.hr.pixels(trainer.turns), pair.lr.pixels(trainer.turns)
+                if pair.wanted is not None:  # the rest of an HR of many factors is not cut
+                    height, width = (round(side * pair.wanted) for side in lr.shape[:2])
+                    hr = hr[:height, :width]
                 looks.append(look_at(pair.hr.name, pair.lr.name, hr, lr))
                 del hr, lr
         except PhotoError as error:

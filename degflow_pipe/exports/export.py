@@ -80,7 +80,8 @@ def export(
 
     scale: HR over LR for a trainer of one scale, by default that of the shards' pictures. t,
     scales: only these levels. Photos that were set apart go into a folder `validate` in `out`,
-    which the option files of BasicSR, neosr and traiNNer-redux name. relative: paths in the option
+    which the option files of BasicSR, HAT, MambaIR, neosr, traiNNer-redux, EDSR, Meta-SR and mmagic
+    name. relative: paths in the option
     file are relative to the folder, for those who move it. overwrite: replace an export of other
     settings in the same folder; only files that it wrote are removed. At a URL it is `relative`,
     of pictures as files.
@@ -98,8 +99,8 @@ def export(
     at_once = check_workers(workers)
     apart = files.is_folder(shards / VALIDATE)
     trainer.check_out(out, relative)
-    roots = Roots("" if relative else owned.root_text(out), validation=apart)
     source = Source(shards)
+    roots = Roots("" if relative else owned.root_text(out), apart, source.patches)
     plans = trainer.plans(chosen_levels(source.levels, t, scales), scale)
     summary = ExportSummary(
         out=str(out),
@@ -194,7 +195,7 @@ def made_of(trainer: Trainer, source: Source, plans: Sequence[Plan]) -> dict[str
                 "t": plan.level.t,
                 "scale": plan.level.scale,
                 "told": plan.told,
-                "hr_size": [plan.packing.hr] * 2,
+                "hr_size": [plan.hr_side] * 2,
                 "lr_size": [plan.packing.lr] * 2,
                 "effective_scale": plan.packing.effective_scale,
             }
@@ -406,7 +407,7 @@ def row_of(pair: ShardPair, plan: Plan, paths: tuple[str, str]) -> Row:
         "t": pair.t,
         "scale": pair.scale,
         "effective_scale": plan.packing.effective_scale,
-        "hr_size": [plan.packing.hr] * 2,
+        "hr_size": [plan.hr_side] * 2,
         "lr_size": [plan.packing.lr] * 2,
         "source": pair.source,
         "source_sha256": pair.sha256,
@@ -415,7 +416,7 @@ def row_of(pair: ShardPair, plan: Plan, paths: tuple[str, str]) -> Row:
 
 
 def side_of(plan: Plan, is_hr: bool) -> int:
-    return plan.packing.hr if is_hr else plan.packing.lr
+    return plan.hr_side if is_hr else plan.packing.lr
 
 
 def stored_side(pair: ShardPair, plan: Plan, is_hr: bool) -> int:

@@ -9,14 +9,40 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from degflow_pipe.exports.findings import Found, Report, by_place, visible_files
-from degflow_pipe.exports.networks import KAIR, MSR_RESNET0, Network
+from degflow_pipe.exports.networks import KAIR, MSR_RESNET0, SWINIR, Network
 from degflow_pipe.exports.options import crop_side
 from degflow_pipe.exports.settings import Rules, Settings
 from degflow_pipe.exports.trainer import Plan, Roots, Size, Trainer
 
 ENDINGS = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".ppm", ".PPM", ".bmp", ".BMP", ".tif")
+
+
+def kair_rules(*net: str) -> Rules:
+    """What KAIR asks of an option file; net: keys of the network's own.
+
+    utils/utils_option.py at 090344b, data/dataset_sr.py at 60818fe, models/select_network.py at
+    02d8377, read in November 2026.
+    """
+    return Rules(
+        source="KAIR, utils/utils_option.py and main_train_psnr.py",
+        required=(
+            *("task", "model", "gpu_ids", "scale", "n_channels", "path.root"),
+            *(f"datasets.train.{key}" for key in ("dataset_type", "dataroot_H", "dataroot_L")),
+            *(f"datasets.train.dataloader_{key}" for key in ("shuffle", "num_workers")),
+            *("datasets.train.H_size", "datasets.train.dataloader_batch_size"),
+            *(f"netG.{key}" for key in ("net_type", *net)),
+            *("train.G_lossfn_type", "train.G_optimizer_type", "train.G_optimizer_lr"),
+            *("train.G_scheduler_type", "train.checkpoint_save", "train.checkpoint_print"),
+        ),
+        roots={"datasets.train.dataroot_H": "H", "datasets.train.dataroot_L": "L"},
+        network="netG.net_type",
+        networks=KAIR,
+        factors=("netG.upscale",),
+        crop_hr="datasets.train.H_size",
+    )
 
 
 class Kair(Trainer):
@@ -25,32 +51,19 @@ class Kair(Trainer):
     options = "train_kair.json"
     # cv2.IMREAD_UNCHANGED, which leaves the orientation alone: utils/utils_image.py at 0d875e8.
     turns = False
-    # utils/utils_option.py at 090344b, data/dataset_sr.py at 60818fe, models/select_network.py at
-    # 02d8377, read in November 2026.
-    rules = Rules(
-        source="KAIR, utils/utils_option.py and main_train_psnr.py",
-        required=(
-            *("task", "model", "gpu_ids", "scale", "n_channels", "path.root"),
-            *(f"datasets.train.{key}" for key in ("dataset_type", "dataroot_H", "dataroot_L")),
-            *(f"datasets.train.dataloader_{key}" for key in ("shuffle", "num_workers")),
-            *("datasets.train.H_size", "datasets.train.dataloader_batch_size"),
-            *(f"netG.{key}" for key in ("net_type", "in_nc", "out_nc", "nc", "nb", "act_mode")),
-            *("netG.upsample_mode", "netG.init_type", "netG.init_bn_type", "netG.init_gain"),
-            *("train.G_lossfn_type", "train.G_optimizer_type", "train.G_optimizer_lr"),
-            *("train.G_scheduler_type", "train.checkpoint_save", "train.checkpoint_print"),
-        ),
-        roots={"datasets.train.dataroot_H": "H", "datasets.train.dataroot_L": "L"},
-        network="netG.net_type",
-        networks=KAIR,
-        crop_hr="datasets.train.H_size",
+    rules = kair_rules(
+        *("in_nc", "out_nc", "nc", "nb", "act_mode", "upsample_mode"),
+        *("init_type", "init_bn_type", "init_gain"),
     )
 
     def network(self, scale: int) -> Network | None:
         return MSR_RESNET0
 
     def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:
+        net = self.network(int(plans[0].told))
+        assert net is not None
         settings = {
-            "task": f"msrresnet_x{int(plans[0].told)}_degflow",
+            "task": f"{net.name}_x{int(plans[0].told)}_degflow",
             "model": "plain",
             "gpu_ids": [0],
             "dist": False,
@@ -65,7 +78,7 @@ class Kair(Trainer):
                     "dataset_type": "sr",
                     "dataroot_H": roots("H"),
                     "dataroot_L": roots("L"),
-                    "H_size": crop_side(plans, 96),
+                    "H_size": self.side(plans),
                     "dataloader_shuffle": True,
                     "dataloader_num_workers": 4,
                     "dataloader_batch_size": 16,
@@ -77,25 +90,33 @@ class Kair(Trainer):
                     "dataroot_L": roots("L"),
                 },
             },
-            "netG": {
-                "net_type": "msrresnet0",
-                "in_nc": 3,
-                "out_nc": 3,
-                "nc": 64,
-                "nb": 16,
-                "gc": 32,
-                "ng": 2,
-                "reduction": 16,
-                "act_mode": "R",
-                "upsample_mode": "upconv",
-                "downsample_mode": "strideconv",
-                "init_type": "orthogonal",
-                "init_bn_type": "uniform",
-                "init_gain": 0.2,
-            },
+            "netG": self.net_settings(plans),
             "train": _TRAIN,
         }
         return f"// {roots.note}\n{json.dumps(settings, indent=2)}\n"
+
+    def side(self, plans: Sequence[Plan]) -> int:
+        """Pixels of HR that a crop has."""
+        return crop_side(plans, 96)
+
+    def net_settings(self, plans: Sequence[Plan]) -> dict[str, Any]:
+        """netG of the option file."""
+        return {
+            "net_type": MSR_RESNET0.name,
+            "in_nc": 3,
+            "out_nc": 3,
+            "nc": 64,
+            "nb": 16,
+            "gc": 32,
+            "ng": 2,
+            "reduction": 16,
+            "act_mode": "R",
+            "upsample_mode": "upconv",
+            "downsample_mode": "strideconv",
+            "init_type": "orthogonal",
+            "init_bn_type": "uniform",
+            "init_gain": 0.2,
+        }
 
     def ratio(self, hr: Size, lr: Size) -> float | None:
         scale = hr[0] // lr[0]
@@ -114,6 +135,43 @@ class Kair(Trainer):
         if skipped:
             report.add("names", f"{skipped} files are of no ending that KAIR reads")
         yield from by_place(folder, hr_read, lr_read, report)
+
+
+class SwinIR(Kair):
+    """SwinIR is trained by KAIR (options/swinir/train_swinir_sr_classical.json at 4614f66)."""
+
+    name = "swinir"
+    options = "train_swinir.json"
+    rules = kair_rules(
+        *("upscale", "in_chans", "img_size", "window_size", "img_range", "depths", "embed_dim"),
+        *("num_heads", "mlp_ratio", "upsampler", "resi_connection", "init_type"),
+    )
+
+    def network(self, scale: int) -> Network | None:
+        return SWINIR
+
+    def side(self, plans: Sequence[Plan]) -> int:
+        return crop_side(plans, 48 * int(plans[0].told))
+
+    def net_settings(self, plans: Sequence[Plan]) -> dict[str, Any]:
+        scale = int(plans[0].told)
+        return {
+            "net_type": SWINIR.name,
+            "upscale": scale,
+            "in_chans": 3,
+            "img_size": self.side(plans) // scale,
+            "window_size": 8,
+            "img_range": 1.0,
+            "depths": [6] * 6,
+            "embed_dim": 180,
+            "num_heads": [6] * 6,
+            "mlp_ratio": 2,
+            "upsampler": "pixelshuffle",
+            "resi_connection": "1conv",
+            "init_type": "default",
+            "init_bn_type": "uniform",
+            "init_gain": 0.2,
+        }
 
 
 _TRAIN = {

@@ -7,7 +7,7 @@ not judged.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,30 @@ COMPACT = Network("compact", _any, "any")
 # SPAN/__arch/span.py at 4248295: one PixelShuffle.
 SPAN = Network("span", _any, "any")
 
+# sanghyun-son/EDSR-PyTorch, src/model/common.py at 1abac01, from which RCAN and HAN have their
+# upsampler: powers of two, 1 being none, and 3; any other is a NotImplementedError.
+_FAMILY = ("EDSR", "MDSR", "RCAN", "RDN", "HAN")
+EDSR_FAMILY: Mapping[str, Network] = {name: replace(EDSR, name=name) for name in _FAMILY}
+
+# open-mmlab/mmagic, mmagic/models/editors/edsr/edsr_net.py at 58380b2: the same factors.
+EDSR_NET = replace(EDSR, name="EDSRNet")
+
+# XPixelGroup/HAT, hat/archs/hat_arch.py at 0452e9d: the same factors; LR is cut into windows of 16
+# pixels and padded in validation alone. Windows are as large in all of its options.
+HAT = replace(EDSR, name="HAT", even=lambda scale: 16)
+
+# csguoh/MambaIR, basicsr/archs/mambair_arch.py at 06dc6cd, upsampler pixelshuffle.
+MAMBAIR = replace(EDSR, name="MambaIR")
+
+# cszn/KAIR's swinir is JingyunLiang/SwinIR's network, which pads LR to its windows.
+SWINIR = replace(EDSR, name="swinir")
+
 BASICSR: Mapping[str, Network] = {
     network.name: network for network in (MSR_RESNET, EDSR, RRDB_NET, SRVGG)
 }
-KAIR: Mapping[str, Network] = {network.name: network for network in (MSR_RESNET0, MSR_RESNET1)}
+KAIR: Mapping[str, Network] = {
+    network.name: network for network in (MSR_RESNET0, MSR_RESNET1, SWINIR)
+}
 NEOSR: Mapping[str, Network] = {COMPACT.name: COMPACT}
 REDUX: Mapping[str, Network] = {SPAN.name: SPAN}
+MMAGIC: Mapping[str, Network] = {EDSR_NET.name: EDSR_NET}

@@ -30,11 +30,14 @@ def toml_string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def crop_side(plans: Sequence[Plan], most: int) -> int:
-    """Side of the HR that training crops: at most `most`, a multiple of the scale that fits."""
-    scale = int(plans[0].told)
+def crop_side(plans: Sequence[Plan], most: int, window: int = 1) -> int:
+    """Side of the HR that training crops: at most `most`, a multiple of the scale that fits.
+
+    window: pixels of which the LR crop must be a multiple; it fits once.
+    """
+    step = window * int(plans[0].told)
     side = min([most, *(plan.packing.hr for plan in plans)])
-    return max(side // (8 * scale) * 8 * scale, side // scale * scale)
+    return max(side // (8 * step) * 8 * step, side // step * step)
 
 
 def basicsr_val(gt: str, lq: str, data: dict[str, Any]) -> dict[str, Any]:
@@ -73,18 +76,24 @@ def training_yaml(
     roots: Roots,
     data: dict[str, Any],
     places: Sequence[str] = ("gt", "lq"),
+    *,
+    network: dict[str, Any] | None = None,
+    model: str = "SRModel",
+    side: int = 0,
 ) -> str:
     """A whole run of BasicSR, L1: MSRResNet where it has the factor, else EDSR.
 
-    data: further settings of the training set.
+    data: further settings of the training set. network, model, side: of another network, and the
+    pixels of HR that are cropped for it.
     """
     scale = int(plans[0].told)
     (gt, lq), apart = places, roots.validation
-    network = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16, "upscale": scale}
-    kind = MSR_RESNET.name if MSR_RESNET.has(scale) else EDSR.name
+    own = network is None
+    network = network or _network(scale)
+    kind = network["type"]
     settings = {
         "name": f"{kind}_x{scale}_degflow",
-        "model_type": "SRModel",
+        "model_type": model,
         "scale": scale,
         "num_gpu": 1,
         "manual_seed": 0,
@@ -95,17 +104,17 @@ def training_yaml(
                 "dataroot_gt": roots(gt),
                 "dataroot_lq": roots(lq),
                 **data,
-                "gt_size": crop_side(plans, 128),
+                "gt_size": side or crop_side(plans, 128),
                 "use_hflip": True,
                 "use_rot": True,
                 "num_worker_per_gpu": 4,
-                "batch_size_per_gpu": 16,
+                "batch_size_per_gpu": 16 if own else 4,
                 "dataset_enlarge_ratio": 1,
                 "prefetch_mode": None,
             },
             **({"val": basicsr_val(roots.apart(gt), roots.apart(lq), data)} if apart else {}),
         },
-        "network_g": {"type": kind, **network},
+        "network_g": network,
         "path": {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None},
         "train": {
             "ema_decay": 0.999,
@@ -119,4 +128,10 @@ def training_yaml(
         **basicsr_end(),
     }
     factors = f"Factors of MSRResNet: {MSR_RESNET.factors}; others are EDSR."
-    return yaml_text(settings, roots.note, factors)
+    return yaml_text(settings, roots.note, *([factors] if own else []))
+
+
+def _network(scale: int) -> dict[str, Any]:
+    kind = MSR_RESNET.name if MSR_RESNET.has(scale) else EDSR.name
+    sizes = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16}
+    return {"type": kind, **sizes, "upscale": scale}

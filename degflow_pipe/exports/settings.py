@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,8 +88,9 @@ class Rules:
 def read_settings(path: Path, report: Report) -> Settings | None:
     """An option file by its ending; a finding and None where it cannot be read.
 
-    YAML by the safe loader, TOML, and JSON with KAIR's comments, which begin with // (KAIR,
-    utils/utils_option.py at 090344b).
+    YAML by the safe loader, TOML, JSON with KAIR's comments, which begin with // (KAIR,
+    utils/utils_option.py at 090344b), the options of a command line, and a Python file of plain
+    values, of which nothing is run.
     """
     name = path.name
     try:
@@ -102,16 +106,65 @@ def read_settings(path: Path, report: Report) -> Settings | None:
             values = tomllib.loads(text)
         elif path.suffix == ".json":
             values = json.loads("\n".join(line.split("//")[0] for line in text.split("\n")))
+        elif path.suffix == ".sh":
+            values = _command_line(text)
+        elif path.suffix == ".py":
+            values = _plain_python(text)
         else:
             values = yaml.safe_load(text)
     except Exception as error:  # the loaders raise nearly anything on odd tags and deep nesting
         problem = " ".join(str(error).split())[:200] or type(error).__name__
         report.add("options", f"{name}: cannot be read: {problem}")
         return None
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not values:
         report.add("options", f"{name}: no settings in it")
         return None
     return Settings(name, values)
+
+
+def _command_line(text: str) -> dict[str, Any]:
+    """The options of a command by their names: whole numbers as int, those without a value True."""
+    values: dict[str, Any] = {}
+    key = ""
+    for word in shlex.split(text.replace("\\\n", " "), comments=True):
+        if word.startswith("--"):
+            key, _, value = word[2:].partition("=")
+            word = value
+        if key:
+            number = re.fullmatch(r"\d{1,9}", word)
+            values[key] = int(word) if number else word or True
+    return values
+
+
+def _plain_python(text: str) -> dict[str, Any]:
+    """What the lines `name = value` of a Python file give, value being plain."""
+    values: dict[str, Any] = {}
+    for line in ast.parse(text).body:
+        if isinstance(line, ast.Assign):
+            for target in line.targets:
+                if isinstance(target, ast.Name):
+                    values[target.id] = _plain_value(line.value, values)
+    return values
+
+
+def _plain_value(node: ast.expr, names: Mapping[str, Any]) -> Any:
+    """Literals, dict(key=value) and names from above; None for all that would have to be run."""
+    match node:
+        case ast.Constant(value):
+            return value
+        case ast.Name(name):
+            return names.get(name)
+        case ast.List(items) | ast.Tuple(items):
+            return [_plain_value(item, names) for item in items]
+        case ast.Dict(keys, items):
+            return {
+                str(_plain_value(key, names)): _plain_value(item, names)
+                for key, item in zip(keys, items, strict=True)
+                if key is not None
+            }
+        case ast.Call(func=ast.Name("dict"), args=[], keywords=pairs):
+            return {pair.arg: _plain_value(pair.value, names) for pair in pairs if pair.arg}
+    return None
 
 
 def check_rules(rules: Rules, settings: Settings, facts: Facts, report: Report) -> None:

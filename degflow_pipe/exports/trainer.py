@@ -33,11 +33,23 @@ MOST_TRIED = 64
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of a level: the scale its trainer is told, and the sides of HR and LR."""
+    """What becomes of a level: the scale its trainer is told, and the sides of HR and LR.
+
+    whole: side of the HR that is written, where LR of several scales share one and show the top
+    left corner of it; 0: that of packing. nth, of: which of the levels at one scale it is.
+    """
 
     level: ShardLevel
     told: float
     packing: Packing
+    whole: int = 0
+    nth: int = 0
+    of: int = 1
+
+    @property
+    def hr_side(self) -> int:
+        """Side in pixels of the HR that is written."""
+        return self.whole or self.packing.hr
 
 
 @dataclass(frozen=True)
@@ -46,11 +58,12 @@ class Roots:
 
     folder: the export's folder, absolute, as no trainer looks from its option file; or empty for
     paths that are relative to it. validation: whether photos that were set apart are in its folder
-    `validate`.
+    `validate`. patches: how many are exported, each with every level.
     """
 
     folder: str = ""
     validation: bool = False
+    patches: int = 1
 
     def __call__(self, place: str) -> str:
         return f"{self.folder.rstrip('/')}/{place}" if self.folder else place
@@ -236,6 +249,13 @@ class Trainer(ABC):
     def ratio(self, hr: Size, lr: Size) -> float | None:
         """HR over LR as this trainer works with it; None for sizes it refuses or lays amiss."""
         return whole_ratio(hr, lr)
+
+    def fits(self, hr: Size, lr: Size, wanted: float | None) -> float | None:
+        """The ratio of a pair whose folder says it, or does not (None); None where it is amiss."""
+        ratio = self.ratio(hr, lr)
+        if ratio is None or wanted is None:
+            return ratio
+        return ratio if abs(ratio - wanted) <= 1e-9 else None
 
     def sink(self, out: Path) -> AbstractContextManager[Sink]:
         return _folders(out)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from degflow_pipe.choices import one_of
 from degflow_pipe.errors import UsageError
 from degflow_pipe.exports.basicsr import BasicSR, BasicSRLmdb
-from degflow_pipe.exports.kair import Kair
+from degflow_pipe.exports.edsr import Edsr
+from degflow_pipe.exports.edsr_forks import Han, MetaSR, Rcan
+from degflow_pipe.exports.hat import Hat, MambaIR
+from degflow_pipe.exports.kair import Kair, SwinIR
 from degflow_pipe.exports.liif import Ddir, Liif
+from degflow_pipe.exports.mmagic import CiaoSR, MMagic
 from degflow_pipe.exports.neosr import Neosr, NeosrLmdb, TrainnerRedux
 from degflow_pipe.exports.realesrgan import RealESRGAN
 from degflow_pipe.exports.realsr import InterFlow, RealSR
@@ -26,6 +30,15 @@ TRAINERS: dict[str, type[Trainer]] = {
         Ddir,
         InterFlow,
         RealSR,
+        Edsr,
+        Rcan,
+        Han,
+        MetaSR,
+        MMagic,
+        CiaoSR,
+        Hat,
+        MambaIR,
+        SwinIR,
     )
 }
 

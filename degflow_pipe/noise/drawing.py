@@ -72,12 +72,14 @@ def noise_of(
     return as_picture(model.drawn(planes(picture), t, [key], own))
 
 
-def added(picture: np.ndarray, t: float, model: NoiseModel, key: int) -> np.ndarray:
+def added(
+    picture: np.ndarray, t: float, model: NoiseModel, key: int, own: float = 1.0
+) -> np.ndarray:
     """A picture, (H, W, 3) in grey levels, as uint8 with the noise of level t.
 
-    key: see `numbers.noise_key`.
+    key: see `numbers.noise_key`; own: see `NoiseModel.drawn`.
     """
-    return arrays.rounded(picture + noise_of(picture, t, model, key))
+    return arrays.rounded(picture + noise_of(picture, t, model, key, own))
 
 
 def on_own_pixels(pictures: Tensor, size: tuple[int, int]) -> Tensor:

@@ -18,6 +18,7 @@ from degflow_pipe import files
 from degflow_pipe.errors import DataError
 from degflow_pipe.pairs.sets import LAYOUTS, compile_pattern
 from degflow_pipe.pairs.settings import DataSettings, PairLevel
+from degflow_pipe.pictures.arrays import shrunk
 from degflow_pipe.pictures.photos import picture_size, read_photo
 
 CACHE_BYTES = 2 * 1024**3
@@ -51,13 +52,14 @@ class Scene:
 
 
 def find_scenes(
-    data: DataSettings, root: Path, *, to_train: bool = True
+    data: DataSettings, root: Path, *, to_train: bool = True, to_test: bool = True
 ) -> tuple[list[Scene], list[Scene]]:
     """Match the level patterns below root; returns (training, validation) scenes sorted by name.
 
-    A scene of the Test split, or one that data.validate names, is held out. to_train: scenes for
-    training are needed as well. Raises DataError where a level has no file, a scene lacks a knot
-    (in sets that took every scene at every scale), or a split that is needed is empty.
+    A scene of the Test split, or one that data.validate names, is held out. to_train, to_test:
+    whether scenes for training, and held-out ones, are needed. Raises DataError where a level has
+    no file, a scene lacks a knot (in sets that took every scene at every scale), or a split that is
+    needed is empty.
     """
     levels = data.pair_levels
     found = [_find(level, level.lr, data, root) for level in levels[1:]]
@@ -92,7 +94,7 @@ def find_scenes(
         if lacking or all(path is None for path in mine[1:]):
             continue
         (held_out if test else train).append(Scene(_name(key), tuple(mine), tuple(copies[key][1:])))
-    if not held_out or (to_train and not train):
+    if (to_test and not held_out) or (to_train and not train):
         raise DataError(
             f"data.validate = {data.validate!r} leaves {len(train)} scenes for training and "
             f"{len(held_out)} for validation; both need one at least"
@@ -168,6 +170,33 @@ class Pairs:
                 for path, level in others
             ),
         ]
+
+    def pair_at(self, scene: Scene, place: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
+        """HR and the LR of one level, whose sides are 1 / scale of it: (H, W, 3) uint8 both.
+
+        LR of that size are as they are stored, those as large as HR are shrunk; HR is cropped to a
+        multiple of the scale. Raises DataError for any other size.
+        """
+        path = scene.files[place]
+        assert path is not None
+        hr, lr = self._picture(scene.hr), read_photo(path).pixels
+        small = hr.shape[0] // scale, hr.shape[1] // scale
+        hr_cut = hr[: small[0] * scale, : small[1] * scale]
+        if scale > 1 and lr.shape == hr.shape:
+            return hr_cut, shrunk(lr[: hr_cut.shape[0], : hr_cut.shape[1]], small)
+        if lr.shape[:2] != small:
+            raise DataError(
+                f"{path} is {_size(lr)}, its HR {scene.hr} is {_size(hr)}: not 1/{scale} of it"
+            )
+        return hr_cut, lr
+
+    def scale_at(self, scene: Scene, place: int) -> int:
+        """How many times the LR of a level the HR is, by their headers; 1 for no whole number."""
+        path = scene.files[place]
+        assert path is not None
+        (height, width), (h, w) = picture_size(scene.hr), picture_size(path)
+        ratio = height // h
+        return ratio if ratio and (h, w) == (height // ratio, width // ratio) else 1
 
     def _check_headers(self, scene: Scene) -> None:
         """Raises DataError for sizes that cannot be a pair's before either picture is decoded: a

@@ -1,4 +1,4 @@
-"""SR networks of the same size in and out: our small one, and those that spandrel carries."""
+"""SR networks of one scale: our small ones, and those that spandrel carries."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.model.limits import MOST_WEIGHTS
+from degflow_pipe.model.padding import crop, pad
 from degflow_pipe.proxy.budget import Budget
-from degflow_pipe.proxy.network import SmallSR
+from degflow_pipe.proxy.network import ShuffleTail, SmallEnlarger, SmallSR
 from degflow_pipe.proxy.recipe import SAME_SIZE
 
 SCALE = ("scale", "upscale", "up_scale", "upscale_factor", "upscaling_factor")
 """What spandrel's architectures call the factor by which SR is larger."""
 CHANNELS = ("num_in_ch", "num_out_ch", "in_nc", "out_nc")
 """What some of them call the channels of a picture and give no default, or another than 3."""
+UPSAMPLER = "pixelshuffle"
+"""What enlarges where the default of an architecture that has several is none."""
 WINDOW = 8
 """Side of attention windows where the default does not divide MULTIPLE."""
 MOST_PARAMETERS = 20_000
@@ -34,28 +37,53 @@ MULTIPLE = 64
 
 @dataclass(frozen=True)
 class Architecture:
-    """Which network. settings: arguments of one of spandrel's beside its scale, which is 1."""
+    """Which network. settings: arguments of one of spandrel's beside its scale."""
 
     name: str = SAME_SIZE
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def multiple(self) -> int:
-        """Sides of its pictures must be multiples of this."""
+        """At a scale of 1 sides of its pictures must be multiples of this, at others of none."""
         return 2 if self.name == SAME_SIZE else MULTIPLE
 
-    def build(self, budget: Budget) -> nn.Module:
-        """A network with random weights, (B, 3, H, W) float in [0, 1] to the same.
+    def build(self, budget: Budget, scale: int = 1) -> nn.Module:
+        """A network with random weights, (B, 3, h, w) float in [0, 1] to `scale` times as large.
 
-        Raises UsageError for a name that spandrel does not have, for wrong settings, and for an
+        At a scale above 1 one of spandrel's enlarges by its own layers where it has that factor;
+        else it is made for SR as large as LR, and a tail of pixel shuffle is put behind it. Raises
+        UsageError for a name that spandrel does not have, for wrong settings, and for an
         architecture that cannot give SR as large as LR.
         """
         if self.name == SAME_SIZE:
-            return SmallSR(budget.width, budget.blocks)
+            if scale == 1:
+                return SmallSR(budget.width, budget.blocks)
+            return SmallEnlarger(budget.width, budget.blocks, scale)
+        if scale > 1:
+            try:
+                return _Pictures(self._made(scale), scale).train()
+            except UsageError:
+                # Whatever it has no such factor of; what is wrong else is wrong at 1 as well.
+                return _Tailed(self._made(1), budget.width, scale).train()
+        return _Pictures(self._made(1)).train()
+
+    def told(self, network: nn.Module, scale: int) -> str:
+        """What was built, for a table."""
+        if scale == 1:
+            return self.name
+        if isinstance(network, SmallEnlarger):
+            return f"small, pixel shuffle x{scale}"
+        tail = "pixel shuffle" if isinstance(network, _Tailed) else "its own"
+        return f"{self.name}, {tail} x{scale}"
+
+    def _made(self, scale: int) -> nn.Module:
+        """One of spandrel's whose SR is `scale` times as large as LR, tried."""
         kind = _spandrel(self.name)
         accepted = inspect.signature(kind).parameters
-        ours = {key: 1 for key in SCALE if key in accepted}
+        ours: dict[str, Any] = {key: scale for key in SCALE if key in accepted}
         ours |= {key: 3 for key in CHANNELS if key in accepted}
+        if scale > 1 and "upsampler" in accepted and accepted["upsampler"].default == "":
+            ours["upsampler"] = UPSAMPLER
         if "window_size" in accepted and MULTIPLE % accepted["window_size"].default:
             ours["window_size"] = WINDOW
         try:
@@ -69,9 +97,10 @@ class Architecture:
                 f"`network={self.name}` {self.settings}: {' '.join(str(error).split())[:200]}; "
                 f"network_settings are {takes}"
             ) from error
-        if made.shape != (1, 3, MULTIPLE, MULTIPLE):
-            raise UsageError(f"`network={self.name}` does not give SR as large as LR")
-        return _Pictures(network).train()
+        if made.shape != (1, 3, scale * MULTIPLE, scale * MULTIPLE):
+            wanted = "as large as LR" if scale == 1 else f"{scale} times as large as LR"
+            raise UsageError(f"`network={self.name}` does not give SR {wanted}")
+        return network
 
 
 @contextmanager
@@ -96,14 +125,31 @@ def _bounded() -> Iterator[None]:
 
 
 class _Pictures(nn.Module):
-    """A network that may return more than its picture."""
+    """A network that may return more than its picture; at a scale above 1 it takes any size."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, scale: int = 1) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.scale = network, scale
 
     def forward(self, lr: Tensor) -> Tensor:
-        return _picture(self.network(lr))
+        if self.scale == 1:
+            return _picture(self.network(lr))
+        height, width = (self.scale * side for side in lr.shape[-2:])
+        return crop(_picture(self.network(pad(lr, MULTIPLE))), (height, width))
+
+
+class _Tailed(nn.Module):
+    """A network of the same size in and out, with a tail of pixel shuffle behind it."""
+
+    def __init__(self, network: nn.Module, width: int, scale: int) -> None:
+        super().__init__()
+        self.network = network
+        self.features = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.ReLU())
+        self.tail = ShuffleTail(width, scale)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        made = crop(_picture(self.network(pad(lr, MULTIPLE))), tuple(lr.shape[-2:]))
+        return self.tail(self.features(made), made)
 
 
 def _picture(made: Any) -> Tensor:

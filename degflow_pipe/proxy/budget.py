@@ -13,7 +13,8 @@ from degflow_pipe.settings import AtMost
 class Budget:
     """What every source gets alike.
 
-    crop: pixels, even, of patches of 192. lr falls as a cosine. width, blocks: of our own networks.
+    crop: pixels of LR, even, of HR patches of 192, which hold 48 of them at x4. lr falls as a
+    cosine. width, blocks: of our own networks.
     """
 
     steps: int = 2500

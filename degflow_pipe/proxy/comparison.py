@@ -84,17 +84,26 @@ def check_asked(
 
 
 def chosen_sources(
-    asked: Sequence[str], known: Sequence[str], noisy: Collection[str], model: DegFlow
+    asked: Sequence[str],
+    known: Sequence[str],
+    noisy: Collection[str],
+    model: DegFlow,
+    own_pixels: bool = False,
 ) -> list[str]:
     """The sources to compare, in the order of `known`; `bicubic` and `real` are always there.
 
-    asked: none for all that the checkpoint can make. noisy: those that need its noise. Raises
-    UsageError where one is asked for and the checkpoint has none.
+    asked: none for all that the checkpoint can make. noisy: those that need its noise, own_pixels:
+    that of LR smaller than HR. Raises UsageError where one is asked for and the checkpoint has
+    none.
     """
-    possible = [name for name in known if name not in noisy or model.noise_model("auto")]
+    calibration = model.info.calibration
+    measured = calibration and (calibration.own_noise if own_pixels else calibration.noise)
+    possible = [name for name in known if name not in noisy or measured]
     wanted = {*(asked or possible), "bicubic", "real"}
     if wanted & set(noisy):
-        model.noise_model("calibrated")  # says what is missing before anything is trained
+        model.noise_model(
+            "calibrated", own_pixels
+        )  # says what is missing before anything is trained
     return [name for name in known if name in wanted]
 
 
@@ -266,38 +275,18 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
         return network.to(self.model.device)
 
     def patches(
-        self, levels: Sequence[int]
+        self, levels: Sequence[int], scale: int = 1
     ) -> tuple[np.ndarray, dict[int, tuple[np.ndarray, np.ndarray]]]:
-        """The same patches for all sources, evenly from the training scenes.
+        """The same patches for all sources: see `cut`.
 
-        HR (N, P, P, 3) uint8; by the number of each level that there is, which of the patches have
-        its real LR, and that LR. Held-out scenes are checked as well, before anything is trained.
+        Held-out scenes are checked as well, before anything is trained.
         """
-        rng = np.random.default_rng(0)
-        scenes = self.train.scenes
-        each = -(-self.settings.patches // len(scenes))
-        hr: list[np.ndarray] = []
-        real: dict[int, tuple[list[int], list[np.ndarray]]] = {i: ([], []) for i in levels}
-        with self.progress.task(
-            "read pairs", len(scenes) + len(self.held_out.scenes), counts="scenes"
-        ) as task:
+        scenes = len(self.train.scenes) + len(self.held_out.scenes)
+        with self.progress.task("read pairs", scenes, counts="scenes") as task:
             for scene in self.held_out.scenes:
                 self.held_out.check(scene, WINDOW)
                 task.advance()
-            for scene in scenes:
-                self.train.check(scene, PATCH)
-                pictures = self.train.pictures(scene)
-                assert pictures[0] is not None
-                for _ in range(each):
-                    y, x = (int(rng.integers(n - PATCH + 1)) for n in pictures[0].shape[:2])
-                    for i in levels:
-                        if (picture := pictures[i]) is not None:
-                            real[i][0].append(len(hr))
-                            real[i][1].append(picture[y : y + PATCH, x : x + PATCH])
-                    hr.append(pictures[0][y : y + PATCH, x : x + PATCH])
-                task.advance()
-        there = {i: (np.array(n), np.stack(lr)) for i, (n, lr) in real.items() if lr}
-        return np.stack(hr), there
+            return cut(self.train, levels, self.settings.patches, scale, task)
 
     @property
     def _suffix(self) -> str:
@@ -323,6 +312,43 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
                 page.append([(label, middle(picture, CROP)) for label, picture in row])
                 task.advance()
             draw_page(self.settings.out / f"pictures{self._suffix}.png", page, self.title, task)
+
+
+def cut(
+    pairs: Pairs, levels: Sequence[int], count: int, scale: int, task: Task
+) -> tuple[np.ndarray, dict[int, tuple[np.ndarray, np.ndarray]]]:
+    """About `count` patches, evenly from all scenes, which are checked.
+
+    scale: HR over LR. HR (N, P, P, 3) uint8, P being PATCH or the multiple of the scale below it;
+    by the number of each level that there is, which of the patches have its real LR, and that LR,
+    (n, P / scale, P / scale, 3).
+    """
+    rng = np.random.default_rng(0)
+    each = -(-count // len(pairs.scenes))
+    small = PATCH // scale
+    hr: list[np.ndarray] = []
+    real: dict[int, tuple[list[int], list[np.ndarray]]] = {i: ([], []) for i in levels}
+    for scene in pairs.scenes:
+        pairs.check(scene, PATCH)
+        if scale == 1:
+            pictures = pairs.pictures(scene)
+            large = pictures[0]
+            there = {i: lr for i in levels if (lr := pictures[i]) is not None}
+        else:
+            found = {i: pairs.pair_at(scene, i, scale) for i in levels if scene.files[i]}
+            large = next(iter(found.values()))[0]
+            there = {i: lr for i, (_, lr) in found.items()}
+        assert large is not None
+        for _ in range(each):
+            y, x = (int(rng.integers(n // scale - small + 1)) for n in large.shape[:2])
+            for i, lr in there.items():
+                real[i][0].append(len(hr))
+                real[i][1].append(lr[y : y + small, x : x + small])
+            rows, columns = (slice(scale * n, scale * (n + small)) for n in (y, x))
+            hr.append(large[rows, columns])
+        task.advance()
+    of_level = {i: (np.array(n), np.stack(lr)) for i, (n, lr) in real.items() if lr}
+    return np.stack(hr), of_level
 
 
 def judged(sr: np.ndarray, hr: np.ndarray, perceptual: Perceptual) -> Figures:

@@ -1,4 +1,4 @@
-"""A small SR network of the same size in and out, and its training under one fixed budget."""
+"""Small SR networks of one scale, and their training under one fixed budget."""
 
 from __future__ import annotations
 
@@ -48,8 +48,43 @@ class SmallSR(nn.Module):
         return lr + F.pixel_shuffle(self.out(h), 2)
 
 
+class SmallEnlarger(nn.Module):
+    """LR to HR `scale` times as large: what is missing from the enlarged LR comes by pixel shuffle.
+
+    (B, 3, h, w) float in [0, 1] to (B, 3, scale h, scale w).
+    """
+
+    def __init__(self, width: int, blocks: int, scale: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.blocks = residual_blocks(width, blocks)
+        self.tail = ShuffleTail(width, scale)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        h = self.stem(lr.contiguous(memory_format=torch.channels_last))
+        for block in self.blocks:
+            h = h + block(h)
+        return self.tail(h, lr)
+
+
+class ShuffleTail(nn.Module):
+    """Features and a picture of LR's size to SR: the picture by bicubic interpolation, and what the
+    features add to it by pixel shuffle.
+    """
+
+    def __init__(self, width: int, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.out = nn.Conv2d(width, 3 * scale**2, 3, padding=1)
+
+    def forward(self, features: Tensor, picture: Tensor) -> Tensor:
+        large = F.interpolate(picture, scale_factor=self.scale, mode="bicubic")
+        return large + F.pixel_shuffle(self.out(features), self.scale)
+
+
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
-"""A step to its LR and HR crops, both (B, H, W, 3) uint8."""
+"""A step to its LR and HR crops, (B, h, w, 3) and (B, H, W, 3) uint8."""
 
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -89,7 +124,11 @@ def train(
 
 
 @torch.inference_mode()
-def restored(network: nn.Module, lr: np.ndarray, multiple: int = 2) -> np.ndarray:
-    """SR of one LR picture, both (H, W, 3) uint8; multiple: of the sides that the network takes."""
+def restored(network: nn.Module, lr: np.ndarray, multiple: int = 2, scale: int = 1) -> np.ndarray:
+    """SR of one LR picture, (h, w, 3) uint8 to (scale h, scale w, 3).
+
+    multiple: of the sides that the network takes.
+    """
     x = to_tensor(lr).to(next(network.parameters()).device)
-    return to_picture(crop(network(pad(x, multiple)), lr.shape[:2]))[0]
+    height, width = lr.shape[:2]
+    return to_picture(crop(network(pad(x, multiple)), (scale * height, scale * width)))[0]

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from torch import nn
 
+from degflow_pipe.cameras.asked import Asked
+from degflow_pipe.cameras.camera import at_whole_pixels
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import UsageError
+from degflow_pipe.evaluation.degradation_steps import enlarged
 from degflow_pipe.levels import Grid
-from degflow_pipe.pairs.pairs import Pairs, find_scenes
+from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
 from degflow_pipe.pairs.settings import DataSettings, PairLevel
 from degflow_pipe.pictures.patches import check_size
 from degflow_pipe.pictures.photos import find_photos, read_photo
+from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_at
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.proxy.architectures import Architecture
 from degflow_pipe.proxy.comparison import (
@@ -29,12 +35,15 @@ from degflow_pipe.proxy.comparison import (
     Picture,
     check_asked,
     chosen_sources,
+    cut,
     having,
     judged,
     means,
 )
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.network import restored, train
+from degflow_pipe.proxy.others import OtherPairs
+from degflow_pipe.proxy.recipe import check_factor
 from degflow_pipe.proxy.results import Figures, ProxyComparison, best_noise, source_rows
 from degflow_pipe.proxy.sources import Place, Source, by_hand, held
 from degflow_pipe.training.loop import step_rng
@@ -47,6 +56,16 @@ SOURCES = (*BY_HAND, *OURS, "real")
 """`ours` are generated with the checkpoint's noise, `_clean` without; `_grid` at many levels;
 `_more` of other HR patches too, which have no real LR."""
 SHOWN = 4
+NAME = r"[A-Za-z0-9_-]{1,40}"
+"""Of other pairs: it stands in the names of files."""
+
+
+class _Patches(NamedTuple):
+    """Of other pairs: hr (N, P, P, 3), lr (N, T, p, p, 3) uint8, and the SHA-256 of both."""
+
+    hr: np.ndarray
+    lr: np.ndarray
+    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +74,8 @@ class ProxySettings(ComparisonSettings):
 
     level: name of the real LR, the last knot by default. grid: levels of `ours_grid`. more: folder
     of HR photos, of which `ours_more` has as many patches again. network: what is trained.
+    sr_scale: HR over LR, whole; 0 for that of the pairs' pictures where `enlarge` of the data is
+    `refuse`, else 1. also: other pairs by name, each a source with HR patches of its own.
     """
 
     grid: Grid
@@ -62,9 +83,18 @@ class ProxySettings(ComparisonSettings):
     level: str = ""
     more: Path | None = None
     network: Architecture = field(default_factory=Architecture)
+    sr_scale: int = 0
+    also: Mapping[str, OtherPairs] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_asked(self.sources, SOURCES, self.added_noise, self.seeds)
+        check_asked(self.sources, (*SOURCES, *self.also), self.added_noise, self.seeds)
+        check_factor(self.sr_scale)
+        for name in self.also:
+            if name in SOURCES or not re.fullmatch(NAME, name):
+                raise UsageError(
+                    f"`also`: {name[:60]!r} must be 1 to 40 letters, digits, '_' or '-', and none "
+                    f"of {', '.join(SOURCES)}"
+                )
         if "ours_more" in self.sources and self.more is None:
             raise UsageError("`sources` has ours_more: say with `more` where the other photos are")
 
@@ -84,12 +114,11 @@ def proxy(
     scene for training or none held out has. processes: see `share`; None is returned in all of them
     but the first.
     """
-    settings.network.build(settings.budget)  # says what is wrong before anything is read
-    return SameSize(model, data, root, settings, progress or Silent()).compare(processes)
+    return OneScale(model, data, root, settings, progress or Silent()).compare(processes)
 
 
-class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
-    """A network whose SR is as large as its LR, tested at one level."""
+class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
+    """A network whose SR is as large as its LR, or sr_scale times, tested at one level."""
 
     settings: ProxySettings
 
@@ -104,16 +133,25 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         self.level = _level(data.pair_levels, settings.level)
         self.place = data.pair_levels.index(self.level)
         train, held_out = (
-            Pairs(
-                having(scenes, self.place, f"{split} scenes, level {self.level.name}", root), data
-            )
+            having(scenes, self.place, f"{split} scenes, level {self.level.name}", root)
             for split, scenes in zip(("training", "held-out"), find_scenes(data, root), strict=True)
         )
-        self.scale = data.scale_of_t(self.level.t)
+        self.sr_scale = settings.sr_scale or _own_scale(data, train[0], self.place)
+        # Says what is wrong before anything is read.
+        network = settings.network.build(settings.budget, self.sr_scale)
+        self.told_network = settings.network.told(network, self.sr_scale)
+        self.scale = data.scale_of_t(self.level.t) if self.sr_scale == 1 else float(self.sr_scale)
         known = [name for name in SOURCES if name != "ours_more" or settings.more]
-        names = chosen_sources(settings.sources, known, NOISY, model)
-        super().__init__(model, settings, names, train, held_out, progress)
-        self.hr, there = self.patches([self.place])
+        known[-1:] = [*settings.also, known[-1]]
+        asked = (*settings.sources, *settings.also) if settings.sources else ()
+        names = chosen_sources(asked, known, NOISY, model, self.sr_scale > 1)
+        # LR are checked at the size of HR.
+        checked = _enlarging(data) if self.sr_scale > 1 else data
+        super().__init__(
+            model, settings, names, Pairs(train, checked), Pairs(held_out, checked), progress
+        )
+        self.others = {name: self._other(name) for name in settings.also}
+        self.hr, there = self.patches([self.place], self.sr_scale)
         self.real = there[self.place][1]
         self.more = self._more() if "ours_more" in self.names else self.hr[:0]
         self._made: dict[tuple[float, ...], np.ndarray] = {}
@@ -122,13 +160,19 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         if name == "real":
             return partial(held, self.real[:, None], [self.level.t], None)
         if name in BY_HAND:
-            return by_hand(name, self.hr, self.real, self.scale)
+            return by_hand(name, self.hr, self.real, self.scale, self.sr_scale)
+        if name in self.others:
+            lr = self.others[name].lr
+            return partial(held, lr, [1.0] * lr.shape[1], None)
         t = self._levels(name)
-        noise = None if name.endswith("clean") else self.model.noise_model("calibrated")
+        noise = None
+        if not name.endswith("clean"):
+            noise = self.model.noise_model("calibrated", self.sr_scale > 1)
         lr = self._generated(t)
         if name == "ours_more":
             lr = np.concatenate([lr, self._of_patches(self.more, t)])
-        return partial(held, lr, t, noise)
+        shown = [self._shown(level) for level in t]
+        return partial(held, lr, [one.t for one in shown], noise, own=[one.own for one in shown])
 
     def deciding(self, name: str) -> dict[str, Any]:
         key: dict[str, Any] = {
@@ -138,18 +182,25 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         }
         if self.settings.network != Architecture():
             key["network"] = asdict(self.settings.network)
+        if self.sr_scale > 1:
+            key["sr_scale"] = self.sr_scale
+        if name in self.others:
+            key["pairs"] = self.others[name].digest
         if name in OURS:
-            key |= {"checkpoint": self.model.info.id, "noise": _noise_digest(self.model, name)}
+            noise = _noise_digest(self.model, name, self.sr_scale > 1)
+            key |= {"checkpoint": self.model.info.id, "noise": noise}
             key["grid"] = self._levels(name)
         if name == "ours_more":
             key["more"] = hashlib.sha256(self.more.tobytes()).hexdigest()
         return key
 
     def network(self) -> nn.Module:
-        return self.settings.network.build(self.settings.budget)
+        return self.settings.network.build(self.settings.budget, self.sr_scale)
 
     def fit(self, name: str, added: float, seed: int, task: Task) -> nn.Module:
-        hr = np.concatenate([self.hr, self.more]) if name == "ours_more" else self.hr
+        hr = self.others[name].hr if name in self.others else self.hr
+        if name == "ours_more":
+            hr = np.concatenate([hr, self.more])
         draw = partial(self._draw, self.source(name), hr, added, seed)
         return train(self.network, draw, self.settings.budget, seed, self.model.device, task)
 
@@ -159,7 +210,12 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         )
 
     def untouched(self) -> Figures:
-        return means([judged(lr, hr, self.perceptual) for hr, lr in self._pairs()])
+        return means(
+            [
+                judged(lr if self.sr_scale == 1 else enlarged(lr, hr), hr, self.perceptual)
+                for hr, lr in self._pairs()
+            ]
+        )
 
     def told(self, figures: Figures) -> str:
         return f"{figures['psnr']:.2f}"
@@ -173,7 +229,8 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
             level=self.level.name,
             t=self.level.t,
             scenes=[scene.name for scene in self.held_out.scenes],
-            network=self.settings.network.name,
+            network=self.told_network,
+            sr_scale=self.sr_scale,
             steps=self.settings.budget.steps,
             perceptual=self.settings.perceptual,
             rows=rows,
@@ -186,7 +243,9 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         shown = [(f"{n}, noise {a:g}", self.trained(n, a)) for n, a in result.best.items()]
         for hr, lr in islice(self._pairs(), SHOWN):
             sr = [(label, self._restored(network, lr)) for label, network in shown]
-            yield [("HR", hr), (f"real {self.level.name}", lr), *sr]
+            height, width = hr.shape[:2]
+            large = cv2.resize(lr, (width, height), interpolation=cv2.INTER_NEAREST)
+            yield [("HR", hr), (f"real {self.level.name}", large), *sr]
 
     def _more(self) -> np.ndarray:
         """As many patches as `hr` has, of other photos, evenly: (N, P, P, 3) uint8."""
@@ -200,31 +259,49 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
                 check_size(pixels, PATCH, str(photo))
                 for _ in range(len(self.hr) * (i + 1) // len(found) - len(patches)):
                     y, x = (int(rng.integers(side - PATCH + 1)) for side in pixels.shape[:2])
-                    patches.append(pixels[y : y + PATCH, x : x + PATCH])
+                    side = self.hr.shape[1]
+                    patches.append(pixels[y : y + side, x : x + side])
                 task.advance()
         return np.stack(patches)
+
+    def _other(self, name: str) -> _Patches:
+        """Patches of other pairs, at all levels that are there for every scene."""
+        other = self.settings.also[name]
+        data = other.layout(max(self.scale, 2.0))
+        train, _ = find_scenes(data, other.root, to_test=False)
+        levels = data.pair_levels
+        knots = [i for i, level in enumerate(levels) if i and not level.held_out]
+        if self.sr_scale > 1:
+            data = _enlarging(data)
+        with self.progress.task(f"read {name}", len(train), counts="scenes") as task:
+            pairs = Pairs(train, data)
+            hr, there = cut(pairs, knots, self.settings.patches, self.sr_scale, task)
+        lr = np.stack([there[i][1] for i in knots], axis=1)
+        return _Patches(hr, lr, hashlib.sha256(hr.tobytes() + lr.tobytes()).hexdigest())
 
     def _draw(
         self, source: Source, hr_patches: np.ndarray, added: float, seed: int, step: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """The crops of one step: where they lie depends on (seed, step), not on the source."""
         rng = step_rng(seed, step)
-        side = self.settings.budget.crop
-        lr, hr = [], []
+        small = hr_patches.shape[1] // self.sr_scale
+        side = min(self.settings.budget.crop, small)
+        lr: list[np.ndarray] = []
+        hr: list[np.ndarray] = []
         for i in range(self.settings.budget.batch):
-            y, x = (int(v) for v in rng.integers(PATCH - side + 1, size=2))
+            y, x = (int(v) for v in rng.integers(small - side + 1, size=2))
             place = Place(int(rng.integers(len(hr_patches))), y, x, side)
             flip, turns = bool(rng.integers(2)), int(rng.integers(4))
             # From 1: numpy takes [seed, step, 0] for [seed, step], the generator of the places.
             own = np.random.default_rng([seed, step, i + 1])
             made = source(place, own)
             made = np.rint(made + added * own.standard_normal(made.shape, np.float32))
-            pair = np.stack(
-                [np.clip(made, 0, 255).astype(np.uint8), place.cut(hr_patches[place.patch])]
+            pair = (
+                np.clip(made, 0, 255).astype(np.uint8),
+                place.on_hr(self.sr_scale).cut(hr_patches[place.patch]),
             )
-            pair = np.rot90(pair[:, :, ::-1] if flip else pair, turns, axes=(1, 2))
-            lr.append(pair[0])
-            hr.append(pair[1])
+            for crops, crop in zip((lr, hr), pair, strict=True):
+                crops.append(np.rot90(crop[:, ::-1] if flip else crop, turns))
         return np.stack(lr), np.stack(hr)
 
     def _levels(self, name: str) -> list[float]:
@@ -237,18 +314,43 @@ class SameSize(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         return self._made[tuple(t)]
 
     def _of_patches(self, hr: np.ndarray, t: list[float]) -> np.ndarray:
-        return generated(self.model, hr, t, "none", self.settings.out / "lr", self.progress)
+        out = self.settings.out / "lr"
+        if self.sr_scale == 1:
+            return generated(self.model, hr, t, "none", out, self.progress)
+        levels = []
+        for level in t:
+            sizes, asked = self._sizes(level), self._shown(level)
+            seen = np.stack([seen_by_camera(one, sizes, sizes) for one in hr])
+            large = generated(self.model, seen, [asked.t], "none", out, self.progress)[:, 0]
+            levels.append(np.stack([on_own_pixels(lr, (sizes.lr, sizes.lr)) for lr in large]))
+        return np.stack(levels, axis=1)
+
+    def _sizes(self, t: float) -> Sizes:
+        """Of the patches at a level, which is no more than the camera's that `sr_scale` allows."""
+        info = self.model.info
+        camera_scale = min(info.scale_of_t(t), float(self.sr_scale))
+        return sizes_at(self.hr.shape[1], self.sr_scale, camera_scale, info.s_max)
+
+    def _shown(self, t: float) -> Asked:
+        """What the camera is asked for a level: itself, or where LR are small, of whole pixels."""
+        if self.sr_scale == 1:
+            return Asked(t, self.model.info.scale_of_t(t), 0)
+        return at_whole_pixels(self.model.info, self._sizes(t), 0)
 
     def _pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Held-out (HR, real LR), one scene at a time: whole sets would not fit."""
         for scene in self.held_out.scenes:
+            if self.sr_scale > 1:
+                yield self.held_out.pair_at(scene, self.place, self.sr_scale)
+                continue
             pictures = self.held_out.pictures(scene)
             hr, lr = pictures[0], pictures[self.place]
             assert hr is not None and lr is not None
             yield hr, lr
 
     def _restored(self, network: nn.Module, lr: np.ndarray) -> np.ndarray:
-        return restored(network, lr, self.settings.network.multiple)
+        multiple = self.settings.network.multiple if self.sr_scale == 1 else 1
+        return restored(network, lr, multiple, self.sr_scale)
 
 
 def _level(levels: list[PairLevel], name: str) -> PairLevel:
@@ -262,9 +364,20 @@ def _level(levels: list[PairLevel], name: str) -> PairLevel:
     raise UsageError(f"`level`: the pairs have no level {name!r}, only {known}")
 
 
-def _noise_digest(model: DegFlow, name: str) -> str:
+def _own_scale(data: DataSettings, scene: Scene, place: int) -> int:
+    """HR over LR of the pairs, where nothing says that LR are to be enlarged."""
+    if data.enlarge_by != "refuse":
+        return 1
+    return Pairs([scene], data).scale_at(scene, place)
+
+
+def _enlarging(data: DataSettings) -> DataSettings:
+    return replace(data, enlarge="bicubic") if data.enlarge_by == "refuse" else data
+
+
+def _noise_digest(model: DegFlow, name: str, own_pixels: bool) -> str:
     if name.endswith("clean"):
         return "none"
-    noise = model.noise_model("calibrated")
+    noise = model.noise_model("calibrated", own_pixels)
     assert noise is not None
     return noise.digest

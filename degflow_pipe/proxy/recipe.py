@@ -16,6 +16,8 @@ from degflow_pipe.settings import Apart, AtMost, override, read
 IMPLICIT = "implicit"
 SAME_SIZE = "same-size"
 GRID = "0.5:1.0:0.1"
+MOST_SCALE = 12
+"""Of whose HR patches LR have 16 pixels."""
 MOST = 1000
 """Sources, scales, or strengths of noise."""
 
@@ -28,7 +30,9 @@ class ProxyRecipe:
     implicit network is tested on instead of those of `data`. network: `same-size`, `implicit`, or
     one of spandrel's architectures, whose own arguments are `network_settings`. t_grid: levels of
     `ours_grid`, 0.5:1.0:0.1 where it is empty; for `implicit` the SR scales that it is trained at,
-    with an x before each. The others: see `proxy.Asked` and `scales.AskedScales`.
+    with an x before each. sr_scale: HR over LR, for networks that enlarge by a whole factor. also:
+    how pairs of other data sets lie, by the name of their source; their folders are given beside.
+    The others: see `proxy.Asked` and `scales.AskedScales`.
     """
 
     data: DataSettings | None = None
@@ -42,6 +46,8 @@ class ProxyRecipe:
     seeds: Annotated[int, AtMost(1000)] = 1
     perceptual: choices.Distance = "none"
     budget: Budget = field(default_factory=Budget)
+    sr_scale: int = 0
+    also: Annotated[dict[str, Any], Apart()] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in ("sources", "added_noise"):
@@ -58,6 +64,10 @@ class ProxyRecipe:
             )
         if self.network in (SAME_SIZE, IMPLICIT) and self.network_settings:
             raise UsageError("`network_settings` are those of one of spandrel's architectures")
+        check_factor(self.sr_scale)
+        for key, given in (("sr_scale", self.sr_scale), ("also", self.also)):
+            if self.network == IMPLICIT and given:
+                raise UsageError(f"`{key}` is for networks of one scale, not for implicit")
         if self.network != IMPLICIT and self.test is not None:
             raise UsageError("`test` is for `network=implicit`")
 
@@ -72,6 +82,15 @@ class ProxyRecipe:
         return parse_grid(self.t_grid or GRID, checkpoint.s_max, checkpoint.t_of_scale)
 
 
+def check_factor(sr_scale: int) -> None:
+    """Raises UsageError for what no network of one scale enlarges by."""
+    if not 0 <= sr_scale <= MOST_SCALE:
+        raise UsageError(
+            f"`sr_scale` must be a whole number from 1 to {MOST_SCALE}, or 0 for that of the "
+            f"pairs' pictures, got {sr_scale}"
+        )
+
+
 def proxy_recipe(values: dict[str, Any]) -> ProxyRecipe:
     """Check a recipe's mapping; raises UsageError naming the key that is wrong."""
     values = {key: value for key, value in values.items() if key != "kind"}
@@ -79,6 +98,11 @@ def proxy_recipe(values: dict[str, Any]) -> ProxyRecipe:
     for key in ("data", "test"):
         if key in values:
             values[key] = read(DataSettings, values[key], key)
+    if isinstance(values.get("also"), dict) and len(values["also"]) <= MOST:
+        values["also"] = {
+            name: read(DataSettings, other, f"also.{str(name)[:60]}")
+            for name, other in values["also"].items()
+        }
     if "budget" in values:
         values["budget"] = override(Budget(), values["budget"], "budget")
     return read(ProxyRecipe, values, "")

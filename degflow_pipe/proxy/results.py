@@ -46,11 +46,12 @@ class LevelTable(NamedTuple):
 
 @dataclass(frozen=True)
 class ProxyComparison:
-    """Sources compared by a network of the same size, at one level.
+    """Sources compared by a network of one scale, at one level.
 
-    checkpoint: id. grid: levels t of `ours_grid`. level, t: of the real LR. scenes: held-out ones
-    that are tested on. best: by source, the added noise of its highest PSNR, grey levels.
-    unresolved: figures in which the seeds do not tell real from bicubic, see `source_rows`.
+    checkpoint: id. sr_scale: HR over LR, 1 for LR as large as HR. grid: levels t of `ours_grid`.
+    level, t: of the real LR. scenes: held-out ones that are tested on. best: by source, the added
+    noise of its highest PSNR, grey levels. unresolved: figures in which the seeds do not tell real
+    from bicubic, see `source_rows`.
     """
 
     checkpoint: str
@@ -65,6 +66,7 @@ class ProxyComparison:
     rows: list[SourceRow]
     best: dict[str, float]
     unresolved: list[str]
+    sr_scale: int = 1
 
     @property
     def tables(self) -> list[LevelTable]:

@@ -119,6 +119,12 @@ def test_implicit_has_a_table_for_each_level(
     [
         (("--network", "implicit", "--level", "LR4"), "--level is for networks of the same size"),
         (("--network", "implicit", "--more-hr", "pairs"), "--more-hr is not for the implicit net"),
+        (("--network", "implicit", "--sr-scale", "2"), "--sr-scale is for networks of one scale"),
+        (("--network", "implicit", "--also", "a=pairs"), "--also is for networks of one scale"),
+        (("--sr-scale", "13"), "--sr-scale must be a whole number from 1 to 12"),
+        (("--also", "pairs"), "--also wants NAME=FOLDER, got 'pairs'"),
+        (("--also", "a=pairs", "--also", "a=pairs"), "--also is given twice, got 'a=pairs'"),
+        (("--also", "real=pairs"), "--also: 'real' must be 1 to 40 letters"),
         (("--test", "pairs"), "--test is the folder of the pairs that a proxy recipe's"),
         (("--scales", "2"), "--scales is gone: write --t-grid x2"),
         (("--network", "implicit", "--t-grid", "0.5,1"), "--t-grid must be SR scales such as x1.5"),
@@ -185,6 +191,39 @@ def test_an_architecture_of_spandrel(degflow: Run, tiny: str, folder: Path) -> N
     assert found["network"] == "RCAN" and len(found["rows"]) == 3
     again = degflow(*ask, cwd=folder)
     assert again.json == found and "seed 0:" not in again.err, "kept"
+
+
+def test_small_lr_and_other_pairs(degflow: Run, tiny: str, folder: Path) -> None:
+    for place in ("small", "others"):
+        (folder / place).mkdir()
+        for path in (folder / "pairs").glob("*_hr.png"):
+            name = path.name.removesuffix("_hr.png")
+            hr = Image.open(path)
+            hr.save(folder / place / path.name)
+            hr.resize((110, 100)).save(folder / place / f"{name}_lr2.png")
+            hr.resize((110, 100)).save(folder / place / f"{name}_lr.png")
+            hr.resize((55, 50)).save(folder / place / f"{name}_lr4.png")
+    (folder / "two.yaml").write_text(
+        "kind: proxy\nsources: [bicubic]\nlevel: LR2\nadded_noise: [0]\n"
+        "budget: {steps: 2, batch: 1, width: 8, blocks: 1}\n"
+    )
+    ask = ("proxy", tiny, "small", "--recipe", "two.yaml", "-o", "by-two-times")
+    done = degflow(*ask, "--also", "theirs=others", "--sr-scale", 2, "--json", cwd=folder)
+    assert (done.json["sr_scale"], done.json["network"]) == (2, "small, pixel shuffle x2")
+    rows = [row["source"] for row in done.json["rows"]]
+    assert rows == ["untouched", "bicubic", "theirs", "real"]
+    table = degflow(*ask, "--also", "theirs=others", cwd=folder).out
+    assert "small, pixel shuffle x2" in " ".join(table.split()), "x2 is the pairs' own"
+    assert "theirs" in table
+    (folder / "also.yaml").write_text(
+        (folder / "two.yaml").read_text()
+        + "also: {theirs: {s_max: 2, source: '', licence: '', levels: ["
+        "{name: HR, t: 0, files: '*_hr.png'}, {name: LR, t: 1, files: '*_lr2.png'}]}}\n"
+    )
+    ask = ("proxy", tiny, "small", "--recipe", "also.yaml", "-o", "by-recipe-also")
+    assert "give --also theirs=FOLDER" in degflow(*ask, cwd=folder, code=2).error
+    found = degflow(*ask, "--also", "theirs=others", "--json", cwd=folder).json
+    assert found["rows"] == done.json["rows"]
 
 
 def test_a_network_that_is_not_there(degflow: Run, tiny: str, folder: Path) -> None:

@@ -238,6 +238,8 @@ SURFACE: dict[str, dict[str, str]] = {
         "--recipe": "str",
         "--sources": "str",
         "--network": "str = same-size",
+        "--sr-scale": "int = 0",
+        "--also": "str",
         "--level": "str = ",
         "--t-grid": "str",
         "--test": "Path",

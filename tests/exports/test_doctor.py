@@ -26,9 +26,18 @@ LR = {
     "ddir": "Train/LR*/*.png",
     "interflow": "**/*_LR*.png",
     "realsr": "**/*_LR[0-9].png",
+    "edsr": "LR_bicubic/X*/*.png",
+    "rcan": "DIV2K/DIV2K_train_LR_bicubic/X*/*.png",
+    "han": "TrainLR/X*/*.png",
+    "metasr": "LR_bicubic/X*/*.png",
+    "mmagic": "lq/*.png",
+    "ciaosr": "lq/*.png",
+    "hat": "lq/*.png",
+    "mambair": "lq/*.png",
+    "swinir": "L/*.png",
 }
 """Where each trainer's LR lie. Those of one folder are of one size."""
-WHOLE = {"liif": (2.0, 3.0, 4.0), "realsr": (2.0, 3.0, 4.0)}
+WHOLE = {to: (2.0, 3.0, 4.0) for to in ("liif", "realsr", "edsr", "rcan", "han")}
 """Levels that a trainer of whole scales takes."""
 WIDE = ("interflow", "realsr")
 """Trainers that crop more than 64 pixels."""
@@ -160,7 +169,7 @@ def test_names_that_the_list_has_and_the_folder_has_not(copied: Callable[[str], 
 
 def test_wrong_requests(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`to` must be basicsr"):
-        doctor(tmp_path, "edsr")
+        doctor(tmp_path, "esrgan")
     with pytest.raises(UsageError, match="`sample` must be 0"):
         doctor(tmp_path, "kair", sample=-1)
     with pytest.raises(DataError, match="no such folder"):

@@ -45,6 +45,14 @@ def test_export(shards: Path, tmp_path: Path, to: str, scale: int | None) -> Non
     assert abs(found.total_bytes - room(tmp_path / "out")) < slack * room(tmp_path / "out")
 
 
+@pytest.mark.parametrize("how", [{"scale": 4}, {"scales": [2, 4]}])
+def test_one_hr_of_many_factors(shards: Path, tmp_path: Path, how: dict[str, Any]) -> None:
+    found = estimate_export(shards, "edsr", tmp_path / "out", **how)
+    made = export(shards, "edsr", tmp_path / "out", **how)
+    assert (found.files, found.pairs) == (made.written, made.pairs)
+    assert abs(found.total_bytes - room(tmp_path / "out")) < 0.15 * room(tmp_path / "out")
+
+
 def test_photos_that_were_set_apart(ready_store: Path, tmp_path: Path) -> None:
     shard(ready_store, tmp_path / "shards", ShardSettings(validate="chelsea.jpg"))
     found = estimate_export(tmp_path / "shards", "basicsr", tmp_path / "out")

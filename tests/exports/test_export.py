@@ -126,7 +126,7 @@ def test_both_layouts_give_the_same_export(
     if to in ("interflow", "realsr"):
         pytest.skip("patches of 64 pixels are too small for it")
     chosen: dict[str, Any] = {"relative": True}
-    if to == "liif":
+    if to in ("liif", "edsr", "rcan", "han"):
         chosen["scales"] = [2, 3, 4]
     export(shards, to, tmp_path / "a", **chosen)
     export(grouped, to, tmp_path / "b", **chosen)
@@ -296,7 +296,7 @@ def test_one_scale_of_native_shards_is_that_of_their_pictures(
         ("liif", {}, r"3 of 6 levels do not fit"),
         ("interflow", {"scale": 1}, "`scale` is for trainers of one scale"),
         ("kair", {"scale": 65}, "no HR of 56 to 64 pixels is exactly 65 times"),
-        ("esrgan", {}, "`to` must be basicsr, .* or realsr, got 'esrgan'"),
+        ("esrgan", {}, "`to` must be basicsr, .* or swinir, got 'esrgan'"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

@@ -21,9 +21,11 @@ from degflow_pipe.exports.trainer import Roots
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
 
 ONE_SCALE = [
-    *("basicsr", "basicsr-lmdb", "neosr", "neosr-lmdb", "trainner-redux", "realesrgan", "kair")
+    *("basicsr", "basicsr-lmdb", "neosr", "neosr-lmdb", "trainner-redux", "realesrgan", "kair"),
+    *("edsr", "rcan", "han", "mmagic", "ciaosr", "hat", "mambair", "swinir"),
 ]
 FACTORS = {
+    **{to: {1, 2, 3, 4, 8} for to in ("edsr", "rcan", "han", "mmagic", "hat", "mambair", "swinir")},
     "basicsr": {1, 2, 3, 4, 8},
     "basicsr-lmdb": {1, 2, 3, 4, 8},
     "realesrgan": {1, 2, 4},
@@ -38,6 +40,10 @@ def settings(path: Path) -> Any:
         return tomllib.loads(text)
     if path.suffix == ".json":
         return json.loads("".join(line.split("//")[0] for line in text.splitlines()))
+    if path.suffix == ".py":
+        made: dict[str, Any] = {}
+        exec(text, made)
+        return made
     return yaml.safe_load(text)
 
 
@@ -83,7 +89,9 @@ def test_no_network_of_the_tables_has_every_factor_by_default() -> None:
     assert has["RRDBNet"] == {1, 2, 4}
 
 
-@pytest.mark.parametrize("to", [to for to in TRAINERS if to not in ("interflow", "realsr", "ddir")])
+@pytest.mark.parametrize(
+    "to", [to for to in TRAINERS if to not in ("interflow", "realsr", "ddir", "metasr")]
+)
 def test_levels_that_a_refusal_advises_are_accepted(shards: Path, native: Path, to: str) -> None:
     """Whatever is asked for, and whatever the shards hold."""
     refused = 0
@@ -162,7 +170,7 @@ def test_doctor_finds_hr_that_interflow_cannot_crop(wide: Path, tmp_path: Path, 
 def test_roots_are_absolute_or_relative(shards: Path, wide: Path, tmp_path: Path, to: str) -> None:
     """A trainer that starts anywhere finds the absolute ones; doctor takes both, and no others."""
     source = wide if to in ("interflow", "realsr") else shards
-    chosen = {"scales": [2, 3, 4]} if to in ("liif", "realsr") else {}
+    chosen = {"scales": [2, 3, 4]} if to in ("liif", "realsr", "edsr", "rcan", "han") else {}
     options = find_trainer(to).options
     export(source, to, tmp_path / "there", **chosen)
     export(source, to, tmp_path / "moving", relative=True, **chosen)
@@ -236,6 +244,27 @@ CHANGES: list[tuple[str, str, str, str]] = [
     ("interflow", '"only_gt": [\n      false,', '"only_gt": [', "must be of one length"),
     ("interflow", "scale_2.0", "scale_9.0", "is no folder of this tree"),
     ("realsr", "        4.0\n", "        40.0\n", "1920 pixels are cropped"),
+    ("edsr", "--patch_size 16", "--patch_size 48", "of which 144 are cut"),
+    ("edsr", "--scale 2+3+4", "--scale 2+8", "X8: no such folder"),
+    ("edsr", "--scale 2+3+4", "--scale two", "scale 'two' is no factor"),
+    ("edsr", "--data_train DEGFLOW", "", "data_train is missing: EDSR-PyTorch"),
+    ("han", "--data_range 1-6/1-6", "--data_range 1-4/5-6", "trains on 4 of 6 HR"),
+    ("han", "--data_range 1-6/1-6", "--data_range all", "data_range 'all' is no range"),
+    ("rcan", "--n_train 6", "--n_train 7", "n_train is 7, and 6 HR are there"),
+    ("metasr", "--patch_size 15", "--patch_size 16", "of which 68 are cut"),
+    ("metasr", "--batch_size 6", "--batch_size 16", "batch_size is 16, and 6 HR are there"),
+    ("mmagic", "'scale': 1}", "'scale': 2}", "scale is 2, and HR is 1 times the LR"),
+    ("mmagic", "'gt_patch_size': 64", "'gt_patch_size': 96", "the smallest HR has 64"),
+    ("mmagic", "'upscale_factor': 1", "'upscale_factor': 2", "upscale_factor is 2, and scale 1"),
+    ("mmagic", "'PairedRandomCrop'", "'Crop'", "the training pipeline lacks PairedRandomCrop"),
+    ("mmagic", "'gt': 'gt'}", "'gt': 'hr'}", "data_prefix.gt is 'hr', and not gt of"),
+    ("mmagic", "'meta_info.txt'", "'other.txt'", "ann_file is 'other.txt', and not meta_info.txt"),
+    ("ciaosr", "'PairedRandomCrop'", "'RandomDownSampling'", "RandomDownSampling makes LR of HR"),
+    ("ciaosr", "'scale': 1,", "'scale': 2,", "data.train.dataset.scale is 2, and scale 1"),
+    ("hat", "gt_size: 64", "gt_size: 40", "HAT at factor 1 takes LR of a multiple of 16"),
+    ("mambair", "upscale: 1", "upscale: 2", "network_g.upscale is 2, and scale 1"),
+    ("swinir", '"upscale": 1', '"upscale": 2', "netG.upscale is 2, and scale 1"),
+    ("swinir", '"window_size": 8,', "", "netG.window_size is missing: KAIR"),
 ]
 
 
@@ -244,13 +273,14 @@ def test_doctor_holds_the_option_file_against_the_data(
     shards: Path, wide: Path, tmp_path: Path, to: str, old: str, new: str, finding: str
 ) -> None:
     source = wide if to in ("interflow", "realsr") else shards
-    chosen = {"scales": [2, 3, 4]} if to in ("liif", "realsr") else {}
+    chosen = {"scales": [2, 3, 4]} if to in ("liif", "realsr", "edsr", "rcan", "han") else {}
     export(source, to, tmp_path, **chosen)
     path = tmp_path / find_trainer(to).options
     text = path.read_text()
     assert old in text, text
     path.write_text(text.replace(old, new))
-    assert finding in said(doctor(tmp_path, to))
+    found = doctor(tmp_path, to)
+    assert finding in "\n".join(said(found, kind) for kind in found.findings)
 
 
 @pytest.mark.parametrize(
@@ -280,8 +310,11 @@ def test_hostile_option_files_are_findings(shards: Path, tmp_path: Path, text: s
     assert set(found.findings) == {"options"} and found.pairs == 36
     (tmp_path / "train_neosr.toml").write_bytes(data)
     (tmp_path / "train_kair.json").write_bytes(data)
-    for to, name in (("neosr", "train_neosr.toml"), ("kair", "train_kair.json")):
-        assert doctor(tmp_path, to, options=tmp_path / name).findings["options"]
+    (tmp_path / "train_mmagic.py").write_bytes(data)
+    (tmp_path / "train_edsr.sh").write_bytes(data)
+    for to in ("neosr", "kair", "mmagic", "edsr"):
+        options = tmp_path / find_trainer(to).options
+        assert doctor(tmp_path, to, options=options).findings["options"]
 
 
 def test_an_option_file_of_ones_own_is_read(shards: Path, tmp_path: Path) -> None:

@@ -56,6 +56,16 @@ def test_those_without_a_section_have_the_folder(split: Path, tmp_path: Path, to
     assert {"pairs.jsonl", "export.json"} <= names
 
 
+def test_mmagic_and_edsr_name_it_too(split: Path, tmp_path: Path) -> None:
+    export(split, "mmagic", tmp_path / "a")
+    said = (tmp_path / "a/train_mmagic.py").read_text()
+    assert str(tmp_path / "a/validate") in said and "val_cfg" in said
+    assert doctor(tmp_path / "a", "mmagic").findings == {}
+    export(split, "edsr", tmp_path / "b", scale=2)
+    assert 'else "validate"' in (tmp_path / "b/train_edsr.sh").read_text()
+    assert doctor(tmp_path / "b/validate", "edsr").findings == {}
+
+
 def test_equal_hr_are_one_file(shards: Path, tmp_path: Path) -> None:
     done = export(shards, "basicsr", tmp_path)
     levels = len(done.t)

@@ -50,6 +50,11 @@ def test_shipped_protocol_of_the_paper() -> None:
         ({"network": "implicit", "level": "LR4"}, "`level` is for networks of the same size"),
         ({"scales": [2.0, 4]}, '`scales` is gone: write `t_grid: "x2.0,x4"`'),
         ({"network": "implicit", "t_grid": "0.5"}, "`t_grid` must be SR scales such as x1.5,x2"),
+        ({"sr_scale": 13}, "`sr_scale` must be a whole number from 1 to 12"),
+        ({"sr_scale": 2.5}, "`sr_scale` must be a whole number"),
+        ({"network": "implicit", "sr_scale": 2}, "`sr_scale` is for networks of one scale"),
+        ({"also": {"theirs": {"set": "nope"}}}, "`also.theirs:` lacks s_max"),
+        ({"also": ["theirs"]}, "`also` must be"),
         ({"network_settings": {"dim": 3}}, "`network_settings` are those of one of spandrel's"),
     ],
 )

@@ -1,0 +1,43 @@
+"""Pairs of another data set, as a source of LR beside ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from degflow_pipe import files
+from degflow_pipe.errors import DataError
+from degflow_pipe.pairs.settings import DataSettings
+
+
+@dataclass(frozen=True)
+class OtherPairs:
+    """Their folder, and how they lie there; data: None for NAME_hr.png beside NAME_lr.png, in any
+    one format each.
+    """
+
+    root: Path
+    data: DataSettings | None = None
+
+    def layout(self, scale: float) -> DataSettings:
+        """How they lie; scale: that of their LR, where nothing says it.
+
+        Raises DataError where there are no such files, or of several formats.
+        """
+        if self.data is not None:
+            # None of them is tested on.
+            return replace(self.data, validate="")
+        levels = [
+            {"name": side.upper(), "t": t, "files": f"*_{side}{self._ending(side)}"}
+            for side, t in (("hr", 0.0), ("lr", 1.0))
+        ]
+        return DataSettings(s_max=scale, source="", licence="", levels=levels)
+
+    def _ending(self, side: str) -> str:
+        found = {path.suffix for path in files.matches(f"*_{side}.*", self.root)}
+        if len(found) == 1:
+            return found.pop()
+        problem = f"files of {len(found)} formats match" if found else "no file matches"
+        raise DataError(
+            f"{problem} *_{side}.* in {self.root}: say how its pairs lie in a recipe, as `also`"
+        )
