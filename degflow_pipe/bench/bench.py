@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import resource
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import write_checkpoint
 from degflow_pipe.choices import Preset, check_choice
 from degflow_pipe.engines.engine import check_workers
+from degflow_pipe.engines.load import busy
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.levels import Grid
 from degflow_pipe.model.config import PRESETS
@@ -48,8 +48,6 @@ A_PHOTO = 16
 A_TAR = 5
 """Patches in each tar: few, so that all who read the tars have as many."""
 REPEATS = 3
-QUIET = 0.5
-"""Load of the machine above which times are disturbed, those of many threads most of all."""
 MEGABYTE = 1e6
 
 
@@ -130,8 +128,7 @@ def bench(
 
 def _load(progress: Progress) -> float:
     """The machine's, over a minute; a note where it is too much."""
-    load = os.getloadavg()[0]
-    if load > QUIET:
+    if load := busy():
         with progress.task("bench", None) as task:
             task.note(f"other work is running here (load {load:.1f}): the ratios tell little")
     return load

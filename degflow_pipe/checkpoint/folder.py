@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -149,9 +150,12 @@ def find_checkpoint(path_or_name: str) -> Path:
     found = shipped.find("checkpoints", path_or_name) or _of_id(path_or_name)
     if found is None:
         known = ", ".join(shipped.names("checkpoints"))
+        here = [one.name for one in Path().iterdir() if (one / CONFIG).exists()]
+        near = get_close_matches(path_or_name, [*shipped.names("checkpoints"), *here], n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
         raise CheckpointError(
             f"no checkpoint {path_or_name}: neither a folder with {CONFIG} nor one of the shipped "
-            f"ones ({known}){_NO_BANK if ',' in path_or_name else ''}"
+            f"ones ({known}){meant}{_NO_BANK if ',' in path_or_name else ''}"
         )
     return found
 

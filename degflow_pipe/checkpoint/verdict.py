@@ -117,7 +117,13 @@ class Verdict:
     def warning(self) -> str:
         """What to tell before something is made with the checkpoint; empty for a good one, and
         where nothing is known against it."""
-        return self.line if any(f.grade in ("with care", "bad") for f in self.findings) else ""
+        grades = [one.grade for one in self.findings]
+        bad, care = grades.count("bad"), grades.count("with care")
+        counts = [f"{bad} bad"] * bool(bad) + [f"{care} with care"] * bool(care)
+        if not counts:
+            return ""
+        said = " and ".join(counts)
+        return f"{self.overall} ({said}): `degflow-pipe info` on it says why, and what to do"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class _Rate(ProgressColumn):
     """What is done a second."""
 
     def render(self, task: RichTask) -> Text:
-        rate = _rate(task)
+        rate = None if task.finished else _rate(task)
         return Text(_per_second(rate) if rate else "", style="progress.remaining")
 
 
@@ -68,8 +68,6 @@ def _rate(task: RichTask) -> float | None:
     Rich's own is of the time between two moments, which are too near each other at first.
     """
     pace: _Pace = task.fields["pace"]
-    if task.finished:
-        return pace.rate(task.completed, task.finished_time or 0)
     spent = task.elapsed or 0
     return (task.speed if spent >= LATE else None) or pace.rate(task.completed, spent)
 

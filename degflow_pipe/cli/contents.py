@@ -9,7 +9,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from degflow_pipe.cli.output import print_head, print_rows, show
-from degflow_pipe.cli.summaries import Lines, few, skipped_lines, tallied
+from degflow_pipe.cli.summaries import Lines, few, own_checkpoint, skipped_lines, tallied
 from degflow_pipe.cli.tables import show_verdict
 from degflow_pipe.formats.said import number_of, size_of
 
@@ -62,7 +62,9 @@ def _store(found: StoreContents, at: str) -> Lines:
     if not found.patches:
         yield "next", f"degflow-pipe ingest PHOTOS --store {at}"
     elif not whole:
-        yield "next", f"degflow-pipe generate --store {at}"
+        ids = [latents.checkpoint for latents in found.latents.values()]
+        own = " --checkpoint CHECKPOINT" if ids and own_checkpoint(ids[0]) else ""
+        yield "next", f"degflow-pipe generate --store {at}{own}"
     else:
         chosen = f" --grid {shlex.quote(whole[0])}" if len(found.grids) > 1 else ""
         yield "next", f"degflow-pipe shard --store {at}{chosen} --out SHARDS"

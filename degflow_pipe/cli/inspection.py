@@ -155,8 +155,11 @@ def report(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Page to write (HTML).", parser=o.path)
-    ] = Path("report.html"),
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Page to write; NAME-report.html by default.", parser=o.path
+        ),
+    ] = None,
     grid: Annotated[
         str | None,
         typer.Option(
@@ -189,9 +192,10 @@ def report(
     """
     from degflow_pipe.reports.report import report as stage
 
+    place = _place(path)
     found = stage(
-        _place(path),
-        out,
+        place,
+        Path(f"{place.name or 'here'}-report.html") if out is None else out,
         grid=grid,
         pairs=pairs,
         events=events,

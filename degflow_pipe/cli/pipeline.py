@@ -116,7 +116,9 @@ def ingest(
     from degflow_pipe.stages.ingest import ingest as stage
     from degflow_pipe.stages.meant import checkpoint_of, patch_of
 
-    bank = _bank(checkpoint or checkpoint_of(store), device)
+    checkpoint = checkpoint or checkpoint_of(store)
+    bank = _bank(checkpoint, device)
+    warn_of(*bank.sites)
     asked: dict[str, Any] = {
         "patch": patch_of(store) if patch is None else patch,
         "stride": stride,
@@ -142,7 +144,7 @@ def ingest(
     unlock(break_lock, store)
     with Watch(events) as watch:
         summary = stage(photos, store, bank, progress=TerminalProgress(), watch=watch, **asked)
-    show_ingest(summary, bank.first.device, json)
+    show_ingest(summary, bank.first.device, checkpoint, json)
 
 
 def remove(

@@ -4,6 +4,7 @@ and why, and what comes next. The whole is in the JSON.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -81,8 +82,23 @@ def _work_line(slowest: list[SlowUnit], device: str = "", batch: int = 1) -> Lin
         yield "work", said
 
 
-def _ingest(found: IngestSummary, device: str, store: str, next_step: bool = True) -> Lines:
-    """store: what it is called; the store of a run that keeps none has no name."""
+def own_checkpoint(named: str) -> str:
+    """How the next command names a checkpoint; a shipped one, which stores tell of, needs no
+    naming.
+    """
+    from degflow_pipe.shipped import names
+
+    shipped = "|".join(map(re.escape, names("checkpoints")))
+    is_shipped = re.fullmatch(rf"({shipped})(-[0-9a-f]{{12}})?", named)
+    return "" if is_shipped and "," not in named else f" --checkpoint {shlex.quote(named)}"
+
+
+def _ingest(
+    found: IngestSummary, device: str, store: str, checkpoint: str, next_step: bool = True
+) -> Lines:
+    """store: what it is called; the store of a run that keeps none has no name. checkpoint: as it
+    was named.
+    """
     added = f"{number_of(found.patches, 'patches')} of {number_of(found.photos, 'photos')} added"
     yield "", f"{store}: {added}, {found.patches_in_store:,} in all"
     if found.known:
@@ -105,7 +121,8 @@ def _ingest(found: IngestSummary, device: str, store: str, next_step: bool = Tru
     yield from _work_line(found.slowest, device, found.batch)
     if next_step:
         # By default the levels that the store has, else those of the main job.
-        yield "next", f"degflow-pipe generate --store {shlex.quote(found.store)}"
+        named = own_checkpoint(checkpoint)
+        yield "next", f"degflow-pipe generate --store {shlex.quote(found.store)}{named}"
 
 
 def _generate(found: GenerateSummary, device: str, next_step: bool = True) -> Lines:
@@ -143,11 +160,11 @@ def _shard(found: ShardSummary) -> Lines:
     yield "next", f"degflow-pipe export {out} --to TRAINER -o OUT, or sr_pairs({found.out!r})"
 
 
-def show_ingest(found: IngestSummary, device: str, as_json: bool) -> None:
+def show_ingest(found: IngestSummary, device: str, checkpoint: str, as_json: bool) -> None:
     if as_json:
         show({**found.to_dict(), "device": device}, True)
         return
-    print_lines(_ingest(found, device, found.store))
+    print_lines(_ingest(found, device, found.store, checkpoint))
 
 
 def show_generate(found: GenerateSummary, device: str, as_json: bool) -> None:
@@ -170,7 +187,7 @@ def show_run(found: RunSummary, device: str, kept: bool, as_json: bool) -> None:
         show(found, True)
         return
     store = found.ingest.store if kept else "photos"
-    print_lines(_ingest(found.ingest, device, store, next_step=False))
+    print_lines(_ingest(found.ingest, device, store, "", next_step=False))
     if found.generate is not None:
         print_lines(_generate(found.generate, device, next_step=False))
     print_lines(_shard(found.shard))

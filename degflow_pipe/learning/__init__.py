@@ -1,5 +1,5 @@
 """A camera learned in one go: shots or pairs in, a calibrated, tuned and judged checkpoint out.
 
-It imports calibration, checkpoint, defaults, errors, evaluation, files, folders, formats, levels,
-metrics, model, pairs, pictures, progress, proxy, recipes, settings, stages and training.
+It imports calibration, checkpoint, defaults, engines, errors, evaluation, files, folders, formats,
+levels, metrics, model, pairs, pictures, progress, proxy, recipes, settings, stages and training.
 """

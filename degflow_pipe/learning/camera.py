@@ -8,6 +8,7 @@ noted after it; one that was cut off is done again, and gives the same bytes.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -29,8 +30,10 @@ from degflow_pipe.checkpoint.folder import (
     write_info,
 )
 from degflow_pipe.checkpoint.verdict import section
+from degflow_pipe.engines.load import busy
 from degflow_pipe.errors import DegflowError, FileError, UsageError
 from degflow_pipe.evaluation.evaluate import LEAST_SIDE, EvaluationSettings, evaluate
+from degflow_pipe.formats.said import number_of
 from degflow_pipe.learning.found import data_of_folder, holds_pairs
 from degflow_pipe.learning.plan import planned, root_of
 from degflow_pipe.learning.recipe_text import proxy_text, train_text
@@ -64,6 +67,8 @@ ORDER = (
 """Of the steps."""
 PATCHES = 160
 """Of HR, that the proxy's sources share: a third of what `proxy` takes."""
+FEW = 20
+"""Pairs to train on that are few."""
 GRID = "0.1:1.0:0.1"
 """Levels of the curve in the evaluation."""
 
@@ -124,6 +129,11 @@ def camera(
                     f"was, or delete {out / CONFIG}, and what follows is done again by it"
                 )
             work.known = [name for name in ORDER if name in work.noted["steps"]]
+            with progress.task("camera", 1, 1) as task:
+                task.note(
+                    f"{out} is finished: it stays as it is. Another training of these pairs, with "
+                    f"other `minutes` say, goes to another `out`"
+                )
         else:
             check_installed()
             work.all_steps(are_pairs)
@@ -295,9 +305,18 @@ class _Work:
         spent = time.monotonic() - self.began
         with self.progress.task("plan", 1) as task:
             task.note(f"plan: a few steps of each stage are timed on {device}")
+            if (load := busy()) and device.type == "cpu":
+                task.note(
+                    f"other work is running here (load {load:.1f} on {os.cpu_count()} cores): "
+                    f"training by several threads may then be many times slower: try "
+                    f"OMP_NUM_THREADS=1"
+                )
+            if len(train.scenes) < FEW:
+                task.note(f"{number_of(len(train.scenes), 'pairs')} are few: forty are good")
             plan = planned(first, (train, held_out), device, self.settings.minutes, spent)
             task.note(
-                f"{len(train.scenes)} pairs to train on, {len(held_out.scenes)} held out, levels "
+                f"{number_of(len(train.scenes), 'pairs')} to train on, {len(held_out.scenes)} held "
+                f"out, levels "
                 f"{', '.join(f'{k.name} (x{data.scale_of_t(k.t):.3g})' for k in data.knots[1:])}; "
                 f"on {device}: {plan.told}"
             )

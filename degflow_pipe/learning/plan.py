@@ -56,7 +56,7 @@ class Plan:
     @property
     def told(self) -> str:
         parts = ", ".join(f"{name} {_minutes(s)}" for name, s in self.seconds.items())
-        return f"about {_minutes(sum(self.seconds.values()))} in all: {parts}"
+        return f"about {_minutes(sum(self.seconds.values()))} in all: {parts} (steps: {self.why})"
 
 
 def planned(
@@ -100,7 +100,8 @@ def planned(
     if minutes is not None and sum(seconds(share, 1.0).values()) > 60 * minutes - spent:
         proxy_share = _fitting(lambda f: sum(seconds(f * share, f).values()), minutes, spent)
         share *= proxy_share
-        why = f"{proxy_share:.0%} of what would be right, for {minutes:g} minutes"
+        right = _minutes(sum(seconds(share / proxy_share, 1.0).values())) if proxy_share else "more"
+        why = f"{proxy_share:.0%} of what is right, which takes {right}, for {minutes:g} minutes"
     return Plan(
         {name: _steps(full, share, LEAST[name]) for name, full in STEPS.items()},
         _steps(PROXY_STEPS, proxy_share, LEAST_PROXY),
@@ -168,7 +169,9 @@ def _steps(full: int, share: float, least: int) -> int:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def stages(steps: dict[str, int]) -> dict[str, Any]:
