@@ -52,8 +52,9 @@ def kind_of(path: Path) -> str:
         raise UsageError(f"{path}: there is no such file or folder, and no such checkpoint")
     if kind := folders.kind_of(path):
         raise UsageError(
-            f"{path} is a folder of degflow-pipe's ({kind}) without a store, shards or a checkpoint "
-            f"in it: look at it with `report`, or, where its command was stopped, run that again"
+            f"{path} is a folder of degflow-pipe's ({kind}) without a store, shards or a "
+            f"checkpoint in it: look at it with `report`, or, where its command was stopped, run "
+            f"that again"
         )
     raise UsageError(
         f"{path} is neither a store, nor a shard folder, nor a checkpoint; where a command was "

@@ -343,3 +343,18 @@ def test_the_id_tells_weights_model_and_solver_apart(tiny: str, checkpoint: Path
     solver = read_info(checkpoint).id
     edit(checkpoint, lambda c: c.update(weights_sha256="0" * 64))
     assert len({first, solver, read_info(checkpoint).id}) == 3
+
+
+def test_a_name_that_is_nearly_one_is_told(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny, tmp_path / "my-camera")
+    monkeypatch.chdir(tmp_path)
+    for wrong, right in (("my-camra", "my-camera"), ("city100-compac", "city100-compact")):
+        with pytest.raises(
+            CheckpointError, match=rf"no checkpoint {wrong}.* did you mean {right}\?"
+        ):
+            DegFlow.load(wrong, "cpu")
+    with pytest.raises(CheckpointError) as raised:
+        DegFlow.load("quite-another", "cpu")
+    assert "did you mean" not in str(raised.value)

@@ -77,7 +77,8 @@ def test_each_fault_is_named_with_its_figure_its_limit_and_what_to_do(
     assert found.overall == ("not usable" if grade == "bad" else "usable with care")
     (one,) = (one for one in found.findings if one.name == finding)
     assert one.figure is not None and one.care is not None and f"{one.care:g})" in one.said
-    assert one.said in found.warning
+    count = "1 bad" if grade == "bad" else "1 with care"
+    assert found.warning.startswith(f"{found.overall} ({count}): ")
 
 
 def test_a_map_of_scales_that_hardly_moves_is_named(shipped_calibration: Any) -> None:

@@ -90,5 +90,5 @@ def test_a_bar_tells_amount_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) 
         "1,000,000/1,000,100 pairs",
         "1,000,010/1,000,100 pairs",
         "1,000,030/1,000,100 pairs 10/s 0:07 left",
-        "1,000,100/1,000,100 pairs 10/s in 0:14",
+        "1,000,100/1,000,100 pairs in 0:14",
     ]

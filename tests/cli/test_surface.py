@@ -202,7 +202,7 @@ SURFACE: dict[str, dict[str, str]] = {
     },
     "report": {
         "PATH": "str, required",
-        "--out -o": "Path = report.html",
+        "--out -o": "Path",
         "--grid": "str",
         "--pairs": "Path",
         **EVENTS,

@@ -8,6 +8,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -120,6 +121,26 @@ def test_an_lr_of_something_else_is_refused_by_name(tmp_path: Path, wrong: str) 
     with pytest.raises(DataError, match=r"a_lr\.png (does not show|lies)"):
         Pairs([train], settings).check(train)
     Pairs([held_out], settings).check(held_out)
+
+
+@pytest.mark.parametrize("noise", [0, 4])
+def test_pairs_whose_names_are_swapped_are_refused(tmp_path: Path, noise: int) -> None:
+    """Whatever the noise of the LR, which is fine detail too."""
+    hr = data.astronaut()[:256, :256]
+    lr = cv2.GaussianBlur(hr, (0, 0), 1.2) + np.random.default_rng(0).normal(0, noise, hr.shape)
+    lr = np.clip(np.rint(lr), 0, 255).astype(np.uint8)
+    for scene, pictures in (("a", (lr, hr)), ("b", (hr, lr))):
+        for name, picture in zip(("hr", "lr"), pictures, strict=True):
+            Image.fromarray(picture).save(tmp_path / f"{scene}_{name}.png")
+    levels = [
+        {"name": "HR", "t": 0.0, "files": "*_hr.png"},
+        {"name": "LR", "t": 1.0, "files": "*_lr.png"},
+    ]
+    settings = DataSettings(4.0, "", "", levels=levels, validate="b")
+    (swapped,), (right,) = find_scenes(settings, tmp_path)
+    with pytest.raises(DataError, match=r"a_lr\.png is sharper than its HR .*a_hr\.png.* swapped"):
+        Pairs([swapped], settings).check(swapped)
+    Pairs([right], settings).check(right)
 
 
 def test_to_evaluate_needs_no_scene_to_train_on(tmp_path: Path) -> None:
