@@ -148,7 +148,11 @@ class _Limit:
         grade: Grade = "good"
         if sign * figure > sign * self.care:
             grade = "bad" if sign * figure > sign * self.bad else "with care"
-        said = self.what.format(figure, way=way)
+        if "{way}" in self.what:  # the side that it lies on is told in a word
+            way = way or ("below" if figure < 0 else "above")
+            said = self.what.format(abs(figure), way=way)
+        else:
+            said = self.what.format(figure)
         if grade != "good":
             said = f"{said} ({'at most' if sign > 0 else 'at least'} {self.care:g}): {self.do}"
         return Finding(self.name, grade, round(figure, 4), self.care, self.bad, said)
@@ -161,7 +165,7 @@ LIMITS = {
             "above_blur",
             0.5,
             0.0,
-            "LR with its noise is {:.2f} dB above bicubic and the best Gaussian",
+            "LR with its noise is {:.2f} dB {way} bicubic and the best Gaussian",
             "a blur of HR does as well; train longer, and look whether the pairs are aligned",
         ),
         _Limit(
@@ -190,7 +194,7 @@ LIMITS = {
             1.5,
             3.0,
             "noise at flat places is {:.2f} times as {way} as real LR's",
-            "calibrate on pairs like those that it is evaluated on, or say `noise=none`",
+            "calibrate on pairs like those that it is evaluated on",
         ),
         _Limit(
             "pairs",

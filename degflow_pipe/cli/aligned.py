@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
-from degflow_pipe.cli.output import show
+from degflow_pipe.cli.output import print_rows, say, show
 from degflow_pipe.cli.tables import Numbers, print_numbers
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ def show_checked(result: CheckSummary, as_json: bool) -> None:
     show(worst, False, "pairs that lie off most, pixels of HR")
     if result.failed:
         show(result.failed, False, "pairs that could not be measured")
+    from degflow_pipe.checkpoint.verdict import LIMITS
+
+    limit = LIMITS["alignment"]
+    for level, found in levels:
+        fit = "fit to train on" if found.shift_median <= limit.care else "align them first"
+        off = f"{found.shift_median:.2f} pixels off in the median"
+        say(f"{level}: {off}, and up to {limit.care:g} is good: {fit}")
 
 
 def show_aligned(result: AlignSummary, as_json: bool) -> None:
@@ -70,3 +78,10 @@ def show_aligned(result: AlignSummary, as_json: bool) -> None:
     rows |= {"failed": result.failed, "files that are no shots": result.left_out}
     rows |= {"notes": result.notes, "recipe": result.recipe, "page": result.page}
     show({key: value for key, value in rows.items() if value}, False, f"align: {result.out}")
+    out = shlex.quote(result.out)
+    print_rows(
+        [
+            ("look", f"{result.page}, and degflow-pipe report {out}: are they fit to train on?"),
+            ("next", f"degflow-pipe camera {out} -o my-camera"),
+        ]
+    )

@@ -274,7 +274,9 @@ def _exported(found: ExportSummary) -> Lines:
     yield "", f"{found.out}: {pairs} for {found.trainer}"
     if found.known:
         yield "known", f"{number_of(found.known, 'pictures')} of before, left as they are"
-    yield "scales", few(f"x{scale:g}" for scale in dict.fromkeys(found.scales))
+    scales = list(dict.fromkeys(found.scales))
+    large = ": LR as large as HR" if scales == [1] else ""
+    yield "scales", few(f"x{scale:g}" for scale in scales) + large
     if found.validation_pairs:
         yield "validate", f"{number_of(found.validation_pairs, 'pairs')} apart, in validate"
     if found.linked:
@@ -306,6 +308,8 @@ def _diagnosis(found: Diagnosis) -> Lines:
             yield kind, text
         if (more := finding.count - len(finding.examples)) > 0:
             yield kind, f"{more:,} more"
+    if found.fine and found.options:
+        yield "next", f"train with {found.options}"
 
 
 def show_reported(found: Reported, as_json: bool) -> None:

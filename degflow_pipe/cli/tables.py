@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from degflow_pipe.cli.output import BEGAN, as_mapping, print_lines, safe, say, show
+from degflow_pipe.cli.output import BEGAN, as_mapping, print_lines, print_rows, safe, say, show
 from degflow_pipe.cli.summaries import Lines, skipped_lines, tallied
 from degflow_pipe.cli.words import spoken
 from degflow_pipe.formats.said import duration_of, number_of, size_of
@@ -277,6 +278,11 @@ def show_camera(found: CameraSummary, as_json: bool) -> None:
     rows = {key: v for key, v in as_mapping(found).items() if key != "verdict"}
     show(rows, False, "camera")
     show_verdict(found.verdict)
+    at = shlex.quote(found.checkpoint)
+    next_one = f"degflow-pipe ingest PHOTOS --checkpoint {at}"
+    if found.verdict.overall == "not usable":
+        next_one = "what the findings say, into another folder"
+    print_rows([("look", f"degflow-pipe report {at}"), ("next", next_one)])
 
 
 def show_comparison(result: ProxyComparison | ScalesComparison, as_json: bool, title: str) -> None:

@@ -68,7 +68,8 @@ def doctor(
     path, settings = _settings(trainer, folder, options, report)
     found = list(trainer.pair_up(folder, report, settings))
     if not found:
-        report.add("pairs", f"{folder}: {to} finds no pairs here")
+        why = "; these are shards: `export` them first" if files.names(folder, ".tar") else ""
+        report.add("pairs", f"{folder}: {to} finds no pairs here{why}")
     with (progress or Silent()).task(f"doctor {to}", len(found), counts="pairs") as task:
         sizes, readable = _sizes(trainer, found, report, at_once, task)
     if settings is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DataError
+from degflow_pipe.formats.said import number_of
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.progress import Progress
 
@@ -35,7 +36,9 @@ def generated(
     parts += [] if drawn is None else [drawn.digest]
     folder = out / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     blocks = []
-    with progress.task(f"generate {len(t)} levels", len(hr), counts="patches") as task:
+    with progress.task(
+        f"generate {number_of(len(t), 'levels')}", len(hr), counts="patches"
+    ) as task:
         for start in range(0, len(hr), BLOCK):
             few = hr[start : start + BLOCK]
             blocks.append(_block(folder / f"{start:06d}.npy", model, few, t, noise))

@@ -20,6 +20,7 @@ from degflow_pipe.alignment.results import AlignSummary
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import FileError, PhotoError, UsageError
+from degflow_pipe.formats.said import number_of
 from degflow_pipe.formats.text import printable
 from degflow_pipe.ledger import Ledger, key_of
 from degflow_pipe.pictures.photos import check_max_pixels
@@ -91,7 +92,7 @@ def align(
         done = _aligned(works, wanted, known, making, ledger, workers, engine, progress, summary)
         if not done:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(summary.failed.items())[:3])
-            raise PhotoError(f"no pair came of {len(scenes)} scenes: {reasons}")
+            raise PhotoError(f"no pair came of {number_of(len(scenes), 'scenes')}: {reasons}")
         _finish(out, done, levels, settings, summary)
     return summary
 
