@@ -26,6 +26,7 @@ VARIES = (
     (r"\b[\d.]+ [kM]B\b", "# kB"),
     (r"-[0-9a-f]{8,12}\b", "-#"),
     (r"slowest (unit|block) \d+", r"slowest \1 #"),
+    (r"slowest (validate/)?degflow-\d+", "slowest degflow-#"),
 )
 """What differs from run to run, or from one processor to another."""
 JOB = (

@@ -154,6 +154,13 @@ class Dying:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def nested() -> None:
+    """Processes of a process that is one of several itself."""
+    from degflow_pipe.engines.processes import run_in_processes
+
+    assert list(run_in_processes(Tells(), [3], 1, hear=lambda count: None)) == [3]
+
+
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped("stopped")
 

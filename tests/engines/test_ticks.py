@@ -41,15 +41,10 @@ def test_nobody_needs_to_hear() -> None:
     assert list(run_in_processes(engine_jobs.Tells(), [3], 1)) == [3]
 
 
-def nested(path: str) -> None:
-    sys.path.insert(0, path)
-    assert list(run_in_processes(engine_jobs.Tells(), [3], 1, hear=lambda count: None)) == [3]
-
-
 def test_processes_of_a_process() -> None:
     """As a trainer's worker would run them."""
     spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=nested, args=(str(HERE),))
+    process = spawn.Process(target=engine_jobs.nested)
     process.start()
     process.join()
     assert process.exitcode == 0

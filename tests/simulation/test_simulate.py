@@ -477,7 +477,7 @@ def test_command_writes_what_the_function_writes(
     [
         ("PHOTOS --out out --scales 2.5", 2, "error: --scales: the layout realsr-v2"),
         ("PHOTOS --out out --camera Nikon", 2, "error: --camera must be Simulated"),
-        ("nothing --out out", 2, "error: no photo"),
+        ("nothing --out out", 2, "error: nothing: there is no such file or folder"),
         ("PHOTOS --out taken", 1, "error: taken is not empty and was not made by degflow-pipe"),
     ],
 )
