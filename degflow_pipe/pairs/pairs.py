@@ -274,7 +274,7 @@ class Pairs:
                     f"{file} lies {shift:.1f} pixels off its HR {scene.hr}: align the pair, or "
                     f"raise data.max_shift ({self.data.max_shift:g})"
                 )
-            if _is_sharper(picture, hr):
+            if is_sharper(picture, hr):
                 raise DataError(
                     f"{file} is sharper than its HR {scene.hr}, which is nearly a blur of it: are "
                     f"their names swapped?"
@@ -339,8 +339,8 @@ def _alike(hr: np.ndarray, lr: np.ndarray) -> bool:
     return bool(b.std() > 0 and np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.5)
 
 
-def _is_sharper(lr: np.ndarray, hr: np.ndarray) -> bool:
-    """Whether blurring LR gives HR, rather than blurring HR gives LR.
+def is_sharper(lr: np.ndarray, hr: np.ndarray) -> bool:
+    """Whether blurring LR gives HR, rather than blurring HR gives LR; (H, W, 3) uint8 of one shape.
 
     In the pairs of City100, RealSR and DRealSR a blur of HR is 3 dB and more nearer to LR than a
     blur of LR to HR, whatever the noise of LR.

@@ -20,7 +20,7 @@ from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.errors import DataError, DegflowError, UsageError
 from degflow_pipe.formats.text import printable
-from degflow_pipe.pairs.pairs import find_scenes
+from degflow_pipe.pairs.pairs import find_scenes, is_sharper
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.pictures.photos import EXTENSIONS, check_max_pixels, decoded_bytes, read_photo
 from degflow_pipe.progress import Progress, Silent
@@ -70,6 +70,8 @@ class CheckJob:
                     f"{pair.lr.name} is {lr.shape[1]} x {lr.shape[0]}, HR {hr.shape[1]} x "
                     f"{hr.shape[0]}: no whole ratio"
                 )
+            if ratio == 1 and is_sharper(lr, hr):
+                raise DataError(f"{pair.lr.name} is sharper than its HR: are their names swapped?")
             grey, grey_lr = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (hr, lr))
             return _Checked(pair, checked(grey, grey_lr, pair.hr.name, pair.lr.name))
         except (DegflowError, NoFit) as error:
@@ -95,7 +97,8 @@ def check_pairs(
     """
     workers = check_workers(workers)
     check_max_pixels(max_pixels)
-    found = list(_pairs(pairs) if data is None else _pairs_of(data, pairs))
+    alone: list[str] = []
+    found = list(_pairs(pairs, alone) if data is None else _pairs_of(data, pairs))
     if not found:
         raise UsageError(
             f"no pairs at {printable(str(pairs))}: names such as 001_hr.png and 001_lr.png, or "
@@ -113,6 +116,7 @@ def check_pairs(
             task.advance()
     if not by_level:
         raise DataError(f"no pair could be measured: {next(iter(summary.failed.values()))}")
+    summary.failed |= {name: "it is an HR without an LR beside it" for name in alone}
     for level, ones in sorted(by_level.items()):
         summary.levels[level] = _level(ones)
     every = sorted((one for ones in by_level.values() for one in ones), key=lambda o: -o.shift[0])
@@ -144,7 +148,8 @@ def _pairs_of(data: DataSettings, folder: Path) -> Iterator[_Pair]:
                 yield _Pair(level.name, scene.hr, path)
 
 
-def _pairs(folder: Path) -> Iterator[_Pair]:
+def _pairs(folder: Path, alone: list[str]) -> Iterator[_Pair]:
+    """By the names of the files. alone: takes the names of HR without any LR."""
     if not files.is_folder(folder):
         raise UsageError(f"`shots` must be a folder of pairs here: {printable(str(folder))}")
     hr: dict[tuple[Path, str], Path] = {}
@@ -160,3 +165,5 @@ def _pairs(folder: Path) -> Iterator[_Pair]:
         if key in hr:
             below = key[0].relative_to(folder).as_posix()
             yield _Pair(level if below == "." else f"{below}/{level}", hr[key], path)
+    with_lr = {key for key, _, _ in lr}
+    alone += [printable(path.name) for key, path in hr.items() if key not in with_lr]

@@ -220,6 +220,21 @@ def test_check_tells_what_is_left(pairs: Path, tmp_path: Path) -> None:
         check_pairs(pairs, max_pixels=900, workers=1)
 
 
+def test_check_names_swapped_pairs_and_hr_alone(tmp_path: Path) -> None:
+    hr = data.astronaut()[:320, :320]
+    lr = cv2.GaussianBlur(hr, (0, 0), 1.5)
+    for name, pictures in (("a", (hr, lr)), ("b", (lr, hr))):
+        for side, picture in zip(("hr", "lr"), pictures, strict=True):
+            _write(tmp_path / f"{name}_{side}.png", picture)
+    _write(tmp_path / "c_hr.png", hr)
+    found = check_pairs(tmp_path, workers=1)
+    assert found.levels["lr"].pairs == 1
+    assert found.failed == {
+        "b_lr.png": "b_lr.png is sharper than its HR: are their names swapped?",
+        "c_hr.png": "it is an HR without an LR beside it",
+    }
+
+
 def test_nothing_that_can_be_used_is_an_error(shots: Path, tmp_path: Path) -> None:
     shutil.copytree(shots / "cup", tmp_path / "shots" / "cup")
     with pytest.raises(PhotoError, match="no pair came"):
