@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from degflow_pipe import defaults
 from degflow_pipe.cli.output import print_lines, show
 from degflow_pipe.formats.said import number_of, size_of, skips_of
 
@@ -122,7 +123,12 @@ def _ingest(
     if next_step:
         # By default the levels that the store has, else those of the main job.
         named = own_checkpoint(checkpoint)
-        yield "next", f"degflow-pipe generate --store {shlex.quote(found.store)}{named}"
+        yield "next", f"degflow-pipe generate{_of_store(found.store)}{named}"
+
+
+def _of_store(path: str) -> str:
+    """How a command names a store; the one of the main job needs no naming."""
+    return "" if path == str(defaults.STORE) else f" --store {shlex.quote(path)}"
 
 
 def _generate(found: GenerateSummary, device: str, next_step: bool = True) -> Lines:
@@ -140,7 +146,8 @@ def _generate(found: GenerateSummary, device: str, next_step: bool = True) -> Li
     yield from _work_line(found.slowest, device, found.batch)
     yield "grid", found.grid
     if next_step:
-        yield "next", f"degflow-pipe shard --store {shlex.quote(found.store)} --grid {found.grid}"
+        grid = f" --grid {found.grid}" if found.grids > 1 else ""
+        yield "next", f"degflow-pipe shard{_of_store(found.store)}{grid}"
 
 
 def _shard(found: ShardSummary) -> Lines:
@@ -157,7 +164,8 @@ def _shard(found: ShardSummary) -> Lines:
     yield from _work_line(found.slowest)
     out = shlex.quote(found.out)
     yield "look", f"{found.out}/contact_sheet.png, or degflow-pipe report {out}"
-    yield "next", f"degflow-pipe export {out} --to TRAINER -o OUT, or sr_pairs({found.out!r})"
+    yield "next", f"degflow-pipe export {out} --to TRAINER -o OUT"
+    yield "", f"or, in Python, sr_pairs({found.out!r})"
 
 
 def show_ingest(found: IngestSummary, device: str, checkpoint: str, as_json: bool) -> None:

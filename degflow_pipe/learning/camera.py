@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from degflow_pipe import defaults, files, folders
 from degflow_pipe.calibration.calibrate import calibrate
 from degflow_pipe.calibration.tune_solver import MOST_PHOTOS, tune_solver
@@ -305,7 +307,7 @@ class _Work:
         spent = time.monotonic() - self.began
         with self.progress.task("plan", 1) as task:
             task.note(f"plan: a few steps of each stage are timed on {device}")
-            if (load := busy()) and device.type == "cpu":
+            if device.type == "cpu" and torch.get_num_threads() > 1 and (load := busy()):
                 task.note(
                     f"other work is running here (load {load:.1f} on {os.cpu_count()} cores): "
                     f"training by several threads may then be many times slower: try "

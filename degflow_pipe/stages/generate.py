@@ -39,7 +39,7 @@ class GenerateSummary:
     LR carries, see `levels.Grid`. precision: of the decoder. evaluations: of v for a patch, None
     where nothing was left to make. batch: patches computed at once, the least where a GPU's memory
     did not do for what was asked. encoded: patches of blocks for which the store had no latents, or
-    whose HR was reduced first.
+    whose HR was reduced first. grids: how many the store has now.
     """
 
     store: str
@@ -55,6 +55,7 @@ class GenerateSummary:
     pairs: int = 0
     known: int = 0
     encoded: int = 0
+    grids: int = 1
     slowest: list[SlowUnit] = field(default_factory=list, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -195,7 +196,7 @@ def generate(
                     made = {"patches": n, "pairs": n * len(grid), "evaluations": done.evaluations}
                     told.unit("generate", f"block {done.block}", done.took, device, made)
                     so_far.whole(n * len(grid))
-            summary.slowest = told.slowest
+            summary.slowest, summary.grids = told.slowest, len(source.grids())
     return summary
 
 

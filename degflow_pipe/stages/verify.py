@@ -53,8 +53,8 @@ def kind_of(path: Path) -> str:
     if kind := folders.kind_of(path):
         raise UsageError(
             f"{path} is a folder of degflow-pipe's ({kind}) without a store, shards or a "
-            f"checkpoint in it: look at it with `report`, or, where its command was stopped, run "
-            f"that again"
+            f"checkpoint in it: run the command that made it again, or, where that had ended, look "
+            f"at it with `report`"
         )
     raise UsageError(
         f"{path} is neither a store, nor a shard folder, nor a checkpoint; where a command was "
