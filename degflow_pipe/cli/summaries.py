@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from degflow_pipe import defaults
 from degflow_pipe.cli.output import print_lines, show
@@ -168,25 +168,28 @@ def _shard(found: ShardSummary) -> Lines:
     yield "", f"or, in Python, sr_pairs({found.out!r})"
 
 
-def show_ingest(found: IngestSummary, device: str, checkpoint: str, as_json: bool) -> None:
+def _shown(found: Any, lines: Lines, as_json: bool) -> None:
+    """What a command returned, as JSON or in lines, which are made where they are printed."""
     if as_json:
-        show({**found.to_dict(), "device": device}, True)
-        return
-    print_lines(_ingest(found, device, found.store, checkpoint))
+        show(found, True)
+    else:
+        print_lines(lines)
+
+
+def show_ingest(found: IngestSummary, device: str, checkpoint: str, as_json: bool) -> None:
+    _shown(
+        {**found.to_dict(), "device": device},
+        _ingest(found, device, found.store, checkpoint),
+        as_json,
+    )
 
 
 def show_generate(found: GenerateSummary, device: str, as_json: bool) -> None:
-    if as_json:
-        show({**found.to_dict(), "device": device}, True)
-        return
-    print_lines(_generate(found, device))
+    _shown({**found.to_dict(), "device": device}, _generate(found, device), as_json)
 
 
 def show_shard(found: ShardSummary, as_json: bool) -> None:
-    if as_json:
-        show(found.to_dict(), True)
-        return
-    print_lines(_shard(found))
+    _shown(found, _shard(found), as_json)
 
 
 def show_run(found: RunSummary, device: str, kept: bool, as_json: bool) -> None:
@@ -203,10 +206,7 @@ def show_run(found: RunSummary, device: str, kept: bool, as_json: bool) -> None:
 
 def show_demo(found: DemoSummary, asked: str, as_json: bool) -> None:
     """asked: how `generate` is asked for its levels; empty for those of the main job."""
-    if as_json:
-        show(found, True)
-        return
-    print_lines(_demo(found, asked))
+    _shown(found, _demo(found, asked), as_json)
 
 
 def _demo(found: DemoSummary, asked: str) -> Lines:
@@ -221,10 +221,7 @@ def _demo(found: DemoSummary, asked: str) -> Lines:
 
 
 def show_removed(found: RemoveSummary, as_json: bool) -> None:
-    if as_json:
-        show(found.to_dict(), True)
-        return
-    print_lines(_removed(found))
+    _shown(found, _removed(found), as_json)
 
 
 def _removed(found: RemoveSummary) -> Lines:
@@ -234,10 +231,7 @@ def _removed(found: RemoveSummary) -> Lines:
 
 
 def show_degraded(found: DegradeSummary, as_json: bool) -> None:
-    if as_json:
-        show(found.to_dict(), True)
-        return
-    print_lines(_degraded(found))
+    _shown(found, _degraded(found), as_json)
 
 
 def _degraded(found: DegradeSummary) -> Lines:
@@ -252,10 +246,7 @@ def _degraded(found: DegradeSummary) -> Lines:
 
 def show_verified(found: Verified, path: str, as_json: bool) -> None:
     """What was read and what is damaged; the caller says what to do."""
-    if as_json:
-        show(found, True)
-        return
-    print_lines(_verified(found, path))
+    _shown(found, _verified(found, path), as_json)
 
 
 def _verified(found: Verified, path: str) -> Lines:
@@ -271,10 +262,7 @@ def _verified(found: Verified, path: str) -> Lines:
 
 
 def show_exported(found: ExportSummary, as_json: bool) -> None:
-    if as_json:
-        show(found.to_dict(), True)
-        return
-    print_lines(_exported(found))
+    _shown(found, _exported(found), as_json)
 
 
 def _exported(found: ExportSummary) -> Lines:
@@ -298,10 +286,7 @@ def _exported(found: ExportSummary) -> Lines:
 
 
 def show_diagnosis(found: Diagnosis, as_json: bool) -> None:
-    if as_json:
-        show(found, True)
-        return
-    print_lines(_diagnosis(found))
+    _shown(found, _diagnosis(found), as_json)
 
 
 def _diagnosis(found: Diagnosis) -> Lines:
@@ -321,10 +306,7 @@ def _diagnosis(found: Diagnosis) -> Lines:
 
 
 def show_reported(found: Reported, as_json: bool) -> None:
-    if as_json:
-        show(found, True)
-        return
-    print_lines(_reported(found))
+    _shown(found, _reported(found), as_json)
 
 
 def _reported(found: Reported) -> Lines:
@@ -335,8 +317,5 @@ def _reported(found: Reported) -> Lines:
 
 
 def show_strip(found: Preview, as_json: bool) -> None:
-    if as_json:
-        show(found, True)
-        return
     shown = few((f"{t:.3g}" for t in found.t), shown=20)
-    print_lines(iter([("", f"{found.strip}: HR, and its LR at t = {shown}")]))
+    _shown(found, iter([("", f"{found.strip}: HR, and its LR at t = {shown}")]), as_json)

@@ -58,6 +58,15 @@ def test_scenes_are_held_out_by_name_and_by_ranges_of_numbers(
     )
 
 
+def hr_and_lr() -> DataSettings:
+    """Pairs such as `a_hr.png`, `a_lr.png`, of which scene b is held out."""
+    levels = [
+        {"name": "HR", "t": 0.0, "files": "*_hr.png"},
+        {"name": "LR", "t": 1.0, "files": "*_lr.png"},
+    ]
+    return DataSettings(4.0, "", "", levels=levels, validate="b")
+
+
 @pytest.fixture
 def numbered(tmp_path: Path) -> Pairs:
     """One scene of 64 x 72 whose second level is the negative of the first."""
@@ -66,11 +75,7 @@ def numbered(tmp_path: Path) -> Pairs:
     Image.fromarray(255 - hr).save(tmp_path / "a_lr.png")
     shutil.copy(tmp_path / "a_hr.png", tmp_path / "b_hr.png")
     shutil.copy(tmp_path / "a_lr.png", tmp_path / "b_lr.png")
-    levels = [
-        {"name": "HR", "t": 0.0, "files": "*_hr.png"},
-        {"name": "LR", "t": 1.0, "files": "*_lr.png"},
-    ]
-    settings = DataSettings(4.0, "", "", levels=levels, validate="b")
+    settings = hr_and_lr()
     return Pairs(find_scenes(settings, tmp_path)[0], settings)
 
 
@@ -112,11 +117,7 @@ def test_an_lr_of_something_else_is_refused_by_name(tmp_path: Path, wrong: str) 
     for scene in "ab":
         Image.fromarray(hr).save(tmp_path / f"{scene}_hr.png")
         Image.fromarray(lrs[wrong] if scene == "a" else hr).save(tmp_path / f"{scene}_lr.png")
-    levels = [
-        {"name": "HR", "t": 0.0, "files": "*_hr.png"},
-        {"name": "LR", "t": 1.0, "files": "*_lr.png"},
-    ]
-    settings = DataSettings(4.0, "", "", levels=levels, validate="b")
+    settings = hr_and_lr()
     (train,), (held_out,) = find_scenes(settings, tmp_path)
     with pytest.raises(DataError, match=r"a_lr\.png (does not show|lies)"):
         Pairs([train], settings).check(train)
@@ -132,11 +133,7 @@ def test_pairs_whose_names_are_swapped_are_refused(tmp_path: Path, noise: int) -
     for scene, pictures in (("a", (lr, hr)), ("b", (hr, lr))):
         for name, picture in zip(("hr", "lr"), pictures, strict=True):
             Image.fromarray(picture).save(tmp_path / f"{scene}_{name}.png")
-    levels = [
-        {"name": "HR", "t": 0.0, "files": "*_hr.png"},
-        {"name": "LR", "t": 1.0, "files": "*_lr.png"},
-    ]
-    settings = DataSettings(4.0, "", "", levels=levels, validate="b")
+    settings = hr_and_lr()
     (swapped,), (right,) = find_scenes(settings, tmp_path)
     with pytest.raises(DataError, match=r"a_lr\.png is sharper than its HR .*a_hr\.png.* swapped"):
         Pairs([swapped], settings).check(swapped)
