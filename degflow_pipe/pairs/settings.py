@@ -12,6 +12,8 @@ from degflow_pipe.pairs.sets import LAYOUTS
 from degflow_pipe.settings import AtMost, read, shown
 
 MOST_LEVELS = 100
+ANY_PICTURE = ".*"
+"""At the end of a pattern of files."""
 ENLARGE = ("refuse", "nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -19,7 +21,7 @@ ENLARGE = ("refuse", "nearest", "bilinear", "bicubic", "lanczos")
 class LevelFiles:
     """One level of the pairs: its name, its t, and a pattern whose `*` stands for the scene.
 
-    held_out: the level is no knot; it is only validated and evaluated.
+    files: ends in `.*` where pictures of any lossless format are meant. held_out: the level is no knot; it is only validated and evaluated.
     """
 
     name: str
@@ -39,12 +41,13 @@ class LevelFiles:
         if (
             self.files.startswith("/")
             or ".." in self.files.split("/")
-            or self.files.count("*") != 1
+            or self.files.removesuffix(ANY_PICTURE).count("*") != 1
             or set("{}[]?") & set(self.files)
         ):
             raise UsageError(
                 f"`files` of {self.name} must be a path below the data's "
-                f"folder with one * that stands for the scene, got {shown(self.files)}"
+                f"folder with one * that stands for the scene (and `.*` at its end for any "
+                f"lossless picture), got {shown(self.files)}"
             )
 
 
@@ -163,7 +166,9 @@ class DataSettings:
 
 def _generic(level: LevelFiles, hr: LevelFiles) -> PairLevel:
     def pattern(files: str) -> str:
-        return files.replace("*", "{scene}")
+        stem = files.removesuffix(ANY_PICTURE)
+        ending = ".{picture}" if stem != files else ""
+        return stem.replace("*", "{scene}") + ending
 
     return PairLevel(level.name, level.t, level.held_out, pattern(hr.files), pattern(level.files))
 

@@ -14,6 +14,9 @@ from skimage import data as photos
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
 from degflow_pipe.pairs.settings import DataSettings
+from degflow_pipe.recipes import load_recipe
+from degflow_pipe.shipped import folder
+from degflow_pipe.training.recipe import train_recipe
 
 HR = np.ascontiguousarray(photos.astronaut()[40:160, 160:280])
 SIDE = len(HR)
@@ -220,3 +223,32 @@ def test_wrong_data_settings_name_the_key(name: str, changes: dict[str, Any], re
 def test_an_empty_folder_names_the_files_it_lacks(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file matches '.*' \(level HR\) below"):
         find_scenes(settings(name), tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "PNG"])
+def test_the_recipe_of_crops_in_one_folder_finds_them_in_any_format(
+    tmp_path: Path, ending: str
+) -> None:
+    data = train_recipe(load_recipe("train-realsr-crops", "train")).data
+    for scene in ("001", "033"):
+        put(tmp_path / f"Canon_{scene}_HR.{ending}", HR)
+        put(tmp_path / f"Canon_{scene}_LR4.{ending}", lr(4, True))
+    (tmp_path / "Canon_002_HR.txt").write_text("no picture")
+    train, test = find_scenes(data, tmp_path)
+    assert [[scene.name for scene in part] for part in (train, test)] == [["001"], ["033"]]
+    Pairs(train, data).check(train[0])
+
+
+@pytest.mark.parametrize("path", sorted(folder("pipelines").glob("train-*.yaml")), ids=str)
+def test_every_training_recipe_names_files_that_can_be_looked_for(path: Path) -> None:
+    assert len(train_recipe(load_recipe(str(path), "train")).data.pair_levels) >= 2
+
+
+@pytest.mark.parametrize("files", ["a_HR.png", "*/*_HR.png", "*_*.*", "{x}*.png", "/a*.png"])
+def test_a_pattern_that_is_none_is_refused(files: str) -> None:
+    levels = [
+        {"name": "HR", "t": 0.0, "files": files},
+        {"name": "LR", "t": 1.0, "files": "*_LR.png"},
+    ]
+    with pytest.raises(UsageError, match=r"`files` of HR must be a path"):
+        _ = DataSettings(levels, s_max=4.0, source="ours", licence="ours").pair_levels
