@@ -21,7 +21,8 @@ ENLARGE = ("refuse", "nearest", "bilinear", "bicubic", "lanczos")
 class LevelFiles:
     """One level of the pairs: its name, its t, and a pattern whose `*` stands for the scene.
 
-    files: ends in `.*` where pictures of any lossless format are meant. held_out: the level is no knot; it is only validated and evaluated.
+    files: ends in `.*` where pictures of any lossless format are meant. held_out: the level is no
+    knot; it is only validated and evaluated.
     """
 
     name: str

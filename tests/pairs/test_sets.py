@@ -250,5 +250,5 @@ def test_a_pattern_that_is_none_is_refused(files: str) -> None:
         {"name": "HR", "t": 0.0, "files": files},
         {"name": "LR", "t": 1.0, "files": "*_LR.png"},
     ]
-    with pytest.raises(UsageError, match=r"`files` of HR must be a path"):
-        _ = DataSettings(levels, s_max=4.0, source="ours", licence="ours").pair_levels
+    with pytest.raises(UsageError, match=r"files` of HR must be a path"):
+        _ = DataSettings(levels=levels, s_max=4.0, source="ours", licence="ours").pair_levels
