@@ -18,14 +18,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from degflow_pipe.calibration.kernel_fit import KernelFit
 from degflow_pipe.metrics.spectrum import hann_window
-from degflow_pipe.noise import kernels
+from degflow_pipe.noise import kernels, stock
 from degflow_pipe.noise.fields import hats, local_of
-from degflow_pipe.noise.model import BRIGHTNESS, LEAST_SIDE, KnotNoise
-from degflow_pipe.noise.nodes import NODES
-from degflow_pipe.noise.numbers import Numbers
+from degflow_pipe.noise.model import LEAST_SIDE, KnotNoise
+from degflow_pipe.noise.nodes import BRIGHTNESS, DERIVATIVES, NODES
 from degflow_pipe.pictures.arrays import as_picture, planes, tiles
 
 TILE = LEAST_SIDE
@@ -107,10 +107,14 @@ class NoiseFit:
 
 def _moved(variances: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """What the kernels draw of tiles, (N, 64, 64, 3)."""
-    roots, made = kernels.roots_of(variances), []
+    of_kernels = torch.from_numpy(kernels.stock_of(variances, 2 * stock.LEAST)).flatten(1, 2)
+    nodes = kernels.sides_of((TILE, TILE))
+    places, made = stock.places(of_kernels, nodes), []
     for i, tile in enumerate(expected):
-        numbers = Numbers([i], kernels.count(tile.shape[:2]), roots.device)
-        made.append(as_picture(kernels.drawn(roots, planes(tile), numbers)))
+        weights = stock.pieces(of_kernels, nodes, stock.cuts_of(i, [places]))
+        noise = torch.zeros(1, 3, TILE, TILE)
+        kernels.add_to(noise, weights.unflatten(1, (-1, 3)), [1.0] * len(DERIVATIVES), planes(tile))
+        made.append(as_picture(noise))
     return np.stack(made)
 
 

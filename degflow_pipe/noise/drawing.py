@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degflow_pipe.noise.fields import luma_of
+from degflow_pipe.noise.fields import as_byte_plane, luma_of
 from degflow_pipe.noise.model import NoiseModel
 from degflow_pipe.noise.numbers import digest_of_hr, noise_key
 from degflow_pipe.pictures import arrays
@@ -48,15 +48,27 @@ class Sources:
             pictures = on_own_pixels(pictures, size)
         if model is not None:
             keys = [noise_key(seed, digest, t) for digest in self._digests]
-            pictures = pictures + model.drawn(pictures, t, keys, own_noise)
+            pictures += model.drawn(pictures, t, keys, own_noise)
         for i in np.flatnonzero(self._grey):
             pictures[i] = luma_of(rounded(pictures[i : i + 1]))
-        return rounded(pictures).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return as_bytes(pictures)
 
 
 def rounded(pictures: Tensor) -> Tensor:
     """Grey levels at whole ones; those beyond 0 and 255 are cut off."""
     return pictures.round().clamp_(0, 255)
+
+
+def as_bytes(pictures: Tensor) -> Tensor:
+    """`rounded` of (B, 3, H, W) float32 as (B, H, W, 3) uint8, on its device."""
+    if pictures.device.type != "cpu":
+        return rounded(pictures).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    # A tenth of the time of torch's way.
+    found = [
+        cv2.merge([as_byte_plane(plane) for plane in planes.contiguous().numpy()])
+        for planes in pictures
+    ]
+    return torch.from_numpy(np.stack(found))
 
 
 def noisy(lr: Tensor, hr: np.ndarray, t: float, model: NoiseModel | None, seed: int = 0) -> Tensor:

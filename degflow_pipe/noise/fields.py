@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import cv2
@@ -11,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degflow_pipe.noise.nodes import NODES
-from degflow_pipe.noise.numbers import Numbers
+from degflow_pipe.noise.numbers import unit_spectrum
 from degflow_pipe.pictures.arrays import planes
 
+FIELDS = 100
+"""Key of the first of the fields in a stock; see `kernels.WEIGHTS`."""
 CONTRAST_SIGMA = 2.0
 """Pixels; width of the Gaussian window of a local standard deviation."""
 _LUMA = (0.299, 0.587, 0.114)
@@ -25,43 +28,25 @@ def hats(values: np.ndarray, nodes: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(values, nodes, node) for node in np.eye(len(nodes))], axis=-1)
 
 
-def amplitudes(power: np.ndarray, sides: tuple[int, int]) -> Tensor:
-    """What `field` multiplies its numbers by, (N, H, W // 2 + 1) float32.
+def stock_of(power: np.ndarray, axes: np.ndarray, side: int) -> np.ndarray:
+    """Two realisations of a coloured field, (2, 3, side, side) float32, periodic.
 
-    power: (N, K²), in squared units of the field, at the K NODES of vertical frequency and, for
-    each of these, the K of horizontal frequency.
+    power: (3, K²), in squared units of the field, at the K NODES of vertical frequency and, for
+    each of these, the K of horizontal frequency, along each of the `axes`, rows of (3, 3), unit
+    colours.
     """
-    height, width = sides
     vertical, horizontal = (
         hats(np.abs(frequency), NODES)
-        for frequency in (np.fft.fftfreq(height), np.fft.rfftfreq(width))
+        for frequency in (np.fft.fftfreq(side), np.fft.rfftfreq(side))
     )
-    surfaces = power.reshape(len(power), len(NODES), len(NODES))
-    # Half of a coefficient's power is real and half imaginary. Of the columns that are their own
-    # mirror images, the imaginary half of what comes of them is dropped.
-    share = np.full(width // 2 + 1, 0.5)
-    share[0] = 1
-    if width % 2 == 0:
-        share[-1] = 1
-    squared = (vertical @ surfaces @ horizontal.T) * share * (height * width)
-    return torch.from_numpy(np.sqrt(squared)).float()
-
-
-def count(sides: tuple[int, int]) -> int:
-    """Numbers that each field of these sides is made of."""
-    return 2 * sides[0] * (sides[1] // 2 + 1)
-
-
-def field(amplitude: Tensor, width: int, numbers: Numbers) -> Tensor:
-    """Fields with the powers that `amplitudes` was given, (B, N, H, W) float32.
-
-    They are periodic, which no picture shows.
-    """
-    drawn = numbers.draw(*amplitude.shape, 2).mul_(amplitude[..., None])
-    half = torch.fft.ifft(torch.view_as_complex(drawn), dim=-2)
-    mirrored = [0, width // 2] if width % 2 == 0 else [0]
-    torch.view_as_real(half)[..., mirrored, 1] = 0
-    return torch.fft.irfft(half, n=width, dim=-1)
+    surfaces = np.sqrt(vertical @ power.reshape(-1, len(NODES), len(NODES)) @ horizontal.T)
+    found = np.empty((2, 3, side, side), np.float32)
+    for realisation in range(2):
+        # The keys are of no meaning but to differ: places and angles are what a seed settles.
+        white = unit_spectrum(FIELDS + realisation, (3, side, side))
+        plain = np.fft.irfft2(white * surfaces, (side, side))
+        found[realisation] = np.tensordot(axes.T, plain, 1)
+    return found
 
 
 def local(pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,6 +67,21 @@ def local_of(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return brightness[0, 0].numpy(), contrast[0, 0].numpy()
 
 
+def at_brightness(table: Tensor, brightness: Tensor) -> Tensor:
+    """A table's value, (256,), at the whole grey level that is next to each brightness."""
+    if brightness.device.type == "cpu":
+        found = torch.empty_like(brightness)
+        for plane, out in in_planes(brightness, found):
+            cv2.LUT(as_byte_plane(plane), table.numpy(), dst=out)
+        return found
+    return table[brightness.round().long()]
+
+
+def as_byte_plane(plane: np.ndarray) -> np.ndarray:
+    """(H, W) float32 to the nearest uint8, halves to the even one, cut off at 0 and 255."""
+    return cv2.addWeighted(plane, 1.0, plane, 0.0, 0.0, dtype=cv2.CV_8U)
+
+
 def luma_of(pictures: Tensor) -> Tensor:
     """(B, 3, H, W) RGB to (B, 1, H, W)."""
     red, green, blue = pictures.split(1, dim=1)
@@ -91,9 +91,14 @@ def luma_of(pictures: Tensor) -> Tensor:
 def blurred(x: Tensor, sigma: float) -> Tensor:
     """(..., H, W) under a Gaussian window of four sigma, borders mirrored.
 
-    By products of matrices: of the ways to blur they are the one that is fast on a GPU, which they
-    keep busy with two calls, and no slower than another on a CPU.
+    Off the CPU by products of matrices, which keep a GPU busy with two calls.
     """
+    if x.device.type == "cpu":
+        size, border = (2 * round(4 * sigma) + 1,) * 2, cv2.BORDER_REFLECT_101
+        found = torch.empty_like(x)
+        for plane, out in in_planes(x, found):
+            cv2.GaussianBlur(plane, size, sigma, dst=out, borderType=border)
+        return found
     rows, columns = (_window(side, sigma, x.device) for side in x.shape[-2:])
     return rows @ x @ columns.T
 
@@ -105,6 +110,13 @@ def _window(side: int, sigma: float, device: torch.device) -> Tensor:
     length = 2 * round(4 * sigma) + 1
     blurred = cv2.GaussianBlur(each, (1, length), sigma, borderType=cv2.BORDER_REFLECT_101)
     return torch.from_numpy(blurred).to(device)
+
+
+def in_planes(x: Tensor, out: Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each plane of (..., H, W) float32 on the CPU, as OpenCV takes it, and that of what it is to
+    write to, (..., h, w)."""
+    planes, found = (part.flatten(0, -3).contiguous().numpy() for part in (x, out))
+    return zip(planes, found, strict=True)
 
 
 def mirrored(x: Tensor, radius: int) -> Tensor:

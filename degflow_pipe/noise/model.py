@@ -16,46 +16,32 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from degflow_pipe.errors import UsageError
-from degflow_pipe.noise.nodes import DERIVATIVES, LENGTHS, NODES
-from degflow_pipe.noise.numbers import Numbers, check_seed, digest_of_hr
+from degflow_pipe.noise.nodes import BRIGHTNESS, DERIVATIVES, LENGTHS, NODES
+from degflow_pipe.noise.numbers import check_seed, digest_of_hr, other_key
 from degflow_pipe.settings import AtMost, read, shown
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-BRIGHTNESS = np.linspace(0, 255, 9)
-"""Grey levels at which the gain of the flat field is given."""
-DRAWING = 2
+    from degflow_pipe.noise.knot import Stocks
+
+DRAWING = 3
 """Raised when the same model, seed and picture give another LR than before."""
 MOST = 1e9
 """No power and no gain is larger."""
 MOST_KNOTS = 100
 LEAST_SIDE = 64
 """Pixels of a picture's side, at least, that noise can be measured on."""
-MOST_SIZES = 16
-"""Sizes of pictures whose tables are kept."""
+MOST_SIDES = 3
+"""Of stocks that are kept; see `stock.side_for`."""
 KERNELS = len(DERIVATIVES) * len(LENGTHS)
-
-
-class Tables(NamedTuple):
-    """A knot's noise as it is drawn, float32 on one device.
-
-    amplitude: (6, H, W // 2 + 1), of the flat and of the edge field, see `fields.amplitudes`;
-    flat_axes, edge_axes: (3, 3), from parts to colours; gain: (9,); roots: see `kernels.roots_of`.
-    """
-
-    amplitude: Tensor
-    flat_axes: Tensor
-    edge_axes: Tensor
-    gain: Tensor
-    roots: Tensor
 
 
 @dataclass(frozen=True)
@@ -102,30 +88,11 @@ class KnotNoise:
         return asdict(self)  # without the tables, which each process makes for itself
 
     @cached_property
-    def tables(self) -> Callable[[tuple[int, int], torch.device], Tables]:
-        """By the sides of pictures and the device; kept for a few sizes, which patches share."""
-        import torch
+    def stocks(self) -> Callable[[int, torch.device], Stocks]:
+        """By the side of the stocks in pixels and the device; kept for a few."""
+        from degflow_pipe.noise.knot import stocks_of
 
-        from degflow_pipe.noise.fields import amplitudes
-        from degflow_pipe.noise.kernels import roots_of
-
-        @lru_cache(maxsize=MOST_SIZES)
-        def tables(sides: tuple[int, int], device: torch.device) -> Tables:
-            flat_axes, edge_axes, gain = (
-                torch.tensor(values).float()
-                for values in (self.flat_axes, self.edge_axes, self.gain)
-            )
-            variances = np.reshape(self.kernels, (-1, len(LENGTHS), 3, 3))
-            made = Tables(
-                amplitudes(np.concatenate([self.flat, self.edge]), sides),
-                flat_axes.T.contiguous(),
-                edge_axes.T.contiguous(),
-                gain,
-                roots_of(variances),
-            )
-            return Tables(*(table.to(device) for table in made))
-
-        return tables
+        return lru_cache(maxsize=MOST_SIDES)(partial(stocks_of, self))
 
 
 @dataclass(frozen=True)
@@ -188,28 +155,24 @@ class NoiseModel:
         """
         import torch
 
-        from degflow_pipe.noise import fields, kernels
+        from degflow_pipe.noise import fields, kernels, stock
+        from degflow_pipe.noise.knot import KnotDraw
 
-        height, width = pictures.shape[-2:]
-        shares = list(self._shares(t, own))
-        each = 6 * fields.count((height, width)) + kernels.count((height, width))
-        numbers = Numbers(keys, len(shares) * each, pictures.device)
+        side = stock.side_for((pictures.shape[-2], pictures.shape[-1]))
         brightness, contrast = fields.local(pictures)
-        noise = torch.zeros_like(pictures)
-        for knot, share in shares:
-            tables = knot.tables((height, width), pictures.device)
-            flat, edge = fields.field(tables.amplitude, width, numbers).split(3, dim=1)
-            for axes, plain, variance in (
-                (tables.flat_axes, flat, _between(tables.gain, brightness)),
-                (tables.edge_axes, edge, contrast),
-            ):
-                colours = (axes @ plain.flatten(2)).view_as(plain)
-                noise.addcmul_(colours, (variance * share).sqrt_())
+        draws = []
+        for i, (knot, share) in enumerate(self._shares(t, own)):
             size = self._sigma(t) / self._sigma(knot.t)
             powers = [math.sqrt(share) * size**order for order in kernels.ORDERS]
-            noise += kernels.drawn(
-                tables.roots * tables.roots.new_tensor(powers)[:, None, None], pictures, numbers
-            )
+            own_keys = keys if i == 0 else [other_key(key) for key in keys]
+            stocks = knot.stocks(side, pictures.device)
+            draws.append(KnotDraw(stocks, own_keys, powers, share, brightness, contrast))
+        noise = torch.zeros_like(pictures)
+        # A plane at a time stays in a CPU's cache; a GPU is kept busy by few calls.
+        apart = pictures.device.type == "cpu"
+        for colours in [slice(i, i + 1) for i in range(3)] if apart else [slice(3)]:
+            for draw in draws:
+                draw.add_to(noise[:, colours], pictures[:, colours], colours)
         return noise
 
     def _shares(self, t: float, own: float) -> Iterator[tuple[KnotNoise, float]]:
@@ -262,13 +225,3 @@ def noise_rng(seed: int, hr: np.ndarray, t: float) -> np.random.Generator:
     """
     check_seed(seed)
     return np.random.default_rng([seed, int.from_bytes(digest_of_hr(hr), "big"), round(t * 1e9)])
-
-
-def _between(gain: Tensor, brightness: Tensor) -> Tensor:
-    """The gain at BRIGHTNESS, on straight lines between its evenly spaced nodes."""
-    import torch
-
-    place = brightness * ((len(BRIGHTNESS) - 1) / BRIGHTNESS[-1])
-    left = place.floor().clamp_(0, len(BRIGHTNESS) - 2)
-    nodes = left.long()
-    return torch.lerp(gain[nodes], gain[nodes + 1], place - left)

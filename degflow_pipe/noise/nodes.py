@@ -6,6 +6,8 @@ import numpy as np
 
 NODES = np.array([0, 1, 2, 3, *range(4, 33, 2)]) / 64
 """Frequencies, cycles a pixel, at which a spectrum is given, both ways."""
+BRIGHTNESS = np.linspace(0, 255, 9)
+"""Grey levels at which the gain of the flat field is given."""
 DERIVATIVES = ("dx", "dy", "dxx", "dyy", "dxy")
 """Of an LR; what `kernels` draws are weights of these."""
 LENGTHS = (64, 16, 4)

@@ -23,17 +23,18 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info, write_info
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.levels import Place, parse_grid, parse_scales
 from degflow_pipe.metrics import spectrum
-from degflow_pipe.noise import kernels
 from degflow_pipe.noise.drawing import added, noise_of
 from degflow_pipe.noise.fields import NODES
 from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, derivatives
 from degflow_pipe.noise.model import KERNELS, KnotNoise, NoiseModel
-from degflow_pipe.noise.numbers import Numbers
 from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.pictures.arrays import as_picture, planes, to_picture, to_tensor
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.store import Store
+
+AXES = np.eye(3).tolist()
+NONE = [[0.0] * len(NODES) ** 2] * 3
 
 PHOTOS = {
     # Grey levels from 50 to 205, so that no noise is cut off.
@@ -200,9 +201,7 @@ def test_noise_is_that_of_the_cameras_own_pixels(tiny: str, tmp_path: Path) -> N
 def test_a_reduced_hr_has_lost_its_noise_and_the_camera_adds_more() -> None:
     """Below the first knot HR's own noise is taken to be there still, but where HR was reduced."""
     flat = [[1.0] * len(NODES) ** 2] * 3
-    none = [[0.0] * len(NODES) ** 2] * 3
-    axes = np.eye(3).tolist()
-    knot = KnotNoise(1.0, axes, axes, flat, none, [1.0] * 9, [[0.0] * 9] * KERNELS)
+    knot = KnotNoise(1.0, AXES, AXES, flat, NONE, [1.0] * 9, [[0.0] * 9] * KERNELS)
     model = NoiseModel([knot], [[0.0, 0.0], [0.5, 0.4], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]])
     picture = np.full((128, 128, 3), 128.0, np.float32)
     for own, share in ((1.0, 0.4), (0.25, 0.85), (0.0, 1.0)):
@@ -307,12 +306,16 @@ def test_a_fit_finds_the_kernels_that_were_drawn() -> None:
     true[:2, 1] = 0.09
     true[2:4, 1] = 0.16
     rng = np.random.default_rng(0)
+    moving = NoiseModel(
+        [KnotNoise(1.0, AXES, AXES, NONE, NONE, [1.0] * 9, true.reshape(-1, 9).tolist())],
+        [[0.0, 0.0], [1.0, 1.0]],
+        [[0.0, 0.0], [1.0, 1.5]],
+    )
     fit = NoiseFit()
     for i, photo in enumerate((data.coffee(), data.astronaut(), data.chelsea())):
         photo = (photo * 0.6 + 50).astype(np.uint8)
         clean = cv2.GaussianBlur(np.tile(photo, (2, 2, 1)), (0, 0), 1.5)
-        numbers = Numbers([i], kernels.count(clean.shape[:2]), torch.device("cpu"))
-        moved = as_picture(kernels.drawn(kernels.roots_of(true), planes(clean), numbers))
+        moved = noise_of(clean.astype(np.float32), 1.0, moving, 20 + i)
         real = clean + moved + rng.normal(0, 2, clean.shape)
         fit.add(clean.astype(np.float32), np.clip(np.rint(real), 0, 255).astype(np.uint8))
     knot = fit.fitted(1.0)

@@ -9,14 +9,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.metrics import spectrum
-from degflow_pipe.noise import drawing, kernels
+from degflow_pipe.noise import drawing, kernels, stock
 from degflow_pipe.noise.fields import NODES
-from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, correlation, drawn, roots_of
-from degflow_pipe.noise.model import BRIGHTNESS, KERNELS, KnotNoise, NoiseModel
-from degflow_pipe.noise.numbers import Numbers, digest_of_hr, noise_key
+from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, correlation
+from degflow_pipe.noise.model import KERNELS, KnotNoise, NoiseModel
+from degflow_pipe.noise.nodes import BRIGHTNESS
+from degflow_pipe.noise.numbers import digest_of_hr, noise_key
 from degflow_pipe.pictures.arrays import as_picture, planes
 
 AXES = np.eye(3).tolist()
@@ -43,10 +45,6 @@ def model_of(knots: list[KnotNoise], onset: list[list[float]]) -> NoiseModel:
 
 def added(model: NoiseModel, picture: np.ndarray, t: float = 1.0, seed: int = 0) -> np.ndarray:
     return drawing.added(picture, t, model, seed).astype(np.float64) - picture
-
-
-def numbers(key: int) -> Numbers:
-    return Numbers([key], kernels.count((256, 256)), torch.device("cpu"))
 
 
 GREY = np.full((256, 256, 3), 128, np.uint8)
@@ -125,14 +123,23 @@ def test_colours_may_shift_apart() -> None:
     assert abs(np.corrcoef(red.ravel(), blue.ravel())[0, 1]) < 0.2
 
 
+def of_kernels_alone(variances: np.ndarray, pictures: Tensor, key: int) -> Tensor:
+    weights = torch.from_numpy(kernels.stock_of(variances, 1024)).flatten(1, 2)
+    nodes = kernels.sides_of((256, 256))
+    cut = stock.cuts_of(key, [stock.places(weights, nodes)])
+    noise = torch.zeros_like(pictures)
+    drawn = stock.pieces(weights, nodes, cut).unflatten(1, (-1, 3))
+    kernels.add_to(noise, drawn, [1.0] * len(DERIVATIVES), pictures)
+    return noise
+
+
 @pytest.mark.parametrize("length", range(len(LENGTHS)))
 def test_a_kernels_weight_has_the_variance_and_length_it_says(length: int) -> None:
     variances = np.zeros((len(DERIVATIVES), len(LENGTHS), 3, 3))
     variances[0, length] = np.eye(3)
     slope = planes(np.repeat(np.arange(256.0)[None, :, None], 256, 0).repeat(3, 2))
-    roots = roots_of(variances)
     weights = np.stack(
-        [as_picture(drawn(roots, slope, numbers(seed)))[:, 1:-1] for seed in range(150)]
+        [as_picture(of_kernels_alone(variances, slope, seed))[:, 1:-1] for seed in range(150)]
     )
     distance = LENGTHS[length]
     together = (weights[:, distance:] * weights[:, :-distance]).mean() / np.square(weights).mean()

@@ -1,0 +1,91 @@
+"""A knot's noise as it is drawn on pictures: pieces of its stocks, weighed by what is there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from degflow_pipe.noise import fields, kernels, stock
+from degflow_pipe.noise.nodes import BRIGHTNESS, LENGTHS
+
+if TYPE_CHECKING:
+    from degflow_pipe.noise.model import KnotNoise
+
+GREY_LEVELS = np.arange(256)
+
+
+class Stocks(NamedTuple):
+    """What is prepared of a knot, float32 on one device; see `stock`.
+
+    flat, edge: (2, 3, S, S), the two fields in grey levels, at a gain and a contrast of 1. kernels:
+    (2, 5, 3, S / 2, S / 2), weights, see `kernels.stock_of`, of twice as many pixels. deviation:
+    (256,), root of the gain at whole grey levels.
+    """
+
+    flat: Tensor
+    edge: Tensor
+    kernels: Tensor
+    deviation: Tensor
+
+
+def stocks_of(knot: KnotNoise, side: int, device: torch.device) -> Stocks:
+    """side: S, pixels; see `stock.side_for`."""
+    variances = np.reshape(knot.kernels, (-1, len(LENGTHS), 3, 3))
+    made = (
+        fields.stock_of(np.asarray(knot.flat), np.asarray(knot.flat_axes), side),
+        fields.stock_of(np.asarray(knot.edge), np.asarray(knot.edge_axes), side),
+        kernels.stock_of(variances, 2 * side),
+        np.sqrt(np.interp(GREY_LEVELS, BRIGHTNESS, knot.gain)).astype(np.float32),
+    )
+    return Stocks(*(torch.from_numpy(part).to(device) for part in made))
+
+
+class KnotDraw:
+    """The share that one knot has of the noise of a batch.
+
+    stocks: the knot's. keys: of 64 bits, one for each picture. powers: what the weights of each of
+    the five derivatives are multiplied with. share: of the knot's power. brightness, contrast: of
+    the pictures, see `fields.local`.
+    """
+
+    def __init__(
+        self,
+        stocks: Stocks,
+        keys: Sequence[int],
+        powers: Sequence[float],
+        share: float,
+        brightness: Tensor,
+        contrast: Tensor,
+    ) -> None:
+        self._stocks, self._powers = stocks, powers
+        self._sides = (brightness.shape[-2], brightness.shape[-1])
+        self._nodes = kernels.sides_of(self._sides)
+        spans = [
+            stock.places(stocks.flat, self._sides),
+            stock.places(stocks.edge, self._sides),
+            stock.places(stocks.kernels, self._nodes),
+        ]
+        self._flat_cuts, self._edge_cuts, self._kernel_cuts = zip(
+            *(stock.cuts_of(key, spans) for key in keys), strict=True
+        )
+        self._flat = fields.at_brightness(stocks.deviation, brightness).mul_(math.sqrt(share))
+        self._edge = (contrast * share).sqrt_()
+
+    def add_to(self, noise: Tensor, pictures: Tensor, colours: slice) -> None:
+        """Add it to some of the channels of the noise, (B, C, H, W) float32, of those of pictures.
+
+        colours: which of R, G and B these C are.
+        """
+        for part, cuts, deviation in (
+            (self._stocks.flat, self._flat_cuts, self._flat),
+            (self._stocks.edge, self._edge_cuts, self._edge),
+        ):
+            noise.addcmul_(stock.pieces(part[:, colours], self._sides, cuts), deviation)
+        of_kernels = self._stocks.kernels[:, :, colours].flatten(1, 2)
+        weights = stock.pieces(of_kernels, self._nodes, self._kernel_cuts)
+        kernels.add_to(noise, weights.unflatten(1, (len(self._powers), -1)), self._powers, pictures)
