@@ -109,9 +109,10 @@ def _moved(variances: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """What the kernels draw of tiles, (N, 64, 64, 3)."""
     of_kernels = torch.from_numpy(kernels.stock_of(variances, 2 * stock.LEAST)).flatten(1, 2)
     nodes = kernels.sides_of((TILE, TILE))
-    places, made = stock.places(of_kernels, nodes), []
+    places, made = stock.places_of(of_kernels, nodes), []
     for i, tile in enumerate(expected):
-        weights = stock.pieces(of_kernels, nodes, stock.cuts_of(i, [places]))
+        cuts = stock.cuts_of([i], [places], of_kernels.device)
+        weights = stock.pieces(of_kernels, nodes, *cuts)
         noise = torch.zeros(1, 3, TILE, TILE)
         kernels.add_to(noise, weights.unflatten(1, (-1, 3)), [1.0] * len(DERIVATIVES), planes(tile))
         made.append(as_picture(noise))

@@ -18,10 +18,13 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.levels import NO_NOISE
 from degflow_pipe.noise.model import NoiseModel
 
+ARITHMETIC = 2
+"""Raised when the same weights give other bytes than before, by however little."""
+
 
 def encoder_id(info: CheckpointInfo) -> str:
     """What latents depend on."""
-    return digest_of([info.weights_sha256, info.model.to_dict()["rae"]])
+    return digest_of([ARITHMETIC, info.weights_sha256, info.model.to_dict()["rae"]])
 
 
 def noise_id(noise: NoiseModel | None, seed: int) -> str:
@@ -31,7 +34,7 @@ def noise_id(noise: NoiseModel | None, seed: int) -> str:
 
 def pictures_id(info: CheckpointInfo, precision: str, noise: str) -> str:
     """What the pixels of an LR depend on beside HR and t; noise: see `noise_id`."""
-    return digest_of([info.weights_sha256, info.model.to_dict(), precision, noise])
+    return digest_of([ARITHMETIC, info.weights_sha256, info.model.to_dict(), precision, noise])
 
 
 def scales_id(info: CheckpointInfo) -> str:

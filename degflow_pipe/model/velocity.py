@@ -38,6 +38,13 @@ def _norm(channels: int, view: str) -> nn.Module:
     return nn.GroupNorm(min(channels // 4, 32), channels, eps=1e-6)
 
 
+def _bent(norm: nn.Module, x: Tensor) -> Tensor:
+    """SiLU of the norm."""
+    if isinstance(norm, ChannelNorm):
+        return norm.then(F.silu, x)
+    return F.silu(norm(x))
+
+
 def _small_(conv: nn.Conv2d) -> nn.Conv2d:
     """Shrink a convolution to (almost) zero, so that its block starts as the identity."""
     with torch.no_grad():
@@ -111,9 +118,9 @@ class Block(nn.Module):
         return x
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        h = self.conv0(self._resample(F.silu(self.norm0(x))))
+        h = self.conv0(self._resample(_bent(self.norm0, x)))
         h = h + self.time(F.silu(time))[:, :, None, None]
-        h = self.conv1(self.dropout(F.silu(self.norm1(h))))
+        h = self.conv1(self.dropout(_bent(self.norm1, h)))
         return (self.shortcut(self._resample(x)) + h) * _RESCALE
 
 
@@ -227,4 +234,4 @@ class VelocityNet(nn.Module):
             if module.resample == "none":
                 h = torch.cat([h, kept.pop()], dim=1)
             h = module(h, time)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return self.conv_out(_bent(self.norm_out, h))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 
 import cv2
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from degflow_pipe.model.planes import in_planes
 from degflow_pipe.noise.nodes import NODES
 from degflow_pipe.noise.numbers import unit_spectrum
 from degflow_pipe.pictures.arrays import planes
@@ -110,13 +110,6 @@ def _window(side: int, sigma: float, device: torch.device) -> Tensor:
     length = 2 * round(4 * sigma) + 1
     blurred = cv2.GaussianBlur(each, (1, length), sigma, borderType=cv2.BORDER_REFLECT_101)
     return torch.from_numpy(blurred).to(device)
-
-
-def in_planes(x: Tensor, out: Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each plane of (..., H, W) float32 on the CPU, as OpenCV takes it, and that of what it is to
-    write to, (..., h, w)."""
-    planes, found = (part.flatten(0, -3).contiguous().numpy() for part in (x, out))
-    return zip(planes, found, strict=True)
 
 
 def mirrored(x: Tensor, radius: int) -> Tensor:

@@ -65,14 +65,9 @@ class KnotDraw:
         self._stocks, self._powers = stocks, powers
         self._sides = (brightness.shape[-2], brightness.shape[-1])
         self._nodes = kernels.sides_of(self._sides)
-        spans = [
-            stock.places(stocks.flat, self._sides),
-            stock.places(stocks.edge, self._sides),
-            stock.places(stocks.kernels, self._nodes),
-        ]
-        self._flat_cuts, self._edge_cuts, self._kernel_cuts = zip(
-            *(stock.cuts_of(key, spans) for key in keys), strict=True
-        )
+        sides = (self._sides, self._sides, self._nodes)
+        places = [stock.places_of(part, own) for part, own in zip(stocks, sides, strict=False)]
+        self._cuts = stock.cuts_of(keys, places, brightness.device)
         self._flat = fields.at_brightness(stocks.deviation, brightness).mul_(math.sqrt(share))
         self._edge = (contrast * share).sqrt_()
 
@@ -81,11 +76,12 @@ class KnotDraw:
 
         colours: which of R, G and B these C are.
         """
+        flat, edge, of_kernels = self._cuts
         for part, cuts, deviation in (
-            (self._stocks.flat, self._flat_cuts, self._flat),
-            (self._stocks.edge, self._edge_cuts, self._edge),
+            (self._stocks.flat, flat, self._flat),
+            (self._stocks.edge, edge, self._edge),
         ):
             noise.addcmul_(stock.pieces(part[:, colours], self._sides, cuts), deviation)
-        of_kernels = self._stocks.kernels[:, :, colours].flatten(1, 2)
-        weights = stock.pieces(of_kernels, self._nodes, self._kernel_cuts)
+        plain = self._stocks.kernels[:, :, colours].flatten(1, 2)
+        weights = stock.pieces(plain, self._nodes, of_kernels)
         kernels.add_to(noise, weights.unflatten(1, (len(self._powers), -1)), self._powers, pictures)

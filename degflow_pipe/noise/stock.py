@@ -23,12 +23,14 @@ A_CUT = 5
 """Raw numbers that a cut is made of."""
 
 
-class Cut(NamedTuple):
-    """Where both realisations are cut, as (y, x), and what they are multiplied with."""
+class Cuts(NamedTuple):
+    """Of a stock, for a batch: where both realisations are cut, and what they are multiplied with.
 
-    first: tuple[int, int]
-    second: tuple[int, int]
-    weights: tuple[float, float]
+    table: (B, 2, 3) float64, y, x and weight of each; there: the same on the stock's device.
+    """
+
+    table: np.ndarray
+    there: Tensor
 
 
 def side_for(sides: tuple[int, int]) -> int:
@@ -36,59 +38,63 @@ def side_for(sides: tuple[int, int]) -> int:
     return min(max(1 << max(sides).bit_length(), LEAST), MOST)
 
 
-def cuts_of(key: int, spans: Sequence[tuple[int, int]]) -> list[Cut]:
-    """One for each of some stocks, all of a key of 64 bits.
+def cuts_of(
+    keys: Sequence[int], places: Sequence[tuple[int, int]], device: torch.device
+) -> list[Cuts]:
+    """One for each of some stocks, of keys of 64 bits, one a picture.
 
-    spans: of each stock how many places there are to cut at, along y and x.
+    places: of each stock how many there are to cut at, along y and x; see `places_of`.
     """
-    raw = raw_numbers(key, A_CUT * len(spans)).reshape(-1, A_CUT)
-    found = []
-    for (y0, x0, y1, x1, turn), (rows, columns) in zip(raw.tolist(), spans, strict=True):
-        angle = turn * (2 * np.pi / 2**64)
-        found.append(
-            Cut(
-                (y0 % rows, x0 % columns),
-                (y1 % rows, x1 % columns),
-                (float(np.cos(angle)), float(np.sin(angle))),
-            )
+    raw = np.stack([raw_numbers(key, A_CUT * len(places)) for key in keys])
+    raw = raw.reshape(len(keys), len(places), A_CUT)
+    table = np.empty((len(places), len(keys), 2, 3))
+    for own, stock_raw, spans in zip(table, raw.swapaxes(0, 1), places, strict=True):
+        own[:, 0, :2], own[:, 1, :2] = (
+            stock_raw[:, part] % np.array(spans, np.uint64) for part in (slice(2), slice(2, 4))
         )
-    return found
+        angle = stock_raw[:, 4] * (2 * np.pi / 2**64)
+        own[:, 0, 2], own[:, 1, 2] = np.cos(angle), np.sin(angle)
+    # One copy, for which a GPU need not be waited for.
+    there = torch.from_numpy(table).to(device, non_blocking=True)
+    return [Cuts(*own) for own in zip(table, there, strict=True)]
 
 
-def places(stock: Tensor, sides: tuple[int, int]) -> tuple[int, int]:
+def places_of(stock: Tensor, sides: tuple[int, int]) -> tuple[int, int]:
     """How many places there are to cut (..., S, S) at, along y and x, for pieces of these sides."""
     side = stock.shape[-1]
     rows, columns = (side - length + 1 if length <= side else side for length in sides)
     return rows, columns
 
 
-def pieces(stock: Tensor, sides: tuple[int, int], cuts: Sequence[Cut]) -> Tensor:
-    """A piece for each cut, (B, C, h, w), of a stock (2, C, S, S)."""
+def pieces(stock: Tensor, sides: tuple[int, int], cuts: Cuts) -> Tensor:
+    """A piece for each picture, (B, C, h, w), of a stock (2, C, S, S)."""
     if max(sides) > stock.shape[-1]:
         stock = _repeated(stock, sides)
-    return (_one_by_one if stock.device.type == "cpu" else _at_once)(stock, sides, cuts)
+    if stock.device.type == "cpu":
+        return one_by_one(stock, sides, cuts)
+    return at_once(stock, sides, cuts)
 
 
-def _one_by_one(stock: Tensor, sides: tuple[int, int], cuts: Sequence[Cut]) -> Tensor:
-    found = stock.new_empty((len(cuts), stock.shape[1], *sides))
-    for piece, cut in zip(found, cuts, strict=True):
-        first, second = (
-            part[:, y : y + sides[0], x : x + sides[1]]
-            for part, (y, x) in zip(stock, (cut.first, cut.second), strict=True)
+def one_by_one(stock: Tensor, sides: tuple[int, int], cuts: Cuts) -> Tensor:
+    """`pieces`, as a CPU is quick at it."""
+    found = stock.new_empty((len(cuts.table), stock.shape[1], *sides))
+    for piece, own in zip(found, cuts.table.tolist(), strict=True):
+        (first, weight), (second, other) = (
+            (part[:, int(y) : int(y) + sides[0], int(x) : int(x) + sides[1]], weight)
+            for part, (y, x, weight) in zip(stock, own, strict=True)
         )
-        torch.mul(first, cut.weights[0], out=piece)
-        piece.add_(second, alpha=cut.weights[1])
+        torch.mul(first, weight, out=piece)
+        piece.add_(second, alpha=other)
     return found
 
 
-def _at_once(stock: Tensor, sides: tuple[int, int], cuts: Sequence[Cut]) -> Tensor:
-    """As `_one_by_one`, in a few calls for the whole batch: a GPU waits for calls, not for sums."""
+def at_once(stock: Tensor, sides: tuple[int, int], cuts: Cuts) -> Tensor:
+    """`pieces`, in a few calls for the whole batch: a GPU waits for calls, not for sums."""
     found = []
-    for i in range(2):
-        windows = stock[i].unfold(1, sides[0], 1).unfold(2, sides[1], 1)
-        y, x = torch.tensor([cut[i] for cut in cuts], device=stock.device).unbind(1)
-        weights = torch.tensor([cut.weights[i] for cut in cuts], device=stock.device)
-        found.append(windows[:, y, x] * weights[:, None, None])
+    for part, own in zip(stock, cuts.there.unbind(1), strict=True):
+        windows = part.unfold(1, sides[0], 1).unfold(2, sides[1], 1)
+        y, x = own[:, :2].long().unbind(1)
+        found.append(windows[:, y, x] * own[:, 2].float()[:, None, None])
     return (found[0] + found[1]).transpose(0, 1)
 
 

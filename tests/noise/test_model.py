@@ -126,9 +126,9 @@ def test_colours_may_shift_apart() -> None:
 def of_kernels_alone(variances: np.ndarray, pictures: Tensor, key: int) -> Tensor:
     weights = torch.from_numpy(kernels.stock_of(variances, 1024)).flatten(1, 2)
     nodes = kernels.sides_of((256, 256))
-    cut = stock.cuts_of(key, [stock.places(weights, nodes)])
+    cuts = stock.cuts_of([key], [stock.places_of(weights, nodes)], weights.device)
     noise = torch.zeros_like(pictures)
-    drawn = stock.pieces(weights, nodes, cut).unflatten(1, (-1, 3))
+    drawn = stock.pieces(weights, nodes, *cuts).unflatten(1, (-1, 3))
     kernels.add_to(noise, drawn, [1.0] * len(DERIVATIVES), pictures)
     return noise
 
