@@ -24,6 +24,9 @@ from degflow_pipe.stages.generate import require_patches
 from degflow_pipe.stages.meant import checkpoint_of
 from degflow_pipe.store import PatchRecord, Store
 
+MARGIN = 16
+"""Pixels around a crop that its LR is computed with; see `pictures.tiles.RAMP`."""
+
 _Held = tuple[list[PatchRecord], np.ndarray, dict[int, np.ndarray]]
 """Records, HR, and latents by the number of the camera, of a unit."""
 
@@ -41,8 +44,12 @@ class LazyPairs(Dataset[Sample]):
     (see `cameras.bank`); patches that the store has no latents of are encoded. t or scales: (low,
     high) that the level, or its SR scale, is drawn from evenly; t from 0.1 to 1 by default. noise,
     seed: see `DegFlow.degrade`; the seed settles the levels too. sr_scale: LR of (3, p, p), p the
-    side over this (see `pictures.sizes`). device: `cpu` for workers of a DataLoader;
-    on CUDA the decoder computes in bfloat16, as `generate` does.
+    side over this (see `pictures.sizes`). crop: side in pixels of crops, each at a place drawn
+    anew, 0 for whole patches: only what a crop needs is computed, itself and MARGIN pixels around,
+    so that a crop of 128 from 256 takes less than half of the time. Its LR is what `generate` makes
+    of that part as a patch; but for the noise, nearly all of its pixels are within a grey level of
+    the whole patch's where the checkpoint's view is local. info has the crop's own y and x. device: `cpu` for workers of a
+    DataLoader; on CUDA the decoder computes in bfloat16, as `generate` does.
 
     Raises StoreError for a store that is missing or empty, CheckpointError, UsageError for levels
     that the checkpoint does not have.
@@ -58,6 +65,7 @@ class LazyPairs(Dataset[Sample]):
         noise: str = "auto",
         seed: int = 0,
         sr_scale: float = 0.0,
+        crop: int = 0,
         device: str = "cpu",
     ) -> None:
         self._path, self._device = place_of(store), device
@@ -69,8 +77,11 @@ class LazyPairs(Dataset[Sample]):
         # Where each unit ends; few numbers even for millions of patches.
         self._units = list(source.units)
         self._ends = np.cumsum([unit.count for unit in source.units.values()])
+        self._crop = crop
         if seed < 0:
             raise UsageError(f"seed must be 0 or more, got {seed}")
+        if crop:
+            self._check_crop(source.settings.patch)
         if t is not None and scales is not None:
             raise UsageError("give t or scales, not both")
         self._by_scale = scales is not None
@@ -114,28 +125,50 @@ class LazyPairs(Dataset[Sample]):
         """Raises IndexError past the end, StoreError for a damaged patch."""
         i = self._index(i)
         rng = np.random.default_rng([self._seed, int(self._epoch), i])
-        return self._pair(i, self._making(float(rng.uniform(*self._range)), self._by_scale))
+        making = self._making(float(rng.uniform(*self._range)), self._by_scale)
+        y, x = rng.random(2).tolist()
+        return self._pair(i, making, (y, x))
 
     def pair(self, i: int, t: float) -> Sample:
-        """Patch i at level t in [0, 1]."""
-        return self._pair(self._index(i), self._making(t, by_scale=False))
+        """Patch i at level t in [0, 1]; where there are crops, the one in its middle."""
+        return self._pair(self._index(i), self._making(t, by_scale=False), (0.5, 0.5))
 
-    def _pair(self, i: int, making: Making) -> Sample:
+    def _pair(self, i: int, making: Making, at: tuple[float, float]) -> Sample:
+        """at: in [0, 1], where the crop lies along y and x."""
         place = int(np.searchsorted(self._ends, i, side="right"))
         first = int(self._ends[place - 1]) if place else 0
         records, unit_hr, unit_latents = self._unit(self._units[place])
         one = slice(i - first, i - first + 1)
         record, hr = records[i - first], unit_hr[one]
         latents = {} if self._sr_scale else {k: values[one] for k, values in unit_latents.items()}
+        y, x, inside = record.y, record.x, (slice(None), slice(None))
+        if self._crop:
+            latents, side = {}, hr.shape[1]
+            multiple = max(site.info.model.side_multiple for site in self._bank.sites)
+            (y0, rows, own_rows), (x0, columns, own_columns) = (
+                _around(round(share * (side - self._crop)), self._crop, side, multiple)
+                for share in at
+            )
+            hr, inside = hr[:, rows, columns], (own_rows, own_columns)
+            y, x = y + y0, x + x0
         with making.open() as make:
-            lr = make(hr, latents, [Place(record.sha256, record.y, record.x)])
+            lr = make(hr, latents, [Place(record.sha256, y, x)])
         sizes = packed_levels(making.grid, hr.shape[1], ShardSettings())[0].packing
-        hr_used, lr_used = sizes.apply(hr[0], lr.values[0, 0])
-        info = {"source": record.source, "y": record.y, "x": record.x}
+        hr_used, lr_used = (part[inside] for part in sizes.apply(hr[0], lr.values[0, 0]))
+        info = {"source": record.source, "y": y, "x": x}
         info |= {"t": making.grid.t[0], "scale": making.grid.scales[0]}
         if lr.told:
             info |= drawn_json(making.grid, making.grid.levels[0], lr.told[0][0])
         return to_tensor(lr_used)[0], to_tensor(hr_used)[0], info
+
+    def _check_crop(self, patch: int) -> None:
+        """Raises UsageError for a crop that patches do not have, or at an SR scale of its own."""
+        if not 1 <= self._crop <= patch:
+            raise UsageError(
+                f"crop must be 1 to the patches' side, {patch}, or 0 for all, got {self._crop}"
+            )
+        if self._sr_scale:
+            raise UsageError("crop is for LR of HR's size: leave crop or sr_scale out")
 
     def _unit(self, number: int) -> _Held:
         """A unit's records, HR and latents; the last one is kept, for those who read in order."""
@@ -169,3 +202,15 @@ class LazyPairs(Dataset[Sample]):
         info = self._bank.first.info
         grid = parse_grid(f"x{exact}" if by_scale else exact, info.s_max, info.t_of_scale, "levels")
         return Making.of(self._bank, grid, self._noise, self._seed, 1, sr_scale=self._sr_scale)
+
+
+def _around(start: int, crop: int, side: int, multiple: int) -> tuple[int, slice, slice]:
+    """Along one axis of a patch of `side` pixels: where a crop starts, what of the patch is
+    computed for it, and the crop within that.
+
+    multiple: where that starts and how long it is, so that the networks' strides fall on the same
+    pixels as in the whole patch.
+    """
+    length = min(-(-(crop + 2 * MARGIN + multiple - 1) // multiple) * multiple, side)
+    first = min(max((start - MARGIN) // multiple * multiple, 0), side - length)
+    return start, slice(first, first + length), slice(start - first, start - first + crop)

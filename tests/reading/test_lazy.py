@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from skimage import data
 from torch.utils.data import DataLoader
 
 from degflow_pipe.checkpoint.degflow import DegFlow
@@ -132,3 +134,40 @@ def test_another_checkpoint_encodes_the_patches_itself(
         ingest([str(photo)], bare, tiny_model, patch=64, encode=False)
     assert torch.equal(LazyPairs(bare, tiny, seed=3).pair(5, 0.7)[0], pairs.pair(5, 0.7)[0])
     assert LazyPairs(store, "city100-compact").pair(5, 0.7)[0].shape == (3, 64, 64)
+
+
+def test_a_crop_is_that_of_the_whole_patch(tiny_model: DegFlow, tmp_path: Path) -> None:
+    """But for a grey level, as the networks see little beyond the margin; places are the photo's."""
+    photo = data.astronaut()
+    Image.fromarray(photo).save(tmp_path / "astronaut.png")
+    store = tmp_path / "degflow.zarr"
+    ingest([str(tmp_path / "astronaut.png")], store, tiny_model, patch=192)
+    whole = LazyPairs(store, "city100-compact", noise="none", seed=1)
+    crops = LazyPairs(store, "city100-compact", noise="none", seed=1, crop=48)
+    corners = set()
+    for i in range(len(crops)):
+        lr, hr, info = crops[i]
+        assert lr.shape == hr.shape == (3, 48, 48)
+        y, x = info["y"], info["x"]
+        assert np.array_equal(to_picture(hr), photo[y : y + 48, x : x + 48])
+        all_lr, _, all_info = whole.pair(i, info["t"])
+        at_y, at_x = y - all_info["y"], x - all_info["x"]
+        assert 0 <= at_y <= 144 and 0 <= at_x <= 144
+        wanted = to_picture(all_lr[:, at_y : at_y + 48, at_x : at_x + 48])
+        difference = np.abs(to_picture(lr).astype(int) - wanted)
+        assert difference.max() <= 2 and (difference > 1).mean() < 0.01
+        corners.add((at_y, at_x))
+        assert torch.equal(crops[i][0], lr)
+    assert len(corners) > 1
+    first = [crops[i][2] for i in range(2)]
+    crops.set_epoch(1)
+    assert [crops[i][2] for i in range(2)] != first
+    assert crops.pair(0, 0.5)[2]["y"] - whole.pair(0, 0.5)[2]["y"] == 72
+
+
+@pytest.mark.parametrize("crop", [-1, 65])
+def test_a_crop_must_fit_into_the_patches(store: Path, tiny: str, crop: int) -> None:
+    with pytest.raises(UsageError, match="crop must be 1 to the patches' side, 64, or 0"):
+        LazyPairs(store, tiny, crop=crop)
+    with pytest.raises(UsageError, match="leave crop or sr_scale out"):
+        LazyPairs(store, tiny, crop=32, sr_scale=2)
