@@ -137,7 +137,7 @@ def test_another_checkpoint_encodes_the_patches_itself(
 
 
 def test_a_crop_is_that_of_the_whole_patch(tiny_model: DegFlow, tmp_path: Path) -> None:
-    """But for a grey level, as the networks see little beyond the margin; places are the photo's."""
+    """But for a grey level, as the networks see little beyond the margin, and where it lies."""
     photo = data.astronaut()
     Image.fromarray(photo).save(tmp_path / "astronaut.png")
     store = tmp_path / "degflow.zarr"
