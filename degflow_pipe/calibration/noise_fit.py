@@ -107,14 +107,12 @@ class NoiseFit:
 
 def _moved(variances: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """What the kernels draw of tiles, (N, 64, 64, 3)."""
-    of_kernels = torch.from_numpy(kernels.stock_of(variances, 2 * stock.LEAST)).flatten(1, 2)
-    nodes = kernels.sides_of((TILE, TILE))
-    places, made = stock.places_of(of_kernels, nodes), []
+    weights = torch.from_numpy(kernels.stock_of("fit", variances, 2 * stock.LEAST))
+    made = []
     for i, tile in enumerate(expected):
-        cuts = stock.cuts_of([i], [places], of_kernels.device)
-        weights = stock.pieces(of_kernels, nodes, *cuts)
+        own = kernels.weights_of(weights, (TILE, TILE), *stock.cuts_of([i], [weights]))
         noise = torch.zeros(1, 3, TILE, TILE)
-        kernels.add_to(noise, weights.unflatten(1, (-1, 3)), [1.0] * len(DERIVATIVES), planes(tile))
+        kernels.add_to(noise, own, [1.0] * len(DERIVATIVES), planes(tile))
         made.append(as_picture(noise))
     return np.stack(made)
 

@@ -21,7 +21,7 @@ from typing import ClassVar
 from degflow_pipe import files
 from degflow_pipe.errors import UsageError
 from degflow_pipe.exports.findings import Found, Report, file_pair
-from degflow_pipe.exports.networks import EDSR_FAMILY, Network
+from degflow_pipe.exports.networks import EDSR_FAMILY, ONE_FACTOR, Network
 from degflow_pipe.exports.options import crop_side
 from degflow_pipe.exports.settings import Rules, Settings
 from degflow_pipe.exports.source import ShardLevel, ShardPair
@@ -58,6 +58,8 @@ class Edsr(Trainer):
         "pairs of one scale with `sr_scale`"
     )
     model: ClassVar[str] = "EDSR"
+    of_many: ClassVar[str] = "MDSR"
+    """The network that is trained at several factors at once; empty where there is none."""
     hr_name: ClassVar[str] = "{}.png"
     lr_name: ClassVar[str] = "{}x{}.png"
     """{} is the number, and the factor."""
@@ -158,18 +160,27 @@ class Edsr(Trainer):
     def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:
         pictures = roots.patches * plans[0].of
         scales = sorted({plan.told for plan in plans})
+        head, model = [roots.note, *self.notes(roots)], self.model
+        if len(scales) > 1 and self.of_many:
+            model = self.of_many
+        elif len(scales) > 1:
+            head.append(
+                f"{model} has one factor, here the largest: for another say it as scale; the "
+                f"folder has them all."
+            )
+            scales = scales[-1:]
+            plans = [plan for plan in plans if plan.told in scales]
         settings: dict[str, object] = {
             "dir_data": roots.whole,
             **self.data_lines(pictures, roots),
             "scale": "+".join(map(self.spelled, scales)),
             "patch_size": self.side(plans),
             "batch_size": min(16, pictures),
-            "model": self.model,
+            "model": model,
             **self.network_lines,
             "save": f"{self.name}_x{'x'.join(map(self.spelled, scales))}_degflow"[:100],
         }
         lines = [f"--{key} {shlex.quote(str(value))}" for key, value in settings.items()]
-        head = [roots.note, *self.notes(roots)]
         return (
             "".join(f"# {note}\n" for note in head)
             + " \\\n  ".join(["python main.py", *lines])
@@ -223,6 +234,12 @@ class Edsr(Trainer):
         said = settings.get("scale") if settings is not None else None
         if said is not None:
             assert settings is not None
+            if "+" in str(said) and str(settings.get("model")) in ONE_FACTOR:
+                report.add(
+                    "options",
+                    f"{settings.name}: {settings.get('model')} is trained at the first factor "
+                    f"alone, and scale says {str(said)[:40]}: say one",
+                )
             for word in str(said).split("+")[:100]:
                 if re.fullmatch(r"\d{1,2}(\.\d{1,6})?", word) and float(word) >= 1:
                     yield float(word)

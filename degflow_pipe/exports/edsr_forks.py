@@ -33,6 +33,8 @@ ALL_SHOWN = 10
 class _Div2k(Edsr):
     """The class of DIV2K, which takes a range of the names."""
 
+    of_many = ""
+
     def data_lines(self, pictures: int, roots: Roots) -> dict[str, object]:
         shown = f"1-{pictures}/1-{min(ALL_SHOWN, pictures)}"
         return {"data_train": "DIV2K", "data_test": "DIV2K", "data_range": shown}
@@ -136,7 +138,7 @@ class MetaSR(Edsr):
     name = "metasr"
     options = "train_metasr.sh"
     rules = replace(edsr_rules("Meta-SR-Pytorch, option.py"), network="", networks={})
-    model = "metardn"
+    model = of_many = "metardn"
     lr_name = "{}.png"
     network_lines: ClassVar[Mapping[str, object]] = {}
     otherwise = (

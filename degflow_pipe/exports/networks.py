@@ -68,6 +68,8 @@ SPAN = Network("span", _any, "any")
 # upsampler: powers of two, 1 being none, and 3; any other is a NotImplementedError.
 _FAMILY = ("EDSR", "MDSR", "RCAN", "RDN", "HAN")
 EDSR_FAMILY: Mapping[str, Network] = {name: replace(EDSR, name=name) for name in _FAMILY}
+# src/model/edsr.py there takes args.scale[0]; src/model/mdsr.py has a head and a tail a factor.
+ONE_FACTOR = [name for name in _FAMILY if name != "MDSR"]
 
 # open-mmlab/mmagic, mmagic/models/editors/edsr/edsr_net.py at 58380b2: the same factors.
 EDSR_NET = replace(EDSR, name="EDSRNet")

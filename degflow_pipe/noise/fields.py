@@ -15,8 +15,6 @@ from degflow_pipe.noise.nodes import NODES
 from degflow_pipe.noise.numbers import unit_spectrum
 from degflow_pipe.pictures.arrays import planes
 
-FIELDS = 100
-"""Key of the first of the fields in a stock; see `kernels.WEIGHTS`."""
 CONTRAST_SIGMA = 2.0
 """Pixels; width of the Gaussian window of a local standard deviation."""
 _LUMA = (0.299, 0.587, 0.114)
@@ -28,24 +26,25 @@ def hats(values: np.ndarray, nodes: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(values, nodes, node) for node in np.eye(len(nodes))], axis=-1)
 
 
-def stock_of(power: np.ndarray, axes: np.ndarray, side: int) -> np.ndarray:
+def stock_of(name: str, power: np.ndarray, axes: np.ndarray, side: int) -> np.ndarray:
     """Two realisations of a coloured field, (2, 3, side, side) float32, periodic.
 
-    power: (3, K²), in squared units of the field, at the K NODES of vertical frequency and, for
-    each of these, the K of horizontal frequency, along each of the `axes`, rows of (3, 3), unit
-    colours.
+    name: another name, another field. power: (3, K²), in squared units of the field, at the K NODES
+    of vertical frequency and, for each of these, the K of horizontal frequency, along each of the
+    `axes`, rows of (3, 3), unit colours.
     """
     vertical, horizontal = (
         hats(np.abs(frequency), NODES)
         for frequency in (np.fft.fftfreq(side), np.fft.rfftfreq(side))
     )
     surfaces = np.sqrt(vertical @ power.reshape(-1, len(NODES), len(NODES)) @ horizontal.T)
-    found = np.empty((2, 3, side, side), np.float32)
-    for realisation in range(2):
-        # The keys are of no meaning but to differ: places and angles are what a seed settles.
-        white = unit_spectrum(FIELDS + realisation, (3, side, side))
-        plain = np.fft.irfft2(white * surfaces, (side, side))
-        found[realisation] = np.tensordot(axes.T, plain, 1)
+    found = np.zeros((2, 3, side, side), np.float32)
+    for realisation, own in enumerate(found):
+        for part, (surface, colours) in enumerate(zip(surfaces, axes, strict=True)):
+            white = unit_spectrum(f"{name} {realisation} {part}", (side, side))
+            plain = np.fft.irfft2(white * surface, (side, side)).astype(np.float32)
+            for plane, share in zip(own, colours, strict=True):
+                plane += np.float32(share) * plain
     return found
 
 

@@ -19,13 +19,12 @@ from degflow_pipe.model.planes import enlarged
 from degflow_pipe.noise.fields import mirrored
 from degflow_pipe.noise.nodes import DERIVATIVES, LENGTHS
 from degflow_pipe.noise.numbers import unit_spectrum
+from degflow_pipe.noise.stock import Cuts, pieces
 
 ORDERS = tuple(len(name) - 1 for name in DERIVATIVES)
 RING = 4
 """Nodes around a part that its blur reads: four sigma."""
 FINEST = LENGTHS[-1]
-WEIGHTS = 200
-"""Key of the first of the weights in a stock; see `fields.FIELDS`."""
 SMOOTHING = (3 / 16, 10 / 16)
 """Scharr's, both ways, before a derivative: they would enlarge the finest detail too much."""
 
@@ -65,32 +64,37 @@ def roots_of(variances: np.ndarray) -> np.ndarray:
     variances: (5, L, 3, 3), of each derivative and length the covariance of the weights of R, G, B.
     """
     values, axes = np.linalg.eigh(variances)
-    roots = axes * np.sqrt(np.maximum(values, 0))[..., None, :]
+    # The symmetric root: others depend on signs and axes that a library of algebra may choose.
+    roots = (axes * np.sqrt(np.maximum(values, 0))[..., None, :]) @ axes.swapaxes(-1, -2)
     # A blur of one node leaves 1 / (4 pi) of white noise's variance, straight lines between nodes
     # that are correlated by exp(-1 / 4) a third less the more of it each way, on the average.
     roots *= np.sqrt(4 * np.pi) * 3 / (2 + np.exp(-0.25))
     return roots.swapaxes(0, 1)
 
 
-def stock_of(variances: np.ndarray, side: int) -> np.ndarray:
+def stock_of(name: str, variances: np.ndarray, side: int) -> np.ndarray:
     """Two realisations of the weights of the derivatives of R, G and B at the finest nodes of
     `side` pixels, (2, 5, 3, side / 4, side / 4) float32, periodic.
 
-    variances: (5, L, 3, 3), see `roots_of`; side: a multiple of the longest of LENGTHS.
+    name: another name, other weights. variances: (5, L, 3, 3), see `roots_of`; side: a multiple of
+    the longest of LENGTHS.
     """
-    roots, nodes = roots_of(variances), side // FINEST
-    found = np.zeros((2, len(DERIVATIVES), 3, nodes, nodes))
-    for i, (root, length) in enumerate(zip(roots, LENGTHS, strict=True)):
-        coarse, spread = side // length, _spread(side, length)
-        # The nodes around are those of the other end.
-        around = np.arange(spread.shape[1]) % coarse
-        for realisation in range(2):
-            key = WEIGHTS + 2 * i + realisation
-            spectrum = unit_spectrum(key, (len(DERIVATIVES), 3, coarse, coarse))
-            white = np.fft.irfft2(spectrum, (coarse, coarse))
-            coloured = np.einsum("dab,dbhw->dahw", root, white)
-            found[realisation] += spread @ coloured[..., around, :][..., around] @ spread.T
-    return found.astype(np.float32)
+    nodes = side // FINEST
+    found = np.zeros((2, len(DERIVATIVES), 3, nodes, nodes), np.float32)
+    for root, length in zip(roots_of(variances), LENGTHS, strict=True):
+        shape = (side // length, side // length)
+        for realisation, order, part in np.ndindex(2, len(DERIVATIVES), 3):
+            spectrum = unit_spectrum(f"{name} {length} {realisation} {order} {part}", shape)
+            smooth = _smooth(np.fft.irfft2(spectrum, shape), length, nodes)
+            for plane, share in zip(found[realisation, order], root[order, :, part], strict=True):
+                plane += np.float32(share) * smooth
+    return found
+
+
+def weights_of(stock: Tensor, sides: tuple[int, int], cuts: Cuts) -> Tensor:
+    """Pieces of a stock of weights, (2, 5, C, S, S), for a batch: (B, 5, C, h, w) of `sides_of`
+    pictures of these sides."""
+    return pieces(stock.flatten(1, 2), sides_of(sides), cuts).unflatten(1, stock.shape[1:3])
 
 
 def sides_of(sides: tuple[int, int]) -> tuple[int, int]:
@@ -113,17 +117,17 @@ def add_to(noise: Tensor, weights: Tensor, powers: Sequence[float], pictures: Te
         noise.addcmul_(derivative, enlarged(weight, FINEST)[inside], value=power)
 
 
-def _spread(side: int, length: int) -> np.ndarray:
-    """White nodes along one axis of `side` pixels to a weight's part at the finest nodes there, as
-    one matrix.
+def _smooth(white: np.ndarray, length: int, nodes: int) -> np.ndarray:
+    """White nodes of a side, `length` pixels apart, to a weight's part at its finest nodes,
+    (nodes, nodes), both periodic.
 
-    They are blurred by a node, then enlarged by straight lines, length by length. There are RING
-    nodes more on both sides, and one, as enlarging leaves the rim.
+    They are blurred by a node, then enlarged by straight lines, length by length.
     """
-    white = np.eye(side // length + 2 + 2 * RING)
-    part = cv2.GaussianBlur(white, (1, 2 * RING + 1), 1.0)[RING:-RING]
+    # A node more on each side than the blur reads, as enlarging leaves the rim.
+    around = np.pad(white, RING + 1, mode="wrap")
+    part = cv2.GaussianBlur(around, (2 * RING + 1,) * 2, 1.0)[RING:-RING, RING:-RING]
     for coarse, fine in pairwise(LENGTHS):
         if coarse <= length:
-            part = cv2.resize(part, (part.shape[1], part.shape[0] * (coarse // fine)))
-    rim = length // FINEST
-    return part[rim : rim + side // FINEST]
+            part = cv2.resize(part, None, fx=coarse // fine, fy=coarse // fine)
+    rim = slice(length // FINEST, length // FINEST + nodes)
+    return part[rim, rim].astype(np.float32)

@@ -23,8 +23,8 @@ class Stocks(NamedTuple):
     """What is prepared of a knot, float32 on one device; see `stock`.
 
     flat, edge: (2, 3, S, S), the two fields in grey levels, at a gain and a contrast of 1. kernels:
-    (2, 5, 3, S / 2, S / 2), weights, see `kernels.stock_of`, of twice as many pixels. deviation:
-    (256,), root of the gain at whole grey levels.
+    (2, 5, 3, S / 4, S / 4), weights, see `kernels.stock_of`. deviation: (256,), root of the gain at
+    whole grey levels.
     """
 
     flat: Tensor
@@ -37,9 +37,9 @@ def stocks_of(knot: KnotNoise, side: int, device: torch.device) -> Stocks:
     """side: S, pixels; see `stock.side_for`."""
     variances = np.reshape(knot.kernels, (-1, len(LENGTHS), 3, 3))
     made = (
-        fields.stock_of(np.asarray(knot.flat), np.asarray(knot.flat_axes), side),
-        fields.stock_of(np.asarray(knot.edge), np.asarray(knot.edge_axes), side),
-        kernels.stock_of(variances, 2 * side),
+        fields.stock_of(f"flat {knot.t}", np.asarray(knot.flat), np.asarray(knot.flat_axes), side),
+        fields.stock_of(f"edge {knot.t}", np.asarray(knot.edge), np.asarray(knot.edge_axes), side),
+        kernels.stock_of(f"kernels {knot.t}", variances, side),
         np.sqrt(np.interp(GREY_LEVELS, BRIGHTNESS, knot.gain)).astype(np.float32),
     )
     return Stocks(*(torch.from_numpy(part).to(device) for part in made))
@@ -64,10 +64,7 @@ class KnotDraw:
     ) -> None:
         self._stocks, self._powers = stocks, powers
         self._sides = (brightness.shape[-2], brightness.shape[-1])
-        self._nodes = kernels.sides_of(self._sides)
-        sides = (self._sides, self._sides, self._nodes)
-        places = [stock.places_of(part, own) for part, own in zip(stocks, sides, strict=False)]
-        self._cuts = stock.cuts_of(keys, places, brightness.device)
+        self._cuts = stock.cuts_of(keys, (stocks.flat, stocks.edge, stocks.kernels))
         self._flat = fields.at_brightness(stocks.deviation, brightness).mul_(math.sqrt(share))
         self._edge = (contrast * share).sqrt_()
 
@@ -82,6 +79,5 @@ class KnotDraw:
             (self._stocks.edge, edge, self._edge),
         ):
             noise.addcmul_(stock.pieces(part[:, colours], self._sides, cuts), deviation)
-        plain = self._stocks.kernels[:, :, colours].flatten(1, 2)
-        weights = stock.pieces(plain, self._nodes, of_kernels)
-        kernels.add_to(noise, weights.unflatten(1, (len(self._powers), -1)), self._powers, pictures)
+        weights = kernels.weights_of(self._stocks.kernels[:, :, colours], self._sides, of_kernels)
+        kernels.add_to(noise, weights, self._powers, pictures)

@@ -39,8 +39,8 @@ MOST = 1e9
 MOST_KNOTS = 100
 LEAST_SIDE = 64
 """Pixels of a picture's side, at least, that noise can be measured on."""
-MOST_SIDES = 3
-"""Of stocks that are kept; see `stock.side_for`."""
+MOST_SIDES = 2
+"""Of stocks that a knot keeps; see `stock.side_for`."""
 KERNELS = len(DERIVATIVES) * len(LENGTHS)
 
 
@@ -85,7 +85,7 @@ class KnotNoise:
                 )
 
     def __getstate__(self) -> dict[str, Any]:
-        return asdict(self)  # without the tables, which each process makes for itself
+        return asdict(self)  # without the stocks, which each process makes for itself
 
     @cached_property
     def stocks(self) -> Callable[[int, torch.device], Stocks]:
@@ -151,7 +151,7 @@ class NoiseModel:
         pictures: without noise, (B, 3, H, W) float32 RGB in [0, 255]. keys: of each, see
         `numbers.noise_key`. own: share of its own noise that HR still had when the camera saw it, 1
         but where it was reduced. The same picture, t, own and key give the same bytes on one kind
-        of device, on the CPU whatever the batch where it is given one picture at a time.
+        of device, on the CPU whatever the batch.
         """
         import torch
 

@@ -41,13 +41,14 @@ def raw_numbers(key: int, count: int) -> np.ndarray:
     return np.random.Philox(key=key).random_raw(count)
 
 
-def unit_spectrum(key: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Of white noise of variance 1, (..., H, W) being its shape: what `numpy.fft.rfft2` gives of
-    it, (..., H, W // 2 + 1) complex.
+def unit_spectrum(name: str, shape: tuple[int, int]) -> np.ndarray:
+    """Of white noise of variance 1, (H, W): what `numpy.fft.rfft2` gives of it, (H, W // 2 + 1)
+    complex. name: another name, another noise.
 
     All frequencies are alike in power. Plain white noise has more at one than at another by chance,
     which what is drawn once and used for ever would keep.
     """
-    raw = raw_numbers(key, int(np.prod(shape))).reshape(shape)
+    key = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+    raw = raw_numbers(key, shape[0] * shape[1]).reshape(shape)
     found = np.fft.rfft2(raw / 2.0**64 - 0.5)
-    return found * (np.sqrt(shape[-2] * shape[-1]) / np.abs(found))
+    return found * (np.sqrt(shape[0] * shape[1]) / np.abs(found))

@@ -77,7 +77,7 @@ class LazyPairs(Dataset[Sample]):
         # Where each unit ends; few numbers even for millions of patches.
         self._units = list(source.units)
         self._ends = np.cumsum([unit.count for unit in source.units.values()])
-        self._crop = crop
+        self._crop = 0 if crop == source.settings.patch else crop
         if seed < 0:
             raise UsageError(f"seed must be 0 or more, got {seed}")
         if crop:
@@ -140,19 +140,20 @@ class LazyPairs(Dataset[Sample]):
         records, unit_hr, unit_latents = self._unit(self._units[place])
         one = slice(i - first, i - first + 1)
         record, hr = records[i - first], unit_hr[one]
-        latents = {} if self._sr_scale else {k: values[one] for k, values in unit_latents.items()}
+        latents = {k: values[one] for k, values in unit_latents.items()}
         y, x, inside = record.y, record.x, (slice(None), slice(None))
         if self._crop:
-            latents, side = {}, hr.shape[1]
+            side = hr.shape[1]
             multiple = max(site.info.model.side_multiple for site in self._bank.sites)
             (y0, rows, own_rows), (x0, columns, own_columns) = (
-                _around(round(share * (side - self._crop)), self._crop, side, multiple)
+                _around(int(share * (side - self._crop + 1)), self._crop, side, multiple)
                 for share in at
             )
             hr, inside = hr[:, rows, columns], (own_rows, own_columns)
             y, x = y + y0, x + x0
         with making.open() as make:
-            lr = make(hr, latents, [Place(record.sha256, y, x)])
+            # As one's patch draws it, so that its camera and level are the same wherever it is cut.
+            lr = make(hr, latents, [Place(record.sha256, record.y, record.x)])
         sizes = packed_levels(making.grid, hr.shape[1], ShardSettings())[0].packing
         hr_used, lr_used = (part[inside] for part in sizes.apply(hr[0], lr.values[0, 0]))
         info = {"source": record.source, "y": y, "x": x}
@@ -165,17 +166,19 @@ class LazyPairs(Dataset[Sample]):
         """Raises UsageError for a crop that patches do not have, or at an SR scale of its own."""
         if not 1 <= self._crop <= patch:
             raise UsageError(
-                f"crop must be 1 to the patches' side, {patch}, or 0 for all, got {self._crop}"
+                f"`crop` must be 1 to the patches' side, {patch}, or 0 for all, got {self._crop}"
             )
         if self._sr_scale:
-            raise UsageError("crop is for LR of HR's size: leave crop or sr_scale out")
+            raise UsageError("`crop` is for LR of HR's size: leave `crop` or `sr_scale` out")
 
     def _unit(self, number: int) -> _Held:
         """A unit's records, HR and latents; the last one is kept, for those who read in order."""
         if self._last is None or self._last[0] != number:
             store, unit = self._store, self._store.units[number]
             found = {}
-            for i, site in enumerate(self._bank.sites):
+            # Those of a whole patch are of no use to a part of it, nor to a smaller one.
+            whole = not self._crop and not self._sr_scale
+            for i, site in enumerate(self._bank.sites if whole else ()):
                 name = encoder_id(site.info)
                 layer = store.latents(store.encoder(name)) if name in store.encoders() else None
                 if layer is not None and layer.has(number, unit):

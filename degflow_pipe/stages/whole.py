@@ -143,7 +143,7 @@ class _Tiled:
         """One tile's part of the sum, (T, h, w, 3) float32 in grey levels."""
         hr = np.ascontiguousarray(self.hr[row.slice, column.slice])
         weight, digest = (row.weight[:, None] * column.weight)[..., None], digest_of_hr(hr)
-        parts = []
+        parts, place = [], (row.start, column.start)  # parts of a photo may be alike, as sky is
         with self.model.turn:
             z, skips = self.model.encode(to_tensor(hr))
             pictures = self.model.levels(z, levels, skips).pictures
@@ -151,7 +151,7 @@ class _Tiled:
                 lr = expected.mul(255)
                 part = as_picture(lr) * weight
                 if self.noise is not None:
-                    noise = self.noise.drawn(lr, t, [noise_key(self.seed, digest, t)])
+                    noise = self.noise.drawn(lr, t, [noise_key(self.seed, digest, t, place)])
                     part += as_picture(noise) * _passing(row, column)
                 parts.append(part)
         return np.stack(parts)

@@ -57,7 +57,9 @@ def test_one_hr_has_an_lr_of_every_factor(shards: Path, tmp_path: Path, to: str)
     for s in (2, 3, 4):
         assert side(tmp_path / lr.format(1, s=float(s))) == 64 // s
     assert side(tmp_path / hr.format(1)) == 64
-    assert doctor(tmp_path, to).ratios == {"2": 6, "3": 6, "4": 6}
+    every = {"2": 6, "3": 6, "4": 6}
+    # Its option lines are of one.
+    assert doctor(tmp_path, to).ratios == ({"4": 6} if to in ("rcan", "han") else every)
     rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
     assert {tuple(row["hr_size"]) for row in rows} == {(64, 64)}
 
@@ -150,7 +152,16 @@ def test_lines_name_the_folder_and_what_is_in_it(shards: Path, tmp_path: Path) -
         said = dict(zip(words[2::2], words[3::2], strict=True))
         assert words[:2] == ["python", "main.py"]
         assert Path(said["--dir_data"]) == tmp_path / to
-        assert [float(s) for s in said["--scale"].split("+")] == [2, 4]
+        at_once = {"edsr": "MDSR", "metasr": "metardn"}
+        assert [float(s) for s in said["--scale"].split("+")] == ([2, 4] if to in at_once else [4])
+        assert said["--model"] == at_once.get(to, to.upper())
+
+
+def test_several_factors_of_a_network_of_one_are_found(shards: Path, tmp_path: Path) -> None:
+    options = Path(export(shards, "rcan", tmp_path / "out", scales=[2, 4]).options)
+    options.write_text(options.read_text().replace("--scale 4", "--scale 2+4"))
+    (said,) = doctor(tmp_path / "out", "rcan").findings["options"].examples
+    assert "RCAN is trained at the first factor" in said
 
 
 # What is broken

@@ -124,12 +124,10 @@ def test_colours_may_shift_apart() -> None:
 
 
 def of_kernels_alone(variances: np.ndarray, pictures: Tensor, key: int) -> Tensor:
-    weights = torch.from_numpy(kernels.stock_of(variances, 1024)).flatten(1, 2)
-    nodes = kernels.sides_of((256, 256))
-    cuts = stock.cuts_of([key], [stock.places_of(weights, nodes)], weights.device)
+    weights = torch.from_numpy(kernels.stock_of("test", variances, 1024))
+    own = kernels.weights_of(weights, (256, 256), *stock.cuts_of([key], [weights]))
     noise = torch.zeros_like(pictures)
-    drawn = stock.pieces(weights, nodes, *cuts).unflatten(1, (-1, 3))
-    kernels.add_to(noise, drawn, [1.0] * len(DERIVATIVES), pictures)
+    kernels.add_to(noise, own, [1.0] * len(DERIVATIVES), pictures)
     return noise
 
 

@@ -8,72 +8,82 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from degflow_pipe.noise import fields, stock
-from degflow_pipe.noise.nodes import NODES
+from degflow_pipe.noise import fields, kernels, stock
+from degflow_pipe.noise.nodes import LENGTHS, NODES
 
-CPU = torch.device("cpu")
 WHITE = torch.from_numpy(
-    fields.stock_of(np.full((3, len(NODES) ** 2), 4.0), np.eye(3), stock.LEAST)
+    fields.stock_of("white", np.full((3, len(NODES) ** 2), 4.0), np.eye(3), stock.LEAST)
 )
 
 
 def pieces_of(keys: list[int], sides: tuple[int, int], of: torch.Tensor = WHITE) -> torch.Tensor:
-    cuts = stock.cuts_of(keys, [stock.places_of(of, sides)], CPU)
-    return stock.pieces(of, sides, *cuts)
+    return stock.pieces(of, sides, *stock.cuts_of(keys, [of]))
 
 
 def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(np.corrcoef(a.flatten().numpy(), b.flatten().numpy())[0, 1])
 
 
-def test_pieces_have_the_power_of_the_stock() -> None:
-    found = pieces_of(list(range(40)), (64, 96))
-    assert found.shape == (40, 3, 64, 96)
-    assert found.var().item() == pytest.approx(4.0, rel=0.02)
+@pytest.mark.parametrize("side", [64, 256, 500, 511, 512])
+def test_each_piece_has_the_power_of_the_stock(side: int) -> None:
+    found = pieces_of(list(range(12)), (side, 256))
+    assert found.shape == (12, 3, side, 256)
+    # Five standard deviations of a piece's own.
+    np.testing.assert_allclose(found.var((2, 3)), 4.0, rtol=5 * np.sqrt(2 / (256 * side)) + 0.03)
 
 
-def test_pieces_of_other_keys_have_nothing_in_common() -> None:
-    found = pieces_of(list(range(60)), (128, 128))[:, 0]
-    apart = [abs(correlation(found[i], found[j])) for i in range(60) for j in range(i)]
-    assert max(apart) < 5 / 128  # five standard deviations of independent noise
+@pytest.mark.parametrize("side", [128, 500, 512])
+def test_pieces_of_other_keys_have_nothing_in_common(side: int) -> None:
+    found = pieces_of(list(range(30)), (side, side))[:, 0]
+    apart = [abs(correlation(found[i], found[j])) for i in range(30) for j in range(i)]
+    assert max(apart) < 5 / side  # five standard deviations of independent noise
 
 
-def test_channels_and_both_realisations_have_nothing_in_common() -> None:
-    planes = WHITE.flatten(0, 1)
-    apart = [abs(correlation(planes[i], planes[j])) for i in range(6) for j in range(i)]
+def test_all_parts_of_all_knots_have_nothing_in_common() -> None:
+    other = torch.from_numpy(
+        fields.stock_of("other", np.full((3, len(NODES) ** 2), 4.0), np.eye(3), stock.LEAST)
+    )
+    planes = torch.cat([WHITE, other]).flatten(0, 1)
+    apart = [abs(correlation(planes[i], planes[j])) for i in range(12) for j in range(i)]
     assert max(apart) < 5 / stock.LEAST
+
+
+@pytest.mark.parametrize("length", range(len(LENGTHS)))
+@pytest.mark.parametrize("side", [64, 256])
+def test_weights_have_their_variance_wherever_they_are_cut(length: int, side: int) -> None:
+    """Each of the fifteen, over many cuts: as likely to be cut anywhere, all of it counts alike."""
+    variances = np.zeros((5, len(LENGTHS), 3, 3))
+    variances[:, length] = np.eye(3)
+    weights = torch.from_numpy(kernels.stock_of("test", variances, stock.LEAST))
+    everywhere = weights.square().mean((0, 3, 4))
+    np.testing.assert_allclose(everywhere, 1.0, rtol=0.25 if LENGTHS[length] == 4 else 0.05)
+    (cuts,) = stock.cuts_of(list(range(400)), [weights])
+    found = kernels.weights_of(weights, (side, side), cuts).square().mean((0, 3, 4))
+    np.testing.assert_allclose(found, everywhere, rtol=0.2)
 
 
 @given(
     keys=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4),
     sides=st.tuples(st.integers(1, 80), st.integers(1, 80)),
+    side=st.sampled_from([16, 100, 512]),
 )
 @settings(deadline=None, max_examples=30)
 def test_a_batch_is_cut_as_its_pictures_are_by_either_way(
-    keys: list[int], sides: tuple[int, int]
+    keys: list[int], sides: tuple[int, int], side: int
 ) -> None:
-    (cuts,) = stock.cuts_of(keys, [stock.places_of(WHITE, sides)], CPU)
-    together = stock.one_by_one(WHITE, sides, cuts)
+    """Over the ends of the stock too, and of pictures that are longer than it."""
+    small = WHITE[..., :side, :side]
+    (cuts,) = stock.cuts_of(keys, [small])
+    together = stock.one_by_one(small, sides, cuts)
     for key, piece in zip(keys, together, strict=True):
-        assert torch.equal(pieces_of([key], sides)[0], piece)
-    assert torch.allclose(stock.at_once(WHITE, sides, cuts), together, atol=1e-5)
-
-
-@pytest.mark.parametrize("sides", [(40, 16), (16, 40), (70, 33)])
-def test_a_picture_longer_than_the_stock_goes_round_it(sides: tuple[int, int]) -> None:
-    small = WHITE[..., :16, :16].contiguous()
-    piece = pieces_of([7], sides, small)[0]
-    assert piece.shape[1:] == sides
-    for dim, length in zip((1, 2), sides, strict=True):
-        if length > 16:
-            head, tail = piece.narrow(dim, 0, length - 16), piece.narrow(dim, 16, length - 16)
-            assert torch.equal(head, tail)
+        assert torch.equal(pieces_of([key], sides, small)[0], piece)
+    assert torch.allclose(stock.at_once(small, sides, cuts), together, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("sides", "side"), [((8, 8), 512), ((256, 511), 512), ((512, 3), 1024), ((9000, 1), 2048)]
+    ("sides", "side"), [((8, 8), 512), ((256, 255), 512), ((257, 3), 1024), ((9000, 1), 1024)]
 )
-def test_a_stock_is_longer_than_a_picture_up_to_the_largest(
+def test_a_stock_is_twice_as_long_as_a_picture_up_to_the_largest(
     sides: tuple[int, int], side: int
 ) -> None:
     assert stock.side_for(sides) == side

@@ -167,7 +167,7 @@ def test_a_crop_is_that_of_the_whole_patch(tiny_model: DegFlow, tmp_path: Path) 
 
 @pytest.mark.parametrize("crop", [-1, 65])
 def test_a_crop_must_fit_into_the_patches(store: Path, tiny: str, crop: int) -> None:
-    with pytest.raises(UsageError, match="crop must be 1 to the patches' side, 64, or 0"):
+    with pytest.raises(UsageError, match="`crop` must be 1 to the patches' side, 64, or 0"):
         LazyPairs(store, tiny, crop=crop)
-    with pytest.raises(UsageError, match="leave crop or sr_scale out"):
+    with pytest.raises(UsageError, match="leave `crop` or `sr_scale` out"):
         LazyPairs(store, tiny, crop=32, sr_scale=2)
