@@ -1,5 +1,6 @@
-"""bench: this pipeline, the published procedure and the device's limit, side by side in one run.
+"""bench: this pipeline, the published procedure, the device's limit and degradations made by hand,
+side by side in one run.
 
-It imports calibration, cameras, checkpoint, choices, defaults, engines, errors, files, levels,
-model, noise, pictures, progress, reading, shards and stages.
+It imports calibration, cameras, checkpoint, choices, defaults, engines, errors, evaluation, files,
+levels, model, noise, pictures, progress, reading, shards and stages.
 """

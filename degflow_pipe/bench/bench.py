@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,8 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from degflow_pipe import defaults, files
+from degflow_pipe import defaults
+from degflow_pipe.bench.by_hand import by_hand
 from degflow_pipe.bench.device import device_figures
+from degflow_pipe.bench.jobs import Jobs
 from degflow_pipe.bench.limit import decoder_flops, level_seconds
 from degflow_pipe.bench.published_procedure import published_patch
 from degflow_pipe.bench.reading import reading_speed
@@ -39,16 +39,8 @@ from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.pictures.patches import check_grid, check_size, crop_patches, starts
 from degflow_pipe.pictures.photos import find_photos, picture_size, read_photo
 from degflow_pipe.progress import Progress, Silent
-from degflow_pipe.shards.layout import ShardSettings
-from degflow_pipe.stages.recipe import IngestSettings, LevelSettings, RunRecipe
-from degflow_pipe.stages.run import run
 
-A_PHOTO = 16
-"""Patches in each of the photos that the run is fed with."""
-A_TAR = 5
-"""Patches in each tar: few, so that all who read the tars have as many."""
 REPEATS = 3
-MEGABYTE = 1e6
 
 
 def bench(
@@ -74,18 +66,12 @@ def bench(
     other, progress = against or model, progress or Silent()
     held = None if asked.folder is None else _patches_of_folder(asked.folder, asked.patch)
     load = _load(progress)
-    model.degrade(to_tensor(patches[0]), grid.t, "none")  # so that nothing is loaded within a time
     with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
         folder = Path(temporary)
-        recipe = _run_recipe(patches, folder, grid, asked)
-        before, began = _peak_mb(model), time.perf_counter()
-        run(recipe, model, batch=batch, workers=workers, progress=progress)
-        ours = (time.perf_counter() - began) / len(patches)
-        peak = _peak_mb(model) - before
+        how: dict[str, Any] = {"batch": batch, "workers": workers, "progress": progress}
+        timed = Jobs(patches, folder / "jobs", model, grid, asked, **how).timed()
         with progress.task("reading", None):
-            reading = reading_speed(
-                folder / "shards", folder / "unpacked", asked.patch // 2, at_once
-            )
+            reading = reading_speed(timed.shards, folder / "unpacked", asked.patch // 2, at_once)
         published, published_nfe = _published(exact(other), few, grid, folder, progress)
     with one_thread_each(model.device):
         on_cpu = model.device.type == "cpu"
@@ -94,8 +80,10 @@ def bench(
         parts = _parts(model, patches[0], grid, asked)
         on_device = device_figures(model, patches[:together], grid, asked.noise)
         difference = _difference(model, few, grid)
+        hand_made = by_hand(patches, model.info.s_max, at_once)
     decoded = len({end for t in grid.t for end in model.config.solver.decoded(t)[:2]})
-    seconds = Seconds(ours, published, level * len(grid))
+    ours, without = timed.ours, timed.without_noise
+    seconds = Seconds(ours, without, published, level * len(grid))
     return Benchmark(
         checkpoint=model.info.id,
         against=other.info.id,
@@ -108,6 +96,8 @@ def bench(
         seconds=seconds,
         patches_a_second=1 / ours,
         lr_a_second=len(grid) / ours,
+        noise_costs=ours / without - 1,
+        by_hand=hand_made,
         speedup=published / ours,
         of_limit=seconds.limit / ours,
         decoded=decoded,
@@ -120,7 +110,7 @@ def bench(
         on_device=on_device,
         reading=reading,
         decoder_gflops=decoder_flops(model, patches[0]) / 1e9,
-        peak_mb=peak,
+        peak_mb=timed.peak_mb,
         folder_seconds=None if held is None else ours * held,
         asked=asked,
     )
@@ -188,24 +178,6 @@ def _patches(photos: list[str], side: int) -> Iterator[np.ndarray]:
         raise PhotoError(f"no patch of {side} x {side} pixels in {', '.join(photos)}")
 
 
-def _run_recipe(patches: np.ndarray, folder: Path, grid: Grid, asked: BenchSettings) -> RunRecipe:
-    """Writes the patches as photos of A_PHOTO patches each."""
-    encoding = parse_format("png")
-    for i in range(0, len(patches), A_PHOTO):
-        strip = np.concatenate(list(patches[i : i + A_PHOTO]))
-        files.write_bytes(folder / "photos" / f"{i:08d}.png", encoding.encode(strip))
-    return RunRecipe(
-        photos=[str(folder / "photos")],
-        store=str(folder / "degflow.zarr"),
-        out=str(folder / "shards"),
-        ingest=IngestSettings(patch=asked.patch, min_detail=0.0),
-        generate=LevelSettings(",".join(str(v.exact) for v in grid.levels), asked.noise),
-        shard=ShardSettings(picture_format=asked.picture_format, shard_size=A_TAR * len(grid)),
-        keep=asked.keep,
-        engine=asked.engine,
-    )
-
-
 def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: BenchSettings) -> Parts:
     """Seconds of each part for one patch on one thread, the least of some repeats."""
     noise = model.noise_model(asked.noise)
@@ -262,11 +234,3 @@ def _device(model: DegFlow) -> str:
     if model.device.type == "cuda":
         return torch.cuda.get_device_name(model.device)
     return "cpu"
-
-
-def _peak_mb(model: DegFlow) -> float:
-    """Most memory that this process, or its GPU, has held so far."""
-    if model.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(model.device) / MEGABYTE
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE

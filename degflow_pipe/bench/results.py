@@ -16,13 +16,14 @@ class BenchSettings:
     """What to measure.
 
     patch: side in pixels. patches: at most, cut from the photos. compare: patches that the
-    published procedure does. noise, keep: as in a run. folder: photos whose time is told.
+    published procedure does, without noise. noise, keep: as in a run. folder: photos whose time is
+    told.
     """
 
     patch: int = defaults.PATCH
     patches: int = 128
     compare: int = 4
-    noise: Noise = "none"
+    noise: Noise = "auto"
     keep: Keep = "none"
     picture_format: str = "png"
     engine: Engine = "threads"
@@ -40,11 +41,12 @@ class BenchSettings:
 class Seconds:
     """Seconds a patch.
 
-    ours: from photos to shards; published: the published procedure; limit: the decoder alone, at
-    every level.
+    ours: from photos to shards; without_noise: the same with noise off; published: the published
+    procedure; limit: the decoder alone, at every level.
     """
 
     ours: float
+    without_noise: float
     published: float
     limit: float
 
@@ -80,7 +82,7 @@ class Difference:
 class Reading:
     """Pairs a second that a DataLoader gets of the shards, and of a folder of their files.
 
-    pairs: in the epoch that is read of each.
+    pairs: in an epoch, of which several are read of each, in turns; medians.
     """
 
     pairs: int
@@ -119,13 +121,15 @@ class Benchmark:
     """Ours, the published procedure and the device's limit, in one run.
 
     checkpoint, against: ids of our model and of the published procedure's. load_before: the
-    machine's, over a minute. levels: of each patch. patches_a_second, lr_a_second: of ours. speedup
-    = published / ours; of_limit = limit / ours. decoded: levels that ours decodes, the others being
-    drawn between them; of_limit_decoded: of_limit of those alone. published_nfe, nfe: evaluations
-    of v for a patch; max_diff, share_within_1: see `Difference`. decoder_gflops: 10^9 operations of
-    one level of one patch. peak_mb: the most memory in 10^6 bytes that ours held beyond what the
-    process, or on CUDA the GPU, ever held before. folder_seconds: for all photos of asked.folder;
-    None where there is none.
+    machine's, over a minute. levels: of each patch. patches_a_second, lr_a_second: of ours.
+    noise_costs = ours / without_noise - 1. by_hand: LR a second of degradations made by hand, as
+    many at once, pictures alone: see `bench.by_hand`. speedup = published / ours; of_limit = limit
+    / ours. decoded: levels that ours decodes, the others being drawn between them;
+    of_limit_decoded: of_limit of those alone. published_nfe, nfe: evaluations of v for a patch;
+    max_diff, share_within_1: see `Difference`. decoder_gflops: 10^9 operations of one level of one
+    patch. peak_mb: the most memory in 10^6 bytes that ours held beyond what the process ever held
+    before, or on CUDA beyond what the GPU held then. folder_seconds: for all photos of
+    asked.folder; None where there is none.
     """
 
     checkpoint: str
@@ -139,6 +143,8 @@ class Benchmark:
     seconds: Seconds
     patches_a_second: float
     lr_a_second: float
+    noise_costs: float
+    by_hand: dict[str, float]
     speedup: float
     of_limit: float
     decoded: int

@@ -13,7 +13,7 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import grid_of
 from degflow_pipe.cli.bars import TerminalProgress, loading
-from degflow_pipe.cli.output import show
+from degflow_pipe.cli.tables import show_bench
 from degflow_pipe.cli.words import Command
 
 
@@ -38,7 +38,7 @@ def bench(
         int, typer.Option(min=1, help="Patches that the published procedure makes.")
     ] = 4,
     t_grid: o.TGrid = None,
-    noise: o.Noise = "none",
+    noise: o.Noise = "auto",
     keep: Annotated[choices.Keep, typer.Option(help="What the run leaves in the store.")] = "none",
     picture_format: o.Format = "png",
     engine: o.Engine = "threads",
@@ -52,7 +52,9 @@ def bench(
     workers: o.Workers = 0,
     json: o.Json = False,
 ) -> None:
-    """Speed: ours, the published procedure and the device's limit, side by side in one run."""
+    """Speed: ours, with and without noise, the published procedure, the device's limit and
+    degradations made by hand, side by side in one run.
+    """
     with loading():
         from degflow_pipe.bench.bench import bench as measure
         from degflow_pipe.bench.bench import random_checkpoint
@@ -76,4 +78,4 @@ def bench(
             workers=workers,
             progress=TerminalProgress(),
         )
-    show(result, json, "bench")
+    show_bench(result, json)

@@ -18,6 +18,7 @@ from degflow_pipe.formats.said import duration_of, number_of, size_of
 from degflow_pipe.quality import LIMITS
 
 if TYPE_CHECKING:
+    from degflow_pipe.bench.results import Benchmark
     from degflow_pipe.calibration.results import Calibrated
     from degflow_pipe.checkpoint.verdict import Verdict
     from degflow_pipe.estimates import Estimate
@@ -49,6 +50,22 @@ EDGE = 3
 
 Numbers = Sequence[float | None]
 """A row of a table; None is shown as a dash."""
+
+
+def show_bench(found: Benchmark, as_json: bool) -> None:
+    """All figures, and what comes of them in a few sentences."""
+    show(found, as_json, "bench")
+    if as_json:
+        return
+    ratios = " and ".join(
+        f"{found.lr_a_second / rate:.2g} of what {name} does"
+        for name, rate in found.by_hand.items()
+    )
+    say(
+        f"Ours makes {found.lr_a_second:.3g} LR a second, photos to shards: {ratios}, which are "
+        f"neither coded nor written here. Its noise takes {100 * found.noise_costs:.0f} % more "
+        f"time than none."
+    )
 
 
 def show_estimate(found: Estimate, as_json: bool) -> None:

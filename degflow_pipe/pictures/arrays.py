@@ -16,12 +16,21 @@ from degflow_pipe.errors import UsageError
 
 def to_tensor(picture: np.ndarray) -> Tensor:
     """(H, W, 3) or (B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1]; B is 1 for one picture."""
-    import torch
-
     batch = picture if picture.ndim == 4 else picture[None]
     # Planes first: bytes move faster than floats.
-    planes = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
-    return torch.from_numpy(planes).float().div_(255.0)
+    return scaled(byte_planes(batch))
+
+
+def byte_planes(pictures: np.ndarray) -> Tensor:
+    """(..., H, W, 3) uint8 in any memory order to (..., 3, H, W) uint8 of its own memory."""
+    import torch
+
+    return torch.from_numpy(np.array(np.moveaxis(pictures, -1, -3), order="C"))
+
+
+def scaled(planes: Tensor) -> Tensor:
+    """Bytes to float32 in [0, 1]."""
+    return planes.float().div_(255.0)
 
 
 def planes(pictures: np.ndarray) -> Tensor:
@@ -53,12 +62,11 @@ def decoded(data: bytes, turn: bool) -> np.ndarray | None:
 
     turn: as its EXIF says, else as it is stored. The size is the caller's to look at before.
     """
-    flags = cv2.IMREAD_COLOR | (0 if turn else cv2.IMREAD_IGNORE_ORIENTATION)
+    flags = cv2.IMREAD_COLOR_RGB | (0 if turn else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
-    return None if bgr is None else bgr[:, :, ::-1]
 
 
 def is_grey(picture: np.ndarray) -> bool:

@@ -13,10 +13,11 @@ from degflow_pipe.pictures.arrays import decoded
 PNG = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
 )
-"""Noise has nothing that repeats, so no repeats are looked for: compared with OpenCV's level 3, LR
-takes a tenth less room and less than half of the time."""
+"""Noise has nothing that repeats, so no repeats are looked for: compared with OpenCV's own choice,
+LR takes a tenth less room, a seventh less time to write and as much to read. With Paeth's filter
+it would take 6% less room, but a quarter more time to write and two fifths more to read."""
 CHROMA = {
     "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
@@ -58,7 +59,7 @@ class PictureFormat:
         """What a file of the picture holds, (H, W, 3) uint8 RGB; raises as `encode` does."""
         back = decoded(self.encode(picture), turn=False)
         assert back is not None, "OpenCV could not read its own picture"
-        return np.ascontiguousarray(back)
+        return back
 
 
 def parse_format(text: str, option: str = "picture_format") -> PictureFormat:

@@ -13,6 +13,7 @@ from webdataset.filters import pick
 
 from degflow_pipe import files
 from degflow_pipe.errors import ShardError, UsageError
+from degflow_pipe.pictures.arrays import scaled
 from degflow_pipe.reading.ask import Ask, kind_of
 from degflow_pipe.reading.samples import Info, Queries, Sample, hr_of, member, pairs_of, picture
 from degflow_pipe.shards.summary import AGAIN
@@ -158,7 +159,13 @@ def decoded(batch: list[Coded], ask: Ask, epoch: int, faults: Faults) -> Sample 
             samples.append(sample)
     if not samples:
         return None
-    return _stacked(samples) if ask.batch else samples[0]
+    found = _stacked(samples) if ask.batch else samples[0]
+    return _in_floats(*found)
+
+
+def _in_floats(lr: Tensor, hr: Any, info: Any) -> Sample:
+    """At once for a batch, in a copy of its own."""
+    return scaled(lr), hr if isinstance(hr, Queries) else scaled(hr), info
 
 
 def _shapes(sample: Sample) -> list[torch.Size]:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from degflow_pipe.errors import ShardError, UsageError
-from degflow_pipe.pictures.arrays import decoded, to_tensor
+from degflow_pipe.pictures.arrays import byte_planes, decoded
 from degflow_pipe.shards.summary import AGAIN
 
 FIELDS = 10**6
@@ -167,7 +167,9 @@ class Cut:
     def apply(
         self, lr: np.ndarray, hr: np.ndarray, where: str, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor | Queries]:
-        """Both pictures, (h, w, 3) and (H, W, 3) uint8, cropped, flipped and turned alike."""
+        """Both pictures, (h, w, 3) and (H, W, 3) uint8, cropped, flipped and turned alike, as
+        (3, h, w) and (3, H, W) uint8. They are copied once, and hold no part of what is left out.
+        """
         for of, side in (("crop", self.crop), ("lr_crop", self.lr_crop)):
             if side is not None:
                 lr, hr = cropped(lr, hr, side, of, where, rng)
@@ -177,8 +179,8 @@ class Cut:
             step = 1 - 2 * int(rng.integers(2))
             lr, hr = np.rot90(lr[:, ::step], turns), np.rot90(hr[:, ::step], turns)
         if self.queries is not None:
-            return to_tensor(lr)[0], queried(hr, self.queries, where, rng)
-        return to_tensor(lr)[0], to_tensor(hr)[0]
+            return byte_planes(lr), queried(hr, self.queries, where, rng)
+        return byte_planes(lr), byte_planes(hr)
 
 
 def picture(data: bytes, where: str) -> np.ndarray:

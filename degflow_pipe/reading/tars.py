@@ -73,7 +73,7 @@ def _members(
     url: str, stream: IO[bytes], mode: str, wanted: Callable[[str], bool]
 ) -> Iterator[dict[str, Any]]:
     """The wanted files in a tar, as webdataset takes them."""
-    last, count, held = None, 0, 0
+    last, count, held, asked = None, 0, 0, False
     for archive, info in each(stream, mode):
         if not 0 <= info.size <= SAMPLE_LIMIT:
             raise tarfile.ReadError(f"{info.name!r} claims {info.size} bytes")
@@ -81,11 +81,13 @@ def _members(
         key = sample_key(info)
         if key is None:
             continue
-        count, held = (count + 1, held + info.size) if key == last else (1, info.size)
-        last = key
+        if key == last:
+            count, held = count + 1, held + info.size
+        else:
+            last, count, held, asked = key, 1, info.size, wanted(key)
         if count > MEMBERS or held > SAMPLE_LIMIT:
             raise tarfile.ReadError(f"{key!r} has {count} members of {held} bytes together")
-        if wanted(key):
+        if asked:
             file = archive.extractfile(info)
             assert file is not None  # it is a regular one
             yield {"fname": info.name, "data": file.read(), "__url__": url}
