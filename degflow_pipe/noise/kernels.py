@@ -83,12 +83,28 @@ def stock_of(name: str, variances: np.ndarray, side: int) -> np.ndarray:
     found = np.zeros((2, len(DERIVATIVES), 3, nodes, nodes), np.float32)
     for root, length in zip(roots_of(variances), LENGTHS, strict=True):
         shape = (side // length, side // length)
-        for realisation, order, part in np.ndindex(2, len(DERIVATIVES), 3):
-            spectrum = unit_spectrum(f"{name} {length} {realisation} {order} {part}", shape)
-            smooth = _smooth(np.fft.irfft2(spectrum, shape), length, nodes)
-            for plane, share in zip(found[realisation, order], root[order, :, part], strict=True):
-                plane += np.float32(share) * smooth
+        for realisation, own in enumerate(found):
+            parts = np.empty((len(DERIVATIVES) * 3, nodes, nodes), np.float32)
+            for i, part in enumerate(parts):
+                spectrum = unit_spectrum(f"{name} {length} {realisation} {i}", shape)
+                part[:] = _smooth(np.fft.irfft2(spectrum, shape), length, nodes)
+            parts = _apart(parts).reshape(own.shape)
+            own += np.einsum("dab,dbhw->dahw", root.astype(np.float32), parts)
     return found
+
+
+def _apart(parts: np.ndarray) -> np.ndarray:
+    """Parts (N, h, w) with nothing in common at the same place, each of its own mean square.
+
+    There are few independent places in a long weight's part, so that two would have by chance.
+    """
+    flat = parts.reshape(len(parts), -1).astype(np.float64)
+    together = flat @ flat.T / flat.shape[1]
+    scales = np.sqrt(np.diag(together))
+    values, axes = np.linalg.eigh(together / scales[:, None] / scales)
+    apart = (axes / np.sqrt(values)) @ axes.T
+    mixed = scales[:, None] * (apart @ (flat / scales[:, None]))
+    return mixed.reshape(parts.shape).astype(np.float32)
 
 
 def weights_of(stock: Tensor, sides: tuple[int, int], cuts: Cuts) -> Tensor:

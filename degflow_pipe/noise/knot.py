@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from degflow_pipe.noise.model import KnotNoise
 
 GREY_LEVELS = np.arange(256)
+KERNELS_SIDE = 1024
+"""Pixels: the longest weights change over 64, and of fewer than so many any two would be alike."""
 
 
 class Stocks(NamedTuple):
     """What is prepared of a knot, float32 on one device; see `stock`.
 
     flat, edge: (2, 3, S, S), the two fields in grey levels, at a gain and a contrast of 1. kernels:
-    (2, 5, 3, S / 4, S / 4), weights, see `kernels.stock_of`. deviation: (256,), root of the gain at
-    whole grey levels.
+    (2, 5, 3, n, n), weights, see `kernels.stock_of`, of KERNELS_SIDE pixels. deviation: (256,),
+    root of the gain at whole grey levels.
     """
 
     flat: Tensor
@@ -39,7 +41,7 @@ def stocks_of(knot: KnotNoise, side: int, device: torch.device) -> Stocks:
     made = (
         fields.stock_of(f"flat {knot.t}", np.asarray(knot.flat), np.asarray(knot.flat_axes), side),
         fields.stock_of(f"edge {knot.t}", np.asarray(knot.edge), np.asarray(knot.edge_axes), side),
-        kernels.stock_of(f"kernels {knot.t}", variances, side),
+        kernels.stock_of(f"kernels {knot.t}", variances, KERNELS_SIDE),
         np.sqrt(np.interp(GREY_LEVELS, BRIGHTNESS, knot.gain)).astype(np.float32),
     )
     return Stocks(*(torch.from_numpy(part).to(device) for part in made))

@@ -9,17 +9,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.metrics import spectrum
 from degflow_pipe.noise import drawing, kernels, stock
 from degflow_pipe.noise.fields import NODES
 from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, correlation
+from degflow_pipe.noise.knot import KERNELS_SIDE
 from degflow_pipe.noise.model import KERNELS, KnotNoise, NoiseModel
 from degflow_pipe.noise.nodes import BRIGHTNESS
 from degflow_pipe.noise.numbers import digest_of_hr, noise_key
-from degflow_pipe.pictures.arrays import as_picture, planes
+from degflow_pipe.pictures.arrays import planes
 
 AXES = np.eye(3).tolist()
 SURFACE = len(NODES) ** 2
@@ -123,22 +123,17 @@ def test_colours_may_shift_apart() -> None:
     assert abs(np.corrcoef(red.ravel(), blue.ravel())[0, 1]) < 0.2
 
 
-def of_kernels_alone(variances: np.ndarray, pictures: Tensor, key: int) -> Tensor:
-    weights = torch.from_numpy(kernels.stock_of("test", variances, 1024))
-    own = kernels.weights_of(weights, (256, 256), *stock.cuts_of([key], [weights]))
-    noise = torch.zeros_like(pictures)
-    kernels.add_to(noise, own, [1.0] * len(DERIVATIVES), pictures)
-    return noise
-
-
 @pytest.mark.parametrize("length", range(len(LENGTHS)))
 def test_a_kernels_weight_has_the_variance_and_length_it_says(length: int) -> None:
     variances = np.zeros((len(DERIVATIVES), len(LENGTHS), 3, 3))
     variances[0, length] = np.eye(3)
     slope = planes(np.repeat(np.arange(256.0)[None, :, None], 256, 0).repeat(3, 2))
-    weights = np.stack(
-        [as_picture(of_kernels_alone(variances, slope, seed))[:, 1:-1] for seed in range(150)]
-    )
+    stocks = torch.from_numpy(kernels.stock_of("test", variances, KERNELS_SIDE))
+    (cuts,) = stock.cuts_of(list(range(150)), [stocks])
+    slopes, drawn = slope.expand(150, -1, -1, -1), torch.zeros(150, 3, 256, 256)
+    own = kernels.weights_of(stocks, (256, 256), cuts)
+    kernels.add_to(drawn, own, [1.0] * len(DERIVATIVES), slopes)
+    weights = drawn.movedim(1, -1).numpy()[:, :, 1:-1]
     distance = LENGTHS[length]
     together = (weights[:, distance:] * weights[:, :-distance]).mean() / np.square(weights).mean()
     assert np.square(weights).mean() == pytest.approx(1, rel=0.1)

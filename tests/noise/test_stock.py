@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from degflow_pipe.noise import fields, kernels, stock
+from degflow_pipe.noise.knot import KERNELS_SIDE
 from degflow_pipe.noise.nodes import LENGTHS, NODES
 
 WHITE = torch.from_numpy(
@@ -54,9 +55,12 @@ def test_weights_have_their_variance_wherever_they_are_cut(length: int, side: in
     """Each of the fifteen, over many cuts: as likely to be cut anywhere, all of it counts alike."""
     variances = np.zeros((5, len(LENGTHS), 3, 3))
     variances[:, length] = np.eye(3)
-    weights = torch.from_numpy(kernels.stock_of("test", variances, stock.LEAST))
+    weights = torch.from_numpy(kernels.stock_of("test", variances, KERNELS_SIDE))
     everywhere = weights.square().mean((0, 3, 4))
     np.testing.assert_allclose(everywhere, 1.0, rtol=0.25 if LENGTHS[length] == 4 else 0.05)
+    planes = weights.flatten(1, 2).flatten(-2)
+    together = (planes[:, :, None] * planes[:, None]).mean((0, 3)) - torch.eye(15)
+    assert together.fill_diagonal_(0).abs().max() < 1e-3
     (cuts,) = stock.cuts_of(list(range(400)), [weights])
     found = kernels.weights_of(weights, (side, side), cuts).square().mean((0, 3, 4))
     np.testing.assert_allclose(found, everywhere, rtol=0.2)
