@@ -88,8 +88,8 @@ def stock_of(name: str, variances: np.ndarray, side: int) -> np.ndarray:
             for i, part in enumerate(parts):
                 spectrum = unit_spectrum(f"{name} {length} {realisation} {i}", shape)
                 part[:] = _smooth(np.fft.irfft2(spectrum, shape), length, nodes)
-            parts = _apart(parts).reshape(own.shape)
-            own += np.einsum("dab,dbhw->dahw", root.astype(np.float32), parts)
+            apart = _apart(parts).reshape(own.shape)
+            own += np.einsum("dab,dbhw->dahw", root.astype(np.float32), apart)
     return found
 
 
