@@ -24,6 +24,7 @@ from degflow_pipe.calibration.kernel_fit import KernelFit
 from degflow_pipe.metrics.spectrum import hann_window
 from degflow_pipe.noise import kernels, stock
 from degflow_pipe.noise.fields import hats, local_of
+from degflow_pipe.noise.knot import KERNELS_SIDE
 from degflow_pipe.noise.model import LEAST_SIDE, KnotNoise
 from degflow_pipe.noise.nodes import BRIGHTNESS, DERIVATIVES, NODES
 from degflow_pipe.pictures.arrays import as_picture, planes, tiles
@@ -107,7 +108,8 @@ class NoiseFit:
 
 def _moved(variances: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """What the kernels draw of tiles, (N, 64, 64, 3)."""
-    weights = torch.from_numpy(kernels.stock_of("fit", variances, 2 * stock.LEAST))
+    made_once = kernels.stock_of("fit", variances, KERNELS_SIDE)
+    weights = stock.gone_round(made_once, 0, torch.device("cpu"))
     made = []
     for i, tile in enumerate(expected):
         own = kernels.weights_of(weights, (TILE, TILE), *stock.cuts_of([i], [weights]))

@@ -19,7 +19,7 @@ from degflow_pipe.model.planes import enlarged
 from degflow_pipe.noise.fields import mirrored
 from degflow_pipe.noise.nodes import DERIVATIVES, LENGTHS
 from degflow_pipe.noise.numbers import unit_spectrum
-from degflow_pipe.noise.stock import Cuts, pieces
+from degflow_pipe.noise.stock import Cuts, Stock, pieces
 
 ORDERS = tuple(len(name) - 1 for name in DERIVATIVES)
 RING = 4
@@ -107,10 +107,11 @@ def _apart(parts: np.ndarray) -> np.ndarray:
     return mixed.reshape(parts.shape).astype(np.float32)
 
 
-def weights_of(stock: Tensor, sides: tuple[int, int], cuts: Cuts) -> Tensor:
-    """Pieces of a stock of weights, (2, 5, C, S, S), for a batch: (B, 5, C, h, w) of `sides_of`
-    pictures of these sides."""
-    return pieces(stock.flatten(1, 2), sides_of(sides), cuts).unflatten(1, stock.shape[1:3])
+def weights_of(stock: Stock, sides: tuple[int, int], cuts: Cuts) -> Tensor:
+    """Pieces of a stock of weights, its values (2, 5, C, n, n), for a batch: (B, 5, C, h, w) of
+    `sides_of` pictures of these sides."""
+    plain = stock._replace(values=stock.values.flatten(1, 2))
+    return pieces(plain, sides_of(sides), cuts).unflatten(1, stock.values.shape[1:3])
 
 
 def sides_of(sides: tuple[int, int]) -> tuple[int, int]:

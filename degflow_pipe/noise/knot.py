@@ -12,6 +12,7 @@ from torch import Tensor
 
 from degflow_pipe.noise import fields, kernels, stock
 from degflow_pipe.noise.nodes import BRIGHTNESS, LENGTHS
+from degflow_pipe.noise.stock import Stock
 
 if TYPE_CHECKING:
     from degflow_pipe.noise.model import KnotNoise
@@ -24,27 +25,36 @@ KERNELS_SIDE = 1024
 class Stocks(NamedTuple):
     """What is prepared of a knot, float32 on one device; see `stock`.
 
-    flat, edge: (2, 3, S, S), the two fields in grey levels, at a gain and a contrast of 1. kernels:
-    (2, 5, 3, n, n), weights, see `kernels.stock_of`, of KERNELS_SIDE pixels. deviation: (256,),
+    flat, edge: of (3, S, S), the two fields in grey levels, at a gain and a contrast of 1. kernels:
+    of (5, 3, n, n), weights, see `kernels.stock_of`, of KERNELS_SIDE pixels. deviation: (256,),
     root of the gain at whole grey levels.
     """
 
-    flat: Tensor
-    edge: Tensor
-    kernels: Tensor
+    flat: Stock
+    edge: Stock
+    kernels: Stock
     deviation: Tensor
 
 
 def stocks_of(knot: KnotNoise, side: int, device: torch.device) -> Stocks:
     """side: S, pixels; see `stock.side_for`."""
-    variances = np.reshape(knot.kernels, (-1, len(LENGTHS), 3, 3))
-    made = (
-        fields.stock_of(f"flat {knot.t}", np.asarray(knot.flat), np.asarray(knot.flat_axes), side),
-        fields.stock_of(f"edge {knot.t}", np.asarray(knot.edge), np.asarray(knot.edge_axes), side),
-        kernels.stock_of(f"kernels {knot.t}", variances, KERNELS_SIDE),
-        np.sqrt(np.interp(GREY_LEVELS, BRIGHTNESS, knot.gain)).astype(np.float32),
+    whole = stock.LEAST // 2  # of what most pictures are no longer than
+    flat, edge = (
+        fields.stock_of(f"{name} {knot.t}", np.asarray(power), np.asarray(axes), side)
+        for name, power, axes in (
+            ("flat", knot.flat, knot.flat_axes),
+            ("edge", knot.edge, knot.edge_axes),
+        )
     )
-    return Stocks(*(torch.from_numpy(part).to(device) for part in made))
+    variances = np.reshape(knot.kernels, (-1, len(LENGTHS), 3, 3))
+    weights = kernels.stock_of(f"kernels {knot.t}", variances, KERNELS_SIDE)
+    deviation = np.sqrt(np.interp(GREY_LEVELS, BRIGHTNESS, knot.gain)).astype(np.float32)
+    return Stocks(
+        stock.gone_round(flat, whole, device),
+        stock.gone_round(edge, whole, device),
+        stock.gone_round(weights, kernels.sides_of((whole, whole))[0], device),
+        torch.from_numpy(deviation).to(device),
+    )
 
 
 class KnotDraw:
@@ -80,6 +90,9 @@ class KnotDraw:
             (self._stocks.flat, flat, self._flat),
             (self._stocks.edge, edge, self._edge),
         ):
-            noise.addcmul_(stock.pieces(part[:, colours], self._sides, cuts), deviation)
-        weights = kernels.weights_of(self._stocks.kernels[:, :, colours], self._sides, of_kernels)
+            own = part._replace(values=part.values[:, colours])
+            noise.addcmul_(stock.pieces(own, self._sides, cuts), deviation)
+        weighing = self._stocks.kernels
+        weighing = weighing._replace(values=weighing.values[:, :, colours])
+        weights = kernels.weights_of(weighing, self._sides, of_kernels)
         kernels.add_to(noise, weights, self._powers, pictures)

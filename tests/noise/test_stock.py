@@ -12,12 +12,17 @@ from degflow_pipe.noise import fields, kernels, stock
 from degflow_pipe.noise.knot import KERNELS_SIDE
 from degflow_pipe.noise.nodes import LENGTHS, NODES
 
-WHITE = torch.from_numpy(
-    fields.stock_of("white", np.full((3, len(NODES) ** 2), 4.0), np.eye(3), stock.LEAST)
-)
+CPU = torch.device("cpu")
 
 
-def pieces_of(keys: list[int], sides: tuple[int, int], of: torch.Tensor = WHITE) -> torch.Tensor:
+def white(name: str) -> np.ndarray:
+    return fields.stock_of(name, np.full((3, len(NODES) ** 2), 4.0), np.eye(3), stock.LEAST)
+
+
+WHITE = stock.gone_round(white("white"), 100, CPU)
+
+
+def pieces_of(keys: list[int], sides: tuple[int, int], of: stock.Stock = WHITE) -> torch.Tensor:
     return stock.pieces(of, sides, *stock.cuts_of(keys, [of]))
 
 
@@ -41,10 +46,7 @@ def test_pieces_of_other_keys_have_nothing_in_common(side: int) -> None:
 
 
 def test_all_parts_of_all_knots_have_nothing_in_common() -> None:
-    other = torch.from_numpy(
-        fields.stock_of("other", np.full((3, len(NODES) ** 2), 4.0), np.eye(3), stock.LEAST)
-    )
-    planes = torch.cat([WHITE, other]).flatten(0, 1)
+    planes = torch.from_numpy(np.concatenate([white("white"), white("other")])).flatten(0, 1)
     apart = [abs(correlation(planes[i], planes[j])) for i in range(12) for j in range(i)]
     assert max(apart) < 5 / stock.LEAST
 
@@ -55,12 +57,13 @@ def test_weights_have_their_variance_wherever_they_are_cut(length: int, side: in
     """Each of the fifteen, over many cuts: as likely to be cut anywhere, all of it counts alike."""
     variances = np.zeros((5, len(LENGTHS), 3, 3))
     variances[:, length] = np.eye(3)
-    weights = torch.from_numpy(kernels.stock_of("test", variances, KERNELS_SIDE))
-    everywhere = weights.square().mean((0, 3, 4))
+    made = torch.from_numpy(kernels.stock_of("test", variances, KERNELS_SIDE))
+    everywhere = made.square().mean((0, 3, 4))
     np.testing.assert_allclose(everywhere, 1.0, rtol=0.25 if LENGTHS[length] == 4 else 0.05)
-    planes = weights.flatten(1, 2).flatten(-2)
+    planes = made.flatten(1, 2).flatten(-2)
     together = (planes[:, :, None] * planes[:, None]).mean((0, 3)) - torch.eye(15)
     assert together.fill_diagonal_(0).abs().max() < 1e-3
+    weights = stock.gone_round(made.numpy(), 20, CPU)
     (cuts,) = stock.cuts_of(list(range(400)), [weights])
     found = kernels.weights_of(weights, (side, side), cuts).square().mean((0, 3, 4))
     np.testing.assert_allclose(found, everywhere, rtol=0.2)
@@ -70,15 +73,22 @@ def test_weights_have_their_variance_wherever_they_are_cut(length: int, side: in
     keys=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4),
     sides=st.tuples(st.integers(1, 80), st.integers(1, 80)),
     side=st.sampled_from([16, 100, 512]),
+    more=st.integers(0, 90),
 )
 @settings(deadline=None, max_examples=30)
 def test_a_batch_is_cut_as_its_pictures_are_by_either_way(
-    keys: list[int], sides: tuple[int, int], side: int
+    keys: list[int], sides: tuple[int, int], side: int, more: int
 ) -> None:
     """Over the ends of the stock too, and of pictures that are longer than it."""
-    small = WHITE[..., :side, :side]
+    values = WHITE.values[..., :side, :side].numpy()
+    small = stock.gone_round(values, more, CPU)
+    bare = stock.gone_round(values, 0, CPU)
+    (as_it_is,) = stock.cuts_of(keys, [bare])
     (cuts,) = stock.cuts_of(keys, [small])
     together = stock.one_by_one(small, sides, cuts)
+    assert torch.equal(
+        stock.one_by_one(stock.gone_round(values, 0, CPU), sides, as_it_is), together
+    )
     for key, piece in zip(keys, together, strict=True):
         assert torch.equal(pieces_of([key], sides, small)[0], piece)
     assert torch.allclose(stock.at_once(small, sides, cuts), together, atol=1e-5)
