@@ -199,6 +199,8 @@ class Edsr(Trainer):
             report.add("structure", f"{hr_place}: no such folder, or no .png in it")
         patch = settings.count("patch_size") if settings is not None else None
         scales = list(self._scales(folder, settings, report))
+        said = settings.get("scale") if settings is not None else None
+        factors = len(scales) if said is None else str(said).count("+") + 1
         for scale in scales:
             place = f"{lr_place}/X{self.spelled(scale)}"
             there = set(files.names(folder / place))
@@ -214,7 +216,7 @@ class Edsr(Trainer):
                     report.add("no LR", f"{hr_place}/{name} has no {lr}")
                     continue
                 there.remove(lr.rpartition("/")[2])
-                least = self.least(scale, patch, len(scales))
+                least = self.least(scale, patch, factors)
                 yield file_pair(folder, f"{hr_place}/{name}", lr, scale, least)
             report.add("no HR", *(f"{place}/{n} has no HR that is read" for n in sorted(there)))
         odd = [name for name in names if self.stem_of(name) is None]
@@ -229,8 +231,9 @@ class Edsr(Trainer):
         return names
 
     def _scales(self, folder: Path, settings: Settings | None, report: Report) -> Iterator[float]:
-        """Those that the option lines name, or that have a folder."""
+        """Those that the option lines name, and others that have a folder."""
         there = files.names(folder / self.places[1])
+        named = set()
         said = settings.get("scale") if settings is not None else None
         if said is not None:
             assert settings is not None
@@ -242,10 +245,10 @@ class Edsr(Trainer):
                 )
             for word in str(said).split("+")[:100]:
                 if re.fullmatch(r"\d{1,2}(\.\d{1,6})?", word) and float(word) >= 1:
+                    named.add(float(word))
                     yield float(word)
                 else:
                     report.add("options", f"{settings.name}: scale {word[:40]!r} is no factor")
-            return
         found = {}
         for name in there:
             number = re.fullmatch(r"X(\d{1,2}(?:\.\d{1,6})?)", name)
@@ -256,9 +259,9 @@ class Edsr(Trainer):
         report.add(
             "structure", *(f"{self.places[1]}/{n} is not named as {example} is" for n in odd)
         )
-        if not found:
+        if not found and said is None:
             report.add("structure", f"{self.places[1]}: no folder such as {example}")
-        yield from sorted(found.values())
+        yield from sorted(set(found.values()) - named)
 
     def fits(self, hr: Size, lr: Size, wanted: float | None) -> float | None:
         assert wanted is not None  # each folder of LR has its factor

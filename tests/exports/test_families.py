@@ -57,9 +57,7 @@ def test_one_hr_has_an_lr_of_every_factor(shards: Path, tmp_path: Path, to: str)
     for s in (2, 3, 4):
         assert side(tmp_path / lr.format(1, s=float(s))) == 64 // s
     assert side(tmp_path / hr.format(1)) == 64
-    every = {"2": 6, "3": 6, "4": 6}
-    # Its option lines are of one.
-    assert doctor(tmp_path, to).ratios == ({"4": 6} if to in ("rcan", "han") else every)
+    assert doctor(tmp_path, to).ratios == {"2": 6, "3": 6, "4": 6}
     rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
     assert {tuple(row["hr_size"]) for row in rows} == {(64, 64)}
 
