@@ -77,11 +77,11 @@ class LazyPairs(Dataset[Sample]):
         # Where each unit ends; few numbers even for millions of patches.
         self._units = list(source.units)
         self._ends = np.cumsum([unit.count for unit in source.units.values()])
-        self._crop = 0 if crop == source.settings.patch else crop
         if seed < 0:
             raise UsageError(f"seed must be 0 or more, got {seed}")
         if crop:
-            self._check_crop(source.settings.patch)
+            _check_crop(crop, source.settings.patch, sr_scale)
+        self._crop = 0 if crop == source.settings.patch else crop
         if t is not None and scales is not None:
             raise UsageError("give t or scales, not both")
         self._by_scale = scales is not None
@@ -145,9 +145,9 @@ class LazyPairs(Dataset[Sample]):
         if self._crop:
             side = hr.shape[1]
             multiple = max(site.info.model.side_multiple for site in self._bank.sites)
-            (y0, rows, own_rows), (x0, columns, own_columns) = (
-                _around(int(share * (side - self._crop + 1)), self._crop, side, multiple)
-                for share in at
+            y0, x0 = (int(share * (side - self._crop + 1)) for share in at)
+            (rows, own_rows), (columns, own_columns) = (
+                _around(start, self._crop, side, multiple) for start in (y0, x0)
             )
             hr, inside = hr[:, rows, columns], (own_rows, own_columns)
             y, x = y + y0, x + x0
@@ -161,15 +161,6 @@ class LazyPairs(Dataset[Sample]):
         if lr.told:
             info |= drawn_json(making.grid, making.grid.levels[0], lr.told[0][0])
         return to_tensor(lr_used)[0], to_tensor(hr_used)[0], info
-
-    def _check_crop(self, patch: int) -> None:
-        """Raises UsageError for a crop that patches do not have, or at an SR scale of its own."""
-        if not 1 <= self._crop <= patch:
-            raise UsageError(
-                f"`crop` must be 1 to the patches' side, {patch}, or 0 for all, got {self._crop}"
-            )
-        if self._sr_scale:
-            raise UsageError("`crop` is for LR of HR's size: leave `crop` or `sr_scale` out")
 
     def _unit(self, number: int) -> _Held:
         """A unit's records, HR and latents; the last one is kept, for those who read in order."""
@@ -207,13 +198,23 @@ class LazyPairs(Dataset[Sample]):
         return Making.of(self._bank, grid, self._noise, self._seed, 1, sr_scale=self._sr_scale)
 
 
-def _around(start: int, crop: int, side: int, multiple: int) -> tuple[int, slice, slice]:
-    """Along one axis of a patch of `side` pixels: where a crop starts, what of the patch is
-    computed for it, and the crop within that.
+def _check_crop(crop: int, patch: int, sr_scale: float) -> None:
+    """Raises UsageError for a crop that patches do not have, or at an SR scale of its own."""
+    if not 1 <= crop <= patch:
+        raise UsageError(
+            f"`crop` must be 1 to the patches' side, {patch}, or 0 for all, got {crop}"
+        )
+    if sr_scale:
+        raise UsageError("`crop` is for LR of HR's size: leave `crop` or `sr_scale` out")
+
+
+def _around(start: int, crop: int, side: int, multiple: int) -> tuple[slice, slice]:
+    """Along one axis of a patch of `side` pixels, for a crop from `start` on: what of the patch is
+    computed, and the crop within that.
 
     multiple: where that starts and how long it is, so that the networks' strides fall on the same
     pixels as in the whole patch.
     """
     length = min(-(-(crop + 2 * MARGIN + multiple - 1) // multiple) * multiple, side)
     first = min(max((start - MARGIN) // multiple * multiple, 0), side - length)
-    return start, slice(first, first + length), slice(start - first, start - first + crop)
+    return slice(first, first + length), slice(start - first, start - first + crop)

@@ -171,3 +171,11 @@ def test_a_crop_must_fit_into_the_patches(store: Path, tiny: str, crop: int) -> 
         LazyPairs(store, tiny, crop=crop)
     with pytest.raises(UsageError, match="leave `crop` or `sr_scale` out"):
         LazyPairs(store, tiny, crop=32, sr_scale=2)
+
+
+def test_a_crop_of_the_patches_side_is_the_whole_patch(
+    store: Path, pairs: LazyPairs, tiny: str
+) -> None:
+    lr, hr, info = LazyPairs(store, tiny, seed=3, crop=64).pair(2, 0.5)
+    whole_lr, whole_hr, whole_info = pairs.pair(2, 0.5)
+    assert torch.equal(lr, whole_lr) and torch.equal(hr, whole_hr) and info == whole_info
