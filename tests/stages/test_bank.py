@@ -157,7 +157,8 @@ def test_realisations_of_a_fixed_level_differ_in_noise_alone(
     )
     noise = lr - expected
     for one, other in ((0, 1), (0, 2), (1, 2)):
-        assert abs(np.corrcoef(noise[:, one].ravel(), noise[:, other].ravel())[0, 1]) < 0.1
+        # Fields of so few pixels agree by chance, by 0.1 in 64 x 64; the same one agrees by 1.
+        assert abs(np.corrcoef(noise[:, one].ravel(), noise[:, other].ravel())[0, 1]) < 0.3
         assert noise[:, one].std() == pytest.approx(noise[:, other].std(), rel=0.1)
 
 
