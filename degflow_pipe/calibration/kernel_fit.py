@@ -14,10 +14,9 @@ from itertools import combinations_with_replacement
 import cv2
 import numpy as np
 
-from degflow_pipe.noise.fields import local_of
-from degflow_pipe.noise.kernels import correlation, derivatives
+from degflow_pipe.noise.by_opencv import derivatives, local
+from degflow_pipe.noise.kernels import correlation
 from degflow_pipe.noise.nodes import DERIVATIVES, LENGTHS
-from degflow_pipe.pictures.arrays import as_picture, planes
 
 TONE_SIGMA = 6.0
 """Pixels; what is slower is tone, which no kernel changes."""
@@ -43,8 +42,8 @@ class KernelFit:
         """expected, real: (H, W, 3) in [0, 255]."""
         expected = expected.astype(np.float32)
         left = _fast(real.astype(np.float32) - expected)
-        ways = [_fast(as_picture(way)) for way in derivatives(planes(expected))]
-        contrast = local_of(expected)[1]
+        ways = [_fast(way) for way in derivatives(expected)]
+        contrast = local(expected)[1]
         for axis in (0, 1):
             for i, length in enumerate(LENGTHS):
                 if expected.shape[axis] <= length:

@@ -18,16 +18,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from degflow_pipe.calibration.kernel_fit import KernelFit
 from degflow_pipe.metrics.spectrum import hann_window
-from degflow_pipe.noise import kernels, stock
-from degflow_pipe.noise.fields import hats, local_of
+from degflow_pipe.noise import by_opencv, kernels, stock
+from degflow_pipe.noise.fields import hats
 from degflow_pipe.noise.knot import KERNELS_SIDE
 from degflow_pipe.noise.model import LEAST_SIDE, KnotNoise
-from degflow_pipe.noise.nodes import BRIGHTNESS, DERIVATIVES, NODES
-from degflow_pipe.pictures.arrays import as_picture, planes, tiles
+from degflow_pipe.noise.nodes import BRIGHTNESS, NODES
+from degflow_pipe.pictures.arrays import tiles
 
 TILE = LEAST_SIDE
 TILES = 96
@@ -60,7 +59,7 @@ class NoiseFit:
 
     def add(self, expected: np.ndarray, real: np.ndarray) -> None:
         """expected, real: (H, W, 3) in [0, 255], sides of LEAST_SIDE or more."""
-        brightness, contrast = local_of(expected)
+        brightness, contrast = by_opencv.local(expected)
         self.kernels.add(expected, real)
         self.residuals.append(_tiles(real.astype(np.float32) - expected))
         self.reals.append(_tiles(real))
@@ -108,15 +107,13 @@ class NoiseFit:
 
 def _moved(variances: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """What the kernels draw of tiles, (N, 64, 64, 3)."""
-    made_once = kernels.stock_of("fit", variances, KERNELS_SIDE)
-    weights = stock.gone_round(made_once, 0, torch.device("cpu"))
-    made = []
-    for i, tile in enumerate(expected):
-        own = kernels.weights_of(weights, (TILE, TILE), *stock.cuts_of([i], [weights]))
-        noise = torch.zeros(1, 3, TILE, TILE)
-        kernels.add_to(noise, own, [1.0] * len(DERIVATIVES), planes(tile))
-        made.append(as_picture(noise))
-    return np.stack(made)
+    weights = np.moveaxis(kernels.stock_of("fit", variances, KERNELS_SIDE), -3, -1)
+    side, moved = weights.shape[2], np.zeros_like(expected)
+    (cuts,) = stock.cuts_of(range(len(expected)), [side])
+    for tile, cut, out in zip(expected, cuts, moved, strict=True):
+        own = by_opencv.weights_of(weights, side, (TILE, TILE), cut)
+        by_opencv.add_kernels(out, own, tile)
+    return moved
 
 
 def _share_there(residual: np.ndarray, moved: np.ndarray) -> float:

@@ -34,7 +34,7 @@ from degflow_pipe.metrics.residual_figures import (
     RestFigures,
     ToneFigures,
 )
-from degflow_pipe.noise.fields import local_of
+from degflow_pipe.noise.by_opencv import local
 from degflow_pipe.pictures.arrays import tiles
 
 TILE = 64
@@ -138,7 +138,7 @@ def noise_figures(expected: np.ndarray, left: np.ndarray, bands: int) -> dict[st
     8 or above 247 are left out, as noise is cut off there. Calm is the quarter of the others with
     the least local contrast, busy the tenth with the most. By brightness: calm places alone.
     """
-    brightness, contrast = (tiles(p[..., None], TILE)[..., 0] for p in local_of(expected))
+    brightness, contrast = (tiles(p[..., None], TILE)[..., 0] for p in local(expected))
     usable = (brightness >= 8) & (brightness <= 247)
     if not np.any(usable):
         usable = np.ones_like(usable)

@@ -9,11 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degflow_pipe.noise.fields import as_byte_plane, luma_of
+from degflow_pipe.noise.by_opencv import as_byte_plane
+from degflow_pipe.noise.by_torch import luma_of
 from degflow_pipe.noise.model import NoiseModel
 from degflow_pipe.noise.numbers import digest_of_hr, noise_key
 from degflow_pipe.pictures import arrays
-from degflow_pipe.pictures.arrays import as_picture, is_grey, planes
+from degflow_pipe.pictures.arrays import (
+    as_picture,
+    interleaved,
+    is_grey,
+    planes,
+    side_by_side,
+)
 
 
 class Sources:
@@ -43,7 +50,8 @@ class Sources:
         (B, h, w, 3) uint8, on the device of `lr`. The LR of a grey picture is grey too: both were
         made so after the camera.
         """
-        pictures = lr.mul(255)
+        # Side by side, so that no colours are put together twice.
+        pictures = (interleaved(lr) if lr.device.type == "cpu" else lr).mul(255)
         if size is not None and size != tuple(pictures.shape[-2:]):
             pictures = on_own_pixels(pictures, size)
         if model is not None:
@@ -64,11 +72,8 @@ def as_bytes(pictures: Tensor) -> Tensor:
     if pictures.device.type != "cpu":
         return rounded(pictures).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     # A tenth of the time of torch's way.
-    found = [
-        cv2.merge([as_byte_plane(plane) for plane in planes.contiguous().numpy()])
-        for planes in pictures
-    ]
-    return torch.from_numpy(np.stack(found))
+    planes_of = side_by_side(interleaved(pictures))
+    return torch.from_numpy(np.stack([as_byte_plane(picture) for picture in planes_of]))
 
 
 def noisy(lr: Tensor, hr: np.ndarray, t: float, model: NoiseModel | None, seed: int = 0) -> Tensor:

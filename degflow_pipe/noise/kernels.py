@@ -3,54 +3,34 @@
 The expected LR is HR under the camera's mean kernel. A real LR is shifted a little here and sharper
 there, which changes slowly over the picture and runs along its edges. To second order the
 difference is a weighted sum of the LR's derivatives; the weights are Gaussian fields, smooth over
-LENGTHS pixels. Pictures are (B, 3, H, W) RGB in grey levels, 0 to 255.
+LENGTHS pixels, drawn once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import cv2
 import numpy as np
-from torch import Tensor
 
-from degflow_pipe.model.planes import enlarged
-from degflow_pipe.noise.fields import mirrored
 from degflow_pipe.noise.nodes import DERIVATIVES, LENGTHS
 from degflow_pipe.noise.numbers import unit_spectrum
-from degflow_pipe.noise.stock import Cuts, Stock, pieces
 
 ORDERS = tuple(len(name) - 1 for name in DERIVATIVES)
 RING = 4
 """Nodes around a part that its blur reads: four sigma."""
 FINEST = LENGTHS[-1]
-SMOOTHING = (3 / 16, 10 / 16)
+SMOOTHING = np.array([3, 10, 3], np.float32) / 16
 """Scharr's, both ways, before a derivative: they would enlarge the finest detail too much."""
-
-
-def derivatives(pictures: Tensor) -> list[Tensor]:
-    """DERIVATIVES of (B, C, H, W) float32, a grey level a pixel (squared for the second)."""
-    x = mirrored(pictures, 1)
-    for dim in (-1, -2):
-        before, here, after = _thirds(x, dim)
-        x = (before + after).mul_(SMOOTHING[0]).add_(here, alpha=SMOOTHING[1])
-    x = mirrored(x, 1)
-    (left, here, right), (above, middle, below) = _thirds(x, -1), _thirds(x, -2)
-    slope = (right - left).mul_(0.5)
-    inner, within = slice(1, -1), (..., slice(1, -1))
-    dxx = (left + right).sub_(here, alpha=2)[..., inner, :]
-    dyy = (above + below).sub_(middle, alpha=2)[within]
-    up, _, down = _thirds(slope, -2)
-    dy = (below - above).mul_(0.5)[within]
-    return [slope[..., inner, :], dy, dxx, dyy, (down - up).mul_(0.5)]
-
-
-def _thirds(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What lies before each inner place along an axis, there, and after it."""
-    length = x.shape[dim] - 2
-    before, here, after = (x.narrow(dim, i, length) for i in range(3))
-    return before, here, after
+_HERE, _SLOPE, _BEND = (np.array(one, np.float32) for one in ([1], [-0.5, 0, 0.5], [1, -2, 1]))
+STEPS = (
+    (_SLOPE, _HERE),
+    (_HERE, _SLOPE),
+    (_BEND, _HERE),
+    (_HERE, _BEND),
+    (_SLOPE, _SLOPE),
+)
+"""Of each of DERIVATIVES: what a row and a column of pixels are multiplied with."""
 
 
 def correlation(length: int, distance: float) -> float:
@@ -107,31 +87,11 @@ def _apart(parts: np.ndarray) -> np.ndarray:
     return mixed.reshape(parts.shape).astype(np.float32)
 
 
-def weights_of(stock: Stock, sides: tuple[int, int], cuts: Cuts) -> Tensor:
-    """Pieces of a stock of weights, its values (2, 5, C, n, n), for a batch: (B, 5, C, h, w) of
-    `sides_of` pictures of these sides."""
-    plain = stock._replace(values=stock.values.flatten(1, 2))
-    return pieces(plain, sides_of(sides), cuts).unflatten(1, stock.values.shape[1:3])
-
-
 def sides_of(sides: tuple[int, int]) -> tuple[int, int]:
     """How many of the finest nodes weigh the derivatives of a picture of these sides: a node more
     than it covers, both ways, between which enlarging leaves no rim."""
     rows, columns = (-(-side // FINEST) + 2 for side in sides)
     return rows, columns
-
-
-def add_to(noise: Tensor, weights: Tensor, powers: Sequence[float], pictures: Tensor) -> None:
-    """Add the difference that a random kernel at each place makes to pictures, (B, C, H, W).
-
-    weights: (B, 5, C, h, w) of `sides_of` the pictures, on their device. powers: what those of each
-    derivative are multiplied with.
-    """
-    height, width = pictures.shape[-2:]
-    inside = (..., slice(FINEST, FINEST + height), slice(FINEST, FINEST + width))
-    parts = zip(derivatives(pictures), weights.unbind(1), powers, strict=True)
-    for derivative, weight, power in parts:
-        noise.addcmul_(derivative, enlarged(weight, FINEST)[inside], value=power)
 
 
 def _smooth(white: np.ndarray, length: int, nodes: int) -> np.ndarray:

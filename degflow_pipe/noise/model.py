@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from degflow_pipe.noise.knot import Stocks
+    from degflow_pipe.noise import by_opencv, by_torch
 
-DRAWING = 3
+DRAWING = 4
 """Raised when the same model, seed and picture give another LR than before."""
 MOST = 1e9
 """No power and no gain is larger."""
@@ -88,7 +88,7 @@ class KnotNoise:
         return asdict(self)  # without the stocks, which each process makes for itself
 
     @cached_property
-    def stocks(self) -> Callable[[int, torch.device], Stocks]:
+    def stocks(self) -> Callable[[int, torch.device], by_opencv.Stocks | by_torch.Stocks]:
         """By the side of the stocks in pixels and the device; kept for a few."""
         from degflow_pipe.noise.knot import stocks_of
 
@@ -153,27 +153,19 @@ class NoiseModel:
         but where it was reduced. The same picture, t, own and key give the same bytes on one kind
         of device, on the CPU whatever the batch.
         """
-        import torch
-
-        from degflow_pipe.noise import fields, kernels, stock
-        from degflow_pipe.noise.knot import KnotDraw
+        from degflow_pipe.noise import by_opencv, by_torch, kernels, stock
+        from degflow_pipe.noise.knot import Share
 
         side = stock.side_for((pictures.shape[-2], pictures.shape[-1]))
-        brightness, contrast = fields.local(pictures)
-        draws = []
+        shares = []
         for i, (knot, share) in enumerate(self._shares(t, own)):
             size = self._sigma(t) / self._sigma(knot.t)
             powers = [math.sqrt(share) * size**order for order in kernels.ORDERS]
             own_keys = keys if i == 0 else [other_key(key) for key in keys]
             stocks = knot.stocks(side, pictures.device)
-            draws.append(KnotDraw(stocks, own_keys, powers, share, brightness, contrast))
-        noise = torch.zeros_like(pictures)
-        # A plane at a time stays in a CPU's cache; a GPU is kept busy by few calls.
-        apart = pictures.device.type == "cpu"
-        for colours in [slice(i, i + 1) for i in range(3)] if apart else [slice(3)]:
-            for draw in draws:
-                draw.add_to(noise[:, colours], pictures[:, colours], colours)
-        return noise
+            shares.append(Share(stocks, stock.cuts_of(own_keys, stocks.sides), powers, share))
+        way = by_opencv if pictures.device.type == "cpu" else by_torch
+        return way.noise_of(pictures, shares)
 
     def _shares(self, t: float, own: float) -> Iterator[tuple[KnotNoise, float]]:
         """The knots around t that have a share of the power, and their shares."""

@@ -12,3 +12,7 @@ DERIVATIVES = ("dx", "dy", "dxx", "dyy", "dxy")
 """Of an LR; what `kernels` draws are weights of these."""
 LENGTHS = (64, 16, 4)
 """Pixels between the nodes of a weight's coarse, middle and fine part."""
+CONTRAST_SIGMA = 2.0
+"""Pixels; width of the Gaussian window of a local standard deviation."""
+CONTRAST_REACH = round(4 * CONTRAST_SIGMA)
+"""Pixels that the window goes each way."""

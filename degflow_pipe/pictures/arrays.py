@@ -46,6 +46,24 @@ def as_picture(planes: Tensor) -> np.ndarray:
     return np.ascontiguousarray(planes[0].movedim(0, -1).cpu().numpy())
 
 
+def interleaved(pictures: Tensor) -> Tensor:
+    """(B, 3, H, W) float32 on the CPU with its colours side by side in memory, as OpenCV takes
+    pictures; itself where they are."""
+    import torch
+
+    if pictures.is_contiguous(memory_format=torch.channels_last):
+        return pictures
+    found = torch.empty_like(pictures, memory_format=torch.channels_last)
+    for planes_of_one, out in zip(pictures.contiguous().numpy(), side_by_side(found), strict=True):
+        cv2.merge(list(planes_of_one), dst=out)
+    return found
+
+
+def side_by_side(pictures: Tensor) -> np.ndarray:
+    """`interleaved` ones as (B, H, W, 3), in the same memory."""
+    return pictures.permute(0, 2, 3, 1).numpy()
+
+
 def to_picture(x: Tensor) -> np.ndarray:
     """(..., 3, H, W) float in [0, 1] to (..., H, W, 3) uint8, rounded to the nearest."""
     grey = x.mul(255.0).round().clamp(0, 255).byte()

@@ -23,12 +23,13 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo, read_info, write_info
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.levels import Place, parse_grid, parse_scales
 from degflow_pipe.metrics import spectrum
+from degflow_pipe.noise.by_opencv import derivatives
 from degflow_pipe.noise.drawing import added, noise_of
 from degflow_pipe.noise.fields import NODES
-from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, derivatives
 from degflow_pipe.noise.model import KERNELS, KnotNoise, NoiseModel
+from degflow_pipe.noise.nodes import DERIVATIVES, LENGTHS
 from degflow_pipe.pairs.settings import DataSettings
-from degflow_pipe.pictures.arrays import as_picture, planes, to_picture, to_tensor
+from degflow_pipe.pictures.arrays import to_picture, to_tensor
 from degflow_pipe.stages.generate import generate
 from degflow_pipe.stages.ingest import ingest
 from degflow_pipe.store import Store
@@ -226,7 +227,7 @@ def test_kernels_are_drawn_no_stronger_than_what_they_stand_for() -> None:
     clean = cv2.GaussianBlur(data.coffee(), (0, 0), 1.0).astype(np.float32)
     coarse = 2 * np.random.default_rng(0).standard_normal((50, 75)).astype(np.float32)
     weights = cv2.resize(coarse, clean.shape[1::-1])[..., None]
-    shifted = 2 * np.tanh(weights * as_picture(derivatives(planes(clean))[0]) / 2)
+    shifted = 2 * np.tanh(weights * next(derivatives(clean)) / 2)
     real = np.clip(np.rint(clean + shifted), 0, 255).astype(np.uint8)
     fit = NoiseFit()
     fit.add(clean, real)

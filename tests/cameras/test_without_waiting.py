@@ -18,10 +18,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from degflow_pipe.cameras import batches
 from degflow_pipe.cameras.batches import Asked, Batches, shown_at
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.noise import drawing, fields
+from degflow_pipe.noise import by_torch, drawing
 
 CUDA = torch.device("cuda", 0)
-KEPT = (fields._window, drawing._reading)
+KEPT = (by_torch._window, drawing._reading)
 """What is kept for a device."""
 
 

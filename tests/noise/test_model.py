@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,14 +13,14 @@ from hypothesis import strategies as st
 
 from degflow_pipe.errors import UsageError
 from degflow_pipe.metrics import spectrum
-from degflow_pipe.noise import drawing, kernels, stock
+from degflow_pipe.noise import by_opencv, by_torch, drawing, kernels, stock
 from degflow_pipe.noise.fields import NODES
 from degflow_pipe.noise.kernels import DERIVATIVES, LENGTHS, correlation
-from degflow_pipe.noise.knot import KERNELS_SIDE
+from degflow_pipe.noise.knot import KERNELS_SIDE, Share, made_of
 from degflow_pipe.noise.model import KERNELS, KnotNoise, NoiseModel
 from degflow_pipe.noise.nodes import BRIGHTNESS
 from degflow_pipe.noise.numbers import digest_of_hr, noise_key
-from degflow_pipe.pictures.arrays import planes
+from degflow_pipe.pictures.arrays import planes, side_by_side
 
 AXES = np.eye(3).tolist()
 SURFACE = len(NODES) ** 2
@@ -97,6 +98,21 @@ def of_kernels(derivative: str, covariance: np.ndarray) -> NoiseModel:
     return model_of([moved], [[0.0, 0.0], [1.0, 1.0]])
 
 
+def mixed(t: float) -> KnotNoise:
+    """All that a knot can have, another one at each t."""
+    rng = np.random.default_rng(round(t * 100))
+    roots = rng.normal(0, 0.3, (KERNELS, 3, 3))
+    return replace(
+        knot(t, 9.0, 1.0),
+        flat=rng.uniform(0, 9, (3, SURFACE)).tolist(),
+        flat_axes=np.linalg.qr(rng.normal(size=(3, 3)))[0].tolist(),
+        gain=rng.uniform(0.5, 2, len(BRIGHTNESS)).tolist(),
+        kernels=(roots @ roots.swapaxes(1, 2)).reshape(KERNELS, 9).tolist(),
+    )
+
+
+CPU = torch.device("cpu")
+MADE = [made_of(mixed(t), stock.LEAST) for t in (0.5, 1.0)]
 RAMP = np.repeat(np.linspace(30, 220, 256, dtype=np.float32)[None, :, None], 256, 0).repeat(3, 2)
 
 
@@ -127,14 +143,14 @@ def test_colours_may_shift_apart() -> None:
 def test_a_kernels_weight_has_the_variance_and_length_it_says(length: int) -> None:
     variances = np.zeros((len(DERIVATIVES), len(LENGTHS), 3, 3))
     variances[0, length] = np.eye(3)
-    slope = planes(np.repeat(np.arange(256.0)[None, :, None], 256, 0).repeat(3, 2))
-    made = kernels.stock_of("test", variances, KERNELS_SIDE)
-    stocks = stock.gone_round(made, 0, torch.device("cpu"))
-    (cuts,) = stock.cuts_of(list(range(150)), [stocks])
-    slopes, drawn = slope.expand(150, -1, -1, -1), torch.zeros(150, 3, 256, 256)
-    own = kernels.weights_of(stocks, (256, 256), cuts)
-    kernels.add_to(drawn, own, [1.0] * len(DERIVATIVES), slopes)
-    weights = drawn.movedim(1, -1).numpy()[:, :, 1:-1]
+    slope = np.repeat(np.arange(256, dtype=np.float32)[None, :, None], 256, 0).repeat(3, 2)
+    stocks = np.moveaxis(kernels.stock_of("test", variances, KERNELS_SIDE), -3, -1)
+    nodes, drawn = stocks.shape[2], np.zeros((150, 256, 256, 3), np.float32)
+    (cuts,) = stock.cuts_of(list(range(150)), [nodes])
+    for out, cut in zip(drawn, cuts, strict=True):
+        own = by_opencv.weights_of(stocks, nodes, (256, 256), cut)
+        by_opencv.add_kernels(out, own, slope)
+    weights = drawn[:, :, 1:-1]
     distance = LENGTHS[length]
     together = (weights[:, distance:] * weights[:, :-distance]).mean() / np.square(weights).mean()
     assert np.square(weights).mean() == pytest.approx(1, rel=0.1)
@@ -204,6 +220,34 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not() -> None:
     assert (
         len({first, bytes_of(1, GREY, 0.5), bytes_of(0, other, 0.5), bytes_of(0, GREY, 0.6)}) == 4
     )
+
+
+@given(
+    sizes=st.tuples(st.integers(2, 70), st.integers(2, 70)),
+    seed=st.integers(0, 2**32),
+    t=st.floats(0.1, 1),
+)
+@settings(deadline=None, max_examples=20)
+def test_torch_draws_what_opencv_does(sizes: tuple[int, int], seed: int, t: float) -> None:
+    """Of knots with fields, colours and kernels, on pictures of two pixels and more."""
+    rng = np.random.default_rng(seed)
+    pictures = torch.from_numpy(rng.uniform(0, 255, (2, 3, *sizes)).astype(np.float32))
+    rough = planes(cv2.GaussianBlur(side_by_side(pictures)[0], (5, 5), 1.0))
+    pictures[0] = rough[0]
+    shares = [
+        [
+            Share(
+                stocks, stock.cuts_of([seed, seed + 1], stocks.sides), [1.0, 0.5, 0.2, 1.0, 2.0], t
+            )
+            for stocks in (make(made) for made in MADE)
+        ]
+        for make in (by_opencv.stocks_of, lambda made: by_torch.stocks_of(made, CPU))
+    ]
+    ours, theirs = by_opencv.noise_of(pictures, shares[0]), by_torch.noise_of(pictures, shares[1])
+    assert ours.std() > 1
+    # Brightness is looked up at whole grey levels: next to a half, the two may take another one.
+    torch.testing.assert_close(ours, theirs, atol=0.1, rtol=1e-3)
+    assert (ours - theirs).abs().median() < 1e-3
 
 
 def test_a_model_survives_being_written() -> None:
