@@ -1,4 +1,4 @@
 """What a mean cannot draw: the model of a camera's noise, and drawing it on decoded pictures.
 
-It imports errors, model, pictures and settings.
+It imports errors, pictures and settings.
 """
