@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
-import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
-
-
-def in_planes(x: Tensor, out: Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each plane of (..., H, W) float32 on the CPU, as OpenCV takes it, and that of what it is to
-    write to, (..., h, w), contiguous."""
-    planes, found = (part.flatten(0, -3).numpy() for part in (x.contiguous(), out))
-    return zip(planes, found, strict=True)
 
 
 def enlarged(x: Tensor, factor: int) -> Tensor:
@@ -26,6 +16,7 @@ def enlarged(x: Tensor, factor: int) -> Tensor:
         return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
     height, width = (factor * side for side in x.shape[-2:])
     found = x.new_empty(*x.shape[:2], height, width)
-    for plane, out in in_planes(x, found):
+    planes, enlarged_ones = (part.flatten(0, -3).numpy() for part in (x.contiguous(), found))
+    for plane, out in zip(planes, enlarged_ones, strict=True):
         cv2.resize(plane, (width, height), dst=out)
     return found

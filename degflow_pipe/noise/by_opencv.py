@@ -60,15 +60,18 @@ def noise_of(pictures: Tensor, shares: Sequence[Share]) -> Tensor:
     for i, (picture, out) in enumerate(zip(seen, side_by_side(noise), strict=True)):
         brightness, contrast = local(picture)
         whole, root = as_byte_plane(brightness), cv2.sqrt(contrast)
+        drawn = []
         for share in shares:
             of, cuts, power = share.stocks, share.cuts[:, i], math.sqrt(share.share)
             deviation = cv2.LUT(whole, of.deviation)
             fields = ((of.flat, deviation), (of.edge, root))
-            for (values, plane), side, cut in zip(fields, of.sides, cuts, strict=False):
+            for (values, plane), side, cut in zip(fields, of.sides[:2], cuts[:2], strict=True):
                 field = piece(values, side, sizes, cut, power)
                 cv2.accumulateProduct(field, cv2.cvtColor(plane, cv2.COLOR_GRAY2RGB), out)
-            weights = weights_of(of.kernels, of.sides[-1], sizes, cuts[-1], share.powers)
-            add_kernels(out, weights, picture)
+            drawn.append(weights_of(of.kernels, of.sides[-1], sizes, cuts[-1], share.powers))
+        if drawn:  # at t = 0 no knot has a share
+            # Weights of all knots together, as the derivatives that they weigh are the same.
+            add_kernels(out, [np.sum(parts, 0) for parts in zip(*drawn, strict=True)], picture)
     return noise
 
 
