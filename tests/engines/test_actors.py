@@ -220,4 +220,5 @@ def test_no_actor_outlives_its_driver(cluster: Any, how: signal.Signals, tmp_pat
         time.sleep(0.01)
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     if how != signal.SIGKILL:
-        assert (out, err) == ("stopped\n", "")
+        assert out.splitlines()[-1] == "stopped", out  # Ray may tell of other nodes before
+        assert "Traceback" not in out + err
