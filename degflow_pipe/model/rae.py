@@ -17,6 +17,12 @@ from degflow_pipe.model.blurs import SIGMAS, blurs, compared, mix
 from degflow_pipe.model.config import RAEConfig
 from degflow_pipe.model.planes import enlarged
 
+EPS = 1e-5
+NARROW = 16
+"""Channels up to which `_normed` is faster."""
+ROWS = 16384
+"""Pixels that `_normed` takes at once, so that they stay in the cache."""
+
 
 class Skips(NamedTuple):
     """Encoder features that the decoder reads, always those of the HR picture.
@@ -47,8 +53,29 @@ class ChannelNorm(nn.Module):
         # On channels_last memory both permutes are views: the norm runs without a copy, and what
         # follows on memory that is plain to it, which takes two thirds of the time.
         x_bhwc = x_bchw.permute(0, 2, 3, 1)
-        y_bhwc = F.layer_norm(x_bhwc, self.weight.shape, self.weight, self.bias, eps=1e-5)
+        plain = x_bchw.device.type == "cpu" and x_bchw.dtype == torch.float32
+        if plain and len(self.weight) <= NARROW and not torch.is_grad_enabled():
+            return _normed(x_bhwc, self.weight, self.bias, bend).permute(0, 3, 1, 2)
+        y_bhwc = F.layer_norm(x_bhwc, self.weight.shape, self.weight, self.bias, eps=EPS)
         return (y_bhwc if bend is None else bend(y_bhwc)).permute(0, 3, 1, 2)
+
+
+def _normed(
+    x: Tensor, weight: Tensor, bias: Tensor, bend: Callable[[Tensor], Tensor] | None
+) -> Tensor:
+    """`F.layer_norm` of (..., C) and what follows it, for few channels, by sums of products.
+
+    torch's own takes a call for each pixel, so that 16 channels take it twice the time of this.
+    """
+    rows, mean = x.reshape(-1, len(weight)), x.new_full((len(weight), 1), 1 / len(weight))
+    found = torch.empty_like(rows)
+    for some, out in zip(rows.split(ROWS), found.split(ROWS), strict=True):
+        torch.sub(some, some @ mean, out=out)
+        out.mul_((out.square() @ mean).add_(EPS).rsqrt_())
+        torch.addcmul(bias, out, weight, out=out)
+        if bend is not None:
+            out.copy_(bend(out))
+    return found.view(x.shape)
 
 
 class ResidualBlock(nn.Module):

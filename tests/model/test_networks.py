@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from degflow_pipe.model.blurs import MIDDLE, SIGMAS, blurs, compared, mix
 from degflow_pipe.model.config import COMPRESSION, ModelConfig, RAEConfig, VelocityConfig
-from degflow_pipe.model.rae import RAE, ChannelNorm, Skips, Stage
+from degflow_pipe.model.rae import RAE, ROWS, ChannelNorm, Skips, Stage
 from degflow_pipe.model.velocity import VelocityNet, time_frequencies
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -65,16 +65,21 @@ def test_an_open_gate_lets_a_stage_change_its_channel_only(gate: str) -> None:
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_channel_norm_is_the_plain_formula(memory_format: torch.memory_format) -> None:
+@pytest.mark.parametrize("learning", [True, False])
+@pytest.mark.parametrize("sides", [(3, 5), (1, ROWS)])
+def test_channel_norm_is_the_plain_formula(
+    sides: tuple[int, int], learning: bool, memory_format: torch.memory_format
+) -> None:
     norm = ChannelNorm(6)
     with torch.no_grad():
         norm.weight.copy_(noise(6, seed=1))
         norm.bias.copy_(noise(6, seed=2))
-    x = 0.01 * noise(2, 6, 3, 5) + 2.0  # so small a variance that the eps of 1e-5 shows
+    x = 0.01 * noise(2, 6, *sides) + 2.0  # so small a variance that the eps of 1e-5 shows
     centred = x.double() - x.double().mean(dim=1, keepdim=True)
     scaled = centred / (centred.pow(2).mean(dim=1, keepdim=True) + 1e-5).sqrt()
     wanted = scaled * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1)
-    got = norm(x.contiguous(memory_format=memory_format))
+    with torch.set_grad_enabled(learning):
+        got = norm(x.contiguous(memory_format=memory_format))
     torch.testing.assert_close(got.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
