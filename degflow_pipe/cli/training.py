@@ -130,6 +130,13 @@ def camera(
     recipe: Annotated[
         str | None, typer.Option(help="Training recipe whose data says how the pairs lie.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint whose weights training starts from, or none for random ones; by "
+            f"default {defaults.CHECKPOINT} where there are fewer than 20 pairs."
+        ),
+    ] = None,
     device: o.Device = "auto",
     workers: o.Workers = 0,
     break_lock: o.BreakLock = False,
@@ -141,7 +148,7 @@ def camera(
         from degflow_pipe.learning.camera import CameraSettings
         from degflow_pipe.learning.camera import camera as stage
 
-    settings = CameraSettings(minutes, s_max, recipe)
+    settings = CameraSettings(minutes, s_max, recipe, start)
     found = stage(
         source, out, settings, device=device, workers=workers, progress=TerminalProgress()
     )

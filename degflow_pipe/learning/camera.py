@@ -45,6 +45,7 @@ from degflow_pipe.model.config import PRESETS
 from degflow_pipe.model.devices import choose_device
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
 from degflow_pipe.pictures.shots import SHOTS
+from degflow_pipe.places import place_of, text_of
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.proxy import ProxySettings, proxy
 from degflow_pipe.proxy.recipe import proxy_recipe
@@ -55,7 +56,7 @@ from degflow_pipe.stages.preview import preview
 from degflow_pipe.training.card import model_card
 from degflow_pipe.training.extra import check_installed
 from degflow_pipe.training.recipe import TrainRecipe, train_recipe
-from degflow_pipe.training.stages import train_joint, train_lfm, train_rae
+from degflow_pipe.training.stages import starting_weights, train_joint, train_lfm, train_rae
 
 KIND = "camera"
 """Of the folder, for `folders.one_writer`."""
@@ -71,6 +72,8 @@ PATCHES = 160
 """Of HR, that the proxy's sources share: a third of what `proxy` takes."""
 FEW = 20
 """Pairs to train on that are few."""
+NO_START = "none"
+"""Of `CameraSettings.start`: random weights."""
 GRID = "0.1:1.0:0.1"
 """Levels of the curve in the evaluation."""
 
@@ -80,12 +83,15 @@ class CameraSettings:
     """What may be said; nothing has to be.
 
     minutes: that all of it may take, about. s_max: SR scale of the LR, for pairs whose names and
-    sizes do not tell. recipe: a training recipe whose `data` says how the pairs lie.
+    sizes do not tell. recipe: a training recipe whose `data` says how the pairs lie. start: a
+    checkpoint whose weights training starts from, `none` for random ones; None for a shipped
+    checkpoint's where pairs are few.
     """
 
     minutes: float | None = None
     s_max: float | None = None
     recipe: str | None = None
+    start: str | None = None
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0 < self.minutes <= 100_000:
@@ -111,14 +117,17 @@ def camera(
 
     A recipe in `out` that was edited in between is gone on by.
 
-    Raises what the stages raise; UsageError where `minutes` do not do or an edited recipe is none,
-    FileError where more than pairs came of other files in `out`, where that is somebody else's, or
-    is finished and its recipe was edited since.
+    Raises what the stages raise; CheckpointError for a `start` of another architecture, UsageError
+    where `minutes` do not do or an edited recipe is none, FileError where more than pairs came of
+    other files in `out`, where that is somebody else's, or is finished and its recipe was edited
+    since.
     """
     settings, progress = settings or CameraSettings(), progress or Silent()
     choose_device(device)
     if files.real(out) == files.real(source) or files.real(out) in files.real(source).parents:
         raise UsageError(f"{source} lies in the folder to write to, {out}: give another `out`")
+    for part in ("rae", "velocity") if settings.start not in (None, NO_START) else ():
+        starting_weights(str(settings.start), PRESETS["compact"], part, "start")
     are_pairs = settings.recipe is not None or holds_pairs(source)
     with folders.one_writer(out, KIND):
         work = _Work(source, out, settings, device, workers, progress, time.monotonic())
@@ -246,7 +255,7 @@ class _Work:
                 with self.progress.task("plan", 1, 1) as task:
                     task.note(
                         f"goes on by {self.out / RECIPE}: edit it to change what was chosen; "
-                        f"`minutes`, `s_max` and `recipe` are not read again"
+                        f"`minutes`, `s_max`, `recipe` and `start` are not read again"
                     )
         self.train()
         for name, do, made in (
@@ -296,6 +305,14 @@ class _Work:
         with self.progress.task("plan", 1, 1) as task:
             task.note(f"{' and '.join(edited)} edited: what was made by it is done again")
 
+    def start(self, few: bool) -> str:
+        """As the recipe says it: a name, or a folder from wherever the recipe is read."""
+        asked = self.settings.start or (defaults.CHECKPOINT if few else NO_START)
+        if asked == NO_START:
+            return ""
+        folder = place_of(asked)
+        return text_of(files.real(folder)) if files.is_folder(folder) else asked
+
     def plan(self, pairs: Path, kept: list[str]) -> None:
         """Choose, tell how long it will take, and write the recipes but for those in `kept`."""
         found = data_of_folder(pairs, self.settings.s_max, self.settings.recipe)
@@ -313,9 +330,12 @@ class _Work:
                     f"training by several threads may then be many times slower: try "
                     f"OMP_NUM_THREADS=1"
                 )
-            if len(train.scenes) < FEW:
+            if few := len(train.scenes) < FEW:
                 task.note(f"{number_of(len(train.scenes), 'pairs')} are few: forty are good")
-            plan = planned(first, (train, held_out), device, self.settings.minutes, spent)
+            plan = planned(
+                *(first, (train, held_out), device, self.settings.minutes, spent),
+                start=self.start(few),
+            )
             task.note(
                 f"{number_of(len(train.scenes), 'pairs')} to train on, {len(held_out.scenes)} held "
                 f"out, levels "

@@ -36,6 +36,8 @@ LOOKS = 40
 """Times that `rae` looks at each pixel of the training HR, at most."""
 PROXY_STEPS, LEAST_PROXY = 600, 60
 SEEDS = 3
+START_SHARE = 0.5
+"""Of the steps, where training starts from a checkpoint."""
 SOURCES = ["bicubic", "gaussian", "ours", "real"]
 CALIBRATE, EVALUATE, TUNE = 25.0, 60.0, 32.0
 """What these take, in steps of `rae`: a megapixel of HR to train on, one held out, and a photo."""
@@ -45,13 +47,15 @@ CALIBRATE, EVALUATE, TUNE = 25.0, 60.0, 32.0
 class Plan:
     """Steps of each stage and of the proxy's trainings, and what is expected to take how long.
 
-    seconds: by step, in the order that they are done.
+    seconds: by step, in the order that they are done. start: checkpoint whose weights training
+    starts from, empty for random ones.
     """
 
     steps: dict[str, int]
     proxy_steps: int
     seconds: dict[str, float]
     why: str
+    start: str = ""
 
     @property
     def told(self) -> str:
@@ -65,8 +69,9 @@ def planned(
     device: torch.device,
     minutes: float | None,
     spent: float,
+    start: str = "",
 ) -> Plan:
-    """Choose. recipe: its name, data and model.
+    """Choose. recipe: its name, data and model; start: see `Plan`.
 
     minutes: that all of it may take; None for as long as it takes; then the same pairs give the
     same plan, however fast the device. spent: seconds of it that are gone. Raises DataError for
@@ -83,6 +88,8 @@ def planned(
     why = "as the shipped checkpoints"
     if share < 1:
         why = f"{share:.0%} of the shipped checkpoints', as there are few pixels to learn from"
+    if start:
+        share, why = START_SHARE * share, f"half of {why}, from the weights of {start}"
     step = step_seconds(recipe, pairs, device)
     proxy_step = _proxy_seconds(device)
     apart = {
@@ -102,11 +109,13 @@ def planned(
         share *= proxy_share
         right = _minutes(sum(seconds(share / proxy_share, 1.0).values())) if proxy_share else "more"
         why = f"{proxy_share:.0%} of what is right, which takes {right}, for {minutes:g} minutes"
+        why += f", from the weights of {start}" if start else ""
     return Plan(
         {name: _steps(full, share, LEAST[name]) for name, full in STEPS.items()},
         _steps(PROXY_STEPS, proxy_share, LEAST_PROXY),
         {name: round(s, 1) for name, s in seconds(share, proxy_share).items()},
         why,
+        start,
     )
 
 
@@ -174,9 +183,11 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def stages(steps: dict[str, int]) -> dict[str, Any]:
-    """The stages of a recipe, of that many steps."""
+def stages(steps: dict[str, int], start: str = "") -> dict[str, Any]:
+    """The stages of a recipe, of that many steps. start: see `Plan`."""
     found = compact_stages()
+    if start:  # `joint` goes on from what these two leave
+        found |= {name: {"start": start, **found[name]} for name in ("rae", "lfm")}
     for name, stage in found.items():
         stage |= {
             "steps": steps[name],

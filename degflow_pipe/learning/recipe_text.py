@@ -15,7 +15,7 @@ def train_text(name: str, data: DataSettings, plan: Plan) -> str:
         "name": name,
         "model": {"preset": "compact"},
         "data": _said(data),
-        **stages(plan.steps),
+        **stages(plan.steps, plan.start),
     }
     head = [
         "# How this camera was trained: `camera` goes on by it, and `train rae`, `train lfm` and",

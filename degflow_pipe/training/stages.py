@@ -18,7 +18,7 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo, check_card, read_info
 from degflow_pipe.checkpoint.weights import read_into, weights_bytes
 from degflow_pipe.errors import CheckpointError, UsageError
 from degflow_pipe.folders import check_ours, one_writer
-from degflow_pipe.model.config import FIXED_METHODS
+from degflow_pipe.model.config import FIXED_METHODS, ModelConfig
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
@@ -213,22 +213,32 @@ def _start_from(
 ) -> dict[str, str]:
     """Put the weights of the stage's `start` into the network; {"started_from": id}, or nothing.
 
-    part: `rae` or `velocity`; settings: of the part's own stage by default. Raises CheckpointError
-    where its architecture is another one.
+    part: `rae` or `velocity`; settings: of the part's own stage by default. Raises as
+    `starting_weights`.
     """
     settings = settings or (recipe.rae if part == "rae" else recipe.lfm)
     if not settings.start:
         return {}
-    model = DegFlow.load(settings.start, "cpu")
-    wanted, found = recipe.model.to_dict()[part], model.config.to_dict()[part]
-    other = [key for key in wanted if wanted[key] != found[key] and key != "dropout"]
-    if other:
-        raise CheckpointError(
-            f"{settings.section}.start: {settings.start} has model.{part}.{other[0]} "
-            f"{found[other[0]]}, the recipe {wanted[other[0]]}: give both the same"
-        )
+    model = starting_weights(settings.start, recipe.model, part, f"{settings.section}.start")
     network.load_state_dict(getattr(model, part).state_dict())
     return {"started_from": model.info.id}
+
+
+def starting_weights(start: str, wanted: ModelConfig, part: str, key: str) -> DegFlow:
+    """The checkpoint whose weights of `part`, `rae` or `velocity`, a training may start from.
+
+    start: its folder or shipped name; wanted: the model to train; key: what says the start.
+    Raises CheckpointError where there is none, or its architecture is another one.
+    """
+    model = DegFlow.load(start, "cpu")
+    asked, found = wanted.to_dict()[part], model.config.to_dict()[part]
+    other = [name for name in asked if asked[name] != found[name] and name != "dropout"]
+    if other:
+        raise CheckpointError(
+            f"{key}: {start} has model.{part}.{other[0]} {found[other[0]]}, the recipe "
+            f"{asked[other[0]]}: give both the same"
+        )
+    return model
 
 
 def _scenes(

@@ -220,6 +220,7 @@ SURFACE: dict[str, dict[str, str]] = {
         "--minutes": "float",
         "--s-max": "float",
         "--recipe": "str",
+        "--start": "str",
         "--device": "str = auto",
         "--workers": "int = 0",
         **BREAK,

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from skimage import data
 
+from degflow_pipe import shipped
 from degflow_pipe.calibration import tune_solver
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import read_info
@@ -55,6 +56,7 @@ def smallest() -> Iterator[None]:
         patch.setattr(recipe_text, "SEEDS", 1)
         patch.setattr(module, "PATCHES", 2)
         patch.setattr(module, "MOST_PHOTOS", 1)
+        patch.setattr(module, "FEW", 0)
         patch.setattr(tune_solver, "GRID", "0.5:1.0:0.25")
         yield
     torch.set_num_threads(threads)
@@ -209,6 +211,50 @@ def test_time_takes_off_steps_of_every_stage_alike(
     assert found.proxy_steps == pytest.approx(proxy, abs=1)
     if minutes is not None:
         assert sum(found.seconds.values()) <= 60 * minutes - 20
+
+
+@pytest.mark.usefixtures("known_speed")
+@pytest.mark.parametrize(
+    ("pairs_that_are_few", "start", "wanted"),
+    [
+        (20, None, "city100-compact"),
+        (0, None, ""),
+        (20, "none", ""),
+        (0, "city100-iphone-compact", "city100-iphone-compact"),
+        (0, "a copy", "a copy"),
+    ],
+)
+def test_few_pairs_start_from_a_shipped_checkpoint_and_take_half_of_the_steps(
+    pairs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pairs_that_are_few: int,
+    start: str | None,
+    wanted: str,
+) -> None:
+    monkeypatch.setattr(module, "FEW", pairs_that_are_few)
+    if start == "a copy":  # the recipe is read from anywhere
+        found = shipped.find("checkpoints", "city100-compact")
+        assert found is not None
+        wanted = str(shutil.copytree(found, tmp_path / "a copy"))
+        monkeypatch.chdir(tmp_path)
+    told = Told("train rae")
+    with pytest.raises(InterruptedError):
+        camera(pairs, tmp_path / "out", CameraSettings(start=start), device="cpu", progress=told)
+    recipe = train_recipe(load_recipe(str(tmp_path / "out" / "train.yaml"), "train"))
+    assert (recipe.rae.start, recipe.lfm.start, recipe.joint.start) == (wanted, wanted, "")
+    assert recipe.rae.steps == STEPS["rae"] // (2 if wanted else 1)
+    (said,) = (note for note in told.notes if "held out, levels" in note)
+    assert (f"from the weights of {wanted}" in said) is bool(wanted)
+
+
+def test_weights_of_another_architecture_are_no_start(
+    pairs: Path, tiny: str, tmp_path: Path
+) -> None:
+    for start, wanted in ((tiny, "start: .* has model.rae.width"), ("nobody", "nobody")):
+        with pytest.raises(CheckpointError, match=wanted):
+            camera(pairs, tmp_path / "out", CameraSettings(start=start), device="cpu")
+    assert not (tmp_path / "out").exists()
 
 
 def test_other_pairs_in_a_folder_that_was_begun_are_refused(
