@@ -74,7 +74,7 @@ Workers = Annotated[
     int, typer.Option("--workers", min=0, help="Units of work at once; 0: one a core.")
 ]
 Format = Annotated[
-    str, typer.Option("--format", help="Of LR: png, webp (lossless) or jpeg:QUALITY.")
+    str, typer.Option("--format", help="Of LR: png, ppm, webp (lossless) or jpeg:QUALITY.")
 ]
 Patch = Annotated[int, typer.Option("--patch", min=1, help="Side of a patch in pixels.")]
 StorePatch = Annotated[

@@ -1,4 +1,4 @@
-"""Formats in which pictures are written: PNG, WebP and JPEG."""
+"""Formats in which pictures are written: PNG, PPM, WebP and JPEG."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ PNG = (
 """Noise has nothing that repeats, so no repeats are looked for: compared with OpenCV's own choice,
 LR takes a tenth less room, a seventh less time to write and as much to read. With Paeth's filter
 it would take 6% less room, but a quarter more time to write and two fifths more to read."""
+PPM = (cv2.IMWRITE_PXM_BINARY, 1)
+"""Nothing is compressed: 2.3 times the room of PNG, read in a thirtieth of the time."""
 CHROMA = {
     "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
@@ -63,13 +65,13 @@ class PictureFormat:
 
 
 def parse_format(text: str, option: str = "picture_format") -> PictureFormat:
-    """`png`, `webp` (both lossless) or `jpeg:QUALITY`, colours in full. option: who asks, for
-    errors.
+    """`png`, `ppm`, `webp` (lossless all three) or `jpeg:QUALITY`, colours in full. option: who
+    asks, for errors.
 
-    Raises UsageError for anything but png, webp and jpeg:1 ... jpeg:100.
+    Raises UsageError for anything but png, ppm, webp and jpeg:1 ... jpeg:100.
     """
-    if text == "png":
-        return PictureFormat(text, "png", PNG, option=option)
+    if text in ("png", "ppm"):
+        return PictureFormat(text, text, PNG if text == "png" else PPM, option=option)
     if text == "webp":
         lossless = (cv2.IMWRITE_WEBP_QUALITY, 101)
         return PictureFormat(text, "webp", lossless, option=option)
@@ -77,4 +79,4 @@ def parse_format(text: str, option: str = "picture_format") -> PictureFormat:
     if kind == "jpeg" and quality.isdecimal() and 1 <= int(quality) <= 100:
         parameters = (*FULL_CHROMA, cv2.IMWRITE_JPEG_QUALITY, int(quality))
         return PictureFormat(text, "jpg", parameters, lossy=True, option=option)
-    raise UsageError(f"`{option}` must be png, webp or jpeg:QUALITY (1 to 100), got {text!r}")
+    raise UsageError(f"`{option}` must be png, ppm, webp or jpeg:QUALITY (1 to 100), got {text!r}")

@@ -21,7 +21,7 @@ FIELDS = 10**6
 """Of all pairs of a sample together, at most."""
 PIXELS = 2**26
 """Of a picture, at most."""
-FORMATS = ("PNG", "WEBP", "JPEG")
+FORMATS = ("PNG", "PPM", "WEBP", "JPEG")
 
 Info = dict[str, Any]
 Sample = tuple[Tensor, Any, Any]
@@ -184,7 +184,7 @@ class Cut:
 
 
 def picture(data: bytes, where: str) -> np.ndarray:
-    """Decode a PNG, WebP or JPEG of up to PIXELS to (H, W, 3) uint8 RGB; raises ShardError."""
+    """Decode a PNG, PPM, WebP or JPEG of up to PIXELS to (H, W, 3) uint8 RGB; raises ShardError."""
     try:
         # Pillow reads the header only, OpenCV would take the memory that it claims.
         with Image.open(BytesIO(data), formats=FORMATS) as header:

@@ -236,7 +236,7 @@ def test_json_that_is_none(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("side", [20_000, 2**31 - 1])
-@pytest.mark.parametrize("kind", ["png", "webp", "jpg"])
+@pytest.mark.parametrize("kind", ["png", "ppm", "webp", "jpg"])
 def test_pictures_of_absurd_size(tmp_path: Path, kind: str, side: int) -> None:
     if kind == "png":
         chunk = b"IHDR" + side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
@@ -244,6 +244,8 @@ def test_pictures_of_absurd_size(tmp_path: Path, kind: str, side: int) -> None:
             PICTURE[:8] + (13).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
         )
         data = header + PICTURE[33:]
+    elif kind == "ppm":
+        data = f"P6 {side} {side} 255\n".encode() + bytes(100)
     elif kind == "jpg":
         data = coded(np.zeros((4, 4, 3), np.uint8), "jpg")
         at = data.index(b"\xff\xc0") + 5

@@ -182,7 +182,7 @@ def test_what_is_not_square_keeps_its_shape(tmp_path: Path) -> None:
     assert (pixels(lr) == lr_of(pixels(hr), 0.1)).all()
 
 
-@pytest.mark.parametrize("ending", ["webp", "jpg"])
+@pytest.mark.parametrize("ending", ["webp", "ppm", "jpg"])
 def test_other_picture_formats(tmp_path: Path, ending: str) -> None:
     stored = write_shards(tmp_path, "grouped", patches=2, ending=ending)
     streamed = {name_of(s[2]): s for s in sr_pairs(stored, flips=False)}

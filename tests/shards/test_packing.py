@@ -123,7 +123,7 @@ def test_equal_pictures_have_equal_bytes(text: str) -> None:
     ],
 )
 def test_an_unknown_format_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="`picture_format` must be png, webp or jpeg:QUALITY"):
+    with pytest.raises(UsageError, match="`picture_format` must be png, ppm, webp or jpeg:QUALITY"):
         parse_format(text)
 
 

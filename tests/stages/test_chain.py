@@ -262,7 +262,7 @@ def test_a_recipe_says_it_by_name_or_step_by_step(
         ({"chain": [3]}, "`shard.chain` must be"),
         ({"chain_seed": 4}, "`shard.chain_seed` is for what a chain draws"),
         ({"chain": "web", "chain_seed": -1}, "`shard.chain_seed` must be 0 or more"),
-        ({"hr_format": "gif"}, "`shard.hr_format` must be png, webp or jpeg:QUALITY"),
+        ({"hr_format": "gif"}, "`shard.hr_format` must be png, ppm, webp or jpeg:QUALITY"),
     ],
 )
 def test_wrong_keys_of_a_recipe_are_named(said: dict[str, Any], says: str) -> None:
