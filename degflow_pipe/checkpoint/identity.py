@@ -18,7 +18,7 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.levels import NO_NOISE
 from degflow_pipe.noise.model import NoiseModel
 
-ARITHMETIC = 2
+ARITHMETIC = 3
 """Raised when the same weights give other bytes than before, by however little."""
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from degflow_pipe.noise import by_opencv, by_torch
 
-DRAWING = 4
+DRAWING = 5
 """Raised when the same model, seed and picture give another LR than before."""
 MOST = 1e9
 """No power and no gain is larger."""
