@@ -134,7 +134,8 @@ def camera(
         str | None,
         typer.Option(
             help="Checkpoint whose weights training starts from, or none for random ones; by "
-            f"default {defaults.CHECKPOINT} where there are fewer than 20 pairs."
+            f"default {defaults.CHECKPOINT} where fewer than {defaults.FEW_PAIRS} pairs are left "
+            "to train on."
         ),
     ] = None,
     device: o.Device = "auto",

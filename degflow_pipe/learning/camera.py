@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from degflow_pipe import defaults, files, folders
+from degflow_pipe import defaults, files, folders, shipped
 from degflow_pipe.calibration.calibrate import calibrate
 from degflow_pipe.calibration.tune_solver import MOST_PHOTOS, tune_solver
 from degflow_pipe.checkpoint.degflow import DegFlow
@@ -27,6 +27,7 @@ from degflow_pipe.checkpoint.folder import (
     CARD,
     CONFIG,
     WEIGHTS,
+    find_checkpoint,
     holds_checkpoint,
     read_info,
     write_info,
@@ -45,7 +46,7 @@ from degflow_pipe.model.config import PRESETS
 from degflow_pipe.model.devices import choose_device
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
 from degflow_pipe.pictures.shots import SHOTS
-from degflow_pipe.places import place_of, text_of
+from degflow_pipe.places import text_of
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.proxy import ProxySettings, proxy
 from degflow_pipe.proxy.recipe import proxy_recipe
@@ -70,8 +71,7 @@ ORDER = (
 """Of the steps."""
 PATCHES = 160
 """Of HR, that the proxy's sources share: a third of what `proxy` takes."""
-FEW = 20
-"""Pairs to train on that are few."""
+FEW = defaults.FEW_PAIRS
 NO_START = "none"
 """Of `CameraSettings.start`: random weights."""
 GRID = "0.1:1.0:0.1"
@@ -126,8 +126,6 @@ def camera(
     choose_device(device)
     if files.real(out) == files.real(source) or files.real(out) in files.real(source).parents:
         raise UsageError(f"{source} lies in the folder to write to, {out}: give another `out`")
-    for part in ("rae", "velocity") if settings.start not in (None, NO_START) else ():
-        starting_weights(str(settings.start), PRESETS["compact"], part, "start")
     are_pairs = settings.recipe is not None or holds_pairs(source)
     with folders.one_writer(out, KIND):
         work = _Work(source, out, settings, device, workers, progress, time.monotonic())
@@ -230,7 +228,9 @@ class _Work:
         self.done.append(name)
 
     def all_steps(self, are_pairs: bool) -> None:
-        pairs = self.source
+        pairs, start = self.source, self.settings.start
+        if "plan" not in self.noted["steps"] and start not in (None, NO_START):
+            starting_weights(str(start), PRESETS["compact"], ["rae", "velocity"], "start")
         if not are_pairs:
             pairs = self.out / PAIRS
             least = AlignSettings(least=LEAST_SIDE)
@@ -306,12 +306,13 @@ class _Work:
             task.note(f"{' and '.join(edited)} edited: what was made by it is done again")
 
     def start(self, few: bool) -> str:
-        """As the recipe says it: a name, or a folder from wherever the recipe is read."""
+        """As the recipe says it: a shipped name, or a folder from wherever the recipe is read."""
         asked = self.settings.start or (defaults.CHECKPOINT if few else NO_START)
         if asked == NO_START:
             return ""
-        folder = place_of(asked)
-        return text_of(files.real(folder)) if files.is_folder(folder) else asked
+        folder = files.real(find_checkpoint(asked))
+        is_shipped = folder.parent == files.real(shipped.folder("checkpoints"))
+        return folder.name if is_shipped else text_of(folder)
 
     def plan(self, pairs: Path, kept: list[str]) -> None:
         """Choose, tell how long it will take, and write the recipes but for those in `kept`."""

@@ -89,7 +89,8 @@ def planned(
     if share < 1:
         why = f"{share:.0%} of the shipped checkpoints', as there are few pixels to learn from"
     if start:
-        share, why = START_SHARE * share, f"half of {why}, from the weights of {start}"
+        share *= START_SHARE
+        why = f"{START_SHARE:.0%} of what random weights take ({why}), from those of {start}"
     step = step_seconds(recipe, pairs, device)
     proxy_step = _proxy_seconds(device)
     apart = {

@@ -28,13 +28,21 @@ def model_card(recipe: TrainRecipe, training: dict[str, Any]) -> str:
         )
         rows.append(f"| {stage} | {settings['steps']}{turns} | {spent} | {shown} |")
     table = "\n".join(rows)
+    starts = {
+        f"\n- Started from: {part['started_from']}, trained on "
+        + "; before that on ".join(
+            f"{d['source']} ({d['licence']})" for d in part["started_from_data"]
+        )
+        for part in (training, *map(training.get, ("rae", "lfm")))
+        if part and "started_from" in part
+    }
     return f"""# {recipe.name}
 
 A DegFlow checkpoint: a residual autoencoder (D = {rae.width}, C = {rae.latent_channels}, head
 `{rae.head}`) and a velocity net (nf = {velocity.width}, {velocity.blocks} blocks a level).
 
 - Trained on: {recipe.data.source}
-- Licence of the data: {recipe.data.licence}
+- Licence of the data: {recipe.data.licence}{"".join(sorted(starts))}
 - Levels: {levels}; t = 1 stands for SR scale {recipe.data.s_max:g}
 - Velocity: time_embedding `{velocity.time_embedding}`, condition `{velocity.condition}`,
   view `{velocity.view}`; latent loss `{lfm.latent_loss}`, perceptual

@@ -168,9 +168,10 @@ def _writing(out: Path, processes: Processes) -> Iterator[None]:
 
 
 def _told(settings: StageSettings, trained: Trained) -> Record:
-    """What a record says of a training."""
+    """What a record says of a training; `started_from` says the start, wherever it lies."""
     turns = {"continued": trained.continued} if trained.continued else {}
-    return {"settings": asdict(settings), "figures": trained.figures, **turns}
+    said = {key: value for key, value in asdict(settings).items() if key != "start"}
+    return {"settings": said, "figures": trained.figures, **turns}
 
 
 def _validation(held_out: Pairs) -> Record:
@@ -196,8 +197,9 @@ def _write_checkpoint(
 
 
 def _deciding(settings: StageSettings) -> dict[str, Any]:
-    """The settings that decide the weights, but for `steps`, which the saved state says."""
-    apart = ("steps", "save_every", "log_every", "validate_every")
+    """The settings that decide the weights, but for `steps`, which the saved state says, and
+    `start`, whose id says more than where it lies."""
+    apart = ("start", "steps", "save_every", "log_every", "validate_every")
     return {key: value for key, value in asdict(settings).items() if key not in apart}
 
 
@@ -210,8 +212,8 @@ def _data_digest(recipe: TrainRecipe, pairs: Pairs) -> list[Any]:
 
 def _start_from(
     recipe: TrainRecipe, part: str, network: nn.Module, settings: StageSettings | None = None
-) -> dict[str, str]:
-    """Put the weights of the stage's `start` into the network; {"started_from": id}, or nothing.
+) -> Record:
+    """Put the weights of the stage's `start` into the network; what a record says of it, if any.
 
     part: `rae` or `velocity`; settings: of the part's own stage by default. Raises as
     `starting_weights`.
@@ -219,25 +221,41 @@ def _start_from(
     settings = settings or (recipe.rae if part == "rae" else recipe.lfm)
     if not settings.start:
         return {}
-    model = starting_weights(settings.start, recipe.model, part, f"{settings.section}.start")
+    key = f"{settings.section}.start"
+    model = starting_weights(settings.start, recipe.model, [part], key)
     network.load_state_dict(getattr(model, part).state_dict())
-    return {"started_from": model.info.id}
+    # Whose pairs those weights came of, as far back as is known: licences ask for it.
+    data = {key: str(model.info.data.get(key, "")) for key in ("source", "licence")}
+    return {"started_from": model.info.id, "started_from_data": [data, *_earlier(model.info)]}
 
 
-def starting_weights(start: str, wanted: ModelConfig, part: str, key: str) -> DegFlow:
-    """The checkpoint whose weights of `part`, `rae` or `velocity`, a training may start from.
+def _earlier(info: CheckpointInfo) -> list[dict[str, str]]:
+    """The data of what a checkpoint started from itself."""
+    parts = [info.training, *map(info.training.get, ("rae", "lfm"))]
+    return [
+        {key: str(data.get(key, "")) for key in ("source", "licence")}
+        for part in parts
+        if isinstance(part, dict) and isinstance(part.get("started_from_data"), list)
+        for data in part["started_from_data"]
+        if isinstance(data, dict)
+    ]
+
+
+def starting_weights(start: str, wanted: ModelConfig, parts: list[str], key: str) -> DegFlow:
+    """The checkpoint whose weights of `parts`, `rae` and `velocity`, a training may start from.
 
     start: its folder or shipped name; wanted: the model to train; key: what says the start.
     Raises CheckpointError where there is none, or its architecture is another one.
     """
     model = DegFlow.load(start, "cpu")
-    asked, found = wanted.to_dict()[part], model.config.to_dict()[part]
-    other = [name for name in asked if asked[name] != found[name] and name != "dropout"]
-    if other:
-        raise CheckpointError(
-            f"{key}: {start} has model.{part}.{other[0]} {found[other[0]]}, the recipe "
-            f"{asked[other[0]]}: give both the same"
-        )
+    for part in parts:
+        asked, found = wanted.to_dict()[part], model.config.to_dict()[part]
+        other = [name for name in asked if asked[name] != found[name] and name != "dropout"]
+        if other:
+            raise CheckpointError(
+                f"{key}: {start} has model.{part}.{other[0]} {found[other[0]]}, the recipe "
+                f"{asked[other[0]]}: give both the same"
+            )
     return model
 
 
@@ -295,6 +313,7 @@ class _Record:
     model: dict[str, Any]
     latent_variance: float = 1.0
     started_from: str = ""
+    started_from_data: list[dict[str, str]] = field(default_factory=list)
     continued: list[list[int]] = field(default_factory=list)
     weights_sha256: str = ""
 

@@ -245,7 +245,8 @@ def test_few_pairs_start_from_a_shipped_checkpoint_and_take_half_of_the_steps(
     assert (recipe.rae.start, recipe.lfm.start, recipe.joint.start) == (wanted, wanted, "")
     assert recipe.rae.steps == STEPS["rae"] // (2 if wanted else 1)
     (said,) = (note for note in told.notes if "held out, levels" in note)
-    assert (f"from the weights of {wanted}" in said) is bool(wanted)
+    assert ("50% of what random weights take (as the shipped" in said) is bool(wanted)
+    assert (f"), from those of {wanted})" in said) is bool(wanted)
 
 
 def test_weights_of_another_architecture_are_no_start(
@@ -254,7 +255,7 @@ def test_weights_of_another_architecture_are_no_start(
     for start, wanted in ((tiny, "start: .* has model.rae.width"), ("nobody", "nobody")):
         with pytest.raises(CheckpointError, match=wanted):
             camera(pairs, tmp_path / "out", CameraSettings(start=start), device="cpu")
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "train.yaml").exists()
 
 
 def test_other_pairs_in_a_folder_that_was_begun_are_refused(

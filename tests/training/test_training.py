@@ -600,6 +600,12 @@ def test_training_starts_from_a_checkpoint(
     info = train_lfm(recipe, scenes, tmp_path, device="cpu")
     for stage in ("rae", "lfm"):
         assert info.training[stage]["started_from"] == tiny_model.info.id
+        assert "start" not in info.training[stage]["settings"], "where it lies is nobody's business"
+    said = tiny_model.info.data
+    card = (tmp_path / "README.md").read_text()
+    assert (
+        f"Started from: {tiny_model.info.id}, trained on {said['source']} ({said['licence']})"
+    ) in card
     trained = DegFlow.load(str(tmp_path), "cpu")
     for part in ("rae", "velocity"):
         first, last = (getattr(m, part).state_dict() for m in (tiny_model, trained))
