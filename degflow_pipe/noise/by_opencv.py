@@ -62,13 +62,13 @@ def noise_of(pictures: Tensor, shares: Sequence[Share]) -> Tensor:
         whole, root = as_byte_plane(brightness), cv2.sqrt(contrast)
         drawn = []
         for share in shares:
-            of, cuts, power = share.stocks, share.cuts[:, i], math.sqrt(share.share)
+            of, cuts, factor = share.stocks, share.cuts[:, i], math.sqrt(share.share)
             deviation = cv2.LUT(whole, of.deviation)
             fields = ((of.flat, deviation), (of.edge, root))
             for (values, plane), side, cut in zip(fields, of.sides[:2], cuts[:2], strict=True):
-                field = piece(values, side, sizes, cut, power)
+                field = piece(values, side, sizes, cut, factor)
                 cv2.accumulateProduct(field, cv2.cvtColor(plane, cv2.COLOR_GRAY2RGB), out)
-            drawn.append(weights_of(of.kernels, of.sides[-1], sizes, cuts[-1], share.powers))
+            drawn.append(weights_of(of.kernels, of.sides[-1], sizes, cuts[-1], share.factors))
         if drawn:  # at t = 0 no knot has a share
             # Weights of all knots together, as the derivatives that they weigh are the same.
             add_kernels(out, [np.sum(parts, 0) for parts in zip(*drawn, strict=True)], picture)
@@ -105,16 +105,16 @@ def derivatives(picture: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def piece(
-    values: np.ndarray, side: int, sizes: tuple[int, int], cut: np.ndarray, power: float = 1.0
+    values: np.ndarray, side: int, sizes: tuple[int, int], cut: np.ndarray, factor: float = 1.0
 ) -> np.ndarray:
-    """A piece of a stock, (h, w, C) float32 of `sizes`, times a power.
+    """A piece of a stock, (h, w, C) float32 of `sizes`, times a factor.
 
     values: (2, S + M, S + M, C), which go round after S; cut: (2, 3), see `stock.cuts_of`.
     """
     first, second = (
         _at(part, side, sizes, *own[:2]) for part, own in zip(values, cut, strict=True)
     )
-    return cv2.addWeighted(first, cut[0, 2] * power, second, cut[1, 2] * power, 0.0)
+    return cv2.addWeighted(first, cut[0, 2] * factor, second, cut[1, 2] * factor, 0.0)
 
 
 def _at(part: np.ndarray, side: int, sizes: tuple[int, int], y: float, x: float) -> np.ndarray:
@@ -132,14 +132,14 @@ def weights_of(
     side: int,
     sizes: tuple[int, int],
     cut: np.ndarray,
-    powers: Sequence[float] = (1.0,) * len(DERIVATIVES),
+    factors: Sequence[float] = (1.0,) * len(DERIVATIVES),
 ) -> list[np.ndarray]:
     """Of each derivative in a picture of `sizes`, (h, w, 3) of `kernels.sides_of` it.
 
-    values: (2, 5, n + m, n + m, 3), which go round after n; powers: what they are multiplied with.
+    values: (2, 5, n + m, n + m, 3), which go round after n; factors: what they are multiplied with.
     """
     nodes = sides_of(sizes)
-    return [piece(values[:, i], side, nodes, cut, power) for i, power in enumerate(powers)]
+    return [piece(values[:, i], side, nodes, cut, factor) for i, factor in enumerate(factors)]
 
 
 def add_kernels(noise: np.ndarray, weights: Sequence[np.ndarray], picture: np.ndarray) -> None:

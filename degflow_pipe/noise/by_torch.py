@@ -58,12 +58,12 @@ def noise_of(pictures: Tensor, shares: Sequence[Share]) -> Tensor:
         of = share.stocks
         # One copy, for which a GPU need not be waited for.
         flat, edge, weights = torch.from_numpy(share.cuts).to(pictures.device, non_blocking=True)
-        power = math.sqrt(share.share)
+        root = math.sqrt(share.share)
         deviation = of.deviation[brightness.round().long()]
-        noise.addcmul_(pieces(of.flat, sizes, flat), deviation, value=power)
-        noise.addcmul_(pieces(of.edge, sizes, edge), contrast.sqrt(), value=power)
+        noise.addcmul_(pieces(of.flat, sizes, flat), deviation, value=root)
+        noise.addcmul_(pieces(of.edge, sizes, edge), contrast.sqrt(), value=root)
         nodes = pieces(of.kernels, sides_of(sizes), weights).unflatten(1, (len(ways), 3))
-        for way, own, factor in zip(ways, nodes.unbind(1), share.powers, strict=True):
+        for way, own, factor in zip(ways, nodes.unbind(1), share.factors, strict=True):
             noise.addcmul_(way, _enlarged(own, sizes), value=factor)
     return noise
 
@@ -129,9 +129,11 @@ def _thirds(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _mirrored(x: Tensor) -> Tensor:
     """(B, C, H, W) with a pixel more on each side, mirrored about the outermost ones; repeated
-    where a side is of one pixel.
+    along a side of one pixel.
     """
-    return F.pad(x, (1,) * 4, mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
+    for pad, side in (((1, 1, 0, 0), x.shape[-1]), ((0, 0, 1, 1), x.shape[-2])):
+        x = F.pad(x, pad, mode="reflect" if side > 1 else "replicate")
+    return x
 
 
 def _blurred(x: Tensor) -> Tensor:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -42,27 +45,31 @@ class Share(NamedTuple):
     """What a knot has in the noise of a batch.
 
     stocks: of the module that draws. cuts: (3, B, 2, 3) float64, where flat, edge and kernels are
-    cut; see `stock.cuts_of`. powers: what the weights of each of the five derivatives are
+    cut; see `stock.cuts_of`. factors: what the weights of each of the five derivatives are
     multiplied with. share: of its power.
     """
 
-    stocks: Any
+    stocks: by_opencv.Stocks | by_torch.Stocks
     cuts: np.ndarray
-    powers: Sequence[float]
+    factors: Sequence[float]
     share: float
 
 
 def made_of(knot: KnotNoise, side: int) -> Made:
-    """side: S, pixels; see `stock.side_for`."""
+    """side: S, pixels; see `stock.side_for`.
+
+    Other numbers are other fields, so that cameras have nothing in common in the same photos.
+    """
+    own = hashlib.sha256(json.dumps(asdict(knot)).encode()).hexdigest()
     flat, edge = (
-        fields.stock_of(f"{name} {knot.t}", np.asarray(power), np.asarray(axes), side)
+        fields.stock_of(f"{name} {own}", np.asarray(power), np.asarray(axes), side)
         for name, power, axes in (
             ("flat", knot.flat, knot.flat_axes),
             ("edge", knot.edge, knot.edge_axes),
         )
     )
     variances = np.reshape(knot.kernels, (-1, len(LENGTHS), 3, 3))
-    weights = kernels.stock_of(f"kernels {knot.t}", variances, KERNELS_SIDE)
+    weights = kernels.stock_of(f"kernels {own}", variances, KERNELS_SIDE)
     deviation = np.sqrt(np.interp(GREY_LEVELS, BRIGHTNESS, knot.gain)).astype(np.float32)
     return Made(flat, edge, weights, deviation)
 

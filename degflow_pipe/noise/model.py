@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache, partial
@@ -41,6 +42,10 @@ LEAST_SIDE = 64
 """Pixels of a picture's side, at least, that noise can be measured on."""
 MOST_SIDES = 2
 """Of stocks that a knot keeps; see `stock.side_for`."""
+LEAST_SIGMA, MOST_SIGMA = 0.01, 100.0
+"""Pixels of blur at a knot. Weights go with up to the fourth power of what levels have of it."""
+_MAKING = threading.Lock()
+"""Of stocks: threads that begin together would each make the same."""
 KERNELS = len(DERIVATIVES) * len(LENGTHS)
 
 
@@ -87,9 +92,13 @@ class KnotNoise:
     def __getstate__(self) -> dict[str, Any]:
         return asdict(self)  # without the stocks, which each process makes for itself
 
+    def stocks(self, side: int, device: torch.device) -> by_opencv.Stocks | by_torch.Stocks:
+        """Of that side in pixels; kept for a few. Threads that want the same one wait for it."""
+        with _MAKING:
+            return self._stocks(side, device)
+
     @cached_property
-    def stocks(self) -> Callable[[int, torch.device], by_opencv.Stocks | by_torch.Stocks]:
-        """By the side of the stocks in pixels and the device; kept for a few."""
+    def _stocks(self) -> Callable[[int, torch.device], by_opencv.Stocks | by_torch.Stocks]:
         from degflow_pipe.noise.knot import stocks_of
 
         return lru_cache(maxsize=MOST_SIDES)(partial(stocks_of, self))
@@ -132,11 +141,11 @@ class NoiseModel:
             or sigmas != sorted(sigmas)
             # Not by the ends alone, which let nan between them through.
             or not all(0 <= v <= MOST for v in (*levels, *sigmas))
-            or self._sigma(times[0]) <= 0
+            or not all(LEAST_SIGMA <= self._sigma(t) <= MOST_SIGMA for t in (times[0], 1))
         ):
             raise UsageError(
-                f"`blurs` must go from t = 0 to 1, sigma from 0 up and above 0 at the knots, "
-                f"got {shown(self.blurs)}"
+                f"`blurs` must go from t = 0 to 1, sigma not falling, and be from {LEAST_SIGMA:g} "
+                f"to {MOST_SIGMA:g} at the knots, got {shown(self.blurs)}"
             )
 
     @property
@@ -160,10 +169,10 @@ class NoiseModel:
         shares = []
         for i, (knot, share) in enumerate(self._shares(t, own)):
             size = self._sigma(t) / self._sigma(knot.t)
-            powers = [math.sqrt(share) * size**order for order in kernels.ORDERS]
+            factors = [math.sqrt(share) * size**order for order in kernels.ORDERS]
             own_keys = keys if i == 0 else [other_key(key) for key in keys]
             stocks = knot.stocks(side, pictures.device)
-            shares.append(Share(stocks, stock.cuts_of(own_keys, stocks.sides), powers, share))
+            shares.append(Share(stocks, stock.cuts_of(own_keys, stocks.sides), factors, share))
         way = by_opencv if pictures.device.type == "cpu" else by_torch
         return way.noise_of(pictures, shares)
 

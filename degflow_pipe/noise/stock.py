@@ -2,9 +2,9 @@
 
 A stock holds two independent realisations, periodic. An LR has the first, cut at a random place,
 times the cosine of a random angle, and the second, cut at another, times its sine. So its noise has
-the powers that the stock has, and at no pixel anything in common with another LR's, in a third of
-the time of drawing it. Moved against each other, two LR may agree in part, as they are of one
-stock.
+the powers that the stock has, in a third of the time of drawing it. Two LR have noise in common
+where both are cut at the same place of a realisation, which happens to one pair of them in S² / 2,
+131,072 and more; moved against each other, they may agree in part, as they are of one stock.
 """
 
 from __future__ import annotations
