@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class Share(NamedTuple):
     multiplied with. share: of its power.
     """
 
-    stocks: by_opencv.Stocks | by_torch.Stocks
+    stocks: Any
     cuts: np.ndarray
     factors: Sequence[float]
     share: float
