@@ -36,14 +36,12 @@ class Ask:
         for label, least in (("batch", 1), ("shuffle", 0), ("seed", 0)):
             value = getattr(self, label)
             if value is not None and value < least:
-                raise UsageError(f"{label} must be {least} or more, got {value}")
-        for label, span in (("t", self.t), ("scales", self.scales)):
-            if span is not None and not (len(span) == 2 and span[0] <= span[1]):
-                raise UsageError(f"{label} must be (low, high) with low <= high, got {span!r}")
+                raise UsageError(f"`{label}` must be {least} or more, got {value}")
+        check_spans(self.t, self.scales)
         if self.even not in (None, "pad", "cut"):
-            raise UsageError(f"even must be 'pad', 'cut' or None, got {self.even!r}")
+            raise UsageError(f"`even` must be 'pad', 'cut' or None, got {self.even!r}")
         if self.on_error not in ("raise", "skip"):
-            raise UsageError(f"on_error must be 'raise' or 'skip', got {self.on_error!r}")
+            raise UsageError(f"`on_error` must be 'raise' or 'skip', got {self.on_error!r}")
 
     def rng(self, key: str, epoch: int) -> np.random.Generator:
         """What is drawn for a pair in an epoch, whoever reads it."""
@@ -59,6 +57,14 @@ class Ask:
             span is None or span[0] - TOLERANCE <= value <= span[1] + TOLERANCE
             for value, span in spans
         )
+
+
+def check_spans(t: object, scales: object) -> None:
+    """Raises UsageError for what is neither None nor (low, high)."""
+    for label, span in (("t", t), ("scales", scales)):
+        numbers = isinstance(span, tuple | list) and all(isinstance(v, int | float) for v in span)
+        if span is not None and not (numbers and len(span) == 2 and span[0] <= span[1]):  # type: ignore[arg-type, index]
+            raise UsageError(f"`{label}` must be (low, high) with low <= high, got {span!r}")
 
 
 def key_number(key: str) -> int:

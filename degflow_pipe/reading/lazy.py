@@ -18,6 +18,7 @@ from degflow_pipe.errors import StoreError, UsageError
 from degflow_pipe.levels import Place, parse_grid
 from degflow_pipe.pictures.arrays import to_tensor
 from degflow_pipe.places import place_of
+from degflow_pipe.reading.ask import check_spans
 from degflow_pipe.reading.samples import Sample
 from degflow_pipe.shards.layout import ShardSettings, drawn_json, packed_levels
 from degflow_pipe.stages.generate import require_patches
@@ -78,16 +79,15 @@ class LazyPairs(Dataset[Sample]):
         self._units = list(source.units)
         self._ends = np.cumsum([unit.count for unit in source.units.values()])
         if seed < 0:
-            raise UsageError(f"seed must be 0 or more, got {seed}")
+            raise UsageError(f"`seed` must be 0 or more, got {seed}")
         if crop:
             _check_crop(crop, source.settings.patch, sr_scale)
         self._crop = 0 if crop == source.settings.patch else crop
         if t is not None and scales is not None:
-            raise UsageError("give t or scales, not both")
+            raise UsageError("give `t` or `scales`, not both")
+        check_spans(t, scales)
         self._by_scale = scales is not None
         low, high = scales or t or (0.1, self._highest())
-        if low > high:
-            raise UsageError(f"levels must be (low, high), got ({low}, {high})")
         self._range = (low, high)
         for bound in (low, high):
             self._making(bound, self._by_scale)
@@ -115,7 +115,7 @@ class LazyPairs(Dataset[Sample]):
     def set_epoch(self, epoch: int) -> None:
         """Draw the levels of this epoch, counted from 0, from now on."""
         if epoch < 0:
-            raise UsageError(f"epoch must be 0 or more, got {epoch}")
+            raise UsageError(f"`epoch` must be 0 or more, got {epoch}")
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -200,7 +200,7 @@ class LazyPairs(Dataset[Sample]):
 
 def _check_crop(crop: int, patch: int, sr_scale: float) -> None:
     """Raises UsageError for a crop that patches do not have, or at an SR scale of its own."""
-    if not 1 <= crop <= patch:
+    if not isinstance(crop, int) or not 1 <= crop <= patch:
         raise UsageError(
             f"`crop` must be 1 to the patches' side, {patch}, or 0 for all, got {crop}"
         )

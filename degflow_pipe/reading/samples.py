@@ -160,9 +160,9 @@ class Cut:
         for label in ("crop", "lr_crop", "queries"):
             value = getattr(self, label)
             if value is not None and value < 1:
-                raise UsageError(f"{label} must be 1 or more, got {value}")
+                raise UsageError(f"`{label}` must be 1 or more, got {value}")
         if self.crop is not None and self.lr_crop is not None:
-            raise UsageError("give crop or lr_crop, not both")
+            raise UsageError("give `crop` or `lr_crop`, not both")
 
     def apply(
         self, lr: np.ndarray, hr: np.ndarray, where: str, rng: np.random.Generator

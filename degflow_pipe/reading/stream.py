@@ -170,7 +170,7 @@ class PairStream(IterableDataset[Sample]):
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration this epoch, counted from 0; for a training that goes on."""
         if epoch < 0:
-            raise UsageError(f"epoch must be 0 or more, got {epoch}")
+            raise UsageError(f"`epoch` must be 0 or more, got {epoch}")
         refuse_batches_above()  # which calls this first, on all ranks
         self._epochs.fill_(epoch)
 

@@ -78,7 +78,8 @@ class StageSettings:
         check_choice("precision", self.precision, TrainingPrecision)
         if self.warmup < 0 or self.seed < 0:
             raise UsageError(
-                f"{self.section}: warmup and seed must be 0 or more, got {self.warmup}, {self.seed}"
+                f"{self.section}: `warmup` and `seed` must be 0 or more, got {self.warmup}, "
+                f"{self.seed}"
             )
 
 

@@ -211,8 +211,8 @@ def test_a_stream_made_before_the_ranks_are_known(
         ({"ranks": (3, 3)}, "ranks must be"),
         ({"ranks": (-1, 3)}, "ranks must be"),
         ({"split": 1}, "split must be"),
-        ({"even": "drop"}, "even must be"),
-        ({"on_error": "ignore"}, "on_error must be"),
+        ({"even": "drop"}, "`even` must be"),
+        ({"on_error": "ignore"}, "`on_error` must be"),
     ],
 )
 def test_wrong_ways_to_share_out(pairs: Path, ask: dict[str, Any], why: str) -> None:

@@ -348,16 +348,16 @@ def test_native_pairs_by_number(native: Path) -> None:
     ],
 )
 def test_wrong_arguments(pairs: Path, ask: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=f"{next(iter(ask))} must be"):
+    with pytest.raises(UsageError, match=f"`{next(iter(ask))}` must be"):
         sr_pairs(pairs, **ask)
 
 
 def test_other_wrong_uses(pairs: Path) -> None:
     with pytest.raises(UsageError, match="must name one tar"):
         sr_pairs([])
-    with pytest.raises(UsageError, match="epoch must be 0"):
+    with pytest.raises(UsageError, match="`epoch` must be 0"):
         sr_pairs(pairs).set_epoch(-1)
-    with pytest.raises(UsageError, match="give crop or lr_crop, not both"):
+    with pytest.raises(UsageError, match="give `crop` or `lr_crop`, not both"):
         sr_pairs(pairs, crop=4, lr_crop=4)
     with pytest.raises(UsageError, match="balance counts pairs by the index"):
         sr_pairs(str(pairs / "degflow-000000.tar"), balance=True)
