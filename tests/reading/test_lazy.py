@@ -110,7 +110,7 @@ def test_wrong_levels_and_places_are_refused(store: Path, tiny: str, pairs: Lazy
     with pytest.raises(UsageError, match=r"t must be in \[0, 1\]"):
         LazyPairs(store, tiny, t=(0.5, 1.5))
     for span in ((0.9, 0.5), (0.1,), (0.1, 0.2, 0.3), ("a", 1)):
-        with pytest.raises(UsageError, match="`t` must be .low, high"):
+        with pytest.raises(UsageError, match=r"`t` must be \(low, high"):
             LazyPairs(store, tiny, t=span)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="`crop` must be 1 to"):
         LazyPairs(store, tiny, crop=32.5)  # type: ignore[arg-type]
