@@ -61,10 +61,11 @@ def bench(
     """
     at_once = check_workers(workers)
     check_grid(asked.patch, asked.patch, model.config.side_multiple)
-    patches = np.stack(list(itertools.islice(_patches(photos, asked.patch), asked.patches)))
-    few = patches[: asked.compare]
     other, progress = against or model, progress or Silent()
-    held = None if asked.folder is None else _patches_of_folder(asked.folder, asked.patch)
+    every = _patches(photos, asked.patch, progress)
+    patches = np.stack(list(itertools.islice(every, asked.patches)))
+    few = patches[: asked.compare]
+    held = None if asked.folder is None else _patches_of_folder(asked.folder, asked.patch, progress)
     load = _load(progress)
     with tempfile.TemporaryDirectory(prefix="degflow-bench-") as temporary:
         folder = Path(temporary)
@@ -163,20 +164,26 @@ def random_checkpoint(preset: str, folder: Path) -> Path:
     return path
 
 
-def _patches(photos: list[str], side: int) -> Iterator[np.ndarray]:
-    """Patches of all photos that can be read. Raises PhotoError where there are none."""
+def _patches(photos: list[str], side: int, progress: Progress) -> Iterator[np.ndarray]:
+    """Patches of all photos that can be read; tells of others. PhotoError where there are none."""
     none = True
     for file in find_photos(photos):
         try:
             pixels = read_photo(file).pixels
             check_size(pixels, side, file.name)
-        except PhotoError:
+        except PhotoError as error:
+            _tell_skipped(str(error), progress)
             continue
         for patch in crop_patches(pixels, side, side):
             none = False
             yield np.ascontiguousarray(patch.pixels)
     if none:
         raise PhotoError(f"no patch of {side} x {side} pixels in {', '.join(photos)}")
+
+
+def _tell_skipped(why: str, progress: Progress) -> None:
+    with progress.task("bench", None) as task:
+        task.note(f"left out: {why}")
 
 
 def _parts(model: DegFlow, hr: np.ndarray, grid: Grid, asked: BenchSettings) -> Parts:
@@ -218,13 +225,17 @@ def _difference(model: DegFlow, patches: np.ndarray, grid: Grid) -> Difference:
     return Difference(nfe, largest, float(np.mean(within)))
 
 
-def _patches_of_folder(folder: str, side: int) -> int:
-    """How many patches a folder's photos hold, by their sizes; flat ones are not known here."""
+def _patches_of_folder(folder: str, side: int, progress: Progress) -> int:
+    """How many patches a folder's photos hold, by their sizes; flat ones are not known here.
+
+    Tells of photos whose sizes cannot be read.
+    """
     total = 0
     for file in find_photos([folder]):
         try:
             height, width = picture_size(file)
-        except PhotoError:
+        except PhotoError as error:
+            _tell_skipped(str(error), progress)
             continue
         if min(height, width) >= side:
             total += len(starts(height, side, side)) * len(starts(width, side, side))
