@@ -63,24 +63,21 @@ class StageSettings:
             raise UsageError(f"`betas` must be two numbers in [0, 1), got {list(self.betas)}")
         if not 0 < self.lr_end <= self.lr < 1:
             raise UsageError(
-                f"{self.section}: 0 < lr_end <= lr < 1 is needed, got {self.lr_end} and {self.lr}"
+                f"`lr_end` and `lr` must hold 0 < lr_end <= lr < 1, got {self.lr_end} and {self.lr}"
             )
         if self.batch % self.accumulate:
             raise UsageError(
                 f"`batch` must be a multiple of `accumulate`, got "
                 f"{self.batch} and {self.accumulate}"
             )
-        if not 0 <= self.clip < float("inf") or not 0 <= self.ema < 1:
-            raise UsageError(
-                f"{self.section}: clip must be 0 or more and ema in [0, 1), got {self.clip} and "
-                f"{self.ema}"
-            )
+        if not 0 <= self.clip < float("inf"):
+            raise UsageError(f"`clip` must be 0 or more, got {self.clip}")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"`ema` must be in [0, 1), got {self.ema}")
         check_choice("precision", self.precision, TrainingPrecision)
-        if self.warmup < 0 or self.seed < 0:
-            raise UsageError(
-                f"{self.section}: `warmup` and `seed` must be 0 or more, got {self.warmup}, "
-                f"{self.seed}"
-            )
+        for name in ("warmup", "seed"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"`{name}` must be 0 or more, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

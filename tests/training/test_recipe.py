@@ -72,7 +72,7 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("rae.lr", float("nan"), "rae.*lr.* got .*nan"),
         ("rae.lr_end", 0.1, "rae.*lr_end <= lr"),
         ("rae.betas", [0.5, 1.5], "`rae.betas` must be two numbers in"),
-        ("rae.seed", -1, "rae.*`seed` must be 0 or more"),
+        ("rae.seed", -1, "`rae.seed` must be 0 or more"),
         ("lfm.warmup", -1, "lfm.*warmup.* must be 0 or more"),
         ("data.s_max", float("nan"), "`data.s_max` must be a number .* got nan"),
         ("rae.momentum", 0.9, "`rae:` has no key 'momentum'"),
