@@ -21,6 +21,8 @@ from degflow_pipe import UsageError, sr_pairs
 
 LEVELS = (0.1, 1.0)
 METHODS = ("fork", "spawn", "forkserver")
+HOW = {None: (None, "fork", "spawn"), True: (None, "fork"), False: (None, "fork", "forkserver")}
+"""By what Accelerate is told of `dispatch_batches`, how workers start; each way once."""
 
 
 def names(infos: list[dict[str, Any]]) -> list[int]:
@@ -81,7 +83,7 @@ def main(shards: str, out: str) -> None:
     ways: dict[str, Any] = {f"plain {how}": lambda how=how: plain(shards, how) for how in METHODS}
     ways |= {f"trained {even}": lambda even=even: trained(shards, even) for even in ("pad", "cut")}
     for dispatch in (None, True, False):
-        for how in (None, "fork") if dispatch else (None, *METHODS):
+        for how in HOW[dispatch]:
             ways[f"prepared {dispatch} {how}"] = lambda how=how, dispatch=dispatch: prepared(
                 shards, how, dispatch
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.reading.conftest import write_shards
+from tests.reading.ranks import HOW
 
 Found = dict[str, list[list[list[int]]]]
 
@@ -66,11 +67,8 @@ def test_ddp_trains_for_equal_numbers_of_steps(
     assert min(counts.get(pair, 0) for pair in times(found["plain fork"])) >= least
 
 
-@pytest.mark.parametrize("how", [None, "fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("dispatch", [None, True, False])
+@pytest.mark.parametrize(("dispatch", "how"), [(told, how) for told in HOW for how in HOW[told]])
 def test_accelerate_sees_every_pair(found: Found, how: str | None, dispatch: bool | None) -> None:
-    if dispatch and how in ("spawn", "forkserver"):
-        pytest.skip("as with None")
     ranks = found[f"prepared {dispatch} {how}"]
     assert [len(batches) for batches in ranks] == [4] * 3
     assert len(times(ranks)) == 24 and set(times(ranks).values()) == {1}
