@@ -128,8 +128,8 @@ class Benchmark:
     of_limit_decoded: of_limit of those alone. published_nfe, nfe: evaluations of v for a patch;
     max_diff, share_within_1: see `Difference`. decoder_gflops: 10^9 operations of one level of one
     patch. peak_mb: the most memory in 10^6 bytes that ours held beyond what the process ever held
-    before, or on CUDA beyond what the GPU held then. folder_seconds: for all photos of
-    asked.folder; None where there is none.
+    before, without that of other processes, or on CUDA beyond what the GPU held then.
+    folder_seconds: for all photos of asked.folder; None where there is none.
     """
 
     checkpoint: str

@@ -54,6 +54,7 @@ class ChannelNorm(nn.Module):
         # follows on memory that is plain to it, which takes two thirds of the time.
         x_bhwc = x_bchw.permute(0, 2, 3, 1)
         plain = x_bchw.device.type == "cpu" and x_bchw.dtype == torch.float32
+        plain = plain and not torch.is_autocast_enabled("cpu")  # else its products are bfloat16
         if plain and len(self.weight) <= NARROW and not torch.is_grad_enabled():
             return _normed(x_bhwc, self.weight, self.bias, bend).permute(0, 3, 1, 2)
         y_bhwc = F.layer_norm(x_bhwc, self.weight.shape, self.weight, self.bias, eps=EPS)

@@ -132,6 +132,11 @@ class NoiseModel:
         steps, shares = ([pair[i] for pair in self.onset] for i in (0, 1))
         if steps != sorted(set(steps)) or not all(0 <= v <= 1 for v in (*steps, *shares)):
             raise UsageError(f"`onset` must rise in t, all in [0, 1], got {shown(self.onset)}")
+        if steps[0] != 0 or abs(steps[-1] - times[0]) > 1e-5:
+            raise UsageError(
+                f"`onset` must go from t = 0 to the first knot's, {times[0]:g}, got "
+                f"{shown(self.onset)}"
+            )
         if len(self.blurs) < 2 or any(len(pair) != 2 for pair in self.blurs):
             raise UsageError(f"`blurs` must be pairs [t, sigma], got {shown(self.blurs)}")
         levels, sigmas = ([pair[i] for pair in self.blurs] for i in (0, 1))

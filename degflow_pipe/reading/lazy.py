@@ -212,9 +212,11 @@ def _around(start: int, crop: int, side: int, multiple: int) -> tuple[slice, sli
     """Along one axis of a patch of `side` pixels, for a crop from `start` on: what of the patch is
     computed, and the crop within that.
 
-    multiple: where that starts and how long it is, so that the networks' strides fall on the same
-    pixels as in the whole patch.
+    multiple: where that starts, and how long it is but at the end of a patch of another side, so
+    that the networks' strides fall on the same pixels as in the whole patch.
     """
     length = min(-(-(crop + 2 * MARGIN + multiple - 1) // multiple) * multiple, side)
-    first = min(max((start - MARGIN) // multiple * multiple, 0), side - length)
-    return slice(first, first + length), slice(start - first, start - first + crop)
+    last = (side - length) // multiple * multiple
+    first = min(max((start - MARGIN) // multiple * multiple, 0), last)
+    end = side if first == last else first + length
+    return slice(first, end), slice(start - first, start - first + crop)

@@ -13,8 +13,12 @@ from skimage import data
 from torch.utils.data import DataLoader
 
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.folder import write_checkpoint
 from degflow_pipe.errors import UsageError
 from degflow_pipe.levels import parse_t
+from degflow_pipe.model.config import ModelConfig, RAEConfig, VelocityConfig
+from degflow_pipe.model.rae import RAE
+from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.pictures.arrays import to_picture
 from degflow_pipe.reading.lazy import LazyPairs
 from degflow_pipe.stages.generate import generate
@@ -166,6 +170,38 @@ def test_a_crop_is_that_of_the_whole_patch(tiny_model: DegFlow, tmp_path: Path) 
     crops.set_epoch(1)
     assert [crops[i][2] for i in range(2)] != first
     assert crops.pair(0, 0.5)[2]["y"] - whole.pair(0, 0.5)[2]["y"] == 72
+
+
+def test_a_crop_keeps_the_strides_of_a_patch_of_another_multiple(
+    tiny: str, tiny_model: DegFlow, tmp_path: Path
+) -> None:
+    """208 pixels are whole to the store's checkpoint, and not to the one whose levels are made."""
+    info = tiny_model.info
+    assert info is not None
+    config = ModelConfig(RAEConfig(4, 4), VelocityConfig(8, (1, 1), 1))
+    parts = {"rae": RAE(config.rae), "velocity": VelocityNet(config.velocity, config.rae)}
+    weights = torch.nn.ModuleDict(parts).state_dict()
+    folder = tmp_path / "shallow"
+    write_checkpoint(
+        folder, weights, "", name="shallow", model=config, levels=info.levels, s_max=info.s_max
+    )
+    Image.fromarray(data.astronaut()[:208, :208]).save(tmp_path / "astronaut.png")
+    store = tmp_path / "degflow.zarr"
+    shallow = DegFlow.load(str(folder), "cpu")
+    ingest([str(tmp_path / "astronaut.png")], store, shallow, patch=208)
+    whole = LazyPairs(store, tiny, noise="none")
+    crops = LazyPairs(store, tiny, noise="none", crop=80)
+    assert config.side_multiple == 16 and tiny_model.config.side_multiple == 64
+    places = set()
+    for epoch in range(8):
+        crops.set_epoch(epoch)
+        lr, _, info_of_crop = crops[0]
+        y, x = info_of_crop["y"], info_of_crop["x"]
+        wanted = whole.pair(0, info_of_crop["t"])[0][:, y : y + 80, x : x + 80]
+        # The part that begins at a multiple of 64 and holds the crop is all of the patch.
+        assert torch.equal(lr, wanted)
+        places.add((y, x))
+    assert max(max(place) for place in places) >= 80
 
 
 @pytest.mark.parametrize("crop", [-1, 65])
