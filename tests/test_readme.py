@@ -171,7 +171,7 @@ def invoke(line: str) -> None:
 def test_training_and_evaluation(
     shards: Path, shell, pairs: None, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ProxySettings.__init__.__kwdefaults__, "patches", 4)
+    monkeypatch.setitem(ProxySettings.of.__func__.__kwdefaults__, "patches", 4)
     monkeypatch.chdir(folder)
     lines = [
         *indented_below("## Training on your own pairs", RECIPES),

@@ -126,22 +126,13 @@ def proxy(
     if test is not None and settings.test is None:
         raise UsageError("--test is the folder of the pairs that a proxy recipe's key test says")
     folders = _folders(also or [], settings)
-    shared: dict[str, Any] = {
-        "out": out,
-        "sources": tuple(settings.sources),
-        "added_noise": tuple(settings.added_noise),
-        "seeds": settings.seeds,
-        "perceptual": settings.perceptual,
-        "budget": settings.budget,
-    }
     with loading():
         from degflow_pipe.checkpoint.degflow import DegFlow
         from degflow_pipe.evaluation.evaluate import data_of
-        from degflow_pipe.proxy.architectures import Architecture
         from degflow_pipe.proxy.others import OtherPairs
         from degflow_pipe.proxy.proxy import ProxySettings
         from degflow_pipe.proxy.proxy import proxy as same_size
-        from degflow_pipe.proxy.scales import ScalesSettings, default_scales, proxy_scales
+        from degflow_pipe.proxy.scales import ScalesSettings, proxy_scales
         from degflow_pipe.proxy.share import processes_of
 
     processes = processes_of(device)
@@ -151,21 +142,11 @@ def proxy(
     result: ProxyComparison | ScalesComparison | None
     if implicit:
         tested = None if test is None or settings.test is None else (settings.test, test)
-        scaled = ScalesSettings(
-            scales=tuple(settings.scales) or default_scales(data.s_max), test=tested, **shared
-        )
+        scaled = ScalesSettings.of(settings, data.s_max, out, tested)
         result = proxy_scales(model, data, pairs, scaled, progress, processes)
     else:
         others = {name: OtherPairs(at, settings.also.get(name)) for name, at in folders.items()}
-        sized = ProxySettings(
-            grid=settings.grid(model.info),
-            level=settings.level,
-            more=more,
-            network=Architecture(settings.network, settings.network_settings),
-            sr_scale=settings.sr_scale,
-            also=others,
-            **shared,
-        )
+        sized = ProxySettings.of(settings, model.info, out, more=more, also=others)
         result = same_size(model, data, pairs, sized, progress, processes)
     if result is not None:
         show_comparison(result, json, checkpoint)

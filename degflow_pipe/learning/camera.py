@@ -44,12 +44,13 @@ from degflow_pipe.learning.results import CameraSummary
 from degflow_pipe.levels import parse_t_grid
 from degflow_pipe.model.config import PRESETS
 from degflow_pipe.model.devices import choose_device
-from degflow_pipe.pairs.pairs import Pairs, find_scenes
+from degflow_pipe.pairs.pairs import Pairs, find_scenes, is_named
+from degflow_pipe.pairs.settings import DataSettings
 from degflow_pipe.pictures.shots import SHOTS
 from degflow_pipe.places import text_of
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.proxy import ProxySettings, proxy
-from degflow_pipe.proxy.recipe import proxy_recipe
+from degflow_pipe.proxy.recipe import IMPLICIT, ProxyRecipe, proxy_recipe
 from degflow_pipe.recipes import load_recipe
 from degflow_pipe.stages.align import align
 from degflow_pipe.stages.align_scene import AlignSettings
@@ -288,7 +289,7 @@ class _Work:
         if not edited:
             return
         for name in edited:
-            read, kind = (train_recipe, "train") if name == RECIPE else (proxy_recipe, "proxy")
+            read, kind = (train_recipe, "train") if name == RECIPE else (_proxy_of, "proxy")
             try:
                 read(load_recipe(str(self.out / name), kind))
             except DegflowError as error:
@@ -311,13 +312,32 @@ class _Work:
         if asked == NO_START:
             return ""
         folder = files.real(find_checkpoint(asked))
-        is_shipped = folder.parent == files.real(shipped.folder("checkpoints"))
-        return folder.name if is_shipped else text_of(folder)
+        return folder.name if _is_shipped(folder) else text_of(folder)
+
+    def held_out(self, data: DataSettings, pairs: Path) -> tuple[DataSettings, str]:
+        """With those scenes held out that the checkpoint to start from held out, as it has learned
+        others; and a line where it does not tell which.
+        """
+        asked = self.settings.start
+        if asked in (None, NO_START) or self.settings.recipe or data.set != "generic":
+            return data, ""
+        said = str(read_info(find_checkpoint(str(asked))).data.get("validate", ""))
+        scenes = [scene.name for part in find_scenes(data, pairs) for scene in part]
+        kept = [name for name in scenes if is_named(name, said)]
+        if 0 < len(kept) < len(scenes):
+            return replace(data, validate=",".join(kept)), ""
+        if _is_shipped(files.real(find_checkpoint(str(asked)))):
+            return data, ""
+        return data, (
+            f"{asked} held out none of these scenes by name: if it was trained on pairs that are "
+            f"among these, those held out now may be known to it, and the figures too good"
+        )
 
     def plan(self, pairs: Path, kept: list[str]) -> None:
         """Choose, tell how long it will take, and write the recipes but for those in `kept`."""
         found = data_of_folder(pairs, self.settings.s_max, self.settings.recipe)
         data = replace(found, root=root_of(files.real(pairs), files.real(self.out)))
+        data, unsure = self.held_out(data, pairs)
         name = re.sub(r"[^\w.+ -]", "-", files.real(self.out).name)[:64].lstrip(".+ -")
         device = choose_device(self.device)
         train, held_out = (Pairs(scenes, data) for scenes in find_scenes(data, pairs))
@@ -331,6 +351,8 @@ class _Work:
                     f"training by several threads may then be many times slower: try "
                     f"OMP_NUM_THREADS=1"
                 )
+            if unsure:
+                task.note(unsure)
             if few := len(train.scenes) < FEW:
                 task.note(f"{number_of(len(train.scenes), 'pairs')} are few: forty are good")
             plan = planned(
@@ -377,17 +399,9 @@ class _Work:
         files.write_json(self.out / EVALUATION, found.to_dict())
 
     def proxy(self) -> None:
-        asked = proxy_recipe(load_recipe(str(self.out / PROXY_RECIPE), "proxy"))
+        asked = _proxy_of(load_recipe(str(self.out / PROXY_RECIPE), "proxy"))
         model = self.model()
-        settings = ProxySettings(
-            out=self.out / PROXY,
-            sources=tuple(asked.sources),
-            added_noise=tuple(asked.added_noise),
-            seeds=asked.seeds,
-            patches=PATCHES,
-            budget=asked.budget,
-            grid=asked.grid(model.info),
-        )
+        settings = ProxySettings.of(asked, model.info, self.out / PROXY, patches=PATCHES)
         proxy(model, self.recipe.data, self.pairs, settings, self.progress)
 
     def finish(self) -> None:
@@ -419,7 +433,7 @@ class _Work:
         found = self._compared()
         rows = "\n".join(
             f"| {row['source']} | {row['mean']['psnr']:.2f} | {_share(row)} |"
-            for row in found["rows"]
+            for row in _at_best_noise(found)
         )
         return (
             f"## SR of real LR, by what the network was trained on\n\n"
@@ -432,7 +446,7 @@ class _Work:
 
     def summary(self) -> CameraSummary:
         info, compared, recipe = read_info(self.out), self._compared(), self.recipe
-        rows = {row["source"]: row for row in compared["rows"]}
+        rows = {row["source"]: row for row in _at_best_noise(compared)}
         stages = {"rae": recipe.rae, "lfm": recipe.lfm, "joint": recipe.joint}
         return CameraSummary(
             checkpoint=str(self.out),
@@ -447,6 +461,32 @@ class _Work:
             preview=str(self.out / PREVIEW),
             verdict=info.verdict,
         )
+
+
+def _is_shipped(checkpoint: Path) -> bool:
+    return checkpoint.parent == files.real(shipped.folder("checkpoints"))
+
+
+def _proxy_of(values: dict[str, Any]) -> ProxyRecipe:
+    """The proxy's recipe. Raises UsageError for what `camera` cannot take of one."""
+    asked = proxy_recipe(values)
+    if asked.network == IMPLICIT:
+        raise UsageError("`network` cannot be implicit here: `proxy` trains that one")
+    if other := [key for key in ("data", "test", "also") if getattr(asked, key)]:
+        raise UsageError(f"`{other[0]}` is not taken here: the camera's own pairs are compared")
+    if asked.sources and "ours" not in asked.sources:
+        raise UsageError("`sources` must hold ours, which the card tells of")
+    return asked
+
+
+def _at_best_noise(compared: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a comparison, of each source the one whose added noise serves it best."""
+    best = compared["best"]
+    return [
+        row
+        for row in compared["rows"]
+        if best.get(row["source"], row["added_noise"]) == row["added_noise"]
+    ]
 
 
 def _share(row: dict[str, Any]) -> str:

@@ -90,7 +90,7 @@ def find_scenes(
     held_out: list[Scene] = []
     for key in sorted(set().union(*found)):
         mine = [paths.get(key) for paths in found]
-        test = key[1] == "Test" or _named(key[2], data.validate)
+        test = key[1] == "Test" or is_named(key[2], data.validate)
         lacking = [
             level.name
             for level, path in zip(levels, mine, strict=True)
@@ -133,7 +133,7 @@ def _name(key: Key) -> str:
     return scene if not camera or scene.startswith(camera) else f"{camera}/{scene}"
 
 
-def _named(name: str, spec: str) -> bool:
+def is_named(name: str, spec: str) -> bool:
     """Whether a scene's name is in a list of names and ranges of numbers such as `061-070`."""
     for item in (part.strip() for part in spec.split(",")):
         if name == item:

@@ -25,6 +25,7 @@ SCALE = ("scale", "upscale", "up_scale", "upscale_factor", "upscaling_factor")
 """What spandrel's architectures call the factor by which SR is larger."""
 CHANNELS = ("num_in_ch", "num_out_ch", "in_nc", "out_nc")
 """What some of them call the channels of a picture and give no default, or another than 3."""
+UPSAMPLER_KEY = "upsampler"
 UPSAMPLER = "pixelshuffle"
 """What enlarges where the default of an architecture that has several is none."""
 WINDOW = 8
@@ -55,6 +56,11 @@ class Architecture:
         UsageError for a name that spandrel does not have, for wrong settings, and for an
         architecture that cannot give SR as large as LR.
         """
+        if own := [key for key in (*SCALE, *CHANNELS) if key in self.settings]:
+            raise UsageError(
+                f"`network_settings` cannot hold {own[0]}: LR and HR are RGB, and `sr_scale` says "
+                f"the factor"
+            )
         if self.name == SAME_SIZE:
             if scale == 1:
                 return SmallSR(budget.width, budget.blocks)
@@ -63,9 +69,26 @@ class Architecture:
             try:
                 return _Pictures(self._made(scale), scale).train()
             except UsageError:
+                if UPSAMPLER_KEY in self.settings:
+                    raise  # a tail would be in place of what was asked for
                 # Whatever it has no such factor of; what is wrong else is wrong at 1 as well.
                 return _Tailed(self._made(1), budget.width, scale).train()
         return _Pictures(self._made(1)).train()
+
+    def tried(self, budget: Budget, scale: int = 1) -> nn.Module:
+        """As `build`, with one step of a training done. Raises UsageError for what cannot train."""
+        network = self.build(budget, scale)
+        if self.name == SAME_SIZE:
+            return network
+        try:
+            made = network(torch.rand(budget.batch, 3, budget.crop, budget.crop))
+            made.mean().backward()
+        except Exception as error:  # whatever a foreign network raises
+            raise UsageError(
+                f"`network={self.name}` cannot be trained with batch {budget.batch} and crop "
+                f"{budget.crop}: {' '.join(str(error).split())[:200]}"
+            ) from error
+        return network
 
     def told(self, network: nn.Module, scale: int) -> str:
         """What was built, for a table."""
@@ -82,8 +105,8 @@ class Architecture:
         accepted = inspect.signature(kind).parameters
         ours: dict[str, Any] = {key: scale for key in SCALE if key in accepted}
         ours |= {key: 3 for key in CHANNELS if key in accepted}
-        if scale > 1 and "upsampler" in accepted and accepted["upsampler"].default == "":
-            ours["upsampler"] = UPSAMPLER
+        if scale > 1 and UPSAMPLER_KEY in accepted and accepted[UPSAMPLER_KEY].default == "":
+            ours[UPSAMPLER_KEY] = UPSAMPLER
         if "window_size" in accepted and MULTIPLE % accepted["window_size"].default:
             ours["window_size"] = WINDOW
         try:

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.checkpoint.weights import read_into, weights_bytes
+from degflow_pipe.checkpoint.weights import read_tensors, weights_bytes
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation import plots
 from degflow_pipe.folders import check_ours
 from degflow_pipe.metrics.fidelity import WINDOW, fidelity
 from degflow_pipe.metrics.perceptual import Perceptual
+from degflow_pipe.model.published import shapes_of
 from degflow_pipe.pairs.pairs import Pairs, Scene
 from degflow_pipe.pictures.arrays import middle
 from degflow_pipe.progress import Progress, Task
@@ -89,17 +90,18 @@ def chosen_sources(
     noisy: Collection[str],
     model: DegFlow,
     own_pixels: bool = False,
+    besides: Sequence[str] = (),
 ) -> list[str]:
     """The sources to compare, in the order of `known`; `bicubic` and `real` are always there.
 
     asked: none for all that the checkpoint can make. noisy: those that need its noise, own_pixels:
-    that of LR smaller than HR. Raises UsageError where one is asked for and the checkpoint has
-    none.
+    that of LR smaller than HR. besides: there whatever is asked. Raises UsageError where one that
+    needs it is asked for and the checkpoint has none.
     """
     calibration = model.info.calibration
     measured = calibration and (calibration.own_noise if own_pixels else calibration.noise)
     possible = [name for name in known if name not in noisy or measured]
-    wanted = {*(asked or possible), "bicubic", "real"}
+    wanted = {*(asked or possible), *besides, "bicubic", "real"}
     if wanted & set(noisy):
         model.noise_model(
             "calibrated", own_pixels
@@ -134,13 +136,21 @@ class Run:
         return kept["figures"]
 
     def keep(self, network: nn.Module, figures: Any) -> None:
-        files.write_bytes(self._weights, weights_bytes(network.state_dict()))
+        files.write_bytes(self._weights, weights_bytes(_learned(network)))
         files.write_summed(self._path, {**self._key, "figures": figures})
 
     def loaded(self, network: Network) -> Network:
         """A network of the same sizes, with the weights that were kept."""
-        read_into(network, self._weights, self._path.name)
+        learned = _learned(network)
+        kept = read_tensors(self._weights, shapes_of(learned), self._path.name)
+        network.load_state_dict({**network.state_dict(), **kept})
         return network.eval()
+
+
+def _learned(network: nn.Module) -> dict[str, Tensor]:
+    """Its tensors but for whole numbers, such as tables of positions, which its sizes settle."""
+    state = network.state_dict()
+    return {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
 
 
 class Result(Protocol):

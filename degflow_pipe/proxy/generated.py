@@ -12,6 +12,7 @@ import numpy as np
 
 from degflow_pipe import files
 from degflow_pipe.checkpoint.degflow import DegFlow
+from degflow_pipe.checkpoint.identity import pictures_id
 from degflow_pipe.errors import DataError
 from degflow_pipe.formats.said import number_of
 from degflow_pipe.pictures.arrays import to_picture, to_tensor
@@ -32,7 +33,8 @@ def generated(
     blocks of all that was asked for.
     """
     drawn = model.noise_model(noise)
-    parts = [model.info.id, t, hashlib.sha256(hr.tobytes()).hexdigest()]
+    pictures = pictures_id(model.info, model.precision, "none")
+    parts = [pictures, t, hashlib.sha256(hr.tobytes()).hexdigest()]
     parts += [] if drawn is None else [drawn.digest]
     folder = out / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     blocks = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from degflow_pipe import files
@@ -25,8 +25,7 @@ class OtherPairs:
         Raises DataError where there are no such files, or of several formats.
         """
         if self.data is not None:
-            # None of them is tested on.
-            return replace(self.data, validate="")
+            return self.data
         levels = [
             {"name": side.upper(), "t": t, "files": f"*_{side}{self._ending(side)}"}
             for side, t in (("hr", 0.0), ("lr", 1.0))

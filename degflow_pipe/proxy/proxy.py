@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -18,18 +18,22 @@ from torch import nn
 from degflow_pipe.cameras.asked import Asked
 from degflow_pipe.cameras.camera import at_whole_pixels
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.errors import UsageError
+from degflow_pipe.checkpoint.folder import CheckpointInfo
+from degflow_pipe.checkpoint.identity import pictures_id, scales_id
+from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation.degradation_steps import enlarged
+from degflow_pipe.formats.said import number_of
 from degflow_pipe.levels import Grid
 from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
 from degflow_pipe.pairs.settings import DataSettings, PairLevel
 from degflow_pipe.pictures.patches import check_size
-from degflow_pipe.pictures.photos import find_photos, read_photo
+from degflow_pipe.pictures.photos import PhotoFile, find_photos, read_photo
 from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_at
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.proxy.architectures import Architecture
 from degflow_pipe.proxy.comparison import (
     PATCH,
+    PATCHES,
     Comparison,
     ComparisonSettings,
     Picture,
@@ -43,9 +47,9 @@ from degflow_pipe.proxy.comparison import (
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.network import restored, train
 from degflow_pipe.proxy.others import OtherPairs
-from degflow_pipe.proxy.recipe import check_factor
+from degflow_pipe.proxy.recipe import MOST_SCALE, ProxyRecipe, check_factor
 from degflow_pipe.proxy.results import Figures, ProxyComparison, best_noise, source_rows
-from degflow_pipe.proxy.sources import Place, Source, by_hand, held
+from degflow_pipe.proxy.sources import Place, Source, best_sigma, by_hand, held
 from degflow_pipe.training.loop import step_rng
 from degflow_pipe.training.processes import Processes
 
@@ -58,6 +62,7 @@ SOURCES = (*BY_HAND, *OURS, "real")
 SHOWN = 4
 NAME = r"[A-Za-z0-9_-]{1,40}"
 """Of other pairs: it stands in the names of files."""
+AnyPhoto = TypeVar("AnyPhoto", Path, PhotoFile)
 
 
 class _Patches(NamedTuple):
@@ -85,6 +90,34 @@ class ProxySettings(ComparisonSettings):
     network: Architecture = field(default_factory=Architecture)
     sr_scale: int = 0
     also: Mapping[str, OtherPairs] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        recipe: ProxyRecipe,
+        info: CheckpointInfo,
+        out: Path,
+        *,
+        more: Path | None = None,
+        also: Mapping[str, OtherPairs] | None = None,
+        patches: int = PATCHES,
+    ) -> ProxySettings:
+        """As a recipe says it, for a checkpoint."""
+        return cls(
+            out=out,
+            sources=tuple(recipe.sources),
+            added_noise=tuple(recipe.added_noise),
+            seeds=recipe.seeds,
+            perceptual=recipe.perceptual,
+            patches=patches,
+            budget=recipe.budget,
+            grid=recipe.grid(info),
+            level=recipe.level,
+            more=more,
+            network=Architecture(recipe.network, recipe.network_settings),
+            sr_scale=recipe.sr_scale,
+            also=also or {},
+        )
 
     def __post_init__(self) -> None:
         check_asked(self.sources, (*SOURCES, *self.also), self.added_noise, self.seeds)
@@ -138,13 +171,15 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         )
         self.sr_scale = settings.sr_scale or _own_scale(data, train[0], self.place)
         # Says what is wrong before anything is read.
-        network = settings.network.build(settings.budget, self.sr_scale)
+        network = settings.network.tried(settings.budget, self.sr_scale)
         self.told_network = settings.network.told(network, self.sr_scale)
         self.scale = data.scale_of_t(self.level.t) if self.sr_scale == 1 else float(self.sr_scale)
         known = [name for name in SOURCES if name != "ours_more" or settings.more]
         known[-1:] = [*settings.also, known[-1]]
-        asked = (*settings.sources, *settings.also) if settings.sources else ()
-        names = chosen_sources(asked, known, NOISY, model, self.sr_scale > 1)
+        besides = [*settings.also, *(["ours_more"] if settings.more else [])]
+        names = chosen_sources(
+            settings.sources, known, NOISY, model, self.sr_scale > 1, besides=besides
+        )
         # LR are checked at the size of HR.
         checked = _enlarging(data) if self.sr_scale > 1 else data
         super().__init__(
@@ -160,7 +195,8 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         if name == "real":
             return partial(held, self.real[:, None], [self.level.t], None)
         if name in BY_HAND:
-            return by_hand(name, self.hr, self.real, self.scale, self.sr_scale)
+            sigma = self._sigma if name == "gaussian" else 0.0
+            return by_hand(name, self.hr, sigma, self.scale, self.sr_scale)
         if name in self.others:
             lr = self.others[name].lr
             return partial(held, lr, [1.0] * lr.shape[1], None)
@@ -184,12 +220,16 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
             key["network"] = asdict(self.settings.network)
         if self.sr_scale > 1:
             key["sr_scale"] = self.sr_scale
+        if name == "gaussian":
+            key["sigma"] = round(self._sigma, 4)
         if name in self.others:
             key["pairs"] = self.others[name].digest
         if name in OURS:
-            noise = _noise_digest(self.model, name, self.sr_scale > 1)
-            key |= {"checkpoint": self.model.info.id, "noise": noise}
-            key["grid"] = self._levels(name)
+            info, noise = self.model.info, _noise_digest(self.model, name, self.sr_scale > 1)
+            pictures = pictures_id(info, self.model.precision, noise)
+            key |= {"checkpoint": info.id, "pictures": pictures, "grid": self._levels(name)}
+            if self.sr_scale > 1:
+                key["scales"] = scales_id(info)
         if name == "ours_more":
             key["more"] = hashlib.sha256(self.more.tobytes()).hexdigest()
         return key
@@ -250,7 +290,7 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
     def _more(self) -> np.ndarray:
         """As many patches as `hr` has, of other photos, evenly: (N, P, P, 3) uint8."""
         assert self.settings.more is not None
-        found = list(find_photos([str(self.settings.more)]))
+        found = self._apart(list(find_photos([str(self.settings.more)])), "more HR")
         rng = np.random.default_rng(1)
         patches: list[np.ndarray] = []
         with self.progress.task("read photos", len(found), counts="photos") as task:
@@ -264,11 +304,34 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
                 task.advance()
         return np.stack(patches)
 
+    def _apart(self, photos: Sequence[AnyPhoto], what: str) -> list[AnyPhoto]:
+        """Those that are not the HR of a scene that SR is tested on, pixel by pixel.
+
+        Raises DataError where none is left.
+        """
+        held_out = {_digest(scene.hr) for scene in self.held_out.scenes}
+        with self.progress.task(f"look at {what}", len(photos), counts="photos") as task:
+            kept = []
+            for photo in photos:
+                kept += [] if _digest(photo) in held_out else [photo]
+                task.advance()
+            if left_out := len(photos) - len(kept):
+                task.note(
+                    f"{what}: {number_of(left_out, 'photos')} left out: held out here, and SR is "
+                    f"tested on {'it' if left_out == 1 else 'them'}"
+                )
+        if not kept:
+            raise DataError(f"{what}: every photo is a held-out scene, which SR is tested on")
+        return kept
+
     def _other(self, name: str) -> _Patches:
         """Patches of other pairs, at all levels that are there for every scene."""
         other = self.settings.also[name]
         data = other.layout(max(self.scale, 2.0))
+        # What they hold out is not trained on here either, and none of them is tested on.
         train, _ = find_scenes(data, other.root, to_test=False)
+        kept = set(self._apart([scene.hr for scene in train], name))
+        train = [scene for scene in train if scene.hr in kept]
         levels = data.pair_levels
         knots = [i for i, level in enumerate(levels) if i and not level.held_out]
         if self.sr_scale > 1:
@@ -303,6 +366,11 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
             for crops, crop in zip((lr, hr), pair, strict=True):
                 crops.append(np.rot90(crop[:, ::-1] if flip else crop, turns))
         return np.stack(lr), np.stack(hr)
+
+    @cached_property
+    def _sigma(self) -> float:
+        """Of `gaussian`, in pixels."""
+        return best_sigma(self.hr, self.real)
 
     def _levels(self, name: str) -> list[float]:
         return self.settings.grid.t if "grid" in name else [self.level.t]
@@ -365,14 +433,29 @@ def _level(levels: list[PairLevel], name: str) -> PairLevel:
 
 
 def _own_scale(data: DataSettings, scene: Scene, place: int) -> int:
-    """HR over LR of the pairs, where nothing says that LR are to be enlarged."""
+    """HR over LR of the pairs, where nothing says that LR are to be enlarged.
+
+    Raises DataError for more than a network enlarges by.
+    """
     if data.enlarge_by != "refuse":
         return 1
-    return Pairs([scene], data).scale_at(scene, place)
+    found = Pairs([scene], data).scale_at(scene, place)
+    if found > MOST_SCALE:
+        raise DataError(
+            f"HR is {found} times as large as {scene.files[place]}, and networks enlarge by "
+            f"{MOST_SCALE} at most: say with `sr_scale` what they are to enlarge by"
+        )
+    return found
 
 
 def _enlarging(data: DataSettings) -> DataSettings:
     return replace(data, enlarge="bicubic") if data.enlarge_by == "refuse" else data
+
+
+def _digest(photo: Path | PhotoFile) -> str:
+    """Of its pixels, whatever the file's format."""
+    pixels = read_photo(photo).pixels
+    return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def _noise_digest(model: DegFlow, name: str, own_pixels: bool) -> str:

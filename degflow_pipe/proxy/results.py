@@ -120,7 +120,7 @@ def source_rows(
     """A row for each source and added noise, and the figures whose gap is not resolved.
 
     found: the figures of each seed. A gap is resolved where real is better than bicubic by more
-    than chance would give once in twenty times, by Student's t of the seeds of both: one seed
+    than chance would give once in forty times, by Student's t of the seeds of both: one seed
     resolves none.
     """
     means, stds = (

@@ -36,7 +36,7 @@ from degflow_pipe.proxy.comparison import (
 )
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.implicit import Crops, ImplicitSR, enlarged, train_implicit
-from degflow_pipe.proxy.recipe import IMPLICIT
+from degflow_pipe.proxy.recipe import IMPLICIT, ProxyRecipe
 from degflow_pipe.proxy.results import Figures, ScaleRows, ScalesComparison, source_rows
 from degflow_pipe.proxy.sources import best_sigma
 from degflow_pipe.training.loop import step_rng
@@ -69,6 +69,26 @@ class ScalesSettings(ComparisonSettings):
 
     scales: tuple[float, ...]
     test: tuple[DataSettings, Path] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        recipe: ProxyRecipe,
+        s_max: float,
+        out: Path,
+        test: tuple[DataSettings, Path] | None = None,
+    ) -> ScalesSettings:
+        """As a recipe says it; s_max: of the pairs."""
+        return cls(
+            out=out,
+            sources=tuple(recipe.sources),
+            added_noise=tuple(recipe.added_noise),
+            seeds=recipe.seeds,
+            perceptual=recipe.perceptual,
+            budget=recipe.budget,
+            scales=recipe.scales or default_scales(s_max),
+            test=test,
+        )
 
     def __post_init__(self) -> None:
         check_asked(

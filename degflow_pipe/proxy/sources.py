@@ -18,6 +18,8 @@ from degflow_pipe.noise.drawing import added
 from degflow_pipe.noise.model import NoiseModel
 from degflow_pipe.pictures.arrays import shrunk
 
+FITTED = 64
+"""Patches that the one Gaussian is fitted on."""
 MARGIN = 32
 """Pixels around a crop that a degradation drawn for it sees, and that are cut off again."""
 
@@ -79,17 +81,16 @@ def drawn(
     return cut if sr_scale == 1 else shrunk(cut, (place.side, place.side))
 
 
-def by_hand(name: str, hr: np.ndarray, real: np.ndarray, scale: float, sr_scale: int = 1) -> Source:
+def by_hand(name: str, hr: np.ndarray, sigma: float, scale: float, sr_scale: int = 1) -> Source:
     """`bicubic`, `gaussian`, `esrgan_style` or `bsrgan_style`.
 
-    hr, real: (N, P, P, 3) and (N, p, p, 3) uint8, P being sr_scale p.
+    hr: (N, P, P, 3) uint8. sigma: of `gaussian`, in pixels; see `best_sigma`.
     """
     if name == "esrgan_style":
         return partial(drawn, hr, baselines.real_esrgan_style, scale, sr_scale)
     if name == "bsrgan_style":
         return partial(drawn, hr, baselines.bsrgan_style, scale, sr_scale)
     if name == "gaussian":
-        sigma = best_sigma(hr, real)
         lr = [_as_small(cv2.GaussianBlur(patch, (0, 0), sigma), sr_scale) for patch in hr]
     elif sr_scale > 1:
         lr = [_as_small(patch, sr_scale) for patch in hr]
@@ -106,9 +107,11 @@ def _as_small(picture: np.ndarray, sr_scale: int) -> np.ndarray:
 
 def best_sigma(hr: np.ndarray, real: np.ndarray) -> float:
     """The one Gaussian for all patches, in pixels to 2 %: least squared error against real LR,
-    which may be smaller: then what it blurred is shrunk.
+    which may be smaller: then what it blurred is shrunk. hr, real: (N, P, P, 3) and (N, p, p, 3)
+    uint8; it is fitted on FITTED of them, from the first to the last.
     """
     sr_scale = hr.shape[1] // real.shape[1]
+    some = np.unique(np.linspace(0, len(hr) - 1, FITTED).round().astype(int))
 
     def error(sigma: float) -> float:
         return float(
@@ -116,7 +119,7 @@ def best_sigma(hr: np.ndarray, real: np.ndarray) -> float:
                 np.square(
                     _as_small(cv2.GaussianBlur(a, (0, 0), sigma), sr_scale).astype(np.float32) - b
                 ).mean()
-                for a, b in zip(hr[:64], real[:64], strict=True)
+                for a, b in zip(hr[some], real[some], strict=True)
             )
         )
 

@@ -226,7 +226,9 @@ def _start_from(
     network.load_state_dict(getattr(model, part).state_dict())
     # Whose pairs those weights came of, as far back as is known: licences ask for it.
     data = {key: str(model.info.data.get(key, "")) for key in ("source", "licence")}
-    return {"started_from": model.info.id, "started_from_data": [data, *_earlier(model.info)]}
+    every = [data, *_earlier(model.info)]
+    once = [one for i, one in enumerate(every) if one not in every[:i]]
+    return {"started_from": model.info.id, "started_from_data": once}
 
 
 def _earlier(info: CheckpointInfo) -> list[dict[str, str]]:

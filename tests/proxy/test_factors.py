@@ -29,6 +29,7 @@ from degflow_pipe.proxy.others import OtherPairs
 from degflow_pipe.proxy.proxy import OneScale, ProxySettings, proxy
 from degflow_pipe.proxy.results import ProxyComparison
 from degflow_pipe.proxy.sources import Place, best_sigma, by_hand
+from tests.conftest import Recorder
 
 SETTINGS = DataSettings(
     s_max=4.0,
@@ -177,7 +178,11 @@ def test_the_best_sigma_is_that_of_small_lr(sigma: float) -> None:
     hr = np.stack([photo[:192, :192] for photo in PHOTOS.values()])
     real = np.stack([small_lr(one, 3, sigma) for one in hr])
     assert best_sigma(hr, real) == pytest.approx(sigma, rel=0.05)
-    held = by_hand("gaussian", hr, real, 3.0, 3)
+    # Of all patches, not of the first ones.
+    many = np.concatenate([np.repeat(hr[:1], 90, 0), hr])
+    blurred = np.stack([small_lr(hr[0], 3, 0.5)] * 3 + [real[0]] * 87 + list(real))
+    assert best_sigma(many, blurred) == pytest.approx(sigma, rel=0.1)
+    held = by_hand("gaussian", hr, best_sigma(hr, real), 3.0, 3)
     lr = held(Place(1, 4, 8, 32), np.random.default_rng(0))
     assert np.abs(lr.astype(int) - real[1, 4:36, 8:40]).mean() < 1
 
@@ -233,6 +238,35 @@ def test_wrong_settings_are_named_at_any_factor() -> None:
             Architecture(name, wrong).build(SMALL, 4)
 
 
+def test_a_network_of_spandrel_is_trained_kept_and_shown(
+    tiny_model: DegFlow, pairs: Path, settings: ProxySettings, tmp_path: Path
+) -> None:
+    """It holds whole numbers beside its weights: tables of positions."""
+    pytest.importorskip("spandrel", reason="spandrel is not installed")
+    swinir = Architecture("SwinIR", SMALLEST["SwinIR"])
+    asked = replace(settings, out=tmp_path / "out", sources=("bicubic",), network=swinir)
+    found = proxy(tiny_model, SETTINGS, pairs, asked)
+    assert found is not None and found.network == "SwinIR, its own x4"
+    assert (tmp_path / "out" / "pictures.png").exists()
+    assert proxy(tiny_model, SETTINGS, pairs, asked) == found
+
+
+@pytest.mark.parametrize(
+    ("network", "wrong", "budget", "why"),
+    [
+        ("SwinIR", {"upscale": 2}, SMALL, "`network_settings` cannot hold upscale"),
+        ("SwinIR", {"upsampler": "nearest+conv"}, SMALL, "3 times as large as LR|nearest"),
+        ("DAT", {}, replace(SMALL, batch=1), "cannot be trained with batch 1 and crop 16"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before(
+    network: str, wrong: dict[str, Any], budget: Budget, why: str
+) -> None:
+    pytest.importorskip("spandrel", reason="spandrel is not installed")
+    with pytest.raises(UsageError, match=why):
+        Architecture(network, {**SMALLEST.get(network, {}), **wrong}).tried(budget, 3)
+
+
 # Other pairs
 
 
@@ -252,6 +286,42 @@ def test_other_pairs_are_a_row_of_their_own(
     of = {row.source: row.mean for row in found.rows}
     assert of["bicubic"] == next(row.mean for row in alone.rows if row.source == "bicubic")
     assert of["theirs"] != of["real"]
+
+
+def test_held_out_scenes_are_left_out_of_other_pairs_and_photos(
+    pairs: Path, tmp_path: Path, settings: ProxySettings, recorder: Recorder
+) -> None:
+    """By their pixels, whatever they are called; and what the other pairs hold out themselves."""
+    other, more = write(tmp_path / "other", 4), tmp_path / "more"
+    for side in ("hr", "lr"):
+        (other / f"c_{side}.png").rename(other / f"x_{side}.png")
+    more.mkdir()
+    for name in "ac":
+        Image.open(pairs / f"{name}_hr.png").save(more / f"{name}.webp", lossless=True)
+    own = replace(SETTINGS, validate="a")
+    also = {"theirs": OtherPairs(other), "own": OtherPairs(other, own)}
+    asked = replace(settings, out=tmp_path / "out", also=also, more=more)
+    model = DegFlow.load("city100-compact", "cpu")
+    work = OneScale(model, SETTINGS, pairs, asked, recorder)
+    # Whatever `sources` names, as it is asked for by its photos.
+    assert "ours_more" in work.names
+    held_out = np.asarray(Image.open(pairs / "c_hr.png"))
+    for hr in (work.others["theirs"].hr, work.others["own"].hr, work.more):
+        assert not [patch for patch in hr if is_part_of(patch, held_out)]
+    first = np.asarray(Image.open(pairs / "a_hr.png"))
+    assert not [patch for patch in work.others["own"].hr if is_part_of(patch, first)]
+    assert [patch for patch in work.others["theirs"].hr if is_part_of(patch, first)]
+    assert [note for note in recorder.notes if note.startswith("more HR")] == [
+        "more HR: 1 photo left out: held out here, and SR is tested on it"
+    ]
+    (more / "a.webp").unlink()
+    with pytest.raises(DataError, match="more HR: every photo is a held-out scene"):
+        OneScale(model, SETTINGS, pairs, asked, Silent())
+
+
+def is_part_of(patch: np.ndarray, picture: np.ndarray) -> bool:
+    rows = np.lib.stride_tricks.sliding_window_view(picture, patch[:1, :8].shape)
+    return bool((rows == patch[:1, :8]).all((-1, -2, -3)).any())
 
 
 def test_other_pairs_are_cut_of_their_own_hr(
