@@ -104,8 +104,14 @@ class BasicSR(Trainer):
         if not (files.exists(folder / META) and listed):
             yield from self._by_folder(folder, template, report)
             return
+        left = {path.name for path in files.walk(folder / "gt") if path.name[0] != "."}
+        listed_once: set[str] = set()
         for number, line in enumerate(text_lines(folder / META, folder, report) or [], 1):
             name = line.split(" ")[0]
+            if name in listed_once:
+                report.add("list", f"{META}, line {number}: {name[:60]!r} is named twice")
+            listed_once.add(name)
+            left.discard(PurePosixPath(name).name)
             if not name or (hr := owned.below(folder / "gt", name)) is None:
                 report.add("list", f"{META}, line {number}: {name[:60]!r} is no name below gt")
                 continue
@@ -116,6 +122,9 @@ class BasicSR(Trainer):
                 report.add("list", f"{META}, line {number}: {path} is not there")
             else:
                 yield file_pair(folder, f"gt/{name}", lr.relative_to(folder).as_posix())
+        report.add(
+            "list", *(f"gt/{name} is not in {META}, and never read" for name in sorted(left))
+        )
 
     def lr_of(self, name: str, template: str) -> str:
         """The path below lq of the LR of a listed HR: no deeper, however deep the HR is."""

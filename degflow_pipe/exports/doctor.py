@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from degflow_pipe.exports.findings import Found, Report
 from degflow_pipe.exports.likeness import Look, judge, likeness, look_at
 from degflow_pipe.exports.results import Diagnosis
 from degflow_pipe.exports.settings import Facts, Settings, read_settings
-from degflow_pipe.exports.trainer import Trainer
+from degflow_pipe.exports.trainer import Size, Trainer
 from degflow_pipe.exports.trainers import find_trainer
 from degflow_pipe.progress import Progress, Silent, Task
 
@@ -131,6 +131,7 @@ def _sizes(
     sizes = _Sizes(Counter())
     readable = []
     of: dict[float, list[str]] = {}
+    alike: dict[tuple[float | None, Size], dict[Size, list[str]]] = {}
 
     def measure(pair: Found) -> Any:
         try:
@@ -159,13 +160,35 @@ def _sizes(
             continue
         sizes.ratios[ratio] += 1
         of.setdefault(ratio, []).append(said)
-    if trainer.one_scale and len(sizes.ratios) > 1:
-        most = sizes.ratios.most_common(1)[0][0]
-        for ratio, pairs in of.items():
-            if ratio != most:
-                text = f"ratio {ratio:g}, where most pairs have {most:g}"
-                report.add("mixed scales", *(f"{said}: {text}" for said in pairs))
+        alike.setdefault((pair.wanted, hr), {}).setdefault(lr, []).append(said)
+    _other_sizes(alike, report)
+    if trainer.one_scale:
+        _other_ratios(of, report)
     return sizes, readable
+
+
+def _other_sizes(
+    alike: Mapping[tuple[float | None, Size], Mapping[Size, list[str]]], report: Report
+) -> None:
+    """Findings for LR that are unlike most of HR of one size, where the folder says the factor:
+    there LR may show less than all of the HR, but each as much.
+
+    alike: what is said of pairs, by the factor that is due and the size of HR, and by that of LR.
+    """
+    for (due, _), by_size in alike.items():
+        usual, *others = sorted(by_size, key=lambda size: -len(by_size[size]))
+        for size in others if due is not None else ():
+            text = f"most LR of such an HR are {usual[0]} x {usual[1]}"
+            report.add("ratio", *(f"{said}: {text}" for said in by_size[size]))
+
+
+def _other_ratios(of: Mapping[float, list[str]], report: Report) -> None:
+    """Findings for pairs of another ratio than most; of: what is said of them, by ratio."""
+    most = max(of, key=lambda ratio: len(of[ratio]), default=0.0)
+    for ratio, pairs in of.items():
+        if ratio != most:
+            text = f"ratio {ratio:g}, where most pairs have {most:g}"
+            report.add("mixed scales", *(f"{said}: {text}" for said in pairs))
 
 
 def _runs(found: Sequence[Found], sample: int) -> Iterator[list[Found]]:
@@ -213,7 +236,7 @@ def _compare(looks: Sequence[Look], report: Report) -> list[Look]:
             if other.hr is not None and (like := likeness(look.lr, other.hr)) is not None
         ]
         best, name = max(others, default=(-1.0, ""))
-        if own is not None and best > own + MARGIN:
+        if own is not None and best > own + MARGIN and best >= UNLIKE:
             report.add(
                 "content",
                 f"{look.lr_name} looks like {name} ({best:.2f}), not like the {look.hr_name} "

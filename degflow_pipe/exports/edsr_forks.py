@@ -26,6 +26,9 @@ from degflow_pipe.exports.findings import Report
 from degflow_pipe.exports.settings import Facts, Settings
 from degflow_pipe.exports.trainer import Plan, Roots
 
+TEST_EVERY = 1000
+"""Batches from one of Meta-SR's tests to the next, by default: its set repeats the pictures as many
+times as they go into that, and is empty where they go into it not even once."""
 ALL_SHOWN = 10
 """Pictures that training is watched on, where no photos were set apart."""
 
@@ -159,6 +162,10 @@ class MetaSR(Edsr):
                 f"level {plan.level} have {plan.packing.lr}"
             )
 
+    def data_lines(self, pictures: int, roots: Roots) -> dict[str, object]:
+        lines = super().data_lines(pictures, roots)
+        return {**lines, "test_every": max(TEST_EVERY, pictures // min(16, pictures))}
+
     def side(self, plans: Sequence[Plan]) -> int:
         return min([50, *(plan.packing.lr - _step(plan.told) for plan in plans)])
 
@@ -176,9 +183,16 @@ class MetaSR(Edsr):
 
     def asked(self, names: list[str], settings: Settings | None, report: Report) -> list[str]:
         batch = (settings.count("batch_size") if settings is not None else None) or 16
+        every = (settings.count("test_every") if settings is not None else None) or TEST_EVERY
         if names and len(names) < batch:
             report.add(
                 "counts", f"batch_size is {batch}, and {len(names)} HR are there: it needs as many"
+            )
+        elif names and len(names) // batch > every:
+            report.add(
+                "counts",
+                f"test_every is {every}, and {len(names)} HR make {len(names) // batch} batches of "
+                f"{batch}: it must be as many, or nothing is trained on",
             )
         return names
 

@@ -227,6 +227,12 @@ def by_place(
     sides = [side[0].parent.relative_to(folder).as_posix() for side in (hr, lr) if side]
     if len(hr) != len(lr):
         report.add("counts", f"{' and '.join(sides)}: {len(hr)} HR for {len(lr)} LR")
+        suffix = suffix_of((path.stem for path in hr), (path.stem for path in lr))
+        named = {path.stem for path in hr}
+        beside = {path.stem.removesuffix(suffix) for path in lr}
+        if 2 * len(named & beside) > len(named):  # else names have nothing to tell
+            report.add("no LR", *(f"{name} has no LR" for name in sorted(named - beside)))
+            report.add("no HR", *(f"{name} has no HR" for name in sorted(beside - named)))
         return
     places = {path.stem: i for i, path in enumerate(hr)}
     suffix = suffix_of(places, (path.stem for path in lr))

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from degflow_pipe.errors import UsageError
 from degflow_pipe.exports.basicsr import BasicSR
 from degflow_pipe.exports.networks import BASICSR, HAT, MAMBAIR, Network
-from degflow_pipe.exports.options import crop_side, training_yaml
+from degflow_pipe.exports.options import check_window, crop_side, training_yaml
 from degflow_pipe.exports.source import ShardLevel
 from degflow_pipe.exports.trainer import Plan, Roots
 
@@ -30,13 +29,7 @@ class Hat(BasicSR):
 
     def planned(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
         plans = super().planned(levels, scale)
-        least = min(plan.packing.lr for plan in plans)
-        window = HAT.even(int(plans[0].told))
-        if least < window:
-            raise UsageError(
-                f"hat: HAT takes LR of a multiple of {window} pixels, and the smallest here have "
-                f"{least}"
-            )
+        check_window(self.name, HAT, plans)
         return plans
 
     def option_file(self, plans: Sequence[Plan], roots: Roots) -> str:

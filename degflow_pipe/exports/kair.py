@@ -13,8 +13,9 @@ from typing import Any
 
 from degflow_pipe.exports.findings import Found, Report, by_place, visible_files
 from degflow_pipe.exports.networks import KAIR, MSR_RESNET0, SWINIR, Network
-from degflow_pipe.exports.options import crop_side
+from degflow_pipe.exports.options import check_window, crop_side
 from degflow_pipe.exports.settings import Rules, Settings
+from degflow_pipe.exports.source import ShardLevel
 from degflow_pipe.exports.trainer import Plan, Roots, Size, Trainer
 
 ENDINGS = (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".ppm", ".PPM", ".bmp", ".BMP", ".tif")
@@ -150,8 +151,14 @@ class SwinIR(Kair):
     def network(self, scale: int) -> Network | None:
         return SWINIR
 
+    def planned(self, levels: Sequence[ShardLevel], scale: int | None) -> list[Plan]:
+        plans = super().planned(levels, scale)
+        check_window(self.name, SWINIR, plans)
+        return plans
+
     def side(self, plans: Sequence[Plan]) -> int:
-        return crop_side(plans, 48 * int(plans[0].told))
+        scale = int(plans[0].told)
+        return crop_side(plans, 48 * scale, SWINIR.even(scale))
 
     def net_settings(self, plans: Sequence[Plan]) -> dict[str, Any]:
         scale = int(plans[0].told)

@@ -81,8 +81,9 @@ HAT = replace(EDSR, name="HAT", even=lambda scale: 16)
 # csguoh/MambaIR, basicsr/archs/mambair_arch.py at 06dc6cd, upsampler pixelshuffle.
 MAMBAIR = replace(EDSR, name="MambaIR")
 
-# cszn/KAIR's swinir is JingyunLiang/SwinIR's network, which pads LR to its windows.
-SWINIR = replace(EDSR, name="swinir")
+# cszn/KAIR's swinir is JingyunLiang/SwinIR's network, models/network_swinir.py: LR is padded to its
+# windows of 8 pixels, but the masks of a crop are made for img_size as it is said.
+SWINIR = replace(EDSR, name="swinir", even=lambda scale: 8)
 
 BASICSR: Mapping[str, Network] = {
     network.name: network for network in (MSR_RESNET, EDSR, RRDB_NET, SRVGG)

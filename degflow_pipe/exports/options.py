@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from degflow_pipe.exports.networks import EDSR, MSR_RESNET
+from degflow_pipe.errors import UsageError
+from degflow_pipe.exports.networks import EDSR, MSR_RESNET, Network
 from degflow_pipe.exports.trainer import Plan, Roots
 
 
@@ -36,8 +37,18 @@ def crop_side(plans: Sequence[Plan], most: int, window: int = 1) -> int:
     window: pixels of which the LR crop must be a multiple; it fits once.
     """
     step = window * int(plans[0].told)
-    side = min([most, *(plan.packing.hr for plan in plans)])
-    return max(side // (8 * step) * 8 * step, side // step * step)
+    return min([most, *(plan.packing.hr for plan in plans)]) // step * step
+
+
+def check_window(trainer: str, network: Network, plans: Sequence[Plan]) -> None:
+    """Raises UsageError where an LR is smaller than the windows that a network cuts it into."""
+    least = min(plan.packing.lr for plan in plans)
+    window = network.even(int(plans[0].told))
+    if least < window:
+        raise UsageError(
+            f"{trainer}: {network.name} takes LR of a multiple of {window} pixels, and the "
+            f"smallest here have {least}"
+        )
 
 
 def basicsr_val(gt: str, lq: str, data: dict[str, Any]) -> dict[str, Any]:

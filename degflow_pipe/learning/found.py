@@ -140,6 +140,7 @@ def _levels(by_ending: dict[str, list[_File]], hr: str, s_max: float | None) -> 
                 f"{first.path} has no HR beside it, {first.scene}{hr}: add it, or take the file "
                 f"away"
             )
+        _check_ratios(group, pictures)
         scale = _scale(group, pictures, s_max)
         for other, known in levels.items():
             one = by_ending[other][0]
@@ -150,6 +151,24 @@ def _levels(by_ending: dict[str, list[_File]], hr: str, s_max: float | None) -> 
                 )
         levels[ending] = scale
     return levels
+
+
+def _check_ratios(group: list[_File], hr: dict[str, Path]) -> None:
+    """Raises DataError for an LR that is another part of its HR than most of its level are."""
+    there = [one for one in group if one.scene in hr]
+    sizes = [(picture_size(hr[one.scene]), picture_size(one.path)) for one in there]
+    ratios = np.array([[a / b for a, b in zip(*both, strict=True)] for both in sizes])
+    # Sides are whole pixels.
+    off = np.array([max(1.5 / side for side in lr) for _, lr in sizes])
+    usual = np.median(ratios, axis=0)
+    for one, ratio, most in zip(
+        there, ratios, np.abs(ratios / usual - 1).max(1) > off, strict=True
+    ):
+        if most:
+            raise DataError(
+                f"{one.path} is 1/{ratio.max():.3g} of its HR, where most LR of its level are "
+                f"1/{usual.max():.3g}: give it the size of the others, or take it away"
+            )
 
 
 def _scale(group: list[_File], hr: dict[str, Path], s_max: float | None) -> float:

@@ -71,7 +71,7 @@ def test_table_marks_the_best_row_of_each_source(
     ("options", "code", "error"),
     [
         (["--sources", "bicubik"], 2, "--sources: 'bicubik' is not one of bicubic"),
-        (["--sources", "ours"], 2, "--noise calibrated: tiny-09ba72d0b126 has no noise model"),
+        (["--sources", "ours"], 2, "has no noise model: measure it with"),
         (["--added-noise", "0;4"], 2, "--added-noise wants numbers"),
         (["--added-noise", "nan"], 2, "--added-noise must be grey levels from 0 to 100"),
         (["--seeds", "0"], 2, "--seeds"),

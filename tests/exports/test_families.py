@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -245,6 +246,60 @@ def test_an_lr_of_another_factor_is_found(copied: Callable[[str], Path]) -> None
     shutil.copy(folder / "LR_bicubic/X2/0002x2.png", folder / "LR_bicubic/X4/0002x4.png")
     shutil.copy(folder / "LR_bicubic/X4/0003x4.png", folder / "LR_bicubic/X2/0003x2.png")
     assert doctor(folder, "edsr").findings["ratio"].count == 2
+
+
+@pytest.mark.parametrize("to", ["edsr", "rcan", "han"])
+def test_an_lr_of_another_size_is_found(copied: Callable[[str], Path], to: str) -> None:
+    """It would be laid upon the HR from the top left on, and nothing be said."""
+    folder = copied(to)
+    path = lr_of(folder, to)[3]
+    height, width = cv2.imread(str(path)).shape[:2]
+    cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (width - 1, height - 1)))
+    (text,) = doctor(folder, to).findings["ratio"].examples
+    assert path.name in text and f"most LR of such an HR are {height} x {width}" in text
+
+
+@pytest.mark.parametrize("to", ["hat", "mambair", "mmagic", "ciaosr"])
+def test_pictures_that_the_list_leaves_out_or_has_twice_are_found(
+    copied: Callable[[str], Path], to: str
+) -> None:
+    folder = copied(to)
+    lines = (folder / "meta_info.txt").read_text().splitlines()
+    (folder / "meta_info.txt").write_text("\n".join([*lines[:-1], lines[0]]) + "\n")
+    found = doctor(folder, to).findings["list"]
+    left_out, twice = lines[-1].split(" ")[0], lines[0].split(" ")[0]
+    assert found.count == 2
+    assert any(f"{left_out} is not in meta_info.txt" in text for text in found.examples)
+    assert any(f"'{twice}' is named twice" in text for text in found.examples)
+
+
+def test_swinir_names_the_picture_that_is_alone(copied: Callable[[str], Path]) -> None:
+    folder = copied("swinir")
+    gone = lr_of(folder, "swinir")[2]
+    gone.unlink()
+    found = doctor(folder, "swinir").findings
+    assert found["no LR"].examples == [f"{gone.stem} has no LR"] and "counts" in found
+
+
+def test_crops_for_swinir_are_whole_windows(copied: Callable[[str], Path]) -> None:
+    folder = copied("swinir")
+    options = folder / "train_swinir.json"
+    told = json.loads(options.read_text().partition("\n")[2])
+    side = told["datasets"]["train"]["H_size"]
+    assert told["netG"]["img_size"] == side // 2 and side % 16 == 0
+    options.write_text(options.read_text().replace(f'"H_size": {side}', f'"H_size": {side - 4}'))
+    (text,) = doctor(folder, "swinir").findings["options"].examples
+    assert "swinir at factor 2 takes LR of a multiple of 8 pixels" in text
+
+
+def test_meta_sr_is_tested_as_seldom_as_it_has_batches(copied: Callable[[str], Path]) -> None:
+    folder = copied("metasr")
+    assert "--test_every 1000" in (folder / "train_metasr.sh").read_text()
+    options = folder / "train_metasr.sh"
+    said = options.read_text().replace("--test_every 1000", "--test_every 1")
+    options.write_text(re.sub(r"--batch_size \d+", "--batch_size 2", said))
+    (text,) = doctor(folder, "metasr").findings["counts"].examples
+    assert text.startswith("test_every is 1, and ")
 
 
 def test_a_python_file_is_read_and_never_run() -> None:

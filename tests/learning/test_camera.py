@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from skimage import data
 
@@ -339,6 +340,60 @@ def test_an_edit_of_its_recipe_is_taken(pairs: Path, tmp_path: Path) -> None:
     assert recipe.read_text() == edited
     assert "train.yaml edited: what was made by it is done again" in again.notes
     assert read_info(out / "training").training["joint"]["settings"]["steps"] == 3
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        ("sources: [bicubic, real]", "`sources` must hold ours"),
+        ("network: implicit", "`network` cannot be implicit here"),
+        ("also: {x: {s_max: 2, source: s, licence: l, set: city100}}", "`also` is not taken here"),
+    ],
+)
+def test_an_edit_of_its_proxy_is_taken_or_refused(
+    found: CameraSummary, pairs: Path, tmp_path: Path, edit: str, why: str
+) -> None:
+    out = Path(shutil.copytree(found.checkpoint, tmp_path / "out"))
+    (out / "config.json").unlink()
+    recipe = out / "proxy.yaml"
+    values = {**load_recipe(str(recipe), "proxy"), "kind": "proxy"}
+    recipe.write_text(yaml.safe_dump({**values, **yaml.safe_load(edit)}))
+    with pytest.raises(UsageError, match=f"proxy.yaml was edited .*{why}"):
+        camera(pairs, out, device="cpu")
+    recipe.write_text(yaml.safe_dump({**values, "added_noise": [0.0, 4.0], "level": "X2.5"}))
+    with pytest.raises(InterruptedError):
+        camera(pairs, out, device="cpu", progress=Told("ours, noise 4"))
+
+
+def test_scenes_that_the_start_held_out_stay_held_out(
+    found: CameraSummary, pairs: Path, tmp_path: Path
+) -> None:
+    """It has learned the others; whatever else is among the pairs now."""
+    first = read_info(Path(found.checkpoint)).data["validate"]
+    more = Path(shutil.copytree(pairs, tmp_path / "more"))
+    for number in range(12):
+        for ending in ("hr", "x2.5"):
+            picture = Image.open(pairs / f"coffee_{ending}.png")
+            picture.crop((0, 0, 256, 256)).save(more / f"new{number}_{ending}.png")
+    start = CameraSettings(start=found.checkpoint)
+    with pytest.raises(InterruptedError):
+        camera(more, tmp_path / "out", start, device="cpu", progress=Told("train rae"))
+    recipe = load_recipe(str(tmp_path / "out" / "train.yaml"), "train")
+    assert recipe["data"]["validate"] == first
+
+
+def test_a_start_that_held_out_none_of_the_scenes_is_told(
+    found: CameraSummary, pairs: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in pairs.glob("*.png"):
+        shutil.copy(path, other / f"b{path.name}")
+    told = Told("train rae")
+    with pytest.raises(InterruptedError):
+        start = CameraSettings(start=found.checkpoint)
+        camera(other, tmp_path / "out", start, device="cpu", progress=told)
+    assert [note for note in told.notes if "held out none of these scenes by name" in note]
 
 
 def test_a_finished_one_tells_of_an_edit(found: CameraSummary, pairs: Path) -> None:

@@ -44,6 +44,14 @@ def test_sizes_tell_the_scale(tmp_path: Path) -> None:
     assert levels_of(tmp_path) == [("HR", 1.0), ("LR", 2.0)]
 
 
+def test_an_lr_of_another_size_than_the_others_is_named(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{name}_hr.png" for name in "abc"))
+    write(tmp_path, "a_lr.png", "b_lr.png", picture=cv2.resize(HR, (161, 128)))
+    write(tmp_path, "c_lr.png", picture=cv2.resize(HR, (130, 104)))
+    with pytest.raises(DataError, match=r"c_lr\.png is 1/2\.46 of its HR, where most .* 1/2:"):
+        data_of_folder(tmp_path, None, None)
+
+
 def test_else_the_blur_tells_it_or_who_knows_says_it(tmp_path: Path) -> None:
     """A lens's blur is 0.91 sqrt(s² - 1) pixels."""
     write(tmp_path, "a_hr.png", "b_hr.png")

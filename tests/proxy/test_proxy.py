@@ -361,7 +361,6 @@ def test_training_on_the_right_blur_sharpens() -> None:
 
 def test_sources_give_lr_of_the_place_they_are_asked_for() -> None:
     hr = np.stack([data.coffee()[:96, :96], data.chelsea()[:96, :96]])
-    real = np.stack([cv2.GaussianBlur(patch, (0, 0), 2.0) for patch in hr])
     place = Place(1, 20, 40, 32)
     for name in ("bicubic", "gaussian", "esrgan_style", "bsrgan_style"):
         lr = by_hand(name, hr, 2.0, 2.0)(place, np.random.default_rng(0))
