@@ -34,9 +34,10 @@ from degflow_pipe.checkpoint.folder import (
 )
 from degflow_pipe.checkpoint.verdict import section
 from degflow_pipe.engines.load import busy
-from degflow_pipe.errors import DegflowError, FileError, UsageError
+from degflow_pipe.errors import DataError, DegflowError, FileError, UsageError
 from degflow_pipe.evaluation.evaluate import LEAST_SIDE, EvaluationSettings, evaluate
 from degflow_pipe.formats.said import number_of
+from degflow_pipe.learning.compared import at_best_noise, proxy_of, proxy_section
 from degflow_pipe.learning.found import data_of_folder, holds_pairs
 from degflow_pipe.learning.plan import planned, root_of
 from degflow_pipe.learning.recipe_text import proxy_text, train_text
@@ -50,7 +51,6 @@ from degflow_pipe.pictures.shots import SHOTS
 from degflow_pipe.places import text_of
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.proxy.proxy import ProxySettings, proxy
-from degflow_pipe.proxy.recipe import IMPLICIT, ProxyRecipe, proxy_recipe
 from degflow_pipe.recipes import load_recipe
 from degflow_pipe.stages.align import align
 from degflow_pipe.stages.align_scene import AlignSettings
@@ -289,7 +289,7 @@ class _Work:
         if not edited:
             return
         for name in edited:
-            read, kind = (train_recipe, "train") if name == RECIPE else (_proxy_of, "proxy")
+            read, kind = (train_recipe, "train") if name == RECIPE else (proxy_of, "proxy")
             try:
                 read(load_recipe(str(self.out / name), kind))
             except DegflowError as error:
@@ -337,6 +337,12 @@ class _Work:
         """Choose, tell how long it will take, and write the recipes but for those in `kept`."""
         found = data_of_folder(pairs, self.settings.s_max, self.settings.recipe)
         data = replace(found, root=root_of(files.real(pairs), files.real(self.out)))
+        both = find_scenes(data, pairs, to_train=False, to_test=False)
+        if (count := sum(map(len, both))) < 2:
+            raise DataError(
+                f"{pairs} holds pairs of {number_of(count, 'scenes')}: two are the least, one to "
+                f"train on and one to hold out; forty are good"
+            )
         data, unsure = self.held_out(data, pairs)
         name = re.sub(r"[^\w.+ -]", "-", files.real(self.out).name)[:64].lstrip(".+ -")
         device = choose_device(self.device)
@@ -353,6 +359,10 @@ class _Work:
                 )
             if unsure:
                 task.note(unsure)
+            if self.settings.s_max not in (None, data.s_max):
+                task.note(
+                    f"`s_max` is not used: the pairs' names, sizes or recipe say x{data.s_max:g}"
+                )
             if few := len(train.scenes) < FEW:
                 task.note(f"{number_of(len(train.scenes), 'pairs')} are few: forty are good")
             plan = planned(
@@ -399,7 +409,7 @@ class _Work:
         files.write_json(self.out / EVALUATION, found.to_dict())
 
     def proxy(self) -> None:
-        asked = _proxy_of(load_recipe(str(self.out / PROXY_RECIPE), "proxy"))
+        asked = proxy_of(load_recipe(str(self.out / PROXY_RECIPE), "proxy"))
         model = self.model()
         settings = ProxySettings.of(asked, model.info, self.out / PROXY, patches=PATCHES)
         proxy(model, self.recipe.data, self.pairs, settings, self.progress)
@@ -414,7 +424,8 @@ class _Work:
             else part
             for key, part in info.training.items()
         }
-        card = f"{model_card(recipe, training)}\n{self._proxy_section()}\n{section(info.verdict)}"
+        compared = proxy_section(self._compared())
+        card = f"{model_card(recipe, training)}\n{compared}\n{section(info.verdict)}"
         files.write_bytes(
             self.out / WEIGHTS, files.read_bytes(self.training / WEIGHTS, files.WEIGHTS_LIMIT)
         )
@@ -429,24 +440,12 @@ class _Work:
     def _compared(self) -> dict[str, Any]:
         return dict(files.read_json(self.out / PROXY / "figures.json"))
 
-    def _proxy_section(self) -> str:
-        found = self._compared()
-        rows = "\n".join(
-            f"| {row['source']} | {row['mean']['psnr']:.2f} | {_share(row)} |"
-            for row in _at_best_noise(found)
-        )
-        return (
-            f"## SR of real LR, by what the network was trained on\n\n"
-            f"{found['seeds']} trainings of {found['steps']} steps; untouched: LR as it is.\n\n"
-            f"| source | PSNR, dB | recovered |\n|---|---|---|\n{rows}\n"
-        )
-
     def model(self) -> DegFlow:
         return DegFlow.load(str(self.training), self.device)
 
     def summary(self) -> CameraSummary:
         info, compared, recipe = read_info(self.out), self._compared(), self.recipe
-        rows = {row["source"]: row for row in _at_best_noise(compared)}
+        rows = {row["source"]: row for row in at_best_noise(compared)}
         stages = {"rae": recipe.rae, "lfm": recipe.lfm, "joint": recipe.joint}
         return CameraSummary(
             checkpoint=str(self.out),
@@ -465,33 +464,6 @@ class _Work:
 
 def _is_shipped(checkpoint: Path) -> bool:
     return checkpoint.parent == files.real(shipped.folder("checkpoints"))
-
-
-def _proxy_of(values: dict[str, Any]) -> ProxyRecipe:
-    """The proxy's recipe. Raises UsageError for what `camera` cannot take of one."""
-    asked = proxy_recipe(values)
-    if asked.network == IMPLICIT:
-        raise UsageError("`network` cannot be implicit here: `proxy` trains that one")
-    if other := [key for key in ("data", "test", "also") if getattr(asked, key)]:
-        raise UsageError(f"`{other[0]}` is not taken here: the camera's own pairs are compared")
-    if asked.sources and "ours" not in asked.sources:
-        raise UsageError("`sources` must hold ours, which the card tells of")
-    return asked
-
-
-def _at_best_noise(compared: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a comparison, of each source the one whose added noise serves it best."""
-    best = compared["best"]
-    return [
-        row
-        for row in compared["rows"]
-        if best.get(row["source"], row["added_noise"]) == row["added_noise"]
-    ]
-
-
-def _share(row: dict[str, Any]) -> str:
-    share = row["recovered"].get("psnr")
-    return "-" if share is None else f"{100 * share:.0f}%"
 
 
 def _digest(value: Any) -> str:

@@ -9,6 +9,8 @@ so by which real pairs are misaligned.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -67,9 +69,25 @@ def perceptual_network(
     return network.to(device).eval().requires_grad_(False)
 
 
+@contextmanager
+def belonging(what: str) -> Iterator[None]:
+    """While packages are imported that import torchvision: raises DataError, beginning with `what`,
+    where that is of another build than torch is, which pip does not notice.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # torchvision's own operators are then unknown to torch
+        raise DataError(
+            f"{what}: torchvision cannot be imported beside torch {torch.__version__} "
+            f"({' '.join(str(error).split())[:120]}): install both from one index, or neither "
+            f"as a build for the CPU alone"
+        ) from error
+
+
 def _lpips(net: str, option: str, otherwise: str) -> nn.Module:
-    import lpips
-    from torchvision.models import get_model_weights
+    with belonging(f"{option}: lpips-{net}"):
+        import lpips
+        from torchvision.models import get_model_weights
 
     try:
         return lpips.LPIPS(net=net, verbose=False)
@@ -84,7 +102,8 @@ def _lpips(net: str, option: str, otherwise: str) -> nn.Module:
 
 def _stlpips(net: str, option: str) -> nn.Module:
     try:
-        from stlpips_pytorch import stlpips
+        with belonging(f"{option}: stlpips-{net}"):
+            from stlpips_pytorch import stlpips
     except ImportError as error:
         raise DataError(
             f"{option}: stlpips-{net} needs a package that is not installed ({error}): "

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from degflow_pipe.errors import UsageError
+from degflow_pipe.metrics.perceptual import belonging
 from degflow_pipe.model.limits import MOST_WEIGHTS
 from degflow_pipe.model.padding import crop, pad
 from degflow_pipe.proxy.budget import Budget
@@ -184,7 +185,8 @@ def _picture(made: Any) -> Tensor:
 def _spandrel(name: str) -> Any:
     """The class of one of spandrel's architectures."""
     try:
-        from spandrel import architectures
+        with belonging(f"`network={name}`"):
+            from spandrel import architectures
     except ImportError as error:
         raise UsageError(
             f"`network={name}`: neither same-size nor implicit; for the architectures of spandrel "
@@ -196,7 +198,8 @@ def _spandrel(name: str) -> Any:
         raise UsageError(
             f"`network` must be same-size, implicit or one of {', '.join(known)}, got {name!r}"
         )
-    module = importlib.import_module(f"spandrel.architectures.{name}")
+    with belonging(f"`network={name}`"):
+        module = importlib.import_module(f"spandrel.architectures.{name}")
     if not hasattr(module, name):
         raise UsageError(f"`network={name}`: spandrel has no one network of that name")
     return getattr(module, name)

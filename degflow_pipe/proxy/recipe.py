@@ -32,7 +32,7 @@ class ProxyRecipe:
     `ours_grid`, 0.5:1.0:0.1 where it is empty; for `implicit` the SR scales that it is trained at,
     with an x before each. sr_scale: HR over LR, for networks that enlarge by a whole factor. also:
     how pairs of other data sets lie, by the name of their source; their folders are given beside.
-    The others: see `proxy.Asked` and `scales.AskedScales`.
+    The others: see `proxy.ProxySettings` and `scales.ScalesSettings`.
     """
 
     data: DataSettings | None = None
@@ -55,7 +55,7 @@ class ProxyRecipe:
                 raise UsageError(f"`{key}` must be {MOST} at most")
         if self.network == IMPLICIT and self.level:
             raise UsageError(
-                "`level` is for networks of the same size: implicit is tested at every level"
+                "`level` is for networks of one scale: implicit is tested at every level"
             )
         if self.network == IMPLICIT and self.t_grid and not self.scales:
             raise UsageError(

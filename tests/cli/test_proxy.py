@@ -117,7 +117,7 @@ def test_implicit_has_a_table_for_each_level(
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--network", "implicit", "--level", "LR4"), "--level is for networks of the same size"),
+        (("--network", "implicit", "--level", "LR4"), "--level is for networks of one scale"),
         (("--network", "implicit", "--more-hr", "pairs"), "--more-hr is not for the implicit net"),
         (("--network", "implicit", "--sr-scale", "2"), "--sr-scale is for networks of one scale"),
         (("--network", "implicit", "--also", "a=pairs"), "--also is for networks of one scale"),

@@ -311,7 +311,7 @@ def test_shots_may_be_taken_again_while_nothing_is_planned(tmp_path: Path) -> No
         Image.fromarray(made.lr).save(shots / name / "wide.png")
 
     shoot("astronaut", 0)
-    with pytest.raises(DataError, match="leaves 0 scenes for training"):
+    with pytest.raises(DataError, match="holds pairs of 1 scene: two are the least"):
         camera(shots, out, device="cpu", workers=1)
     first = next((out / "pairs").glob("astronaut*_x2.0.png")).read_bytes()
     shoot("astronaut", 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.abc
 import importlib.util
 import math
 import sys
@@ -123,3 +124,21 @@ def test_stlpips_without_its_packages_says_what_to_install(
     monkeypatch.setitem(sys.modules, missing, None)  # as if it were not installed
     with pytest.raises(DataError, match=r"pip install 'degflow-pipe\[stlpips\]'"):
         Perceptual("stlpips-vgg", CPU)
+
+
+@pytest.mark.parametrize("kind", ["lpips-vgg", "stlpips-vgg"])
+def test_a_torchvision_of_another_build_is_told(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import ends as below where torch is of a CPU build and it is not."""
+
+    class Other(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, *_: Any) -> None:
+            if name in ("lpips", "stlpips_pytorch"):
+                raise RuntimeError("operator torchvision::nms does not exist")
+
+    for name in [
+        name for name in sys.modules if name.split(".")[0] in ("lpips", "stlpips_pytorch")
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Other(), *sys.meta_path])
+    with pytest.raises(DataError, match=rf"{kind}: torchvision cannot be imported beside torch"):
+        perceptual_network(kind, CPU)

@@ -47,7 +47,7 @@ def test_shipped_protocol_of_the_paper() -> None:
         ({"budget": {"lr": 2.0}}, "`budget.lr` must be between 0 and 1"),
         ({"data": {"set": "realsr-v2"}}, "`data:` lacks s_max"),
         ({"test": DATA}, "`test` is for `network=implicit`"),
-        ({"network": "implicit", "level": "LR4"}, "`level` is for networks of the same size"),
+        ({"network": "implicit", "level": "LR4"}, "`level` is for networks of one scale"),
         ({"scales": [2.0, 4]}, '`scales` is gone: write `t_grid: "x2.0,x4"`'),
         ({"network": "implicit", "t_grid": "0.5"}, "`t_grid` must be SR scales such as x1.5,x2"),
         ({"sr_scale": 13}, "`sr_scale` must be a whole number from 1 to 12"),
