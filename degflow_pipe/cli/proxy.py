@@ -43,7 +43,7 @@ def proxy(
     ] = None,
     sources: Annotated[
         str | None,
-        typer.Option(help="Some of the sources, by commas; all by default."),
+        typer.Option(help="Sources beside bicubic and real, by commas; all by default."),
     ] = None,
     network: Annotated[
         str,

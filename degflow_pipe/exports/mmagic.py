@@ -208,7 +208,8 @@ class CiaoSR(MMagic):
             settings,
             roots.note,
             "Save this in CiaoSR's folder configs, beside the recipe that _base_ names: it trains",
-            "on pairs at one scale. Its own trains on HR alone, and makes LR of them.",
+            "on pairs at one scale. Its own trains on HR alone, and makes LR of them. It says what",
+            "training is watched on, too: pictures of Urban100 in data, which must be there.",
         )
 
 
