@@ -92,8 +92,8 @@ def main() -> None:
         (HERE / "tiny").mkdir(exist_ok=True)
         for name in ("model.safetensors", "config.json", "README.md"):
             (HERE / "tiny" / name).write_bytes((out / name).read_bytes())
-        # Trained through two steps of rk4; by one of midpoint, tests generate sooner.
-        solver = replace(info.model.solver, method="midpoint", steps=1)
+        # Trained with two steps; with one, tests generate in nearly half the time.
+        solver = replace(info.model.solver, steps=1)
         write_info(HERE / "tiny", replace(info, model=replace(info.model, solver=solver)))
 
 

@@ -266,7 +266,7 @@ def test_torch_draws_what_opencv_does(sizes: tuple[int, int], seed: int, t: floa
         for make in (by_opencv.stocks_of, lambda made: by_torch.stocks_of(made, CPU))
     ]
     ours, theirs = by_opencv.noise_of(pictures, shares[0]), by_torch.noise_of(pictures, shares[1])
-    assert ours.std() > 1
+    assert ours.abs().max() > 0.1  # of a picture of one pixel, too
     # Brightness is looked up at whole grey levels: next to a half, the two may take another one.
     torch.testing.assert_close(ours, theirs, atol=0.1, rtol=1e-3)
     assert (ours - theirs).abs().median() < 1e-3
