@@ -314,7 +314,7 @@ class _Work:
         folder = files.real(find_checkpoint(asked))
         return folder.name if _is_shipped(folder) else text_of(folder)
 
-    def held_out(self, data: DataSettings, pairs: Path) -> tuple[DataSettings, str]:
+    def held_out(self, data: DataSettings, scenes: list[str]) -> tuple[DataSettings, str]:
         """With those scenes held out that the checkpoint to start from held out, as it has learned
         others; and a line where it does not tell which.
         """
@@ -322,7 +322,6 @@ class _Work:
         if asked in (None, NO_START) or self.settings.recipe or data.set != "generic":
             return data, ""
         said = str(read_info(find_checkpoint(str(asked))).data.get("validate", ""))
-        scenes = [scene.name for part in find_scenes(data, pairs) for scene in part]
         kept = [name for name in scenes if is_named(name, said)]
         if 0 < len(kept) < len(scenes):
             return replace(data, validate=",".join(kept)), ""
@@ -337,13 +336,14 @@ class _Work:
         """Choose, tell how long it will take, and write the recipes but for those in `kept`."""
         found = data_of_folder(pairs, self.settings.s_max, self.settings.recipe)
         data = replace(found, root=root_of(files.real(pairs), files.real(self.out)))
-        both = find_scenes(data, pairs, to_train=False, to_test=False)
-        if (count := sum(map(len, both))) < 2:
+        parts = find_scenes(data, pairs, to_train=False, to_test=False)
+        scenes = [scene.name for part in parts for scene in part]
+        if len(scenes) < 2:
             raise DataError(
-                f"{pairs} holds pairs of {number_of(count, 'scenes')}: two are the least, one to "
-                f"train on and one to hold out; forty are good"
+                f"{pairs} holds pairs of {number_of(len(scenes), 'scenes')}: two are the least, "
+                f"one to train on and one to hold out; forty are good"
             )
-        data, unsure = self.held_out(data, pairs)
+        data, unsure = self.held_out(data, scenes)
         name = re.sub(r"[^\w.+ -]", "-", files.real(self.out).name)[:64].lstrip(".+ -")
         device = choose_device(self.device)
         train, held_out = (Pairs(scenes, data) for scenes in find_scenes(data, pairs))

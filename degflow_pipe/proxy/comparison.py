@@ -28,6 +28,7 @@ from degflow_pipe.pictures.arrays import middle
 from degflow_pipe.progress import Progress, Task
 from degflow_pipe.proxy.budget import Budget
 from degflow_pipe.proxy.network import Network
+from degflow_pipe.proxy.recipe import ProxyRecipe
 from degflow_pipe.proxy.results import UNTOUCHED, Figures
 from degflow_pipe.proxy.share import share, writing
 from degflow_pipe.training.processes import Processes
@@ -59,6 +60,18 @@ class ComparisonSettings:
     perceptual: str = "none"
     patches: int = PATCHES
     budget: Budget = field(default_factory=Budget)
+
+
+def said_of_all(recipe: ProxyRecipe, out: Path) -> dict[str, Any]:
+    """What a recipe says of every comparison, as arguments of its settings."""
+    return {
+        "out": out,
+        "sources": tuple(recipe.sources),
+        "added_noise": tuple(recipe.added_noise),
+        "seeds": recipe.seeds,
+        "perceptual": recipe.perceptual,
+        "budget": recipe.budget,
+    }
 
 
 def check_asked(

@@ -43,6 +43,7 @@ from degflow_pipe.proxy.comparison import (
     having,
     judged,
     means,
+    said_of_all,
 )
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.network import restored, train
@@ -104,13 +105,8 @@ class ProxySettings(ComparisonSettings):
     ) -> ProxySettings:
         """As a recipe says it, for a checkpoint."""
         return cls(
-            out=out,
-            sources=tuple(recipe.sources),
-            added_noise=tuple(recipe.added_noise),
-            seeds=recipe.seeds,
-            perceptual=recipe.perceptual,
+            **said_of_all(recipe, out),
             patches=patches,
-            budget=recipe.budget,
             grid=recipe.grid(info),
             level=recipe.level,
             more=more,
@@ -304,12 +300,16 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
                 task.advance()
         return np.stack(patches)
 
+    @cached_property
+    def _held_out_hr(self) -> set[str]:
+        return {_digest(scene.hr) for scene in self.held_out.scenes}
+
     def _apart(self, photos: Sequence[AnyPhoto], what: str) -> list[AnyPhoto]:
         """Those that are not the HR of a scene that SR is tested on, pixel by pixel.
 
         Raises DataError where none is left.
         """
-        held_out = {_digest(scene.hr) for scene in self.held_out.scenes}
+        held_out = self._held_out_hr
         with self.progress.task(f"look at {what}", len(photos), counts="photos") as task:
             kept = []
             for photo in photos:

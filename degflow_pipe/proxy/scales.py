@@ -33,6 +33,7 @@ from degflow_pipe.proxy.comparison import (
     having,
     judged,
     means,
+    said_of_all,
 )
 from degflow_pipe.proxy.generated import generated
 from degflow_pipe.proxy.implicit import Crops, ImplicitSR, enlarged, train_implicit
@@ -80,12 +81,7 @@ class ScalesSettings(ComparisonSettings):
     ) -> ScalesSettings:
         """As a recipe says it; s_max: of the pairs."""
         return cls(
-            out=out,
-            sources=tuple(recipe.sources),
-            added_noise=tuple(recipe.added_noise),
-            seeds=recipe.seeds,
-            perceptual=recipe.perceptual,
-            budget=recipe.budget,
+            **said_of_all(recipe, out),
             scales=recipe.scales or default_scales(s_max),
             test=test,
         )
