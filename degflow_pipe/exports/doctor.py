@@ -16,7 +16,7 @@ from degflow_pipe import files
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DataError, PhotoError, UsageError
-from degflow_pipe.exports.findings import Found, Report
+from degflow_pipe.exports.findings import Found, Header, Picture, Report
 from degflow_pipe.exports.likeness import Look, judge, likeness, look_at
 from degflow_pipe.exports.results import Diagnosis
 from degflow_pipe.exports.settings import Facts, Settings, read_settings
@@ -127,15 +127,16 @@ class _Sizes:
 def _sizes(
     trainer: Trainer, found: Sequence[Found], report: Report, workers: int, task: Task
 ) -> tuple[_Sizes, list[Found]]:
-    """Sizes of all pairs against the trainer's rule, and the pairs whose sizes it takes."""
+    """Headers of all pairs against the trainer's rules, and the pairs that have readable ones."""
     sizes = _Sizes(Counter())
     readable = []
+    met: set[str] = set()
     of: dict[float, list[str]] = {}
     alike: dict[tuple[float | None, Size], dict[Size, list[str]]] = {}
 
     def measure(pair: Found) -> Any:
         try:
-            return pair.hr.size(trainer.turns), pair.lr.size(trainer.turns)
+            return pair.hr.header(trainer.turns), pair.lr.header(trainer.turns)
         except PhotoError as error:
             return error
 
@@ -145,7 +146,11 @@ def _sizes(
             report.add("unreadable", str(measured))
             continue
         readable.append(pair)
-        hr, lr = measured
+        for picture, header in zip((pair.hr, pair.lr), measured, strict=True):
+            if picture.name not in met:  # an HR may have many LR
+                met.add(picture.name)
+                _channels(trainer, picture, header, report)
+        hr, lr = (header.size for header in measured)
         sizes.hr = min(*hr, *([] if sizes.hr is None else [sizes.hr]))
         sizes.lr = min(*lr, *([] if sizes.lr is None else [sizes.lr]))
         if min(hr) < pair.least:
@@ -165,6 +170,14 @@ def _sizes(
     if trainer.one_scale:
         _other_ratios(of, report)
     return sizes, readable
+
+
+def _channels(trainer: Trainer, picture: Picture, header: Header, report: Report) -> None:
+    """Findings for a picture that the trainer's reader does not make three channels of 8 bit of."""
+    if header.alpha and not trainer.alpha:
+        report.add("channels", f"{picture.name} has an alpha channel: save it without")
+    if header.deep and not trainer.deep:
+        report.add("depth", f"{picture.name} has 16 bits a value, taken for 8: save it with 8")
 
 
 def _other_sizes(
@@ -208,7 +221,7 @@ def _look(trainer: Trainer, run: Sequence[Found]) -> list[Look]:
     looks = []
     for pair in run:
         try:
-            sizes = [side.size(trainer.turns) for side in (pair.hr, pair.lr)]
+            sizes = [side.header(trainer.turns).size for side in (pair.hr, pair.lr)]
             large = sum(height * width for height, width in sizes) > LARGE
             with _one_large if large else nullcontext():
                 hr, lr = pair.hr.pixels(trainer.turns), pair.lr.pixels(trainer.turns)

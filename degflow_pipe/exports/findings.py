@@ -55,6 +55,18 @@ def whole_png(data: bytes, side: int) -> bool:
 
 
 @dataclass(frozen=True)
+class Header:
+    """What a picture's header says. size: height and width in pixels as a trainer sees them.
+
+    alpha: whether it has a channel of transparency. deep: whether a value has 16 bits.
+    """
+
+    size: tuple[int, int]
+    alpha: bool
+    deep: bool
+
+
+@dataclass(frozen=True)
 class Picture:
     """A picture that a trainer would read: its name, and how to have its bytes."""
 
@@ -62,27 +74,34 @@ class Picture:
     read: Callable[[], bytes]
     path: Path | None = None
 
-    def size(self, turns: bool) -> tuple[int, int]:
-        """Height and width in pixels as a trainer sees them, by the header. Raises PhotoError.
+    def header(self, turns: bool) -> Header:
+        """What can be told without decoding. Raises PhotoError.
 
-        turns: whether it turns pictures as their EXIF says.
+        turns: whether the trainer turns pictures as their EXIF says.
         """
         try:
             if self.path is None:
-                return self._size(io.BytesIO(self.read()), turns)
+                return self._header(io.BytesIO(self.read()), turns)
             if not files.is_file(self.path):
                 raise PhotoError(f"{self.name}: not there, or not a regular file")
             with files.reading(self.path) as file:
-                return self._size(file, turns)
+                return self._header(file, turns)
         except DegflowError as error:
             raise PhotoError(str(error)) from error
 
-    def _size(self, file: Any, turns: bool) -> tuple[int, int]:
+    def _header(self, file: Any, turns: bool) -> Header:
         try:
             with opened(file) as image:
+                size = image.height, image.width
                 if turns and _turned(image):
-                    return self.pixels(turns).shape[:2]
-                return image.height, image.width
+                    height, width = self.pixels(turns).shape[:2]
+                    size = height, width
+                # Pillow calls colours of 16 bits RGB: what the file has is told by its first tile.
+                return Header(
+                    size,
+                    alpha="A" in image.getbands(),
+                    deep=";16" in str(getattr(image, "tile", "")),
+                )
         except PhotoError:
             raise
         except Exception as error:  # damaged files make Pillow raise nearly anything

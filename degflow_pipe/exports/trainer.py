@@ -129,9 +129,9 @@ class Trainer(ABC):
 
     name: as `to` takes it; places: its folders in the export; options: its option file; lists: its
     further text files, each with what makes the line of a pair; as_files: whether its pictures are
-    files; one_scale: whether all of its pairs
-    must have one ratio of sizes; turns: whether its reader turns pictures as their EXIF says;
-    rules: what its option file must hold.
+    files; one_scale: whether all of its pairs must have one ratio of sizes; turns: whether its
+    reader turns pictures as their EXIF says; alpha, deep: whether it makes three channels of four,
+    and 8 bits of 16; rules: what its option file must hold.
     """
 
     name: ClassVar[str]
@@ -141,6 +141,8 @@ class Trainer(ABC):
     as_files: ClassVar[bool] = True
     one_scale: ClassVar[bool] = True
     turns: ClassVar[bool] = False
+    alpha: ClassVar[bool] = True
+    deep: ClassVar[bool] = True
     rules: ClassVar[Rules]
     otherwise: ClassVar[str] = (
         "make larger patches, export shards that were made with `lr_size=same`, or choose another "

@@ -128,6 +128,28 @@ def test_a_picture_that_cannot_be_read_is_found(copied: Callable[[str], Path], t
     assert doctor(folder, to).findings
 
 
+FOUR = {"edsr", "rcan", "han", "metasr"}
+"""Trainers of which a picture with an alpha channel is an error: they keep what imageio reads."""
+
+
+@pytest.mark.parametrize("to", sorted({to for to in LR if to not in WIDE}))
+def test_channels_and_depth_that_a_reader_does_not_bring_to_rgb_are_found(
+    copied: Callable[[str], Path], to: str
+) -> None:
+    folder = copied(to)
+    for_alpha, for_depth = lr_files(folder, to)[1:3]
+    pixels = cv2.imread(str(for_alpha))
+    cv2.imwrite(str(for_alpha), np.dstack([pixels, np.full_like(pixels[..., 0], 255)]))
+    cv2.imwrite(str(for_depth), cv2.imread(str(for_depth)).astype(np.uint16) * 257)
+    found = doctor(folder, to).findings
+    assert ("channels" in found) == (to in FOUR)
+    assert ("depth" in found) == (to in FOUR | {"kair", "swinir"})
+    assert set(found) <= {"channels", "depth"}
+    for kind, path in {"channels": for_alpha, "depth": for_depth}.items():
+        if kind in found:
+            assert path.relative_to(folder).as_posix() in found[kind].examples[0]
+
+
 def rewritten(folder: Path, change: Callable[[dict[bytes, bytes]], dict[bytes, bytes]]) -> None:
     """Change what the database of the LR holds."""
     with lmdb.open(str(folder / "lq.lmdb"), map_size=2**28) as base, base.begin(write=True) as txn:
