@@ -253,8 +253,7 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
         """
         out = self.settings.out
         with writing(out, processes):
-            noises, seeds = self.settings.added_noise, range(self.settings.seeds)
-            trainings = list(product(self.names, noises, seeds))
+            trainings = self._trainings
             if not share(processes, trainings, self.prepare, lambda one: self.figures(*one)):
                 return None
             found: dict[tuple[str, float], list[Found]] = {(UNTOUCHED, 0.0): [self.untouched()]}
@@ -283,7 +282,8 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
         if known is not None:
             return known
         self.source(name)  # generated before the task, as tasks do not overlap
-        said = f"{name}, noise {added:g}, seed {seed}"
+        place = f"{self._trainings.index((name, added, seed)) + 1} of {len(self._trainings)}"
+        said = f"{name}, noise {added:g}, seed {seed} ({place})"
         title = f"{self.kind}, {said}" if self.kind else said
         with self.progress.task(title, self.settings.budget.steps, counts="steps") as task:
             network = self.fit(name, added, seed, task)
@@ -310,6 +310,12 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
                 self.held_out.check(scene, WINDOW)
                 task.advance()
             return cut(self.train, levels, self.settings.patches, scale, task)
+
+    @property
+    def _trainings(self) -> list[tuple[str, float, int]]:
+        """Source, added noise and seed of each, in the order in which one process has them."""
+        noises, seeds = self.settings.added_noise, range(self.settings.seeds)
+        return list(product(self.names, noises, seeds))
 
     @property
     def _suffix(self) -> str:
