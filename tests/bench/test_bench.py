@@ -21,6 +21,7 @@ from degflow_pipe.bench.results import BenchSettings
 from degflow_pipe.calibration.tune_solver import solved
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import read_info
+from degflow_pipe.cli.tables import show_bench
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.levels import parse_t, parse_t_grid
 from degflow_pipe.model.config import PRESETS
@@ -69,7 +70,7 @@ def test_the_limit_is_of_all_that_a_decoder_computes(tiny_model: DegFlow) -> Non
 
 @pytest.mark.parametrize("keep", ["none", "levels"])
 def test_what_was_measured_is_what_was_asked_for(
-    tiny_model: DegFlow, photo_folder: Path, keep: str
+    tiny_model: DegFlow, photo_folder: Path, keep: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = BenchSettings(patch=64, patches=20, compare=2, keep=keep, folder=str(photo_folder))
     found = bench([str(photo_folder)], tiny_model, LEVELS, asked, workers=2)
@@ -84,6 +85,14 @@ def test_what_was_measured_is_what_was_asked_for(
     assert set(found.by_hand) == {"real_esrgan_style", "bsrgan_style"}
     assert min(found.by_hand.values()) > 0
     assert found.folder_seconds == pytest.approx((12 + 6 + 9) * found.seconds.ours), "its patches"
+
+    show_bench(found, as_json=False)
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert f"{found.lr_a_second:.3g} LR a second" in head and "20 patches at 3 levels" in head
+    said = dict(row.split(maxsplit=1) for row in rows if row[2] != " ")
+    assert f"{found.speedup:.3g} times" in said["published"]
+    assert said["noise"].startswith(f"takes {100 * found.noise_costs:.0f} % more")
+    assert said["photos"].startswith(str(photo_folder)[:20])
 
 
 @pytest.mark.parametrize("noise", ["auto", "none"])
