@@ -27,7 +27,7 @@ from degflow_pipe.levels import Grid
 from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
 from degflow_pipe.pairs.settings import DataSettings, PairLevel
 from degflow_pipe.pictures.patches import check_size
-from degflow_pipe.pictures.photos import PhotoFile, find_photos, read_photo
+from degflow_pipe.pictures.photos import PhotoFile, find_photos, picture_size, read_photo
 from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_at
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.proxy.architectures import Architecture
@@ -301,8 +301,12 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         return np.stack(patches)
 
     @cached_property
-    def _held_out_hr(self) -> set[str]:
-        return {_digest(scene.hr) for scene in self.held_out.scenes}
+    def _held_out_hr(self) -> dict[tuple[int, ...], set[str]]:
+        """Digests by the sides of the pictures: a photo of other sides need not be decoded."""
+        found: dict[tuple[int, ...], set[str]] = {}
+        for scene in self.held_out.scenes:
+            found.setdefault(_sides(scene.hr), set()).add(_digest(scene.hr))
+        return found
 
     def _apart(self, photos: Sequence[AnyPhoto], what: str) -> list[AnyPhoto]:
         """Those that are not the HR of a scene that SR is tested on, pixel by pixel.
@@ -313,7 +317,8 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         with self.progress.task(f"look at {what}", len(photos), counts="photos") as task:
             kept = []
             for photo in photos:
-                kept += [] if _digest(photo) in held_out else [photo]
+                alike = held_out.get(_sides(photo))
+                kept += [] if alike and _digest(photo) in alike else [photo]
                 task.advance()
             if left_out := len(photos) - len(kept):
                 task.note(
@@ -450,6 +455,11 @@ def _own_scale(data: DataSettings, scene: Scene, place: int) -> int:
 
 def _enlarging(data: DataSettings) -> DataSettings:
     return replace(data, enlarge="bicubic") if data.enlarge_by == "refuse" else data
+
+
+def _sides(photo: Path | PhotoFile) -> tuple[int, ...]:
+    """In pixels by the header, upright or not."""
+    return tuple(sorted(picture_size(photo)))
 
 
 def _digest(photo: Path | PhotoFile) -> str:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import runpy
 import signal
@@ -34,7 +36,7 @@ import torchdiffeq  # noqa: F401
 import webdataset  # noqa: F401
 import zarr  # noqa: F401
 
-import degflow_pipe.cli.app  # noqa: F401
+import degflow_pipe
 
 
 def hold_at(ledgers: str) -> None:
@@ -80,6 +82,9 @@ def become(ask: dict[str, Any]) -> None:
         os._exit(end.code)
 
 
+for module in pkgutil.walk_packages(degflow_pipe.__path__, "degflow_pipe."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 gc.collect()
 gc.freeze()  # a collection in a fork would copy every page it looks at
 answer: int | None
