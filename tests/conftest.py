@@ -28,6 +28,9 @@ from degflow_pipe.stages.ingest import ingest
 from tests.buckets import bucket, memory, proxy  # noqa: F401
 from tests.cli.conftest import begin, degflow, environment  # noqa: F401
 
+# No test cuts the power, and to wait for the disk takes long.
+os.fsync = lambda file: None
+
 LONGEST = (
     *("test_resume.py", "test_commands.py", "test_errors.py", "test_proxy.py", "test_readme.py"),
     *("test_run.py", "test_calibrate.py", "test_ownership.py", "test_distributed.py"),

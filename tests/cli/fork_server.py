@@ -5,8 +5,8 @@ A line of JSON in, {"args", "cwd", "out", "err", "largest_file", "hold_at"}; a l
 process's number out, while it runs. {"wait": number} in; its exit code out, when it has ended.
 {"poll": number} in; its exit code or null out, at once. {"peak": number} in; the most memory in
 bytes that one that has ended held. {"held": number} in; null out when it holds
-still, else its exit code. The package's own modules are left to the forks, but for the face of the
-command.
+still, else its exit code. The package's own modules are imported too: what a command imports by
+itself is for tests of processes that start anew.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def become(ask: dict[str, Any]) -> None:
 for module in pkgutil.walk_packages(degflow_pipe.__path__, "degflow_pipe."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
+os.fsync = lambda file: None  # as in the tests themselves
 gc.collect()
 gc.freeze()  # a collection in a fork would copy every page it looks at
 answer: int | None

@@ -342,6 +342,14 @@ def test_an_edit_of_its_recipe_is_taken(pairs: Path, tmp_path: Path) -> None:
     assert read_info(out / "training").training["joint"]["settings"]["steps"] == 3
 
 
+@pytest.fixture
+def unjudged(found: CameraSummary, tmp_path: Path) -> Path:
+    """A copy of a camera that is not finished, all trainings being done."""
+    out = Path(shutil.copytree(found.checkpoint, tmp_path / "out"))
+    (out / "config.json").unlink()
+    return out
+
+
 @pytest.mark.parametrize(
     ("edit", "why"),
     [
@@ -350,21 +358,25 @@ def test_an_edit_of_its_recipe_is_taken(pairs: Path, tmp_path: Path) -> None:
         ("also: {x: {s_max: 2, source: s, licence: l, set: city100}}", "`also` is not taken here"),
     ],
 )
-def test_an_edit_of_its_proxy_is_taken_or_refused(
-    found: CameraSummary, pairs: Path, tmp_path: Path, edit: str, why: str
+def test_an_edit_of_its_proxy_that_cannot_be_is_refused(
+    unjudged: Path, pairs: Path, edit: str, why: str
 ) -> None:
-    out = Path(shutil.copytree(found.checkpoint, tmp_path / "out"))
-    (out / "config.json").unlink()
-    recipe = out / "proxy.yaml"
+    recipe = unjudged / "proxy.yaml"
     values = {**load_recipe(str(recipe), "proxy"), "kind": "proxy"}
     recipe.write_text(yaml.safe_dump({**values, **yaml.safe_load(edit)}))
     with pytest.raises(UsageError, match=f"proxy.yaml was edited .*{why}"):
-        camera(pairs, out, device="cpu")
+        camera(pairs, unjudged, device="cpu")
+
+
+def test_an_edit_of_its_proxy_is_taken(unjudged: Path, pairs: Path) -> None:
+    recipe = unjudged / "proxy.yaml"
+    values = {**load_recipe(str(recipe), "proxy"), "kind": "proxy"}
     recipe.write_text(yaml.safe_dump({**values, "added_noise": [0.0, 4.0], "level": "X2.5"}))
     with pytest.raises(InterruptedError):
-        camera(pairs, out, device="cpu", progress=Told("ours, noise 4"))
+        camera(pairs, unjudged, device="cpu", progress=Told("ours, noise 4"))
 
 
+@pytest.mark.usefixtures("known_speed")
 def test_scenes_that_the_start_held_out_stay_held_out(
     found: CameraSummary, pairs: Path, tmp_path: Path
 ) -> None:
@@ -382,6 +394,7 @@ def test_scenes_that_the_start_held_out_stay_held_out(
     assert recipe["data"]["validate"] == first
 
 
+@pytest.mark.usefixtures("known_speed")
 def test_a_start_that_held_out_none_of_the_scenes_is_told(
     found: CameraSummary, pairs: Path, tmp_path: Path
 ) -> None:
