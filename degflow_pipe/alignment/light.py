@@ -137,13 +137,13 @@ def _channel(
     usual = float(np.median(target / np.maximum((basis @ shape) * source, 1.0)))
     start, prior = usual * shape, np.array([1e-6, *uneven])
     if not with_offset:
-        found, left = robust_terms(design, target, start, prior)
+        found, left = _robust(design, target, start, prior)
         return np.append(found, 0.0), left
     design = np.concatenate([design, np.ones((len(source), 1))], axis=1)
-    return robust_terms(design, target, np.append(start, 0.0), np.append(prior, 1 / OFFSET**2))
+    return _robust(design, target, np.append(start, 0.0), np.append(prior, 1 / OFFSET**2))
 
 
-def robust_terms(
+def _robust(
     design: np.ndarray, target: np.ndarray, start: np.ndarray, prior: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Terms (K,) by which design (N, K) gives target (N,), and the median of what is left.

@@ -113,7 +113,6 @@ def data_of_folder(folder: Path, s_max: float | None, recipe: str | None) -> Dat
         licence="as of the pairs",
         validate=",".join(split(scenes)),
         enlarge="bicubic",
-        light="hr",  # as `align` leaves pairs: what two shots differ by in tone is not the lens's
         levels=[
             {"name": "HR", "t": 0.0, "files": f"*{hr[0]}"},
             *(

@@ -1,4 +1,4 @@
 """Real pairs: where the known sets keep them, how they are read and checked, levels between knots.
 
-It imports alignment, errors, files, metrics, pictures and settings.
+It imports errors, files, metrics, pictures and settings.
 """

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from degflow_pipe import files
 from degflow_pipe.errors import DataError
 from degflow_pipe.metrics.blur import BLUR_SIDE
 from degflow_pipe.metrics.fidelity import psnr
-from degflow_pipe.pairs.light import in_light_of
 from degflow_pipe.pairs.sets import LAYOUTS, compile_pattern
 from degflow_pipe.pairs.settings import DataSettings, PairLevel
 from degflow_pipe.pictures.arrays import middle, shrunk
@@ -158,11 +155,8 @@ class Pairs:
         self._bytes = 0
 
     def fingerprint(self) -> list[list[Any]]:
-        """Names and sizes in bytes of all files, which tell other data apart without reading, and
-        the light where it is not LR's own.
-        """
-        light = [] if self.data.light == "own" else [["light", self.data.light]]
-        return light + [
+        """Names and sizes in bytes of all files, which tell other data apart without reading."""
+        return [
             [scene.name, *((path.name, files.size(path)) for path in scene.files if path)]
             for scene in self.scenes
         ]
@@ -179,9 +173,7 @@ class Pairs:
         return [
             hr,
             *(
-                None
-                if path is None
-                else self._picture(path, partial(self._as_level, path, level, scene.hr, hr))
+                None if path is None else self._level(path, level, scene.hr, hr)
                 for path, level in others
             ),
         ]
@@ -198,12 +190,12 @@ class Pairs:
         small = hr.shape[0] // scale, hr.shape[1] // scale
         hr_cut = hr[: small[0] * scale, : small[1] * scale]
         if scale > 1 and lr.shape == hr.shape:
-            return hr_cut, shrunk(self._lit(hr, lr)[: hr_cut.shape[0], : hr_cut.shape[1]], small)
+            return hr_cut, shrunk(lr[: hr_cut.shape[0], : hr_cut.shape[1]], small)
         if lr.shape[:2] != small:
             raise DataError(
                 f"{path} is {_size(lr)}, its HR {scene.hr} is {_size(hr)}: not 1/{scale} of it"
             )
-        return hr_cut, self._lit(hr_cut, lr)
+        return hr_cut, lr
 
     def scale_at(self, scene: Scene, place: int) -> int:
         """How many times the LR of a level the HR is, by their headers; 1 for no whole number."""
@@ -225,15 +217,10 @@ class Pairs:
             if max(lr) > max(hr) or (self.data.enlarge_by == "refuse" and not one_size):
                 raise _unlike(path, lr, scene.hr, hr)
 
-    def _lit(self, hr: np.ndarray, lr: np.ndarray) -> np.ndarray:
-        return in_light_of(hr, lr) if self.data.light == "hr" else lr
-
-    def _as_level(
-        self, path: Path, level: PairLevel, hr_path: Path, hr: np.ndarray, picture: np.ndarray
-    ) -> np.ndarray:
-        """A picture that was read, as large as HR and in the light that is asked for."""
+    def _level(self, path: Path, level: PairLevel, hr_path: Path, hr: np.ndarray) -> np.ndarray:
+        picture = self._picture(path)
         if picture.shape == hr.shape:
-            return self._lit(hr, picture)
+            return picture
         kernel = self.data.enlarge_by
         if kernel == "refuse":
             raise _unlike(path, picture.shape[:2], hr_path, hr.shape[:2])
@@ -246,18 +233,16 @@ class Pairs:
         if self.data.set != "generic" and abs(height - scale * h) > scale:
             raise DataError(f"{sizes}: not the scale {scale:g} of its level {level.name}")
         large = Image.fromarray(picture).resize((width, height), KERNELS[kernel])
-        return self._lit(hr, np.asarray(large))
+        return self._keep(path, np.asarray(large))
 
-    def _picture(
-        self, path: Path, made: Callable[[np.ndarray], np.ndarray] | None = None
-    ) -> np.ndarray:
-        """made: what becomes of the picture that is read, before it is kept."""
+    def _picture(self, path: Path) -> np.ndarray:
         if path in self._cache:
             self._cache.move_to_end(path)
             return self._cache[path]
-        picture = read_photo(path).pixels
-        picture = picture if made is None else made(picture)
-        self._bytes += picture.nbytes
+        return self._keep(path, read_photo(path).pixels)
+
+    def _keep(self, path: Path, picture: np.ndarray) -> np.ndarray:
+        self._bytes += picture.nbytes - (self._cache[path].nbytes if path in self._cache else 0)
         self._cache[path] = picture
         while self._bytes > CACHE_BYTES and len(self._cache) > 1:
             self._bytes -= self._cache.popitem(last=False)[1].nbytes

@@ -15,7 +15,6 @@ MOST_LEVELS = 100
 ANY_PICTURE = ".*"
 """At the end of a pattern of files."""
 ENLARGE = ("refuse", "nearest", "bilinear", "bicubic", "lanczos")
-LIGHT = ("own", "hr")
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,6 @@ class DataSettings:
     Test split it is held out as well. s_max: the SR scale that t = 1 stands for.
     enlarge: how an LR that is smaller than its HR is brought to its size; `refuse` refuses it.
     max_shift: pixels by which an LR may lie off its HR before the pair is refused.
-    light: LR's `own`, or `hr`: each LR by a gain and an offset of each channel in the light of its
-    HR, where exposure, white balance or tone differed between the two shots.
     """
 
     s_max: Annotated[float, AtMost(100)]
@@ -92,7 +89,6 @@ class DataSettings:
     root: str = "."
     enlarge: str = ""
     max_shift: float = 2.0
-    light: str = "own"
 
     def __post_init__(self) -> None:
         if self.set != "generic" and self.set not in LAYOUTS:
@@ -105,8 +101,6 @@ class DataSettings:
             raise UsageError(
                 f"`enlarge` must be one of {', '.join(ENLARGE)}; got {shown(self.enlarge)}"
             )
-        if self.light not in LIGHT:
-            raise UsageError(f"`light` must be {' or '.join(LIGHT)}, got {shown(self.light)}")
         if not self.max_shift > 0:
             raise UsageError(f"`max_shift` must be above 0 pixels, got {self.max_shift}")
         for key in ("levels", "scales", "held_out_scales"):

@@ -207,8 +207,6 @@ def _data_digest(recipe: TrainRecipe, pairs: Pairs) -> list[Any]:
     """The data settings that decide the weights, and what tells the training pairs apart."""
     apart = ("root", "source", "licence", "validate")
     data = {key: value for key, value in asdict(recipe.data).items() if key not in apart}
-    if recipe.data.light == "own":  # trainings that were begun before there was `light` go on
-        del data["light"]
     return [data, pairs.fingerprint()]
 
 
