@@ -12,8 +12,6 @@ from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
-from typer.main import get_command_name
-from typer.models import CommandInfo
 
 from degflow_pipe.cli import (
     alignment,
@@ -126,32 +124,12 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise Stopped("what is whole is kept, what was begun is done again: run the same command again")
 
 
-def _name(command: CommandInfo) -> str:
-    return command.name or get_command_name(command.callback.__name__ if command.callback else "")
-
-
-def _build_only(asked: str) -> None:
-    """Leave all commands but this one out of `app`: to build them takes a tenth of a second.
-
-    Where there is none of that name all stay, for the help and for what is told of wrong names.
-    """
-    commands = [one for one in app.registered_commands if _name(one) == asked]
-    groups = [
-        one
-        for one in app.registered_groups
-        if one.typer_instance is not None and one.typer_instance.info.name == asked
-    ]
-    if commands or groups:
-        app.registered_commands, app.registered_groups = commands, groups
-
-
 def main() -> NoReturn:
     """Entry point. Exit codes: 0 done, 1 failed or stopped, 2 wrong usage."""
     _open_standard_streams()
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     code: int | None = 0
-    _build_only("".join(sys.argv[1:2]))
     try:
         app(prog_name="degflow-pipe")
     except SystemExit as request:

@@ -176,7 +176,7 @@ def _channels(trainer: Trainer, picture: Picture, header: Header, report: Report
     """Findings for a picture that the trainer's reader does not make three channels of 8 bit of."""
     if header.alpha and not trainer.alpha:
         report.add("channels", f"{picture.name} has an alpha channel: save it without")
-    if header.deep and not trainer.deep:
+    if header.deep and header.deep not in trainer.deep:
         report.add("depth", f"{picture.name} has 16 bits a value, taken for 8: save it with 8")
 
 

@@ -52,8 +52,9 @@ class Edsr(Trainer):
     places = ("HR", "LR_bicubic")
     options = "train_edsr.sh"
     one_scale = False
-    # imageio.imread: a fourth channel stays, and 16 bits are taken for 8.
-    alpha = deep = False
+    # imageio.imread: a fourth channel stays, and 16 bits of grey.
+    alpha = False
+    deep = ("colour",)
     rules = edsr_rules("EDSR-PyTorch, src/option.py", crop_hr="patch_size")
     otherwise = (
         "ingest larger patches, generate levels at whole scales such as `t_grid=x2,x3,x4`, or make "

@@ -58,12 +58,13 @@ def whole_png(data: bytes, side: int) -> bool:
 class Header:
     """What a picture's header says. size: height and width in pixels as a trainer sees them.
 
-    alpha: whether it has a channel of transparency. deep: whether a value has 16 bits.
+    alpha: whether it has a channel of transparency. deep: `grey` or `colour` where a value has 16
+    bits, else empty.
     """
 
     size: tuple[int, int]
     alpha: bool
-    deep: bool
+    deep: str
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,15 @@ class Picture:
         try:
             with opened(file) as image:
                 size = image.height, image.width
+                # Pillow calls colours of 16 bits RGB: what the file has is told by its first tile,
+                # which is gone when its EXIF was read.
+                deep = ";16" in str(getattr(image, "tile", ""))
+                kind = ("colour" if len(image.getbands()) > 2 else "grey") if deep else ""
+                alpha = "A" in image.getbands()
                 if turns and _turned(image):
                     height, width = self.pixels(turns).shape[:2]
                     size = height, width
-                # Pillow calls colours of 16 bits RGB: what the file has is told by its first tile.
-                return Header(
-                    size,
-                    alpha="A" in image.getbands(),
-                    deep=";16" in str(getattr(image, "tile", "")),
-                )
+                return Header(size, alpha, kind)
         except PhotoError:
             raise
         except Exception as error:  # damaged files make Pillow raise nearly anything

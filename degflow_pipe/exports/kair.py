@@ -52,7 +52,7 @@ class Kair(Trainer):
     options = "train_kair.json"
     # cv2.IMREAD_UNCHANGED, which leaves the orientation alone: utils/utils_image.py at 0d875e8.
     turns = False
-    deep = False
+    deep = ()
     rules = kair_rules(
         *("in_nc", "out_nc", "nc", "nb", "act_mode", "upsample_mode"),
         *("init_type", "init_bn_type", "init_gain"),

@@ -46,6 +46,7 @@ class Liif(Trainer):
     """Without a scale asked for each level goes at its own scale, which must be whole."""
 
     name = "liif"
+    deep = ("colour",)  # Pillow cuts grey of 16 bits off at 255
     places = ("HR", "LR")
     options = "train_liif.yaml"
     one_scale = False
@@ -89,6 +90,7 @@ _LEAST = 2
 
 class Ddir(Trainer):
     name = "ddir"
+    deep = ("colour",)  # Pillow cuts grey of 16 bits off at 255
     places = ("Train",)
     options = "train_ddir.yaml"
     one_scale = False

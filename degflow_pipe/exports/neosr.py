@@ -182,8 +182,9 @@ class TrainnerRedux(_ByName):
     options = "train_trainner.yml"
     template = True
     # pyvips.Image.new_from_file, which leaves the orientation alone: traiNNer/utils/img_util.py at
-    # 6032433.
+    # 6032433; its pixels are taken for bytes.
     turns = False
+    deep = ()
     # train.py at 0566ac4 and traiNNer/utils/redux_options.py at 4f163cd, read in November 2026.
     rules = Rules(
         source="traiNNer-redux, train.py",

@@ -45,6 +45,7 @@ def least_hr(scale: float) -> int:
 
 
 class _Numbered(Trainer):
+    deep = ("colour",)  # Pillow cuts grey of 16 bits off at 255
     """What both trees share: a folder a scale, in which a patch has one number."""
 
     one_scale = False

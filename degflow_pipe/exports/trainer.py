@@ -130,8 +130,8 @@ class Trainer(ABC):
     name: as `to` takes it; places: its folders in the export; options: its option file; lists: its
     further text files, each with what makes the line of a pair; as_files: whether its pictures are
     files; one_scale: whether all of its pairs must have one ratio of sizes; turns: whether its
-    reader turns pictures as their EXIF says; alpha, deep: whether it makes three channels of four,
-    and 8 bits of 16; rules: what its option file must hold.
+    reader turns pictures as their EXIF says; alpha: whether it makes three channels of four; deep:
+    of which pictures, grey or colour, it makes 8 bits of 16; rules: what its option file must hold.
     """
 
     name: ClassVar[str]
@@ -142,7 +142,7 @@ class Trainer(ABC):
     one_scale: ClassVar[bool] = True
     turns: ClassVar[bool] = False
     alpha: ClassVar[bool] = True
-    deep: ClassVar[bool] = True
+    deep: ClassVar[tuple[str, ...]] = ("grey", "colour")
     rules: ClassVar[Rules]
     otherwise: ClassVar[str] = (
         "make larger patches, export shards that were made with `lr_size=same`, or choose another "
