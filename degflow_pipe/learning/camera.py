@@ -325,8 +325,8 @@ class _Work:
         kept = [name for name in scenes if is_named(name, said)]
         if 0 < len(kept) < len(scenes):
             return replace(data, validate=",".join(kept)), ""
-        if _is_shipped(files.real(find_checkpoint(str(asked)))):
-            return data, ""
+        if kept or _is_shipped(files.real(find_checkpoint(str(asked)))):
+            return data, ""  # none of them is known to it
         return data, (
             f"{asked} held out none of these scenes by name: if it was trained on pairs that are "
             f"among these, those held out now may be known to it, and the figures too good"
