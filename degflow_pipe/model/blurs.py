@@ -21,7 +21,7 @@ MIDDLE = 4
 
 def blurs(x: Tensor) -> Tensor:
     """All SIGMAS of a picture (B, 3, H, W): (B, K, 3, H, W), borders repeated outward."""
-    return torch.stack([x, *(_blurred(x, sigma) for sigma in SIGMAS[1:])], dim=1)
+    return torch.stack([x, *(blurred(x, sigma) for sigma in SIGMAS[1:])], dim=1)
 
 
 def compared(stack: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +46,8 @@ def mix(middle: Tensor, others: Tensor, weights: Tensor) -> Tensor:
     return mixed
 
 
-def _blurred(x: Tensor, sigma: float) -> Tensor:
+def blurred(x: Tensor, sigma: float) -> Tensor:
+    """A picture (B, C, H, W) by a Gaussian of sigma pixels, borders repeated outward."""
     radius = math.ceil(3.5 * sigma)
     half = [math.exp(-(i**2) / (2 * sigma**2)) for i in range(radius + 1)]
     weights = [weight / (2 * sum(half) - 1) for weight in half]

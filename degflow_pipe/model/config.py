@@ -14,12 +14,17 @@ COMPRESSION = 8
 """Side of a latent pixel in picture pixels (r in the paper)."""
 
 
+MIXING = ("blurs", "lens")
+"""Heads that mix HR's blurs; their weights are the same ones."""
+
+
 @dataclass(frozen=True)
 class RAEConfig:
     """The residual autoencoder: width `D` and latent channels `C` of the paper.
 
     head: how the decoder ends. `rgb` (published) computes the picture's pixels; `blurs` computes,
-    at half size, how much of each Gaussian blur of HR a pixel is made of.
+    at half size, how much of each Gaussian blur of HR a pixel is made of; `lens` does, and LR has
+    HR's light: see `model.light`.
     """
 
     width: Annotated[int, AtMost(1024)] = 128
@@ -29,7 +34,7 @@ class RAEConfig:
     def __post_init__(self) -> None:
         _at_least("width", self.width, 1)
         _at_least("latent_channels", self.latent_channels, 1)
-        _one_of("head", self.head, ("rgb", "blurs"))
+        _one_of("head", self.head, ("rgb", *MIXING))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from degflow_pipe.model.blurs import SIGMAS, blurs, compared, mix
-from degflow_pipe.model.config import RAEConfig
+from degflow_pipe.model.config import MIXING, RAEConfig
+from degflow_pipe.model.light import in_light_of
 from degflow_pipe.model.planes import enlarged
 
 EPS = 1e-5
@@ -142,7 +143,7 @@ class Encoder(nn.Module):
     def __init__(self, config: RAEConfig) -> None:
         super().__init__()
         d = config.width
-        self.blurs = config.head == "blurs"
+        self.blurs = config.head in MIXING
         self.stem = nn.Conv2d(3, d, 3, padding=1)
         self.stage0 = Stage(d)
         self.down1 = nn.Conv2d(d, d, 3, stride=2, padding=1)
@@ -264,10 +265,12 @@ class BlurDecoder(_Trunk):
     """As `Decoder`, but the picture is a mix of HR's Gaussian blurs and a smooth rest.
 
     The weights and the rest are computed at half size and enlarged by straight lines: see `blurs`.
+    The head `lens` takes out of the rest what would be another light than HR's: see `light`.
     """
 
     def __init__(self, config: RAEConfig) -> None:
         super().__init__(config)
+        self.keeps_light = config.head == "lens"
         self.stage0 = Stage(config.width)
         self.to_mix = nn.Conv2d(config.width, 3 * len(SIGMAS), 3, padding=1)
 
@@ -288,7 +291,8 @@ class BlurDecoder(_Trunk):
         # The blurs lie plane by plane, so the weights are to lie so too.
         weights = self.to_mix(F.gelu(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)).float()
         weights = enlarged(weights.contiguous(memory_format=torch.contiguous_format), 2)
-        return mix(middle + weights[:, :3], others, weights[:, 3:])
+        mixed = mix(middle + weights[:, :3], others, weights[:, 3:])
+        return in_light_of(middle, mixed) if self.keeps_light else mixed
 
     def forward(self, z_bchw: Tensor, skips: Skips) -> Tensor:
         return self.decode(z_bchw, *self.prepare(skips))
@@ -300,7 +304,7 @@ class RAE(nn.Module):
     def __init__(self, config: RAEConfig) -> None:
         super().__init__()
         self.encoder = Encoder(config)
-        self.decoder = BlurDecoder(config) if config.head == "blurs" else Decoder(config)
+        self.decoder = BlurDecoder(config) if config.head in MIXING else Decoder(config)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x_level: Tensor, x_hr: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -18,7 +18,7 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo, check_card, read_info
 from degflow_pipe.checkpoint.weights import read_into, weights_bytes
 from degflow_pipe.errors import CheckpointError, UsageError
 from degflow_pipe.folders import check_ours, one_writer
-from degflow_pipe.model.config import FIXED_METHODS, ModelConfig
+from degflow_pipe.model.config import FIXED_METHODS, MIXING, ModelConfig
 from degflow_pipe.model.rae import RAE
 from degflow_pipe.model.velocity import VelocityNet
 from degflow_pipe.pairs.pairs import Pairs, find_scenes
@@ -251,7 +251,7 @@ def starting_weights(start: str, wanted: ModelConfig, parts: list[str], key: str
     """
     model = DegFlow.load(start, "cpu")
     for part in parts:
-        asked, found = wanted.to_dict()[part], model.config.to_dict()[part]
+        asked, found = (_weights_of(config, part) for config in (wanted, model.config))
         other = [name for name in asked if asked[name] != found[name] and name != "dropout"]
         if other:
             raise CheckpointError(
@@ -259,6 +259,12 @@ def starting_weights(start: str, wanted: ModelConfig, parts: list[str], key: str
                 f"{asked[other[0]]}: give both the same"
             )
     return model
+
+
+def _weights_of(config: ModelConfig, part: str) -> dict[str, Any]:
+    """What of a part's settings decides which weights it has."""
+    said: dict[str, Any] = config.to_dict()[part]
+    return {**said, "head": MIXING[0]} if said.get("head") in MIXING else said
 
 
 def _scenes(

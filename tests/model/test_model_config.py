@@ -29,7 +29,7 @@ configs = st.builds(
         RAEConfig,
         width=st.integers(1, 256),
         latent_channels=st.integers(1, 16),
-        head=st.sampled_from(["rgb", "blurs"]),
+        head=st.sampled_from(["rgb", "blurs", "lens"]),
     ),
     velocity=st.builds(
         VelocityConfig,

@@ -589,11 +589,15 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
         recipe_of(rae={"batch": 4, "accumulate": 3})
 
 
+@pytest.mark.parametrize("head", ["blurs", "lens"])
 def test_training_starts_from_a_checkpoint(
-    scenes: Path, tiny: str, tiny_model: DegFlow, tmp_path: Path
+    scenes: Path, tiny: str, tiny_model: DegFlow, tmp_path: Path, head: str
 ) -> None:
-    """With a learning rate of next to nothing its weights are those of the checkpoint."""
+    """With a learning rate of next to nothing its weights are those of the checkpoint, whose head
+    is `blurs`; `lens` has the same ones.
+    """
     model = tiny_model.config.to_dict()
+    model["rae"]["head"] = head
     still = {"start": tiny, "lr": 1e-12, "lr_end": 1e-12, "steps": 1}
     recipe = recipe_of(model=model, rae=still, lfm=still)
     train_rae(recipe, scenes, tmp_path, "cpu")

@@ -1,0 +1,28 @@
+"""The light of an LR: exposure, white balance, and what else is even over many pixels.
+
+A lens blurs, and adds no tint. Yet two shots of a scene seldom have one light, and of few scenes a
+network learns which colours changed: of colours that it has not met it makes others. So the head
+`lens` leaves LR the light of HR.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from degflow_pipe.model.blurs import blurred
+from degflow_pipe.model.planes import enlarged
+
+CELL = 8
+"""Pixels on a side of the cells whose means are compared: a pixel of the latent."""
+SIGMA = 2.0
+"""Cells, 16 pixels, beyond which a difference is one of light."""
+
+
+def in_light_of(hr: Tensor, lr: Tensor) -> Tensor:
+    """The LR less what it differs by from HR over about 16 pixels and more.
+
+    hr, lr: (B, 3, H, W) float32, H and W multiples of CELL; hr: HR or a blur of it. Returns
+    (B, 3, H, W).
+    """
+    return lr - enlarged(blurred(F.avg_pool2d(lr - hr, CELL), SIGMA), CELL)
