@@ -38,11 +38,11 @@ def test_fine_detail_stays() -> None:
 
 
 def test_coarse_light_goes_little_by_little_by_its_size() -> None:
-    """Half a wave over 128 pixels is light, one of 32 pixels is mostly the lens's."""
-    hr, x = torch.zeros(1, 3, 256, 256), torch.arange(256) + 0.5
+    """Half a wave over 512 pixels is light, one of 64 pixels is the lens's."""
+    hr, x = torch.zeros(1, 3, 8, 1024), torch.arange(1024) + 0.5
     left = [
-        float(in_light_of(hr, torch.cos(x * torch.pi / half).expand(1, 3, 256, 256)).std())
-        for half in (128, 64, 32, 16)
+        float(in_light_of(hr, torch.cos(x * torch.pi / half).expand(1, 3, 8, 1024)).std())
+        for half in (512, 256, 128, 64)
     ]
     assert left == sorted(left)
     assert left[0] < 0.1 and left[-1] > 0.6
@@ -55,7 +55,7 @@ def test_a_decoder_that_tints_does_not_with_this_head(head: str) -> None:
     z, skips = rae.encoder(hr)
     lr = rae.decoder(z + 1.0, skips)
     off = float((means(lr, 64) - means(hr, 64)).abs().max())
-    assert (off < 0.01) == (head == "lens")
+    assert (off < 0.03) == (head == "lens")
     assert (lr - hr).std() > 0.01, "it is no copy of HR"
 
 
