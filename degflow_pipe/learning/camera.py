@@ -39,7 +39,7 @@ from degflow_pipe.evaluation.evaluate import LEAST_SIDE, EvaluationSettings, eva
 from degflow_pipe.formats.said import number_of
 from degflow_pipe.learning.compared import at_best_noise, proxy_of, proxy_section
 from degflow_pipe.learning.found import data_of_folder, holds_pairs
-from degflow_pipe.learning.plan import planned, root_of
+from degflow_pipe.learning.plan import planned, root_of, with_lens
 from degflow_pipe.learning.recipe_text import proxy_text, train_text
 from degflow_pipe.learning.results import CameraSummary
 from degflow_pipe.levels import parse_t_grid
@@ -347,7 +347,9 @@ class _Work:
         name = re.sub(r"[^\w.+ -]", "-", files.real(self.out).name)[:64].lstrip(".+ -")
         device = choose_device(self.device)
         train, held_out = (Pairs(scenes, data) for scenes in find_scenes(data, pairs))
-        first = TrainRecipe(name=name or "camera", data=data, model=PRESETS["compact"])
+        few = len(train.scenes) < FEW
+        model = with_lens(PRESETS["compact"]) if few else PRESETS["compact"]
+        first = TrainRecipe(name=name or "camera", data=data, model=model)
         spent = time.monotonic() - self.began
         with self.progress.task("plan", 1) as task:
             task.note(f"plan: a few steps of each stage are timed on {device}")
@@ -363,7 +365,7 @@ class _Work:
                 task.note(
                     f"`s_max` is not used: the pairs' names, sizes or recipe say x{data.s_max:g}"
                 )
-            if few := len(train.scenes) < FEW:
+            if few:
                 task.note(f"{number_of(len(train.scenes), 'pairs')} are few: forty are good")
             plan = planned(
                 *(first, (train, held_out), device, self.settings.minutes, spent),
@@ -376,7 +378,7 @@ class _Work:
                 f"on {device}: {plan.told}"
             )
             task.advance()
-        texts = {PROXY_RECIPE: proxy_text(plan), RECIPE: train_text(first.name, data, plan)}
+        texts = {PROXY_RECIPE: proxy_text(plan), RECIPE: train_text(first, plan)}
         for name, text in texts.items():
             if name not in kept:
                 files.write_text(self.out / name, text)

@@ -6,24 +6,30 @@ from typing import Any
 
 from degflow_pipe.formats.yaml_text import yaml_lines
 from degflow_pipe.learning.plan import SEEDS, SOURCES, Plan, stages
+from degflow_pipe.model.config import PRESETS
 from degflow_pipe.pairs.settings import DataSettings
+from degflow_pipe.training.recipe import TrainRecipe
 
 
-def train_text(name: str, data: DataSettings, plan: Plan) -> str:
-    """YAML of the training: see `train_recipe`."""
+def train_text(recipe: TrainRecipe, plan: Plan) -> str:
+    """YAML of the training: see `train_recipe`. recipe: its name, model (compact, of either head)
+    and data.
+    """
+    head = recipe.model.rae.head
+    own_head = {} if head == PRESETS["compact"].rae.head else {"rae": {"head": head}}
     values: dict[str, Any] = {
-        "name": name,
-        "model": {"preset": "compact"},
-        "data": _said(data),
+        "name": recipe.name,
+        "model": {"preset": "compact", **own_head},
+        "data": _said(recipe.data),
         **stages(plan.steps, plan.start),
     }
-    head = [
+    lines = [
         "# How this camera was trained: `camera` goes on by it, and `train rae`, `train lfm` and",
         "# `train joint` take it as it is.",
         f"# Steps: {plan.why}.",
         "kind: train",
     ]
-    return "\n".join([*head, *yaml_lines(values)]) + "\n"
+    return "\n".join([*lines, *yaml_lines(values)]) + "\n"
 
 
 def proxy_text(plan: Plan) -> str:

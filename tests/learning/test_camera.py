@@ -245,6 +245,7 @@ def test_few_pairs_start_from_a_shipped_checkpoint_and_take_half_of_the_steps(
     recipe = train_recipe(load_recipe(str(tmp_path / "out" / "train.yaml"), "train"))
     assert (recipe.rae.start, recipe.lfm.start, recipe.joint.start) == (wanted, wanted, "")
     assert recipe.rae.steps == STEPS["rae"] // (2 if wanted else 1)
+    assert recipe.model.rae.head == ("lens" if pairs_that_are_few else "blurs")
     (said,) = (note for note in told.notes if "held out, levels" in note)
     assert ("50% of what random weights take (as the shipped" in said) is bool(wanted)
     assert (f"), from those of {wanted})" in said) is bool(wanted)
