@@ -177,7 +177,11 @@ def _channels(trainer: Trainer, picture: Picture, header: Header, report: Report
     if header.alpha and not trainer.alpha:
         report.add("channels", f"{picture.name} has an alpha channel: save it without")
     if header.deep and header.deep not in trainer.deep:
-        report.add("depth", f"{picture.name} has 16 bits a value, taken for 8: save it with 8")
+        report.add(
+            "depth",
+            f"{picture.name} is {header.deep} of 16 bits a value, of which {trainer.name} does not "
+            f"make 8: save it with 8",
+        )
 
 
 def _other_sizes(

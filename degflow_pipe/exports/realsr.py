@@ -45,9 +45,9 @@ def least_hr(scale: float) -> int:
 
 
 class _Numbered(Trainer):
-    deep = ("colour",)  # Pillow cuts grey of 16 bits off at 255
     """What both trees share: a folder a scale, in which a patch has one number."""
 
+    deep = ("colour",)  # Pillow cuts grey of 16 bits off at 255
     one_scale = False
     rules = Rules(source="InterFlow, sr_networks/train_inr.py", required=())
     otherwise = (

@@ -366,7 +366,10 @@ class _Work:
                     f"`s_max` is not used: the pairs' names, sizes or recipe say x{data.s_max:g}"
                 )
             if few:
-                task.note(f"{number_of(len(train.scenes), 'pairs')} are few: forty are good")
+                task.note(
+                    f"{number_of(len(train.scenes), 'pairs')} are few: forty are good; LR are left "
+                    f"the light of their HR (`head: lens`)"
+                )
             plan = planned(
                 *(first, (train, held_out), device, self.settings.minutes, spent),
                 start=self.start(few),

@@ -1,4 +1,4 @@
-"""Gaussian blurs of a picture, from sharp to soft: what the `blurs` head mixes.
+"""Gaussian blurs of a picture, from sharp to soft: what the heads of `MIXING` mix.
 
 A camera's LR is HR behind a lens: locally a weighted sum of HR's blurs, plus what is smooth. A
 decoder that computes the weights at half size cannot draw detail of its own, so none of HR's leaks

@@ -2,7 +2,8 @@
 
 A lens blurs, and adds no tint. Yet two shots of a scene seldom have one light, and of few scenes a
 network learns which colours changed: of colours that it has not met it makes others. So the head
-`lens` leaves LR the light of HR.
+`lens` leaves LR the light of HR. Of a crop, patch or tile that is of 64 pixels or little more it is
+the mean, as what lies beyond is not seen.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Skips(NamedTuple):
     """Encoder features that the decoder reads, always those of the HR picture.
 
     f0: (B, D, H, W), f1: (B, D, H/2, W/2), f2: (B, 2D, H/4, W/4), float32. blurs:
-    (B, K, 3, H, W), HR's Gaussian blurs, for the head of that name; None for the other.
+    (B, K, 3, H, W), HR's Gaussian blurs, for the heads that mix them; None for the other.
     """
 
     f0: Tensor
@@ -265,7 +265,7 @@ class BlurDecoder(_Trunk):
     """As `Decoder`, but the picture is a mix of HR's Gaussian blurs and a smooth rest.
 
     The weights and the rest are computed at half size and enlarged by straight lines: see `blurs`.
-    The head `lens` takes out of the rest what would be another light than HR's: see `light`.
+    The head `lens` takes out of the picture what would be another light than HR's: see `light`.
     """
 
     def __init__(self, config: RAEConfig) -> None:

@@ -13,7 +13,8 @@ OVERLAP = 64
 RAMP = 32
 """Pixels in the middle of an overlap over which one tile passes into the next. The 16 on both sides
 are those that a tile's own border reaches: with `view: local`, as in `city100-compact`, what is 16
-pixels inside a tile differs from the untiled picture by one grey level at most."""
+pixels inside a tile differs from the untiled picture by one grey level at most; with `head: lens`,
+whose light is that of the tile, by two or three, which change slowly."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ class LazyPairs(Dataset[Sample]):
     anew, 0 for whole patches: only what a crop needs is computed, itself and MARGIN pixels around,
     so that a crop of 128 from 256 takes less than half of the time. Its LR is what `generate` makes
     of that part as a patch; but for the noise, nearly all of its pixels are within a grey level of
-    the whole patch's where the checkpoint's view is local. info has the crop's own y and x. device:
+    the whole patch's where the checkpoint's view is local, and within a few, without an edge, where
+    its head is `lens`, whose light is that of the part. info has the crop's own y and x. device:
     `cpu` for workers of a DataLoader; on CUDA the decoder computes in bfloat16, as `generate` does.
 
     Raises StoreError for a store that is missing or empty, CheckpointError, UsageError for levels

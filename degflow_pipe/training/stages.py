@@ -251,8 +251,8 @@ def starting_weights(start: str, wanted: ModelConfig, parts: list[str], key: str
     """
     model = DegFlow.load(start, "cpu")
     for part in parts:
-        asked, found = (_weights_of(config, part) for config in (wanted, model.config))
-        other = [name for name in asked if asked[name] != found[name] and name != "dropout"]
+        asked, found = (config.to_dict()[part] for config in (wanted, model.config))
+        other = [name for name in asked if _other(name, asked[name], found[name])]
         if other:
             raise CheckpointError(
                 f"{key}: {start} has model.{part}.{other[0]} {found[other[0]]}, the recipe "
@@ -261,10 +261,11 @@ def starting_weights(start: str, wanted: ModelConfig, parts: list[str], key: str
     return model
 
 
-def _weights_of(config: ModelConfig, part: str) -> dict[str, Any]:
-    """What of a part's settings decides which weights it has."""
-    said: dict[str, Any] = config.to_dict()[part]
-    return {**said, "head": MIXING[0]} if said.get("head") in MIXING else said
+def _other(name: str, asked: Any, found: Any) -> bool:
+    """Whether a part with this value of a setting has other weights than one with that."""
+    if name == "head" and {asked, found} <= set(MIXING):
+        return False
+    return bool(asked != found) and name != "dropout"
 
 
 def _scenes(

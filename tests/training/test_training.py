@@ -617,6 +617,14 @@ def test_training_starts_from_a_checkpoint(
             torch.testing.assert_close(last[key], value, rtol=0, atol=1e-9)
 
 
+def test_start_of_another_head_is_refused_by_its_name(
+    scenes: Path, tiny: str, tmp_path: Path
+) -> None:
+    model = {"rae": {"width": 4, "latent_channels": 4, "head": "rgb"}}
+    with pytest.raises(CheckpointError, match=r"model\.rae\.head blurs, the recipe rgb"):
+        train_rae(recipe_of(model=model, rae={"start": tiny}), scenes, tmp_path, "cpu")
+
+
 def test_start_of_another_architecture_is_refused(scenes: Path, tiny: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"rae\.start.*model\.rae\.width 4, the recipe 2"):
         train_rae(recipe_of(rae={"start": tiny}), scenes, tmp_path, "cpu")
