@@ -12,7 +12,7 @@ from pathlib import Path
 from degflow_pipe.errors import PhotoError
 from degflow_pipe.exports.findings import Picture
 try:
-    Picture("junk.png", Path(sys.argv[1]).read_bytes, Path(sys.argv[1])).size(turns=False)
+    Picture("junk.png", Path(sys.argv[1]).read_bytes, Path(sys.argv[1])).header(turns=False)
 except PhotoError as error:
     print(error)
 """
