@@ -13,7 +13,7 @@ from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.asked import grid_of
 from degflow_pipe.cli.bars import TerminalProgress, loading
-from degflow_pipe.cli.tables import show_bench
+from degflow_pipe.cli.speed import show_bench
 from degflow_pipe.cli.words import Command
 
 

@@ -25,7 +25,15 @@ from degflow_pipe.exports.networks import EDSR_FAMILY, ONE_FACTOR, Network
 from degflow_pipe.exports.options import crop_side
 from degflow_pipe.exports.settings import Rules, Settings
 from degflow_pipe.exports.source import ShardLevel, ShardPair
-from degflow_pipe.exports.trainer import Plan, Roots, Size, Trainer, own_scales, packing_at
+from degflow_pipe.exports.trainer import (
+    BY_PILLOW,
+    Plan,
+    Roots,
+    Size,
+    Trainer,
+    own_scales,
+    packing_at,
+)
 
 LEFT = 1 / 8
 """Part of HR that no LR may leave unshown: more is another scale."""
@@ -52,9 +60,9 @@ class Edsr(Trainer):
     places = ("HR", "LR_bicubic")
     options = "train_edsr.sh"
     one_scale = False
-    # imageio.imread: a fourth channel stays, and 16 bits of grey.
+    # imageio.imread: a fourth channel stays.
     alpha = False
-    deep = ("colour",)
+    deep = BY_PILLOW
     rules = edsr_rules("EDSR-PyTorch, src/option.py", crop_hr="patch_size")
     otherwise = (
         "ingest larger patches, generate levels at whole scales such as `t_grid=x2,x3,x4`, or make "

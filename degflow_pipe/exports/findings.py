@@ -93,16 +93,15 @@ class Picture:
     def _header(self, file: Any, turns: bool) -> Header:
         try:
             with opened(file) as image:
-                size = image.height, image.width
+                size, bands = (image.height, image.width), image.getbands()
                 # Pillow calls colours of 16 bits RGB: what the file has is told by its first tile,
                 # which is gone when its EXIF was read.
                 deep = ";16" in str(getattr(image, "tile", ""))
-                kind = ("colour" if len(image.getbands()) > 2 else "grey") if deep else ""
-                alpha = "A" in image.getbands()
                 if turns and _turned(image):
                     height, width = self.pixels(turns).shape[:2]
                     size = height, width
-                return Header(size, alpha, kind)
+                kind = "colour" if len(bands) > 2 else "grey"
+                return Header(size, alpha="A" in bands, deep=kind if deep else "")
         except PhotoError:
             raise
         except Exception as error:  # damaged files make Pillow raise nearly anything

@@ -21,6 +21,7 @@ from degflow_pipe.exports.options import yaml_text
 from degflow_pipe.exports.settings import Facts, Rules, Settings
 from degflow_pipe.exports.source import ShardLevel, ShardPair
 from degflow_pipe.exports.trainer import (
+    BY_PILLOW,
     Plan,
     Roots,
     Size,
@@ -46,7 +47,7 @@ class Liif(Trainer):
     """Without a scale asked for each level goes at its own scale, which must be whole."""
 
     name = "liif"
-    deep = ("colour",)  # Pillow cuts grey of 16 bits off at 255
+    deep = BY_PILLOW
     places = ("HR", "LR")
     options = "train_liif.yaml"
     one_scale = False
@@ -90,7 +91,7 @@ _LEAST = 2
 
 class Ddir(Trainer):
     name = "ddir"
-    deep = ("colour",)  # Pillow cuts grey of 16 bits off at 255
+    deep = BY_PILLOW
     places = ("Train",)
     options = "train_ddir.yaml"
     one_scale = False

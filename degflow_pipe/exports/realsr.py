@@ -20,6 +20,7 @@ from degflow_pipe.exports.findings import Found, Report, file_pair
 from degflow_pipe.exports.settings import Facts, Rules, Settings, is_place, numbers
 from degflow_pipe.exports.source import NEAR, ShardLevel, ShardPair
 from degflow_pipe.exports.trainer import (
+    BY_PILLOW,
     Plan,
     Roots,
     Size,
@@ -47,7 +48,7 @@ def least_hr(scale: float) -> int:
 class _Numbered(Trainer):
     """What both trees share: a folder a scale, in which a patch has one number."""
 
-    deep = ("colour",)  # Pillow cuts grey of 16 bits off at 255
+    deep = BY_PILLOW
     one_scale = False
     rules = Rules(source="InterFlow, sr_networks/train_inr.py", required=())
     otherwise = (

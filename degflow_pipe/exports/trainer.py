@@ -26,6 +26,8 @@ source_sha256."""
 Size = tuple[int, int]
 """Height and width in pixels."""
 
+BY_PILLOW = ("colour",)
+"""`deep` of who reads with Pillow, as imageio does: grey of 16 bits stays, or is cut off at 255."""
 TRIED_SCALES = (1, 2, 3, 4, 8)
 MOST_TRIED = 64
 """Scales and levels that are tried before one of them is advised."""

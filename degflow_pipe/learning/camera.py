@@ -39,11 +39,11 @@ from degflow_pipe.evaluation.evaluate import LEAST_SIDE, EvaluationSettings, eva
 from degflow_pipe.formats.said import number_of
 from degflow_pipe.learning.compared import at_best_noise, proxy_of, proxy_section
 from degflow_pipe.learning.found import data_of_folder, holds_pairs
-from degflow_pipe.learning.plan import planned, root_of, with_lens
+from degflow_pipe.learning.plan import planned, root_of
 from degflow_pipe.learning.recipe_text import proxy_text, train_text
 from degflow_pipe.learning.results import CameraSummary
 from degflow_pipe.levels import parse_t_grid
-from degflow_pipe.model.config import PRESETS
+from degflow_pipe.model.config import PRESETS, ModelConfig
 from degflow_pipe.model.devices import choose_device
 from degflow_pipe.pairs.pairs import Pairs, find_scenes, is_named
 from degflow_pipe.pairs.settings import DataSettings
@@ -346,10 +346,11 @@ class _Work:
         data, unsure = self.held_out(data, scenes)
         name = re.sub(r"[^\w.+ -]", "-", files.real(self.out).name)[:64].lstrip(".+ -")
         device = choose_device(self.device)
-        train, held_out = (Pairs(scenes, data) for scenes in find_scenes(data, pairs))
+        train, held_out = (Pairs(part, data) for part in find_scenes(data, pairs))
         few = len(train.scenes) < FEW
-        model = with_lens(PRESETS["compact"]) if few else PRESETS["compact"]
-        first = TrainRecipe(name=name or "camera", data=data, model=model)
+        # Of few scenes tints would be learned: see `model.light`.
+        model = {"preset": "compact", **({"rae": {"head": "lens"}} if few else {})}
+        first = TrainRecipe(name or "camera", data, ModelConfig.from_dict(model))
         spent = time.monotonic() - self.began
         with self.progress.task("plan", 1) as task:
             task.note(f"plan: a few steps of each stage are timed on {device}")
@@ -381,7 +382,7 @@ class _Work:
                 f"on {device}: {plan.told}"
             )
             task.advance()
-        texts = {PROXY_RECIPE: proxy_text(plan), RECIPE: train_text(first, plan)}
+        texts = {PROXY_RECIPE: proxy_text(plan), RECIPE: train_text(first.name, model, data, plan)}
         for name, text in texts.items():
             if name not in kept:
                 files.write_text(self.out / name, text)

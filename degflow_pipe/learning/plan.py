@@ -19,7 +19,6 @@ from degflow_pipe.calibration.tune_solver import MOST_PHOTOS
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation.evaluate import LEAST_SIDE
 from degflow_pipe.learning.found import check_in_common
-from degflow_pipe.model.config import ModelConfig
 from degflow_pipe.pairs.pairs import Pairs
 from degflow_pipe.pictures.photos import picture_size
 from degflow_pipe.progress import Silent
@@ -62,11 +61,6 @@ class Plan:
     def told(self) -> str:
         parts = ", ".join(f"{name} {_minutes(s)}" for name, s in self.seconds.items())
         return f"about {_minutes(sum(self.seconds.values()))} in all: {parts} (steps: {self.why})"
-
-
-def with_lens(model: ModelConfig) -> ModelConfig:
-    """The model whose LR keep HR's light: of few scenes it would learn tints (`model.light`)."""
-    return replace(model, rae=replace(model.rae, head="lens"))
 
 
 def planned(

@@ -6,30 +6,24 @@ from typing import Any
 
 from degflow_pipe.formats.yaml_text import yaml_lines
 from degflow_pipe.learning.plan import SEEDS, SOURCES, Plan, stages
-from degflow_pipe.model.config import PRESETS
 from degflow_pipe.pairs.settings import DataSettings
-from degflow_pipe.training.recipe import TrainRecipe
 
 
-def train_text(recipe: TrainRecipe, plan: Plan) -> str:
-    """YAML of the training: see `train_recipe`. recipe: its name, model (compact, of either head)
-    and data.
-    """
-    head = recipe.model.rae.head
-    own_head = {} if head == PRESETS["compact"].rae.head else {"rae": {"head": head}}
+def train_text(name: str, model: dict[str, Any], data: DataSettings, plan: Plan) -> str:
+    """YAML of the training: see `train_recipe`. model: as the recipe is to say it."""
     values: dict[str, Any] = {
-        "name": recipe.name,
-        "model": {"preset": "compact", **own_head},
-        "data": _said(recipe.data),
+        "name": name,
+        "model": model,
+        "data": _said(data),
         **stages(plan.steps, plan.start),
     }
-    lines = [
+    head = [
         "# How this camera was trained: `camera` goes on by it, and `train rae`, `train lfm` and",
         "# `train joint` take it as it is.",
         f"# Steps: {plan.why}.",
         "kind: train",
     ]
-    return "\n".join([*lines, *yaml_lines(values)]) + "\n"
+    return "\n".join([*head, *yaml_lines(values)]) + "\n"
 
 
 def proxy_text(plan: Plan) -> str:

@@ -12,20 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degflow_pipe.model.blurs import blurred
+from degflow_pipe.model.config import COMPRESSION
 from degflow_pipe.model.planes import enlarged
 
-CELL = 8
-"""Pixels on a side of the cells whose means are compared: a pixel of the latent."""
 SIGMA = 8.0
-"""Cells, 64 pixels, beyond which a difference is one of light. By 16 pixels local contrast, which a
-camera may change, went too: figures in checkpoints/README.md.
+"""Pixels of the latent, 64 of the picture, beyond which a difference is one of light. By 16 pixels
+local contrast, which a camera may change, went too: figures in checkpoints/README.md.
 """
 
 
 def in_light_of(hr: Tensor, lr: Tensor) -> Tensor:
     """The LR less what it differs by from HR over about 64 pixels and more.
 
-    hr, lr: (B, 3, H, W) float32, H and W multiples of CELL; hr: HR or a blur of it. Returns
+    hr, lr: (B, 3, H, W) float32, H and W multiples of COMPRESSION; hr: HR or a blur of it. Returns
     (B, 3, H, W).
     """
-    return lr - enlarged(blurred(F.avg_pool2d(lr - hr, CELL), SIGMA), CELL)
+    means = F.avg_pool2d(lr - hr, COMPRESSION)
+    return lr - enlarged(blurred(means, SIGMA), COMPRESSION)

@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -311,7 +312,7 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
                 task.advance()
             return cut(self.train, levels, self.settings.patches, scale, task)
 
-    @property
+    @cached_property
     def _trainings(self) -> list[tuple[str, float, int]]:
         """Source, added noise and seed of each, in the order in which one process has them."""
         noises, seeds = self.settings.added_noise, range(self.settings.seeds)

@@ -21,7 +21,7 @@ from degflow_pipe.bench.results import BenchSettings
 from degflow_pipe.calibration.tune_solver import solved
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import read_info
-from degflow_pipe.cli.tables import show_bench
+from degflow_pipe.cli.speed import show_bench
 from degflow_pipe.errors import PhotoError, UsageError
 from degflow_pipe.levels import parse_t, parse_t_grid
 from degflow_pipe.model.config import PRESETS

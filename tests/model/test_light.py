@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from degflow_pipe.model.light import CELL, in_light_of
+from degflow_pipe.model.config import COMPRESSION
+from degflow_pipe.model.light import in_light_of
 from degflow_pipe.model.rae import RAE
 from tests.model.test_networks import BLURS, awake, noise
 
-SIDES = st.integers(1, 9).map(lambda cells: CELL * cells)
+SIDES = st.integers(1, 9).map(lambda cells: COMPRESSION * cells)
 
 
 def means(picture: Tensor, side: int) -> Tensor:
