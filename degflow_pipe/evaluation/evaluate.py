@@ -134,7 +134,7 @@ def evaluate(
                     raise DataError(f"{root}, scene {scene.name}: {error}") from error
                 task.advance()
         result = work.result()
-        not_kept = judging.keep(model, work.judged(), result.scenes)
+        not_kept = judging.keep(model, work.judged(), result.scenes, data)
         by_scene = work.crops.by_scene(written=crops is not None)
         result = replace(result, not_kept=not_kept, by_scene=by_scene)
         if crops is not None:

@@ -10,10 +10,12 @@ from degflow_pipe import shipped
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import read_info, write_judged
 from degflow_pipe.checkpoint.verdict import Judged, OnHeldOut
-from degflow_pipe.errors import FileError
+from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.evaluation.results import AgainstHR, LevelFigures
 from degflow_pipe.files import real
 from degflow_pipe.folders import locked
+from degflow_pipe.pairs.settings import DataSettings
+from degflow_pipe.settings import read
 
 HALF = 0.5
 """Coherence below which a band is fine detail that real LR has lost."""
@@ -64,15 +66,25 @@ def _apart(ratio: float) -> float:
     return max(ratio, 1 / ratio)
 
 
-def keep(model: DegFlow, found: OnHeldOut, scenes: list[str]) -> str:
+def keep(model: DegFlow, found: OnHeldOut, scenes: list[str], data: DataSettings) -> str:
     """Put the figures into the checkpoint's config.json and card; returns why not, or nothing.
 
-    They are kept where the scenes are those that were held out of its training, and the folder is
-    not a shipped one and can be written to.
+    data: of the pairs that they were measured on. They are kept where the scenes are those that
+    were held out of its training, with its levels and LR enlarged as there, and the folder is not
+    a shipped one and can be written to.
     """
     held_out = model.info.training.get("validation_scenes")
     if held_out is not None and held_out != scenes:
         return "these are not the scenes that were held out of its training"
+    if model.info.data:
+        try:
+            own = read(DataSettings, model.info.data, "data")
+        except UsageError as error:
+            return f"it does not say how its own pairs are laid out ({error})"
+        if [knot.t for knot in own.knots] != [knot.t for knot in data.knots]:
+            return "the levels are not those that it was trained on"
+        if own.enlarge_by != data.enlarge_by:
+            return "LR is not enlarged as it was in its training"
     if real(model.folder).parent == real(shipped.folder("checkpoints")):
         return "it is a shipped checkpoint"
     try:

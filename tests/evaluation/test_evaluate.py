@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +17,10 @@ from skimage import data
 
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import read_info, write_info
+from degflow_pipe.checkpoint.verdict import OnHeldOut
 from degflow_pipe.errors import CheckpointError, DataError
 from degflow_pipe.evaluation.evaluate import EvaluationSettings, data_of, evaluate
+from degflow_pipe.evaluation.judging import keep
 from degflow_pipe.evaluation.results import Evaluation
 from degflow_pipe.levels import parse_t
 from degflow_pipe.metrics.blur import equivalent_blur
@@ -128,18 +131,45 @@ def test_the_verdict_is_made_of_what_is_shown(found: Evaluation) -> None:
     assert found.not_kept == "these are not the scenes that were held out of its training"
 
 
+def own_of(tiny: str, tmp_path: Path) -> Path:
+    """The tiny checkpoint as one that learned SETTINGS' pairs but for scenes a and b."""
+    own = Path(shutil.copytree(tiny, tmp_path / "own"))
+    info = read_info(own)
+    held_out = {**info.training, "validation_scenes": ["a", "b"]}
+    write_info(own, replace(info, training=held_out, data=asdict(SETTINGS)))
+    return own
+
+
 def test_it_is_kept_where_the_scenes_are_those_held_out(
     tiny: str, folder: Path, tmp_path: Path
 ) -> None:
-    own = Path(shutil.copytree(tiny, tmp_path / "own"))
-    info = read_info(own)
-    write_info(own, replace(info, training={**info.training, "validation_scenes": ["a", "b"]}))
+    own = own_of(tiny, tmp_path)
+    id_before = read_info(own).id
     result = evaluate(DegFlow.load(str(own), "cpu"), SETTINGS, folder, EvaluationSettings(ONE))
     after = read_info(own)
-    assert result.not_kept == "" and after.id == info.id
+    assert result.not_kept == "" and after.id == id_before
     assert after.judged is not None and after.judged.training is None
     assert after.judged.held_out is not None and after.judged.held_out.scenes == 2
     assert after.verdict == result.verdict
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"levels": SETTINGS.levels[:1] + SETTINGS.levels[-1:]}, "the levels are not those"),
+        ({"enlarge": "bicubic"}, "LR is not enlarged as it was in its training"),
+    ],
+)
+def test_it_is_not_kept_where_a_recipe_says_other_pairs(
+    tiny: str, tmp_path: Path, changed: dict[str, Any], why: str
+) -> None:
+    own = own_of(tiny, tmp_path)
+    before = (own / "config.json").read_bytes()
+    model, other = DegFlow.load(str(own), "cpu"), replace(SETTINGS, **changed)
+    figures = OnHeldOut(scenes=2, above_blur=1.0, above_gaussian=1.0, leak=0.0, noise=None)
+    assert keep(model, figures, ["a", "b"], other).startswith(why)
+    assert (own / "config.json").read_bytes() == before
+    assert keep(model, figures, ["a", "b"], SETTINGS) == ""
 
 
 def test_straight_lines_stand_between_knots_only(
