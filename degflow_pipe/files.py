@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
-import math
 import os
-import re
 import shutil
 import stat
 import time
@@ -22,21 +19,16 @@ from contextlib import contextmanager
 from errno import EBADF, EBUSY, EINVAL, ELOOP, ENOENT, ENOTDIR
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 from degflow_pipe.errors import FileError
 from degflow_pipe.places import Remote, objects, place_of
-from degflow_pipe.places.log import RemoteLog
 
 ASIDE, PART = ".degflow-", ".part"
 TEXT_LIMIT = 32 * 1024**2
 """Bytes of a JSON or text file: what Python makes of it takes up to thirty times as much."""
 WEIGHTS_LIMIT = 8 * 1024**3
 """Bytes of a file of weights or of a training's state."""
-DEPTH = 50
-"""Lists and mappings within one another in a JSON file."""
-DIGITS = 18
-"""Of a whole number in a JSON file; no size, count or offset has more."""
 
 
 @contextmanager
@@ -172,7 +164,7 @@ def read_bytes(path: Path, limit: int = TEXT_LIMIT) -> bytes:
         return file.read()
 
 
-def _regular(path: str, flags: int) -> int:
+def regular(path: str, flags: int) -> int:
     """Opens what is a file and nothing else: a pipe would be waited for, a device never end."""
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFDIR: "a folder", stat.S_IFSOCK: "a socket"}
 
@@ -204,7 +196,7 @@ def reading(
         with objects.reading(path, limit, span) as file:
             yield file
         return
-    with named(path, "read"), open(path, "rb", opener=_regular) as file:
+    with named(path, "read"), open(path, "rb", opener=regular) as file:
         length = os.fstat(file.fileno()).st_size
         if limit is not None and length > limit:
             raise FileError(f"{path}: {length} bytes, more than the limit of {limit}")
@@ -245,91 +237,6 @@ def stamp(path: Path) -> tuple[int, int, int]:
     with named(path, "read"):
         found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _whole_number(text: str) -> int:
-    if len(text) > DIGITS + 1:
-        raise ValueError(f"{text[:DIGITS]}... is too large a number")
-    return int(text)
-
-
-def _real_number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:DIGITS]} is not a number that can be")
-    return value
-
-
-def parse_json(data: bytes | str) -> Any:
-    """JSON whose numbers are finite and whose texts are text.
-
-    Raises ValueError for anything else, also for what is nested too deep, NaN, numbers of more than
-    DIGITS digits, NUL and halves of surrogate pairs.
-    """
-    try:
-        text = data if isinstance(data, str) else data.decode()
-        # Without an escape, every other quote ends a string.
-        outside = _STRING.sub("", text) if "\\" in text else "".join(text.split('"')[::2])
-        # A ledger has millions of numbers: each is looked at where one may be too large alone.
-        careful = "e" in outside or "E" in outside or _LONG in outside.translate(_ZEROS)
-        value = (_CAREFUL if careful else _PLAIN).decode(text)
-        if text.count("[") + text.count("{") > DEPTH:
-            _check_depth(outside)
-        # An escape is the only way in for what is no text; few files have one.
-        if "\\u" in text and re.search(r"\\u(?i:d[89a-f]|0000)", text):
-            check_texts(value)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-    return value
-
-
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_ZEROS, _LONG = str.maketrans("123456789", "000000000"), "0" * (DIGITS + 1)
-_PLAIN = json.JSONDecoder(parse_constant=_real_number)
-_CAREFUL = json.JSONDecoder(
-    parse_int=_whole_number, parse_float=_real_number, parse_constant=_real_number
-)
-_ALIKE = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes({*range(256)} - {*b"[]{}"})
-
-
-def _check_depth(outside: str) -> None:
-    """Raises ValueError for lists and mappings that are nested deeper than DEPTH.
-
-    outside: JSON that could be read, without its strings.
-    """
-    left = outside.encode().translate(_ALIKE, _NO_BRACKETS)
-    for _ in range(DEPTH):  # each time those that are innermost go
-        left = left.replace(b"[]", b"")
-        if not left:
-            return
-    raise ValueError("nested too deep")
-
-
-def check_texts(value: Any) -> None:
-    """Raises ValueError where a text in the value has NUL or half a surrogate pair in it, which no
-    file's name can have and nothing can write.
-    """
-    left = [value]
-    while left:
-        item = left.pop()
-        if isinstance(item, dict):
-            left += [*item, *item.values()]
-        elif isinstance(item, list):
-            left += item
-        elif isinstance(item, str):
-            if "\0" in item:
-                raise ValueError("a text has NUL in it")
-            item.encode()
-
-
-def read_json(path: Path, limit: int = TEXT_LIMIT) -> Any:
-    """A JSON file as `parse_json` takes it; raises FileError naming it."""
-    data = read_bytes(path, limit)
-    try:
-        return parse_json(data)
-    except ValueError as error:
-        raise FileError(f"{path}: not JSON: {error}") from error
 
 
 def aside(path: Path) -> Path:
@@ -408,67 +315,6 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def json_text(value: Any) -> str:
-    """One JSON value with sorted keys, so that equal values give equal bytes.
-
-    Figures that are infinite or no number, such as the PSNR of equal pictures, are null.
-    """
-    return json.dumps(_finite(value), indent=1, sort_keys=True) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """A JSON file: see `json_text`."""
-    write_text(path, json_text(value))
-
-
-SUM = "sum"
-"""Key of a summed file's own sum."""
-
-
-def write_summed(path: Path, value: dict[str, Any]) -> None:
-    """A JSON file that holds the SHA-256 of all else in it, so that `read_summed` finds damage."""
-    write_json(path, {**value, SUM: _sum_of(value)})
-
-
-def read_summed(path: Path, limit: int = TEXT_LIMIT, *, needed: bool = True) -> dict[str, Any]:
-    """What `write_summed` wrote, but for the sum. Raises FileError for any byte that differs.
-
-    needed: whether a file without a sum is damaged; where it is not, it is taken as it is.
-    """
-    data = read_bytes(path, limit)
-    try:
-        value = parse_json(data)
-        if not isinstance(value, dict):
-            raise ValueError("not a mapping of keys to values")
-        if needed and SUM not in value:
-            raise ValueError("no sum in it")
-        if SUM in value and not fits_sum(data, value):
-            raise ValueError("it differs from its own sum")
-    except ValueError as error:
-        raise FileError(f"{path} is damaged: {error}") from error
-    value.pop(SUM, None)
-    return value
-
-
-def fits_sum(data: bytes, value: dict[str, Any]) -> bool:
-    """Whether the bytes, whose value this is, sum included, are what `write_summed` wrote."""
-    rest = {key: item for key, item in value.items() if key != SUM}
-    # By its bytes too: blanks and escapes can be written in more than one way.
-    return value[SUM] == _sum_of(rest) and data == json_text(value).encode()
-
-
-def _sum_of(value: dict[str, Any]) -> str:
-    return hashlib.sha256(json_text(value).encode()).hexdigest()
-
-
 def seconds_to_write(folder: Path, size: int) -> float | None:
     """Seconds until so many bytes, at random, have reached the disk of a folder, or of what there
     is above it: in a file without a name, which is gone at once and that nobody ever sees. None
@@ -492,80 +338,6 @@ def seconds_to_write(folder: Path, size: int) -> float | None:
         return None
     finally:
         os.close(opened)
-
-
-def append_line(path: Path, text: str) -> None:
-    """One line at the end of a log, which lies on this machine."""
-    with named(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8", opener=_to_append) as file:
-            file.write(text + "\n")
-
-
-def log(path: Path, end: int) -> Log:
-    """A file to add to after its first `end` bytes, made where there is none; what is after them
-    goes. Raises FileError, as what is done with it does.
-    """
-    return RemoteLog(path, end) if isinstance(path, Remote) else _LocalLog(path, end)
-
-
-class Log(Protocol):
-    """A file that is added to."""
-
-    def add(self, line: bytes) -> None: ...
-
-    def sync(self) -> None:
-        """Let what was added outlast the process, and a power cut."""
-
-    def held(self) -> bytes | None:
-        """All of it, where it is not in its file before `sync`."""
-
-    def close(self) -> None:
-        """The same as `sync`, and the end."""
-
-
-class _LocalLog:
-    def __init__(self, path: Path, end: int) -> None:
-        self._path = path
-        make_folder(path.parent)
-        with named(path, "write"):
-            if os.path.lexists(path):
-                os.close(_regular(str(path), os.O_RDONLY))
-            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            self._file = os.open(path, flags, 0o666)
-            try:
-                if os.lseek(self._file, 0, os.SEEK_END) > end:
-                    os.ftruncate(self._file, end)
-                os.lseek(self._file, 0, os.SEEK_END)
-            except BaseException:
-                os.close(self._file)
-                raise
-
-    def add(self, line: bytes) -> None:
-        with named(self._path, "write"):
-            left = line
-            while left:
-                left = left[os.write(self._file, left) :]
-
-    def sync(self) -> None:
-        with named(self._path, "write"):
-            os.fsync(self._file)
-
-    def held(self) -> None:
-        return None
-
-    def close(self) -> None:
-        with named(self._path, "write"):
-            try:
-                os.fsync(self._file)
-            finally:
-                os.close(self._file)
-
-
-def _to_append(path: str, flags: int) -> int:
-    if os.path.lexists(path):
-        os.close(_regular(path, os.O_RDONLY))
-    return os.open(path, flags, 0o666)
 
 
 def make_folder(path: Path) -> None:

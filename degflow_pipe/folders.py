@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.places import Remote, objects, place_of
 from degflow_pipe.places import lease as leases
@@ -38,7 +38,7 @@ def kind_of(folder: Path, meant: str = "...") -> str | None:
     mark = folder / MARK
     if not files.exists(mark):
         return None
-    value = files.read_json(mark, MARK_LIMIT)
+    value = json_files.read(mark, MARK_LIMIT)
     kind = value.get("kind") if isinstance(value, dict) and len(value) == 1 else None
     if not isinstance(kind, str) or not kind.isprintable():
         raise FileError(f'{mark} is damaged: it should be {{"kind": "{meant}"}}')
@@ -92,7 +92,7 @@ def one_writer(folder: Path, kind: str) -> Iterator[None]:
     with locked(folder):
         check_ours(folder, kind)
         if kind_of(folder) != kind:
-            files.write_json(folder / MARK, {"kind": kind})
+            json_files.write(folder / MARK, {"kind": kind})
         yield
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files, logs
 from degflow_pipe.errors import FileError
 
 LINES = 4096
@@ -87,7 +87,7 @@ class Ledger:
         """The highest number in each segment."""
         self._untidy: set[int] = set()
         """Segments with lines that no longer count, or out of their order."""
-        self._open: files.Log | None = None
+        self._open: logs.Log | None = None
         self._stamps: dict[int, tuple[int, int, int]] = {}
         """What tells that a segment was written to since it was read."""
         segments = self._segments()
@@ -132,7 +132,7 @@ class Ledger:
                         f"command again"
                     )
                 raise ValueError("it was changed since it was first read")
-            value = files.parse_json(line.record)
+            value = json_files.parse(line.record)
             if not isinstance(value, dict):
                 raise ValueError("not a mapping of keys to values")
         except ValueError as error:
@@ -149,7 +149,7 @@ class Ledger:
         self.damage, self._spoilt = [], set()
         path = self._path(self._last)
         if self._last >= 0 and files.size(path) > self._end:  # half a line of a killed writer
-            files.log(path, self._end).close()
+            logs.opened(path, self._end).close()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -206,7 +206,7 @@ class Ledger:
         self._close()
         if self._last < 0 or self._lines >= LINES:
             self._last, self._lines, self._end = self._last + 1, 0, 0
-        self._open = files.log(self._path(self._last), self._end)
+        self._open = logs.opened(self._path(self._last), self._end)
 
     def _segments(self) -> list[int]:
         names = files.names(self.folder, ".jsonl")

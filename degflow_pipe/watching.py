@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from degflow_pipe import files
+from degflow_pipe import files, logs
 from degflow_pipe.engines.timing import Took
 from degflow_pipe.errors import FileError, masked
 from degflow_pipe.places import place_of
@@ -74,14 +74,14 @@ class Watch:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self._path = None if path is None else place_of(path)
-        self._log: files.Log | None = None
+        self._log: logs.Log | None = None
         self._all = Watched()
         self._skipped: list[Mapping[str, str]] = []
         self._begun = time.perf_counter()
 
     def __enter__(self) -> Self:
         if self._path is not None:
-            self._log = files.log(self._path, _end_of(self._path))
+            self._log = logs.opened(self._path, _end_of(self._path))
         return self
 
     def unit(

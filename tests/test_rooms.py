@@ -54,14 +54,14 @@ def test_no_arrow_runs_back_up() -> None:
 @pytest.mark.parametrize(
     "room, never",
     [
-        ("model", {"files", "folders", "checkpoint", "store", "pictures"}),
-        ("noise", {"files", "checkpoint", "store"}),
+        ("model", {"files", "json_files", "folders", "checkpoint", "store", "pictures"}),
+        ("noise", {"files", "json_files", "checkpoint", "store"}),
         ("formats", {"model", "checkpoint", "settings", "pictures"}),
         ("store", {"model", "noise", "checkpoint", "pictures", "engines"}),
         ("shards", {"model", "noise", "checkpoint", "stages"}),
-        ("cameras", {"files", "store", "shards", "stages", "engines"}),
+        ("cameras", {"files", "json_files", "store", "shards", "stages", "engines"}),
         ("engines", {"stages", "store", "shards", "checkpoint", "model"}),
-        ("metrics", {"files", "checkpoint", "pairs", "store"}),
+        ("metrics", {"files", "json_files", "checkpoint", "pairs", "store"}),
         ("training", {"store", "shards", "stages", "evaluation"}),
         ("evaluation", {"training", "stages", "store"}),
         ("stages", {"cli", "reading", "exports", "training"}),

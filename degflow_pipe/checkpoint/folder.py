@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from degflow_pipe import files, shipped
+from degflow_pipe import files, json_files, shipped
 from degflow_pipe.checkpoint.calibration import Calibration
 from degflow_pipe.checkpoint.verdict import HEADING, Judged, Verdict, section, verdict_of
 from degflow_pipe.choices import Noise, check_choice
@@ -220,7 +220,7 @@ def read_info(folder: Path) -> CheckpointInfo:
     path = folder / CONFIG
     data = files.read_bytes(path, CONFIG_LIMIT)
     try:
-        values = files.parse_json(data)
+        values = json_files.parse(data)
     except ValueError as error:
         raise FileError(f"{path}: not JSON: {error}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
@@ -230,12 +230,12 @@ def read_info(folder: Path) -> CheckpointInfo:
             f"{path} is of version {shown(values.get('version'))}, this degflow-pipe reads "
             f"{VERSION}: upgrade degflow-pipe"
         )
-    if files.SUM in values and not files.fits_sum(data, values):
+    if json_files.SUM in values and not json_files.fits_sum(data, values):
         raise CheckpointError(
             f"{path} is damaged, or was edited by hand: it differs from its own sum; where the "
-            f'edit was meant, delete the key "{files.SUM}"'
+            f'edit was meant, delete the key "{json_files.SUM}"'
         )
-    values.pop(files.SUM, None)
+    values.pop(json_files.SUM, None)
     try:
         return _info(read(_Config, values, "config"))
     except (DegflowError, ValueError) as error:
@@ -322,7 +322,7 @@ def damage(folder: Path) -> list[str]:
     try:
         info = read_info(folder)
         read_weights(folder, info)
-        summed = files.SUM in files.read_json(config, CONFIG_LIMIT)
+        summed = json_files.SUM in json_files.read(config, CONFIG_LIMIT)
         found = []
         if not summed:
             found.append(
@@ -375,7 +375,7 @@ def write_checkpoint(
 
 def write_info(folder: Path, info: CheckpointInfo) -> None:
     """Write config.json alone."""
-    files.write_summed(folder / CONFIG, info.to_dict())
+    json_files.write_summed(folder / CONFIG, info.to_dict())
 
 
 def write_judged(folder: Path, info: CheckpointInfo) -> CheckpointInfo:

@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.checkpoint.folder import (
     CheckpointInfo,
     check_weights,
@@ -91,5 +91,5 @@ class Site:
 def _digest(info: CheckpointInfo) -> str:
     # What was measured of it, and told in its card, does not change what it computes.
     told = {"judged", "card_sha256", "card_becomes"}
-    text = files.json_text({k: v for k, v in info.to_dict().items() if k not in told})
+    text = json_files.text_of({k: v for k, v in info.to_dict().items() if k not in told})
     return hashlib.sha256(text.encode()).hexdigest()

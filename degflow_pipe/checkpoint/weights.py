@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.errors import CheckpointError
 from degflow_pipe.model.published import Shapes, misfits, shapes_of
 
@@ -74,7 +74,7 @@ def _described(path: Path, data: bytes) -> Shapes:
         (length,) = struct.unpack_from("<Q", data)
         if length > min(HEADER_LIMIT, len(data) - 8):
             raise ValueError(f"a header of {length} bytes")
-        header = files.parse_json(data[8 : 8 + length].rstrip(b" "))
+        header = json_files.parse(data[8 : 8 + length].rstrip(b" "))
         found: Shapes = {}
         for name, tensor in header.items():
             if name == "__metadata__":

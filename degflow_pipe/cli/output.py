@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from degflow_pipe.cli.words import spoken
 from degflow_pipe.errors import masked
 from degflow_pipe.folders import break_lock
@@ -34,7 +34,7 @@ def show(result: Any, as_json: bool, title: str = "") -> None:
     null, as in every JSON file that is written.
     """
     if as_json:
-        print(files.json_text(as_mapping(result)), end="")
+        print(json_files.text_of(as_mapping(result)), end="")
         return
     table = Table(title=safe(title) if title else None, show_header=False, title_justify="left")
     table.add_column("name", style="bold", overflow="fold")

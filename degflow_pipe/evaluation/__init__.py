@@ -3,6 +3,6 @@
 `evaluate` reads the pairs and asks the checkpoint; the other modules here know pictures and figures
 only: (H, W, 3) uint8 RGB in, numbers, pictures or pages out.
 
-It imports calibration, checkpoint, errors, files, folders, levels, metrics, model, noise, pairs,
-pictures, progress, settings and shipped.
+It imports calibration, checkpoint, errors, files, folders, json_files, levels, metrics, model,
+noise, pairs, pictures, progress, settings and shipped.
 """

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from degflow_pipe.calibration.calibrate import generated_blurs
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.verdict import Judged, OnHeldOut, verdict_of
@@ -140,7 +140,7 @@ def evaluate(
         if crops is not None:
             work.crops.write(crops)
         if out is not None:
-            files.write_json(out / "figures.json", result.to_dict())
+            json_files.write(out / "figures.json", result.to_dict())
             work.draw(out, result)
     return result
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from degflow_pipe import files, folders
+from degflow_pipe import files, folders, json_files
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import FileError, ShardError
@@ -116,7 +116,7 @@ def export(
     made = made_of(trainer, source, plans)
     with folders.one_writer(out, "export"):
         options_sum = _clear_way(out, trainer, made, overwrite)
-        files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
+        json_files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
         with (progress or Silent()).task(f"export {to}", summary.pairs, counts="pairs") as task:
             for warning in summary.warnings:
                 task.note(warning)
@@ -131,8 +131,8 @@ def export(
                 task.advance(len(unit.rows))
             text = trainer.option_file(plans, roots)
             options_sum = _write_options(out / trainer.options, text, options_sum, task)
-        files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
-        files.write_json(out / DONE, _figures(made, summary, plans))
+        json_files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
+        json_files.write(out / DONE, _figures(made, summary, plans))
     if apart:
         again: dict[str, Any] = {"scale": scale, "t": t, "scales": scales, "relative": relative}
         validation = export(
@@ -226,7 +226,7 @@ def _mark(out: Path) -> dict[str, Any] | None:
     if not files.is_there(path):
         return None
     try:
-        found = files.read_summed(path, MAX_MARK)
+        found = json_files.read_summed(path, MAX_MARK)
         known = {"trainer", "levels", "shards"} <= found.keys() and found["trainer"] in TRAINERS
     except (FileError, TypeError):
         known = False

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.errors import UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.places import Remote
@@ -60,7 +60,7 @@ def written(out: Path, pairs: str) -> set[str]:
         with files.reading(out / pairs) as file:
             while line := file.readline(MAX_LINE):
                 try:
-                    value = files.parse_json(line)
+                    value = json_files.parse(line)
                 except ValueError:
                     continue
                 if isinstance(value, dict):

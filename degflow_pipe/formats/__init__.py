@@ -1,4 +1,4 @@
 """Kinds of text and files that may be a stranger's, read with care.
 
-It imports files.
+It imports json_files.
 """

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 
 DEEPEST = 20
 """Lists and mappings within one another."""
@@ -61,7 +61,7 @@ def _bool(loader: _Loader, node: Any) -> bool:
 
 def _int(loader: _Loader, node: Any) -> int:
     text = str(node.value)
-    if len(text) > files.DIGITS + 1:
+    if len(text) > json_files.DIGITS + 1:
         raise yaml.YAMLError(f"{text[:20]}... is too large a number{_place(node.start_mark)}")
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
     return int(text if base == 10 else text[2:], base)
@@ -75,7 +75,7 @@ def _float(loader: _Loader, node: Any) -> float:
         raise yaml.YAMLError(
             f"{node.value[:20]} is not a number that can be{_place(node.start_mark)}"
         )
-    whole = re.fullmatch(r"[-+]?[0-9]+e\+?[0-9]+", text) and abs(value) < 10**files.DIGITS
+    whole = re.fullmatch(r"[-+]?[0-9]+e\+?[0-9]+", text) and abs(value) < 10**json_files.DIGITS
     return int(value) if whole else value
 
 
@@ -128,7 +128,7 @@ def parse_yaml(data: bytes) -> Any:
     """The value of one YAML document in UTF-8 or UTF-16. Raises ValueError for anything else."""
     try:
         value = yaml.load(data, _Loader)
-        files.check_texts(value)
+        json_files.check_texts(value)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         # Overflow: of an escape such as \Uffffffff; recursion is a second line of defence.
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error

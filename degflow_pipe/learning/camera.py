@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from degflow_pipe import defaults, files, folders, shipped
+from degflow_pipe import defaults, files, folders, json_files, shipped
 from degflow_pipe.calibration.calibrate import calibrate
 from degflow_pipe.calibration.tune_solver import MOST_PHOTOS, tune_solver
 from degflow_pipe.checkpoint.degflow import DegFlow
@@ -192,7 +192,7 @@ class _Work:
         ]
         begun = {"source": _digest(source), "steps": {}}
         if files.exists(path):
-            self.noted = files.read_summed(path)
+            self.noted = json_files.read_summed(path)
             if not isinstance(self.noted.get("steps"), dict):
                 raise FileError(f"{path} is damaged: delete it, and all is done again")
             if self.noted.get("source") != begun["source"]:
@@ -205,7 +205,7 @@ class _Work:
                 self.noted, self.changed = begun, True
         else:
             self.noted = begun
-            files.write_summed(path, begun)
+            json_files.write_summed(path, begun)
 
     @contextmanager
     def step(self, name: str, *made: str) -> Iterator[bool]:
@@ -221,10 +221,10 @@ class _Work:
             yield False
             return
         self.noted["steps"] = {known: steps[known] for known in self.known}
-        files.write_summed(self.out / DONE, self.noted)
+        json_files.write_summed(self.out / DONE, self.noted)
         yield True
         self.noted["steps"][name] = folders.sums_of(paths, self.out)
-        files.write_summed(self.out / DONE, self.noted)
+        json_files.write_summed(self.out / DONE, self.noted)
         self.known.append(name)
         self.done.append(name)
 
@@ -302,7 +302,7 @@ class _Work:
         first = ORDER[: ORDER.index("plan")]
         self.noted["steps"] = {name: steps[name] for name in first if name in steps}
         self.noted["steps"]["plan"] = {**steps["plan"], **sums}
-        files.write_summed(self.out / DONE, self.noted)
+        json_files.write_summed(self.out / DONE, self.noted)
         with self.progress.task("plan", 1, 1) as task:
             task.note(f"{' and '.join(edited)} edited: what was made by it is done again")
 
@@ -412,7 +412,7 @@ class _Work:
         found = evaluate(self.model(), self.recipe.data, self.pairs, asked, self.progress)
         if found.not_kept:
             raise FileError(f"{self.training}: the verdict cannot be kept: {found.not_kept}")
-        files.write_json(self.out / EVALUATION, found.to_dict())
+        json_files.write(self.out / EVALUATION, found.to_dict())
 
     def proxy(self) -> None:
         asked = proxy_of(load_recipe(str(self.out / PROXY_RECIPE), "proxy"))
@@ -444,7 +444,7 @@ class _Work:
         write_info(self.out, replace(info, training=training, card_sha256=digest))
 
     def _compared(self) -> dict[str, Any]:
-        return dict(files.read_json(self.out / PROXY / "figures.json"))
+        return dict(json_files.read(self.out / PROXY / "figures.json"))
 
     def model(self) -> DegFlow:
         return DegFlow.load(str(self.training), self.device)
@@ -473,4 +473,4 @@ def _is_shipped(checkpoint: Path) -> bool:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(files.json_text(value).encode()).hexdigest()
+    return hashlib.sha256(json_files.text_of(value).encode()).hexdigest()

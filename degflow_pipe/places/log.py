@@ -14,7 +14,7 @@ killed loses is what it added since."""
 
 
 class RemoteLog:
-    """A file that is added to, sent whole each time; see `files.Log`."""
+    """A file that is added to, sent whole each time; see `logs.Log`."""
 
     def __init__(self, path: Remote, end: int) -> None:
         self._path = path

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.weights import read_tensors, weights_bytes
 from degflow_pipe.errors import DataError, UsageError
@@ -143,15 +143,15 @@ class Run:
         """What was kept; None where it was not done yet."""
         if not files.exists(self._path):
             return None
-        kept = files.read_summed(self._path)
+        kept = json_files.read_summed(self._path)
         key = {name: value for name, value in kept.items() if name != "figures"}
-        if "figures" not in kept or files.json_text(key) != files.json_text(self._key):
+        if "figures" not in kept or json_files.text_of(key) != json_files.text_of(self._key):
             raise DataError(f"{self._path} is of another training: delete it to train again")
         return kept["figures"]
 
     def keep(self, network: nn.Module, figures: Any) -> None:
         files.write_bytes(self._weights, weights_bytes(_learned(network)))
-        files.write_summed(self._path, {**self._key, "figures": figures})
+        json_files.write_summed(self._path, {**self._key, "figures": figures})
 
     def loaded(self, network: Network) -> Network:
         """A network of the same sizes, with the weights that were kept."""
@@ -261,7 +261,7 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
             for name, added, seed in trainings:
                 found.setdefault((name, added), []).append(self.figures(name, added, seed))
             result = self.result(found)
-            files.write_json(out / f"figures{self._suffix}.json", result.to_dict())
+            json_files.write(out / f"figures{self._suffix}.json", result.to_dict())
             self._draw_page(result)
             return result
 

@@ -181,6 +181,7 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         super().__init__(
             model, settings, names, Pairs(train, checked), Pairs(held_out, checked), progress
         )
+        self._digests: dict[tuple[int, ...], set[str]] = {}
         self.others = {name: self._other(name) for name in settings.also}
         self.hr, there = self.patches([self.place], self.sr_scale)
         self.real = there[self.place][1]
@@ -300,24 +301,22 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
                 task.advance()
         return np.stack(patches)
 
-    @cached_property
-    def _held_out_hr(self) -> dict[tuple[int, ...], set[str]]:
-        """Digests by the sides of the pictures: a photo of other sides need not be decoded."""
-        found: dict[tuple[int, ...], set[str]] = {}
-        for scene in self.held_out.scenes:
-            found.setdefault(_sides(scene.hr), set()).add(_digest(scene.hr))
-        return found
+    def _held_out_of(self, sides: tuple[int, ...]) -> set[str]:
+        """Digests of held-out HR of these sides: those of others need not be decoded."""
+        if sides not in self._digests:
+            alike = [scene.hr for scene in self.held_out.scenes if _sides(scene.hr) == sides]
+            self._digests[sides] = {_digest(hr) for hr in alike}
+        return self._digests[sides]
 
     def _apart(self, photos: Sequence[AnyPhoto], what: str) -> list[AnyPhoto]:
         """Those that are not the HR of a scene that SR is tested on, pixel by pixel.
 
         Raises DataError where none is left.
         """
-        held_out = self._held_out_hr
         with self.progress.task(f"look at {what}", len(photos), counts="photos") as task:
             kept = []
             for photo in photos:
-                alike = held_out.get(_sides(photo))
+                alike = self._held_out_of(_sides(photo))
                 kept += [] if alike and _digest(photo) in alike else [photo]
                 task.advance()
             if left_out := len(photos) - len(kept):

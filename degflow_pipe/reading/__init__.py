@@ -2,8 +2,8 @@
 
 Both ways read both layouts: a "grouped" sample (one HR, many LR) comes out as one pair a level.
 
-It imports cameras, checkpoint, errors, files, formats, levels, pictures, places, shards, stages and
-store.
+It imports cameras, checkpoint, errors, files, formats, json_files, levels, pictures, places,
+shards, stages and store.
 """
 
 from degflow_pipe.reading.index import SRPairs

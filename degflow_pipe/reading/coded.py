@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from webdataset.filters import pick
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from degflow_pipe.errors import ShardError, UsageError
 from degflow_pipe.pictures.arrays import scaled
 from degflow_pipe.reading.ask import Ask, kind_of
@@ -92,7 +92,7 @@ def named_pairs(sample: dict[str, Any], where: str) -> list[Named]:
     try:
         if len(sample["json"]) > JSON_LIMIT:
             raise ValueError("too large")
-        return pairs_of(sample["__key__"], files.parse_json(sample["json"]))
+        return pairs_of(sample["__key__"], json_files.parse(sample["json"]))
     except (ValueError, TypeError, KeyError) as error:
         raise ShardError(f"{where} has no JSON of a training pair; {AGAIN}") from error
 

@@ -5,6 +5,6 @@ nothing of sources and draws with Jinja2, `charts` with matplotlib as SVG, `draw
 as WebP. All that comes from a file is a stranger's: it is shown as text, and the page may ask
 nothing of anybody.
 
-It imports cameras, checkpoint, errors, evaluation, files, folders, formats, levels, metrics,
-pairs, pictures, progress, proxy, reading, settings, shards, shipped, stages and store.
+It imports cameras, checkpoint, errors, evaluation, files, folders, formats, json_files, levels,
+metrics, pairs, pictures, progress, proxy, reading, settings, shards, shipped, stages and store.
 """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from degflow_pipe.errors import FileError
 from degflow_pipe.settings import shown
 
@@ -78,7 +78,7 @@ class Found:
 
 def read_result(path: Path) -> Found:
     """A JSON file that holds a mapping. Raises FileError."""
-    value = files.read_json(path)
+    value = json_files.read(path)
     if not isinstance(value, dict):
         raise FileError(f"{path} holds no result: it must be a mapping")
     return Found(value, str(path))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.errors import FileError
 from degflow_pipe.formats.said import duration_of, noun_of
 from degflow_pipe.reports.page import Table
@@ -73,7 +73,7 @@ def _lines(path: Path) -> Iterator[Found]:
                     return
                 raise FileError(f"{where} has more than {LINE} bytes: {AGAIN}")
             try:
-                value = files.parse_json(data)
+                value = json_files.parse(data)
             except ValueError as error:
                 raise FileError(f"{where} is no event ({error}): {AGAIN}") from error
             if not isinstance(value, dict) or not isinstance(value.get("event"), str):

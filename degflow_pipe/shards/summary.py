@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.shards.layout import INDEX
 
@@ -79,7 +79,7 @@ def read_summary(folder: Path) -> Summary:
         )
     path = folder / found[0]
     try:
-        figures = files.read_summed(path, needed=False)
+        figures = json_files.read_summed(path, needed=False)
     except FileError as error:
         raise ShardError(f"{error}; {AGAIN}") from error
     if not isinstance(figures, dict) or figures.get("format") != FORMAT:

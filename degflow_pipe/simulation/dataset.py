@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from degflow_pipe import defaults, files, folders
+from degflow_pipe import defaults, files, folders, json_files
 from degflow_pipe.choices import SimulatedLayout, check_choice
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import in_order, run_in_threads
@@ -89,9 +89,9 @@ class SimulationSettings:
                 f"`camera` must be Simulated, with letters, digits or '-' after it, so that nobody "
                 f"takes the pictures for real ones; got {self.camera!r}"
             )
-        if not 0 <= self.seed < 10**files.DIGITS:
+        if not 0 <= self.seed < 10**json_files.DIGITS:
             raise UsageError(
-                f"`seed` must be 0 or more, of {files.DIGITS} digits at most, got {self.seed}"
+                f"`seed` must be 0 or more, of {json_files.DIGITS} digits at most, got {self.seed}"
             )
         if self.test_every < 0:
             raise UsageError(f"`test_every` must be 0 (none) or more, got {self.test_every}")
@@ -307,9 +307,9 @@ def _claim(out: Path, settings: SimulationSettings, sources: list[_Source]) -> N
                 f"{out} holds {others[0]} and no {SETTINGS}, so it is not whole: give an empty "
                 f"folder as `out`"
             )
-        files.write_summed(path, wanted)
+        json_files.write_summed(path, wanted)
         return
-    there = files.read_summed(path)
+    there = json_files.read_summed(path)
     others = sorted(key for key in wanted if there.get(key) != wanted[key])
     if others:
         raise DataError(

@@ -5,5 +5,5 @@ A photo has a name, and a way to open its bytes, wherever they lie. In a tar it 
 where several columns have pictures `train-00000.parquet::123.image`. What a stranger's file says is
 a text to be shown, and never a path.
 
-It imports decoding, errors, files, folders, formats and places.
+It imports decoding, errors, files, folders, formats, json_files and places.
 """

@@ -21,7 +21,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.decoding.damage import is_lack
 from degflow_pipe.decoding.decode import header_size
 from degflow_pipe.errors import DegflowError, FileError, PhotoError, UsageError
@@ -177,7 +177,7 @@ def _columns(parquet: Any, path: Path, rows: int) -> list[str]:
 def _said(metadata: dict[bytes, bytes]) -> dict[str, str]:
     """The types of columns as Hugging Face notes them, by name."""
     try:
-        features = files.parse_json(metadata[b"huggingface"])["info"]["features"]
+        features = json_files.parse(metadata[b"huggingface"])["info"]["features"]
         return {
             name: str(feature["_type"]) for name, feature in features.items() if "_type" in feature
         }

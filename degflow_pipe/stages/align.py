@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from degflow_pipe import defaults, files, folders
+from degflow_pipe import defaults, files, folders, json_files
 from degflow_pipe.alignment.results import AlignSummary
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
@@ -302,7 +302,7 @@ def _finish(
     files.write_text(out / RECIPE, recipe_text(summary))
     kept = {"made", "known", "out", "recipe", "page"}
     figures = {key: value for key, value in summary.to_dict().items() if key not in kept}
-    files.write_json(
+    json_files.write(
         out / FIGURES, {**figures, "settings": asdict(settings), "scenes": list(done.values())}
     )
     files.write_text(out / PAGE, summary_page(summary, list(done.values())))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 import numpy as np
 
-from degflow_pipe import files, folders
+from degflow_pipe import files, folders, json_files
 from degflow_pipe.errors import FileError, StoreError, UsageError
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.settings import AtLeast, read
@@ -75,7 +75,7 @@ def drop_photos(store: Store, photos: Collection[str], task: Task | None = None)
     from then on the store lacks them, and says so.
     """
     store.sync()  # what the note takes for done
-    files.write_summed(store.removal_path, {"photos": sorted(photos)})
+    json_files.write_summed(store.removal_path, {"photos": sorted(photos)})
     for sha256 in photos:
         store.forget_photo(photo_key(sha256))
     for number in list(store.units):
@@ -96,7 +96,7 @@ def drop_photos(store: Store, photos: Collection[str], task: Task | None = None)
 def _note_move(store: Store, old: int, new: int, whole: bool) -> None:
     """Write down which unit is moving where; whole: whether all of it is there."""
     store.sync()  # what the note takes for done
-    files.write_summed(store.move_path, {"old": old, "new": new, "whole": whole})
+    json_files.write_summed(store.move_path, {"old": old, "new": new, "whole": whole})
 
 
 def _move(store: Store, old: int, places: list[int]) -> list[int]:
@@ -170,7 +170,7 @@ def _noted(path: Path, kind: type[Noted]) -> Noted | None:
     if not files.exists(path):
         return None
     try:
-        return read(kind, files.read_summed(path, NOTE_LIMIT), path.stem)
+        return read(kind, json_files.read_summed(path, NOTE_LIMIT), path.stem)
     except (FileError, UsageError) as error:
         raise StoreError(f"{path} is damaged: {error}; delete it and `remove` again") from error
 

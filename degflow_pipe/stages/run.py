@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from degflow_pipe import defaults, files, folders
+from degflow_pipe import defaults, files, folders, json_files
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.engines.engine import Engine, engine_of
@@ -130,7 +130,7 @@ def _work_store(recipe: RunRecipe, overwrite: bool) -> Path:
     if is_begun:
         return store
     _remove(store)
-    files.write_json(mark, begun)
+    json_files.write(mark, begun)
     return store
 
 
@@ -146,7 +146,7 @@ def begun_before(recipe: RunRecipe, overwrite: bool) -> tuple[dict[str, Any], bo
         "files": _digest_of(recipe.photos),
         "ingest": asdict(recipe.ingest),
     }
-    if files.exists(mark) and files.read_json(mark) == begun:
+    if files.exists(mark) and json_files.read(mark) == begun:
         return begun, True
     if files.exists(out / f"{recipe.shard.name}.json") and not overwrite:
         raise ShardError(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from degflow_pipe import files, folders
+from degflow_pipe import files, folders, json_files
 from degflow_pipe.engines.engine import Engine, check_workers
 from degflow_pipe.engines.threads import run_in_threads
 from degflow_pipe.engines.ticks import Amount
@@ -378,7 +378,7 @@ def _look(out: Path, settings: ShardSettings, wanted: dict[str, Any], overwrite:
     if not files.exists(path):
         return _Look(same=True, finished=False, tars=0)
     try:
-        found = files.read_summed(path)
+        found = json_files.read_summed(path)
         card = found.get("card_sha256")
     except FileError as error:
         if not overwrite:
@@ -462,7 +462,7 @@ def _finish(
     write_card(out / CARD, figures, settings, shown.grid, packed, side)
     figures["card_sha256"] = files.sha256(out / CARD)
     files.write_text(out / f"{settings.name}.sha256", _sums(out, settings, tars))
-    files.write_summed(out / f"{settings.name}.json", figures)
+    json_files.write_summed(out / f"{settings.name}.json", figures)
 
 
 def _sums(out: Path, settings: ShardSettings, tars: Tars) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe import files, folders
+from degflow_pipe import files, folders, json_files
 from degflow_pipe.checkpoint import folder as checkpoint
 from degflow_pipe.checkpoint.folder import CONFIG, read_info
 from degflow_pipe.engines.engine import check_workers
@@ -173,7 +173,7 @@ def _mark_damage(shards: Summary, sums: dict[str, str]) -> list[str]:
     again = "run `shard(overwrite=True)` again"
     damage = []
     try:
-        files.read_summed(path)
+        json_files.read_summed(path)
     except DegflowError as error:
         damage.append(f"{error}: {again}")
     ledger = Ledger(shards.folder / f".{shards.name}")
@@ -202,7 +202,7 @@ def _index_damage(shards: Summary, summed: set[str]) -> list[str]:
             with files.reading(index) as lines:
                 for tar in shards.tars_of(index):
                     for key, members in tar_members(shards.folder / tar):
-                        line = files.parse_json(lines.readline(files.TEXT_LIMIT) or b"null")
+                        line = json_files.parse(lines.readline(files.TEXT_LIMIT) or b"null")
                         known = line and (line["key"], line["tar"], line["members"])
                         if known != (key, tar, members):
                             return [*damage, f"{index.name} differs from {tar} at sample {key}"]

@@ -21,7 +21,7 @@ free again when it is lost or dropped. HR belong to no checkpoint; latents lie b
 made them, levels by the grid, which names its checkpoint. All JSON but zarr's own holds its own
 sum, and zarr's follows from it. The store knows nothing of models: it is told shapes and ids.
 
-It imports errors, files, ledger, levels, places, quality and settings.
+It imports errors, files, json_files, ledger, levels, places, quality and settings.
 """
 
 from degflow_pipe.store.arrays import digest

@@ -21,7 +21,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.errors import DegflowError, FileError, StoreError
 from degflow_pipe.places import Remote
 
@@ -127,7 +127,7 @@ class FileArray:
         if files.exists(path):
             text = files.read_bytes(path).decode(errors="replace")
         try:
-            rows = files.parse_json(text)["shape"][0]
+            rows = json_files.parse(text)["shape"][0]
             if type(rows) is int and text == self.describe(rows // self.rows):
                 if isinstance(self.path, Remote):
                     self.known.room = rows // self.rows

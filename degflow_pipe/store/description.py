@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.errors import DegflowError, FileError, StoreError
 from degflow_pipe.settings import read
 from degflow_pipe.store.arrays import ZARR
@@ -30,7 +30,7 @@ def read_description(path: Path) -> StoreSettings:
     if not files.exists(path / DESCRIPTION):
         raise StoreError(_why_none(path))
     try:
-        found = files.read_summed(path / DESCRIPTION)
+        found = json_files.read_summed(path / DESCRIPTION)
     except FileError as error:
         raise StoreError(f"{error}: {_again(path)}") from error
     if found.pop("format", None) != FORMAT:
@@ -56,7 +56,7 @@ def write_again(path: Path) -> bool:
         read_description(path)
     except StoreError:
         try:
-            said = files.read_json(path / ZARR)["attributes"]["degflow"]
+            said = json_files.read(path / ZARR)["attributes"]["degflow"]
             kept = {name: said[name] for name in ("format", "version", "unit", "block")}
             rest = {name: value for name, value in said.items() if name not in kept}
             settings = read(StoreSettings, rest, "store")
@@ -64,7 +64,7 @@ def write_again(path: Path) -> bool:
             return False
         if described(settings) != said:
             return False
-        files.write_summed(path / DESCRIPTION, described(settings))
+        json_files.write_summed(path / DESCRIPTION, described(settings))
         return True
     return False
 
@@ -78,7 +78,7 @@ def _why_none(path: Path) -> str:
     if not files.exists(path / ZARR):
         return f"no store at {path}: make one with `ingest(photos=...)`"
     try:
-        version = files.read_json(path / ZARR)["attributes"]["degflow"]["version"]
+        version = json_files.read(path / ZARR)["attributes"]["degflow"]["version"]
     except (FileError, LookupError, TypeError):
         return f"{path} is a zarr of somebody else's: ingest the photos into another `store`"
     if version == VERSION:

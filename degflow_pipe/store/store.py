@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.errors import FileError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import Grid, Told, lr_side
@@ -86,7 +86,7 @@ class Store:
     def create(cls, path: Path, settings: StoreSettings) -> Store:
         """A new empty store. Raises FileError where the folder cannot be written."""
         # First, so that a making that is cut off is known for what it is, and mended.
-        files.write_summed(path / DESCRIPTION, described(settings))
+        json_files.write_summed(path / DESCRIPTION, described(settings))
         return cls.open(path)
 
     @classmethod
@@ -370,7 +370,7 @@ class Store:
         """Raises StoreError where its description is damaged."""
         path = self.path / "done" / "latents" / name / ENCODER
         try:
-            found = read(Encoder, files.read_summed(path), "encoder")
+            found = read(Encoder, json_files.read_summed(path), "encoder")
             if found.id != name:
                 raise UsageError(f"it is of {found.id}")
         except (UsageError, FileError) as error:
@@ -386,7 +386,7 @@ class Store:
         except StoreError:
             known = None
         if known is None:
-            files.write_summed(path, asdict(encoder))
+            json_files.write_summed(path, asdict(encoder))
         elif known.shape != encoder.shape:
             raise StoreError(f"{path} says that latents have the shape {known.shape}")
         self.latents(encoder).make_room(self._room())
@@ -426,7 +426,7 @@ class Store:
     def _grid(self, name: str) -> Grid:
         path = self.path / "done" / "levels" / name / GRID
         try:
-            grid = grid_of_fields(files.read_summed(path))
+            grid = grid_of_fields(json_files.read_summed(path))
             check_digest(grid.pictures, "grid.pictures")
             if grid.name != name:
                 raise UsageError(f"its levels are those of {grid.name}")
@@ -466,7 +466,9 @@ class Store:
         """
         held = self.check_levels(grid)
         if grid.name not in self.grids() or held.title != self.grid(grid.name).title:
-            files.write_summed(self.path / "done" / "levels" / grid.name / GRID, grid_fields(held))
+            json_files.write_summed(
+                self.path / "done" / "levels" / grid.name / GRID, grid_fields(held)
+            )
         self.levels(held).make_room(self._room())
         return held
 
@@ -524,13 +526,13 @@ class Store:
         """Whether the last ingest came to its end. Raises StoreError where that cannot be told."""
         path = self.path / "done" / INGEST
         try:
-            return files.exists(path) and files.read_summed(path) == {"complete": True}
+            return files.exists(path) and json_files.read_summed(path) == {"complete": True}
         except FileError as error:
             raise StoreError(f"{error}: run `ingest` again") from error
 
     def note_ingest(self, complete: bool) -> None:
         """Say that an ingest has begun, or has come to its end."""
-        files.write_summed(self.path / "done" / INGEST, {"complete": complete})
+        json_files.write_summed(self.path / "done" / INGEST, {"complete": complete})
 
     def skipped(self) -> dict[str, str]:
         """Photos left out, name to reason. Raises StoreError where the file is damaged."""
@@ -538,7 +540,7 @@ class Store:
         if not files.exists(path):
             return {}
         try:
-            found = files.read_summed(path, SKIPPED_LIMIT)["photos"]
+            found = json_files.read_summed(path, SKIPPED_LIMIT)["photos"]
             return {str(name): str(reason) for name, reason in dict(found).items()}
         except (FileError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path} is damaged: delete it ({error})") from error
@@ -548,7 +550,7 @@ class Store:
         known = self.skipped()
         now = {name: why for name, why in (known | reasons).items() if name not in ingested}
         if now != known:
-            files.write_summed(self.path / SKIPPED, {"photos": now})
+            json_files.write_summed(self.path / SKIPPED, {"photos": now})
 
     @property
     def removal_path(self) -> Path:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from degflow_pipe import files
+from degflow_pipe import files, logs
 from degflow_pipe.checkpoint.torch_files import check_keys, check_state, load_tensors
 from degflow_pipe.errors import CheckpointError, DataError, Stopped, UsageError
 from degflow_pipe.model.velocity import Dropout
@@ -265,7 +265,7 @@ class _Run:
     def log(self, record: dict[str, float]) -> None:
         if self.processes.first:
             path = self.folder / f"{self.trainee.name}.log.jsonl"
-            files.append_line(path, json.dumps(record))
+            logs.append_line(path, json.dumps(record))
 
     def save(self) -> None:
         if not self.processes.first:

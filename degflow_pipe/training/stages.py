@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import CheckpointInfo, check_card, read_info, write_checkpoint
 from degflow_pipe.checkpoint.weights import read_into, weights_bytes
@@ -310,7 +310,7 @@ def _write_part(out: Path, part: str, network: nn.Module, record: Record) -> Non
     data = weights_bytes(_plain(network.state_dict()))
     files.write_bytes(_weights(out, part), data)
     digest = hashlib.sha256(data).hexdigest()
-    files.write_summed(out / f"{part}.json", {**record, "weights_sha256": digest})
+    json_files.write_summed(out / f"{part}.json", {**record, "weights_sha256": digest})
 
 
 @dataclass(frozen=True)
@@ -343,7 +343,7 @@ def _read_part(folder: Path, part: str, network: nn.Module) -> Record:
             f"{folder} holds no {weights.name}: run `train_{part}()` first{where}"
         )
     again = f"run `train_{part}()` again"
-    record = files.read_summed(path, needed=False)
+    record = json_files.read_summed(path, needed=False)
     try:
         digest = read(_Record, record, part).weights_sha256
         read_into(network, weights, f"{path.name} and the recipe's model", digest)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from tests.cli.conftest import mount
 
 Run = Callable[..., Any]
@@ -438,9 +438,9 @@ def test_store_that_cannot_be_read(
     photo_folder: Path,
     store: Path,
 ) -> None:
-    settings = files.read_summed(store / "store.json")
+    settings = json_files.read_summed(store / "store.json")
     damage(settings)
-    files.write_summed(store / "store.json", settings)
+    json_files.write_summed(store / "store.json", settings)
     asked = words.replace("PHOTOS", str(photo_folder)).replace("TINY", tiny).split()
     done = degflow(*asked, cwd=store.parent, code=1)
     assert "degflow.zarr" in done.error and says in done.error

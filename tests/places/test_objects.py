@@ -13,7 +13,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from degflow_pipe import files, folders, ledger
+from degflow_pipe import files, folders, json_files, ledger
 from degflow_pipe.errors import DegflowError, FileError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.pictures.photos import find_photos
@@ -32,10 +32,10 @@ def place(request: pytest.FixtureRequest) -> Remote:
 
 def test_what_is_written_is_there(place: Remote) -> None:
     files.write_bytes(place / "a.bin", b"0123456789")
-    files.write_json(place / "sub" / "b.json", {"a": 1})
+    json_files.write(place / "sub" / "b.json", {"a": 1})
     assert files.names(place) == ["a.bin", "sub"]
     assert files.sizes(place)["a.bin"] == files.size(place / "a.bin") == 10
-    assert files.read_json(place / "sub" / "b.json") == {"a": 1}
+    assert json_files.read(place / "sub" / "b.json") == {"a": 1}
     assert files.is_folder(place / "sub") and not files.is_folder(place / "a.bin")
     assert files.exists(place / "sub") and not files.exists(place / "su")
     assert files.matches(str(place / "*" / "*.json")) == [place / "sub" / "b.json"]
@@ -251,7 +251,7 @@ def test_a_lease_is_renewed(place: Remote, monkeypatch: pytest.MonkeyPatch) -> N
         deadline = time.monotonic() + 60
         while not files.exists(place / lease.HEARD) and time.monotonic() < deadline:
             time.sleep(0.02)
-        taken, heard = (files.read_json(place / name) for name in (lease.LEASE, lease.HEARD))
+        taken, heard = (json_files.read(place / name) for name in (lease.LEASE, lease.HEARD))
         assert heard["token"] == taken["token"] and heard["heard"] > taken["heard"]
     assert files.names(place) == []
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from degflow_pipe.alignment.results import AlignSummary, LevelAligned, SceneAligned
 from degflow_pipe.checkpoint.verdict import Judged, OnHeldOut, OnTraining, verdict_of
 from degflow_pipe.evaluation.results import (
@@ -143,7 +143,7 @@ def results(tmp_path: Path) -> Path:
         ("proxy", "figures.json", comparison()),
         ("aligned", "align.json", aligned()),
     ):
-        files.write_json(tmp_path / folder / name, value)
+        json_files.write(tmp_path / folder / name, value)
     for name, picture in (("cup", data.coffee()), ("street", data.chelsea())):
         hr = Image.fromarray(np.ascontiguousarray(picture[:96, :96]))
         hr.save(tmp_path / "aligned" / f"{name}_hr.png")

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from degflow_pipe import files, report, shard
+from degflow_pipe import json_files, report, shard
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.checkpoint.folder import read_info, write_info
 from degflow_pipe.errors import DegflowError, FileError, UsageError
@@ -174,8 +174,8 @@ def test_a_checkpoint_with_what_was_found_about_it(tiny: str, tmp_path: Path) ->
     shutil.copytree(tiny, folder)
     plain = page_of(folder, tmp_path / "plain.html")
     assert "learned by heart" in plain and "recovers" not in plain
-    files.write_json(folder / "evaluation.json", evaluation())
-    files.write_json(folder / "proxy" / "figures.json", comparison())
+    json_files.write(folder / "evaluation.json", evaluation())
+    json_files.write(folder / "proxy" / "figures.json", comparison())
     html = page_of(folder, tmp_path / "out.html")
     assert "Generated LR recovers 75 % of the gap" in html
     assert "Against real LR, x2.9" in html and "SR of real LR, x2.9" in html
@@ -262,7 +262,7 @@ def test_the_ends_are_left_where_all_are_alike() -> None:
 def test_no_path_from_inside_a_file_is_followed(results: Path, tmp_path: Path) -> None:
     value = aligned()
     value["scenes"][0]["pairs"] = {"../aligned/street": [0, 0, 96, 96]}
-    files.write_json(results / "aligned" / "align.json", value)
+    json_files.write(results / "aligned" / "align.json", value)
     html = page_of(results / "aligned", tmp_path / "out.html")
     assert 'alt="cup, ' not in html and html.count('alt="street, ') == 2
 
@@ -314,7 +314,7 @@ def test_a_strangers_figures(
 def test_damaged_figures_are_named(results: Path, tmp_path: Path) -> None:
     value = evaluation()
     value["levels"]["x2.9"]["candidates"]["noisy"]["psnr"]["mean"] = "high"
-    files.write_json(results / "evaluation" / "figures.json", value)
+    json_files.write(results / "evaluation" / "figures.json", value)
     with pytest.raises(FileError, match=r"noisy.*psnr.*mean must be a number, got 'high'"):
         report(results / "evaluation", tmp_path / "out.html")
     assert not (tmp_path / "out.html").exists()

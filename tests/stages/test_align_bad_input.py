@@ -15,7 +15,7 @@ import tifffile
 from PIL import ExifTags, Image
 from skimage import data
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from degflow_pipe.alignment.results import AlignSummary
 from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.ledger import Ledger
@@ -199,7 +199,7 @@ def test_what_is_wrong_is_told_in_one_line(
 
 def test_the_other_scenes_go_on(summary: AlignSummary) -> None:
     assert set(summary.failed) == {make.__name__ for make in UNUSABLE}
-    found = {s["name"]: s for s in files.read_json(Path(summary.out) / "align.json")["scenes"]}
+    found = {s["name"]: s for s in json_files.read(Path(summary.out) / "align.json")["scenes"]}
     assert set(found) == {"lies", "turned", "print", "three", "raw"}
     for scene in found.values():
         (level,) = scene["levels"]
@@ -225,7 +225,7 @@ def test_a_shot_that_could_not_be_read_is_tried_again(
     with pytest.raises(FileError, match="overwrite"):
         align(folder, out, SMALL, max_pixels=LIMIT, workers=1)
     align(folder, out, SMALL, max_pixels=LIMIT, overwrite=True, workers=1)
-    (scene,) = files.read_json(out / "align.json")["scenes"]
+    (scene,) = json_files.read(out / "align.json")["scenes"]
     assert "c.png: " in scene["notes"][0] and "limit" not in scene["notes"][0]
 
     measured_anew: list[str] = []

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from degflow_pipe import LazyPairs, SRPairs, files
+from degflow_pipe import LazyPairs, SRPairs, json_files
 from degflow_pipe.cameras.bank import Bank
 from degflow_pipe.cameras.making import Making
 from degflow_pipe.checkpoint.degflow import DegFlow
@@ -241,6 +241,6 @@ def test_no_path_from_inside_a_store_is_followed(drawn: Path, tiny: str, tmp_pat
     source = Store.open(path)
     (name,) = source.grids()
     grid = replace(source.grid(name), checkpoint=f"{tiny}:1,{tiny}/.:2")
-    files.write_summed(path / "done" / "levels" / name / "grid.json", grid_fields(grid))
+    json_files.write_summed(path / "done" / "levels" / name / "grid.json", grid_fields(grid))
     with pytest.raises(StoreError, match=r"was made with .*tiny among others: name their folders"):
         checkpoint_of(path)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DegflowError, FileError, StoreError
 from degflow_pipe.ledger import Ledger
@@ -577,12 +577,12 @@ def test_strange_numbers_in_a_ledger_are_refused(store: Path) -> None:
         shutil.rmtree(copy)
     encoder = at(store, "done/latents/ENCODER/encoder.json")
     for change in ({"shape": [10**6] * 3}, {"shape": [4]}, {"id": "../../etc"}):
-        files.write_summed(encoder, {**files.read_summed(encoder), **change})
+        json_files.write_summed(encoder, {**json_files.read_summed(encoder), **change})
         with pytest.raises(StoreError, match=r"encoder\.json is damaged"):
             source.encoder(encoder.parent.name)
-    settings = files.read_summed(store / "store.json")
+    settings = json_files.read_summed(store / "store.json")
     for change in ({"patch": 10**6}, {"patch": 0}, {"unit": 1}, {"block": 10**9}, {"s_max": 4.0}):
-        files.write_summed(store / "store.json", {**settings, **change})
+        json_files.write_summed(store / "store.json", {**settings, **change})
         with pytest.raises(StoreError, match=r"is damaged"):
             Store.open(store)
     assert json.loads((store / "store.json").read_text())["sum"]

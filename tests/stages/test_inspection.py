@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from degflow_pipe.checkpoint.folder import find_checkpoint, read_info
 from degflow_pipe.errors import ShardError
 from degflow_pipe.shards.layout import ShardSettings
@@ -57,8 +57,8 @@ def test_shards_of_another_kind_of_figures_are_refused(
     whole: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None], why: str
 ) -> None:
     shards = Path(shutil.copytree(whole, tmp_path / "shards"))
-    figures = files.read_summed(shards / "degflow.json")
+    figures = json_files.read_summed(shards / "degflow.json")
     change(figures)
-    files.write_summed(shards / "degflow.json", figures)
+    json_files.write_summed(shards / "degflow.json", figures)
     with pytest.raises(ShardError, match=why):
         info(shards)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DegflowError, ShardError, StoreError, UsageError
 from degflow_pipe.folders import MARK
@@ -160,8 +160,8 @@ def test_an_edited_index_is_found_though_its_sum_fits(shards: Path, how: str) ->
 
 def test_a_count_that_is_wrong_is_found(shards: Path) -> None:
     path = shards / "degflow.json"
-    figures = files.read_summed(path)
-    files.write_summed(path, {**figures, "samples": 53, "pairs": 53})
+    figures = json_files.read_summed(path)
+    json_files.write_summed(path, {**figures, "samples": 53, "pairs": 53})
     assert damage_of(shards) == [f"{shards}: 54 samples found, 53 expected"]
 
 
@@ -265,8 +265,8 @@ def test_what_was_made_of_other_patches_is_found(store: Path, layer: str) -> Non
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_damage_of_a_checkpoint_is_found(checkpoint: Path, flip: Flip, name: str) -> None:
     if name == "config.json":
-        data = files.read_summed(checkpoint / name)
-        files.write_summed(checkpoint / name, {**data, "weights_sha256": "0" * 64})
+        data = json_files.read_summed(checkpoint / name)
+        json_files.write_summed(checkpoint / name, {**data, "weights_sha256": "0" * 64})
     else:
         flip(checkpoint / name)
     (wrong,) = damage_of(checkpoint)

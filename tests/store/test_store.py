@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zarr
 
-from degflow_pipe import files
+from degflow_pipe import files, json_files
 from degflow_pipe.errors import DegflowError, FileError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.levels import Grid, parse_t
@@ -160,9 +160,9 @@ def small(made_small: Path, tmp_path: Path) -> Path:
 
 
 def edit_summed(path: Path, change: Callable[[Any], None]) -> None:
-    data = files.read_summed(path)
+    data = json_files.read_summed(path)
     change(data)
-    files.write_summed(path, data)
+    json_files.write_summed(path, data)
 
 
 def description(store: Path, name: str) -> Path:
@@ -498,7 +498,7 @@ def test_a_store_of_version_1_is_named_with_the_way_out(tmp_path: Path) -> None:
 def test_a_store_of_version_2_is_named_with_the_way_out(tmp_path: Path) -> None:
     found = {"patch": 64, "checkpoint": "tiny-0123456789ab", "s_max": 4.0, "unit": 16}
     found |= {"latent_shape": [4, 8, 8], "format": "degflow-pipe store", "version": 2}
-    files.write_summed(tmp_path / "old.zarr" / "store.json", found)
+    json_files.write_summed(tmp_path / "old.zarr" / "store.json", found)
     told = r"old\.zarr is a store of version 2, .* reads 3: ingest the photos into another `store`"
     with pytest.raises(StoreError, match=told):
         Store.open(tmp_path / "old.zarr")

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from degflow_pipe import files
+from degflow_pipe import json_files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import CheckpointError, DataError, PhotoError, UsageError
 from degflow_pipe.metrics.fidelity import psnr
@@ -279,7 +279,7 @@ def test_stage_2_writes_a_checkpoint_that_is_whole_and_loads(
     assert verify(out).damage == []
     model = DegFlow.load(str(out), "cpu")
     assert model.info.id == info.id
-    assert model.info.to_dict() == files.read_summed(out / "config.json")
+    assert model.info.to_dict() == json_files.read_summed(out / "config.json")
     hr = np.array(Image.open(scenes / "coffee_hr.png"))
     made = to_picture(model.degrade(to_tensor(hr), [0.4, 1.0]))[0]
     for i, name in enumerate(("lr2", "lr4")):

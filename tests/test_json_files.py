@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degflow_pipe.files import DEPTH, DIGITS, parse_json
+from degflow_pipe.json_files import DEPTH, DIGITS, parse
 
 TEXTS = st.text(
     st.characters(codec="utf-8", exclude_characters="\0"), max_size=20
@@ -27,7 +27,7 @@ VALUES = st.recursive(
 
 @given(VALUES, st.sampled_from([None, 1]), st.booleans())
 def test_what_was_written_is_read(value: Any, indent: int | None, plain: bool) -> None:
-    assert parse_json(json.dumps(value, indent=indent, ensure_ascii=plain)) == value
+    assert parse(json.dumps(value, indent=indent, ensure_ascii=plain)) == value
 
 
 @given(
@@ -36,13 +36,13 @@ def test_what_was_written_is_read(value: Any, indent: int | None, plain: bool) -
 )
 def test_a_number_too_large_is_refused_wherever_it_stands(number: int, around: str) -> None:
     with pytest.raises(ValueError, match="too large a number"):
-        parse_json(around.format(number))
+        parse(around.format(number))
 
 
 @pytest.mark.parametrize("number", ["1e999", "-2E+400", "[0.5, 1e309]", "NaN", "[-Infinity]"])
 def test_a_number_that_is_none_is_refused(number: str) -> None:
     with pytest.raises(ValueError, match="is not a number that can be"):
-        parse_json(number)
+        parse(number)
 
 
 @pytest.mark.parametrize("inner", ["[", '{"a": [', '[{"[": ', '{"\\"": '])
@@ -60,6 +60,6 @@ def test_what_is_nested_too_deep_is_refused_and_no_less(inner: str) -> None:
 
     fits = (DEPTH - 1) // opened
     many = ", ".join(["[]"] * 60)  # as many brackets beside it change nothing
-    parse_json(nested(fits, many))
+    parse(nested(fits, many))
     with pytest.raises(ValueError, match="nested too deep"):
-        parse_json(nested(fits + 1, many))
+        parse(nested(fits + 1, many))
