@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -39,6 +39,9 @@ BETTER = 0.6
 """What the colours are off by in the best order, of what they are off by in their own."""
 COLOUR, SURE_COLOUR = 3.0, 8.0
 """Grey levels by which the best order must fit better."""
+COLOURED, PALE = 8.0, 0.2
+"""Colour in grey levels (see `_colour`) that a picture clearly has, and the share of it that the
+other one has at least: real LR have 0.36 of HR's and more, HR 0.67 of LR's."""
 SHARE, FEWEST = 0.1, 3
 """Share of the pairs, and their number, that must be suspects for all of them to be told."""
 GAMMA, SURE_GAMMA = math.log(1.1), math.log(1.35)
@@ -54,7 +57,7 @@ class Look:
     hr, lr: THUMB x THUMB grey levels less their mean; shift: (y, x) in pixels of HR at which LR
     lies best; fit, gain: correlation there, and how much better that is; order: colours of LR in
     the best order, off and best: how many grey levels it is off in its own order and in that one;
-    gamma, contrast: logarithms of LR's against HR's.
+    hr_colour, lr_colour: see `_colour`; gamma, contrast: logarithms of LR's against HR's.
     """
 
     hr_name: str
@@ -68,6 +71,8 @@ class Look:
     order: str = "RGB"
     off: float = 0.0
     best: float = 0.0
+    hr_colour: float = 0.0
+    lr_colour: float = 0.0
     gamma: float | None = None
     contrast: float | None = None
 
@@ -92,6 +97,8 @@ def look_at(hr_name: str, lr_name: str, hr: np.ndarray, lr: np.ndarray) -> Look:
         order=order,
         off=off,
         best=best,
+        hr_colour=_colour(a),
+        lr_colour=_colour(b),
         gamma=_gamma(a, b),
         contrast=_contrast(a, b) if min(lr.shape[:2]) >= 2 * THUMB else None,
     )
@@ -139,9 +146,24 @@ def _coloured(looks: Sequence[Look]) -> list[tuple[str, str]]:
     ]
     found = _alone_or_all(looks, suspects, lambda look: look.off - look.best > SURE_COLOUR)
     return [
-        ("colour", f"{look.lr_name} has the colours of {look.hr_name} in the order {look.order}")
-        for look in found
+        *(
+            (
+                "colour",
+                f"{look.lr_name} has the colours of {look.hr_name} in the order {look.order}",
+            )
+            for look in found
+        ),
+        *(("colour", f"{pale} has no colour, and {other} has") for pale, other in _pale(looks)),
     ]
+
+
+def _pale(looks: Sequence[Look]) -> Iterator[tuple[str, str]]:
+    """Of pairs of which one picture is grey and the other is not, the names of both."""
+    for look in looks:
+        if look.hr_colour >= COLOURED and look.lr_colour < PALE * look.hr_colour:
+            yield look.lr_name, look.hr_name
+        elif look.lr_colour >= COLOURED and look.hr_colour < PALE * look.lr_colour:
+            yield look.hr_name, look.lr_name
 
 
 def _toned(looks: Sequence[Look]) -> list[tuple[str, str]]:
@@ -185,6 +207,11 @@ def _thumb(picture: np.ndarray) -> np.ndarray:
 def _grey(thumb: np.ndarray) -> np.ndarray:
     grey = cv2.cvtColor(thumb, cv2.COLOR_RGB2GRAY)
     return np.asarray(grey - grey.mean(), np.float64)
+
+
+def _colour(thumb: np.ndarray) -> float:
+    """What the colours of a picture are off its grey, in grey levels (rms); 0 for a grey one."""
+    return float(np.sqrt(np.square(thumb - thumb.mean(axis=2, keepdims=True)).mean()))
 
 
 def _order(hr: np.ndarray, lr: np.ndarray) -> tuple[str, float, float]:

@@ -15,6 +15,7 @@ from skimage import data
 
 from degflow_pipe import export
 from degflow_pipe.exports.doctor import doctor
+from degflow_pipe.exports.likeness import judge, look_at
 from degflow_pipe.pictures.formats import parse_format
 from degflow_pipe.shards.layout import ShardSettings
 from degflow_pipe.stages.shard import shard
@@ -113,6 +114,28 @@ def test_other_orders_of_the_colours_are_found(
     exported: Callable[[int], Path], tmp_path: Path, scale: int, channels: list[int], every: int
 ) -> None:
     assert "colour" in kinds(changed(exported(scale), tmp_path / "out", order(channels), every))
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    return np.repeat(picture.mean(axis=2, keepdims=True).round().astype(np.uint8), 3, axis=2)
+
+
+@pytest.mark.parametrize("side, other", [("lq", "gt"), ("gt", "lq")])
+def test_a_grey_picture_beside_one_with_colours_is_found(
+    exported: Callable[[int], Path], tmp_path: Path, side: str, other: str
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(exported(4), out, ignore=shutil.ignore_patterns(".*"))
+    path = sorted((out / side).iterdir())[0]
+    cv2.imwrite(str(path), grey(cv2.imread(str(path))))
+    (told,) = doctor(out, "neosr").findings["colour"].examples
+    assert told == f"{side}/{path.name} has no colour, and {other}/{path.name} has"
+
+
+def test_pairs_that_are_grey_on_both_sides_are_fine() -> None:
+    hr = grey(data.astronaut()[:256, :256])
+    lr = cv2.resize(hr, (64, 64), interpolation=cv2.INTER_AREA)
+    assert judge([look_at("hr", "lr", hr, lr)] * 5) == []
 
 
 @pytest.mark.parametrize("scale", [1, 4])
