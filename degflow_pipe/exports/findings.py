@@ -255,6 +255,20 @@ def by_place(
         return
     places = {path.stem: i for i, path in enumerate(hr)}
     suffix = suffix_of(places, (path.stem for path in lr))
+    strangers = [
+        path
+        for path in lr
+        if path.stem not in places and path.stem.removesuffix(suffix) not in places
+    ]
+    if 2 * len(strangers) < len(lr):  # else names have nothing to tell
+        report.add(
+            "no HR",
+            *(
+                f"{path.relative_to(folder).as_posix()} has the name of no HR, and all are paired "
+                f"by their place: rename it as its HR"
+                for path in strangers
+            ),
+        )
     for i, (one, other) in enumerate(zip(hr, lr, strict=True)):
         pair = Found(file_picture(folder, one), file_picture(folder, other), wanted)
         own = other.stem if other.stem in places else other.stem.removesuffix(suffix)
