@@ -241,7 +241,8 @@ def by_place(
 ) -> Iterator[Found]:
     """The pictures of both lists paired by their place, as trainers do that do not look at names.
 
-    Findings for unequal numbers, and for a pair of other names where the LR's own HR is there.
+    Findings for unequal numbers, for an LR with the name of no HR, and for a pair of other names
+    where the LR's own HR is there.
     """
     sides = [side[0].parent.relative_to(folder).as_posix() for side in (hr, lr) if side]
     if len(hr) != len(lr):
@@ -255,11 +256,8 @@ def by_place(
         return
     places = {path.stem: i for i, path in enumerate(hr)}
     suffix = suffix_of(places, (path.stem for path in lr))
-    strangers = [
-        path
-        for path in lr
-        if path.stem not in places and path.stem.removesuffix(suffix) not in places
-    ]
+    owns = [p.stem if p.stem in places else p.stem.removesuffix(suffix) for p in lr]
+    strangers = [path for path, own in zip(lr, owns, strict=True) if own not in places]
     if 2 * len(strangers) < len(lr):  # else names have nothing to tell
         report.add(
             "no HR",
@@ -269,9 +267,8 @@ def by_place(
                 for path in strangers
             ),
         )
-    for i, (one, other) in enumerate(zip(hr, lr, strict=True)):
+    for i, (one, other, own) in enumerate(zip(hr, lr, owns, strict=True)):
         pair = Found(file_picture(folder, one), file_picture(folder, other), wanted)
-        own = other.stem if other.stem in places else other.stem.removesuffix(suffix)
         if places.get(own, i) != i:
             report.add(
                 "shifted",

@@ -113,7 +113,7 @@ def likeness(a: np.ndarray, b: np.ndarray) -> float | None:
 
 def judge(looks: Sequence[Look]) -> list[tuple[str, str]]:
     """Findings, as (kind, text), of pairs whose LR are shifted, or of other colours or tones."""
-    return [*_shifted(looks), *_coloured(looks), *_toned(looks)]
+    return [*_shifted(looks), *_coloured(looks), *_pale(looks), *_toned(looks)]
 
 
 def _shifted(looks: Sequence[Look]) -> list[tuple[str, str]]:
@@ -146,24 +146,17 @@ def _coloured(looks: Sequence[Look]) -> list[tuple[str, str]]:
     ]
     found = _alone_or_all(looks, suspects, lambda look: look.off - look.best > SURE_COLOUR)
     return [
-        *(
-            (
-                "colour",
-                f"{look.lr_name} has the colours of {look.hr_name} in the order {look.order}",
-            )
-            for look in found
-        ),
-        *(("colour", f"{pale} has no colour, and {other} has") for pale, other in _pale(looks)),
+        ("colour", f"{look.lr_name} has the colours of {look.hr_name} in the order {look.order}")
+        for look in found
     ]
 
 
 def _pale(looks: Sequence[Look]) -> Iterator[tuple[str, str]]:
-    """Of pairs of which one picture is grey and the other is not, the names of both."""
     for look in looks:
-        if look.hr_colour >= COLOURED and look.lr_colour < PALE * look.hr_colour:
-            yield look.lr_name, look.hr_name
-        elif look.lr_colour >= COLOURED and look.hr_colour < PALE * look.lr_colour:
-            yield look.hr_name, look.lr_name
+        hr, lr = (look.hr_colour, look.hr_name), (look.lr_colour, look.lr_name)
+        (less, pale), (more, other) = sorted([hr, lr])
+        if more >= COLOURED and less < PALE * more:
+            yield "colour", f"{pale} has no colour, and {other} has"
 
 
 def _toned(looks: Sequence[Look]) -> list[tuple[str, str]]:

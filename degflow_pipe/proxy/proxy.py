@@ -304,9 +304,16 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
     def _held_out_of(self, sides: tuple[int, ...]) -> set[str]:
         """Digests of held-out HR of these sides: those of others need not be decoded."""
         if sides not in self._digests:
-            alike = [scene.hr for scene in self.held_out.scenes if _sides(scene.hr) == sides]
-            self._digests[sides] = {_digest(hr) for hr in alike}
+            self._digests[sides] = {_digest(hr) for hr in self._held_out_hr.get(sides, ())}
         return self._digests[sides]
+
+    @cached_property
+    def _held_out_hr(self) -> dict[tuple[int, ...], list[Path]]:
+        """Of the scenes that SR is tested on, by their sides."""
+        found: dict[tuple[int, ...], list[Path]] = {}
+        for scene in self.held_out.scenes:
+            found.setdefault(_sides(scene.hr), []).append(scene.hr)
+        return found
 
     def _apart(self, photos: Sequence[AnyPhoto], what: str) -> list[AnyPhoto]:
         """Those that are not the HR of a scene that SR is tested on, pixel by pixel.
