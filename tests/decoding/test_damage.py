@@ -195,7 +195,7 @@ def test_a_lack_of_the_machine_is_not_the_photos_fault(
     def fail(path: str, flags: int) -> int:
         raise OSError(error, os.strerror(error), path)
 
-    monkeypatch.setattr(files, "_regular", fail)
+    monkeypatch.setattr(files, "regular", fail)
     for read in (read_photo, read_file, file_digest, picture_size, decoded_bytes):
         with pytest.raises(FileError, match=r"a\.png"):
             read(tmp_path / "a.png")
