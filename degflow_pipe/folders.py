@@ -30,6 +30,10 @@ NOBODYS = frozenset({MARK, LOCK, leases.LEASE, leases.HEARD, "lost+found", ".DS_
 """What an empty folder may hold: what we or a file system put there."""
 
 
+EXPORT = "export"
+"""Of what is made for a trainer, by its mark."""
+
+
 def kind_of(folder: Path, meant: str = "...") -> str | None:
     """What the folder's mark says it is, such as `store`; None where it has none.
 

@@ -275,10 +275,17 @@ def _of_scales(
         if not 1 <= s <= top:
             raise UsageError(
                 f"{option}: {s} is outside the scales of this checkpoint, 1 to {s_max:g} (t = 1)"
+                f"{_small(s)}"
             )
         t = (s - 1) / (top - 1) if t_of_scale is None else Decimal(repr(t_of_scale(float(s))))
         levels.append(replace(_level(t, option), asked=_scale_text(s)))
     return grid_of(levels)
+
+
+def _small(s: Decimal) -> str:
+    """What else may be meant by a scale: LR that are so much smaller."""
+    whole = s == s.to_integral_value() and 1 < s < 10
+    return f"; LR of HR / {s:f} for networks of x{s:f}: `generate(sr_scale={s:f})`" if whole else ""
 
 
 def _scale_text(s: Decimal) -> str:

@@ -59,6 +59,9 @@ def _store(found: StoreContents, at: str) -> Lines:
     for name, grid in found.grids.items():
         yield "levels", f"{_grid(grid)}: {_share(grid.patches, found.patches)} ({name})"
     whole = [name for name, grid in found.grids.items() if grid.patches == found.patches]
+    for name in found.grids if whole else ():
+        if name not in whole:
+            yield "unfinished", f"{name}: run the `generate` that began it again"
     if not found.patches:
         yield "next", f"degflow-pipe ingest PHOTOS --store {at}"
     elif not whole:

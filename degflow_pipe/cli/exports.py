@@ -18,7 +18,12 @@ from degflow_pipe.cli.words import Command
 
 To = Annotated[
     choices.TrainerName,
-    typer.Option("--to", "--trainer", help="The trainer; those of LMDB are for many pairs."),
+    typer.Option(
+        "--to",
+        "--trainer",
+        case_sensitive=False,
+        help="The trainer; those of LMDB are for many pairs.",
+    ),
 ]
 
 

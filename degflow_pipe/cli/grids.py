@@ -9,8 +9,9 @@ import typer
 from degflow_pipe.cli import options as o
 from degflow_pipe.cli import panels
 from degflow_pipe.cli.bars import TerminalProgress
-from degflow_pipe.cli.output import show, unlock
+from degflow_pipe.cli.output import unlock
 from degflow_pipe.cli.plain import PlainGroup
+from degflow_pipe.cli.summaries import show_grid
 from degflow_pipe.cli.words import Command
 
 Name = Annotated[str, typer.Argument(help="A grid's name (see `info`), or what it was called.")]
@@ -38,7 +39,7 @@ def delete(
     from degflow_pipe.stages.grids import delete_grid
 
     unlock(break_lock, store)
-    show(delete_grid(name, store).to_dict(), json, "grid delete")
+    show_grid(delete_grid(name, store), json, made=False)
 
 
 def merge(
@@ -53,4 +54,4 @@ def merge(
 
     unlock(break_lock, store)
     summary = merge_grids(names, store, title=name, progress=TerminalProgress())
-    show(summary.to_dict(), json, "grid merge")
+    show_grid(summary, json, made=True)

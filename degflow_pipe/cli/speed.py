@@ -39,9 +39,9 @@ def _bench(found: Benchmark) -> Lines:
         f"velocity evaluated {found.published_nfe} times, here {found.nfe}",
     )
     yield (
-        "limit",
-        f"{took.limit:.3g} s of the decoder alone at all levels, {found.of_limit:.2g} of ours; at "
-        f"the {found.decoded} that are decoded, {found.of_limit_decoded:.2g}",
+        "decoding",
+        f"{took.limit:.3g} s a patch by the decoder alone at all levels, {found.of_limit:.2g} of "
+        f"ours; at the {found.decoded} that are decoded, {found.of_limit_decoded:.2g} of ours",
     )
     rates = "; ".join(
         f"{name} {rate:.3g} LR a second, ours {found.lr_a_second / rate:.2g} times that"
@@ -60,9 +60,10 @@ def _bench(found: Benchmark) -> Lines:
         "reading",
         f"{read.shards:.3g} pairs a second of shards, {read.folder:.3g} of a folder of the same",
     )
-    yield "memory", f"{size_of(1e6 * found.peak_mb)} at most"
+    if found.peak_mb > 0:  # else no more than the process held before
+        yield "memory", f"{size_of(1e6 * found.peak_mb)} at most"
     if found.folder_seconds is not None:
-        yield "photos", f"{found.asked.folder} would take {duration_of(found.folder_seconds)}"
+        yield "all of", f"{found.asked.folder} would take {duration_of(found.folder_seconds)}"
 
 
 def _alone(found: Benchmark) -> Lines:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from degflow_pipe.stages.degrade import DegradeSummary
     from degflow_pipe.stages.demo import DemoSummary
     from degflow_pipe.stages.generate import GenerateSummary
+    from degflow_pipe.stages.grids import GridSummary
     from degflow_pipe.stages.inspection import Verified
     from degflow_pipe.stages.numbering import IngestSummary
     from degflow_pipe.stages.preview import Preview
@@ -301,8 +302,26 @@ def _diagnosis(found: Diagnosis) -> Lines:
             yield kind, text
         if (more := finding.count - len(finding.examples)) > 0:
             yield kind, f"{more:,} more"
+        if finding.cure:
+            yield kind, f"what to do: {finding.cure}"
     if found.fine and found.options:
         yield "next", f"train with {found.options}"
+
+
+def show_grid(found: GridSummary, as_json: bool, made: bool) -> None:
+    """A grid that was made of others, or taken out."""
+    _shown(found, _grid(found, made), as_json)
+
+
+def _grid(found: GridSummary, made: bool) -> Lines:
+    what = f"{found.grid} ({found.title})" if found.title else found.grid
+    done = "made" if made else "taken out, with all its levels"
+    yield "", f"{found.store}: grid {what} {done}"
+    if found.levels:
+        yield "levels", f"{few(found.levels)}, of {number_of(found.patches, 'patches')}"
+    if made:
+        at = _of_store(found.store)
+        yield "next", f"degflow-pipe shard{at} --grid {shlex.quote(found.grid)}"
 
 
 def show_reported(found: Reported, as_json: bool) -> None:

@@ -81,7 +81,7 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Decoded:
     except PhotoError:
         raise
     except UnidentifiedImageError as error:
-        raise PhotoError(_no_picture(name)) from error
+        raise PhotoError(no_picture(name, io.BytesIO(data))) from error
     except Damage as error:
         cure = "copy it anew; where the picture is whole, save it as PNG"
         raise PhotoError(f"{name}: damaged: {error}: {cure}") from error
@@ -109,7 +109,7 @@ def header_size(file: io.BufferedIOBase, name: str) -> tuple[int, int]:
     except DegflowError:  # of what reads the file, which tells for itself
         raise
     except UnidentifiedImageError as error:
-        raise PhotoError(_no_picture(name)) from error
+        raise PhotoError(no_picture(name, file)) from error
     except Exception as error:  # damaged files make Pillow raise nearly anything
         if is_lack(error):
             raise FileError(
@@ -118,7 +118,10 @@ def header_size(file: io.BufferedIOBase, name: str) -> tuple[int, int]:
         raise PhotoError(f"{name}: no readable header: {printable(str(error))}") from error
 
 
-def _no_picture(name: str) -> str:
+def no_picture(name: str, file: io.BufferedIOBase) -> str:
+    """What to say of an open file that is none of FORMATS."""
+    if not file.seek(0, io.SEEK_END):
+        return f"{name}: empty, 0 bytes: copy it anew"
     return f"{name}: not a {', '.join(FORMATS)} picture"
 
 

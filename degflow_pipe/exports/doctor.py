@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from degflow_pipe import files
+from degflow_pipe.choices import one_of
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DataError, PhotoError, UsageError
@@ -21,7 +22,7 @@ from degflow_pipe.exports.likeness import Look, judge, likeness, look_at
 from degflow_pipe.exports.results import Diagnosis
 from degflow_pipe.exports.settings import Facts, Settings, read_settings
 from degflow_pipe.exports.trainer import Size, Trainer
-from degflow_pipe.exports.trainers import find_trainer
+from degflow_pipe.exports.trainers import TRAINERS, find_trainer
 from degflow_pipe.progress import Progress, Silent, Task
 
 SAMPLE = 2000
@@ -68,22 +69,23 @@ def doctor(
     path, settings = _settings(trainer, folder, options, report)
     found = list(trainer.pair_up(folder, report, settings))
     if not found:
-        why = "; these are shards: `export` them first" if files.names(folder, ".tar") else ""
-        report.add("pairs", f"{folder}: {to} finds no pairs here{why}")
+        report.add("pairs", f"{folder}: {to} finds no pairs here{_instead(folder)}")
     with (progress or Silent()).task(f"doctor {to}", len(found), counts="pairs") as task:
         sizes, readable = _sizes(trainer, found, report, at_once, task)
     if settings is not None:
         trainer.check_options(settings, sizes.facts(folder), report)
     runs = list(_runs(readable, sample))
-    compared = sum(min(len(run), RUN) for run in runs)
+    most = sum(min(len(run), RUN) for run in runs)
+    compared = 0
     looks: list[Look] = []
 
     def look(run: Sequence[Found]) -> list[Look]:
         return _look(trainer, run)
 
-    with (progress or Silent()).task(f"compare {to}", compared, counts="pairs") as task:
+    with (progress or Silent()).task(f"compare {to}", most, counts="pairs") as task:
         for seen in in_order(look, runs, at_once):
             looks += _compare(seen, report)
+            compared += sum(not one.problem for one in seen[:RUN])
             task.advance(min(len(seen), RUN))
     for kind, text in judge(looks):
         report.add(kind, text)
@@ -97,6 +99,15 @@ def doctor(
         findings=report.findings,
         fine=not report.findings,
     )
+
+
+def _instead(folder: Path) -> str:
+    """What the folder is, where it is another thing than pairs for a trainer."""
+    if files.names(folder, ".tar"):
+        return "; these are shards: `export` them first"
+    # An option file is the mark of whose export it is: places such as HR are those of several.
+    others = [one.name for one in TRAINERS.values() if files.is_there(folder / one.options)]
+    return f"; it was made for {one_of(others)}" if others else ""
 
 
 def _settings(
@@ -127,7 +138,7 @@ class _Sizes:
 def _sizes(
     trainer: Trainer, found: Sequence[Found], report: Report, workers: int, task: Task
 ) -> tuple[_Sizes, list[Found]]:
-    """Headers of all pairs against the trainer's rules, and the pairs that have readable ones."""
+    """Headers of all pairs against the trainer's rules, and the pairs that keep them."""
     sizes = _Sizes(Counter())
     readable = []
     met: set[str] = set()
@@ -145,7 +156,6 @@ def _sizes(
         if isinstance(measured, PhotoError):
             report.add("unreadable", str(measured))
             continue
-        readable.append(pair)
         for picture, header in zip((pair.hr, pair.lr), measured, strict=True):
             if picture.name not in met:  # an HR may have many LR
                 met.add(picture.name)
@@ -162,7 +172,8 @@ def _sizes(
         if ratio is None:
             wanted = f", where {pair.wanted:g} times is due" if pair.wanted else ""
             report.add("ratio", f"{said}{wanted}")
-            continue
+            continue  # nor are they compared: whatever lies beside comes of it
+        readable.append(pair)
         sizes.ratios[ratio] += 1
         of.setdefault(ratio, []).append(said)
         alike.setdefault((pair.wanted, hr), {}).setdefault(lr, []).append(said)

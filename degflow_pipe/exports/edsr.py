@@ -15,12 +15,12 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from degflow_pipe import files
 from degflow_pipe.errors import UsageError
-from degflow_pipe.exports.findings import Found, Report, file_pair
+from degflow_pipe.exports.findings import Found, Report, file_pair, is_litter
 from degflow_pipe.exports.networks import EDSR_FAMILY, ONE_FACTOR, Network
 from degflow_pipe.exports.options import crop_side
 from degflow_pipe.exports.settings import Rules, Settings
@@ -37,6 +37,8 @@ from degflow_pipe.exports.trainer import (
 
 LEFT = 1 / 8
 """Part of HR that no LR may leave unshown: more is another scale."""
+SMALLER = "make smaller LR, such as by `generate(sr_scale=2)`"
+NO_PNG = " is no .png, and not read: save it as one"
 
 
 def edsr_rules(source: str, *more: str, **crop: str) -> Rules:
@@ -65,8 +67,8 @@ class Edsr(Trainer):
     deep = BY_PILLOW
     rules = edsr_rules("EDSR-PyTorch, src/option.py", crop_hr="patch_size")
     otherwise = (
-        "ingest larger patches, generate levels at whole scales such as `t_grid=x2,x3,x4`, or make "
-        "pairs of one scale with `sr_scale`"
+        "ingest larger patches, generate levels at whole scales such as `t_grid=x2,x3,x4`, or "
+        + SMALLER
     )
     model: ClassVar[str] = "EDSR"
     of_many: ClassVar[str] = "MDSR"
@@ -105,6 +107,11 @@ class Edsr(Trainer):
             plans[i] = replace(plan, whole=whole, nth=met[plan.told], of=counts[plan.told])
             met[plan.told] += 1
         return plans
+
+    def _advice(self, levels: Sequence[ShardLevel], scale: int | None) -> str:
+        said = super()._advice(levels, scale)
+        large = all(level.lr == level.hr for level in levels)
+        return f"{said}; or {SMALLER}" if large and said != self.otherwise else said
 
     def _told(
         self, levels: Sequence[ShardLevel], scale: int | None
@@ -201,37 +208,62 @@ class Edsr(Trainer):
     # Pairing
 
     def pair_up(self, folder: Path, report: Report, settings: Settings | None) -> Iterator[Found]:
-        hr_place, lr_place = self.places
-        names = [n for n in files.names(folder / hr_place) if n[0] != "."]
-        skipped = [name for name in names if not name.endswith(".png")]
-        report.add("names", *(f"{hr_place}/{n} is no .png, and not read" for n in skipped))
-        names = self.asked([n for n in names if n.endswith(".png")], settings, report)
+        place = self.places[0]
+        found = _meant(files.names(folder / place))
+        pictures = [name for name in found if name.endswith(".png")]
+        names = self.asked(pictures, settings, report)
+        other = sorted({*found} - {*pictures})
+        report.add("names", *(f"{place}/{name}{NO_PNG}" for name in other))
         if not names:
-            report.add("structure", f"{hr_place}: no such folder, or no .png in it")
+            report.add("structure", f"{place}: no such folder, or no .png in it")
         patch = settings.count("patch_size") if settings is not None else None
         scales = list(self._scales(folder, settings, report))
         said = settings.get("scale") if settings is not None else None
         factors = len(scales) if said is None else str(said).count("+") + 1
         for scale in scales:
-            place = f"{lr_place}/X{self.spelled(scale)}"
-            there = set(files.names(folder / place))
-            if not there:
-                report.add("structure", f"{place}: no such folder, or nothing in it")
-                continue
-            for name in names:
-                stem = self.stem_of(name)
-                if stem is None:
-                    continue
-                lr = self.lr_path(stem, scale)
-                if lr.rpartition("/")[2] not in there:
-                    report.add("no LR", f"{hr_place}/{name} has no {lr}")
-                    continue
-                there.remove(lr.rpartition("/")[2])
-                least = self.least(scale, patch, factors)
-                yield file_pair(folder, f"{hr_place}/{name}", lr, scale, least)
-            report.add("no HR", *(f"{place}/{n} has no HR that is read" for n in sorted(there)))
+            least = self.least(scale, patch, factors)
+            for name, lr in self._at(scale, folder, names, found, report):
+                yield file_pair(folder, f"{place}/{name}", lr, scale, least)
         odd = [name for name in names if self.stem_of(name) is None]
-        report.add("names", *(f"{hr_place}/{n} is not named as {self.hr_name}" for n in odd))
+        report.add("names", *(f"{place}/{n} is not named as {self.hr_name}" for n in odd))
+
+    def _at(
+        self,
+        scale: float,
+        folder: Path,
+        names: Sequence[str],
+        found: Sequence[str],
+        report: Report,
+    ) -> Iterator[tuple[str, str]]:
+        """Names of HR, and the paths of their LR at a factor.
+
+        names: those that are read; found: all that are there. Of HR that are not read another
+        finding tells: nothing is wrong with their LR.
+        """
+        place = f"{self.places[1]}/X{self.spelled(scale)}"
+        left = _meant(files.names(folder / place))
+        if not left:
+            report.add("structure", f"{place}: no such folder, or nothing in it")
+        there = {PurePosixPath(name).stem: name for name in left if not name.endswith(".png")}
+        there |= {name.removesuffix(".png"): name for name in left if name.endswith(".png")}
+        read, own = set(names), set()
+        for name in (*names, *(name for name in found if name not in read)) if left else ():
+            stem = self.stem_of(f"{PurePosixPath(name).stem}.png")
+            if stem is None:
+                continue
+            lr = self.lr_path(stem, scale)
+            beside = there.get(PurePosixPath(lr).stem)
+            own.add(beside)
+            if name not in read:
+                continue
+            if beside is None:
+                report.add("no LR", f"{self.places[0]}/{name} has no {lr}")
+            elif not beside.endswith(".png"):
+                report.add("names", f"{place}/{beside}{NO_PNG}")
+            else:
+                yield name, lr
+        strangers = (name for name in left if name not in own)
+        report.add("no HR", *(f"{place}/{name} has no HR that is read" for name in strangers))
 
     def least(self, scale: float, patch: int | None, factors: int) -> int:
         """Pixels of HR that are cut at several factors; rules.crop_hr looks at one."""
@@ -243,7 +275,7 @@ class Edsr(Trainer):
 
     def _scales(self, folder: Path, settings: Settings | None, report: Report) -> Iterator[float]:
         """Those that the option lines name, and others that have a folder."""
-        there = files.names(folder / self.places[1])
+        there = _meant(files.names(folder / self.places[1]))
         named = set()
         said = settings.get("scale") if settings is not None else None
         if said is not None:
@@ -281,6 +313,11 @@ class Edsr(Trainer):
             if shown > large + 1e-6 or shown < min(large * (1 - LEFT), large - wanted):
                 return None
         return wanted
+
+
+def _meant(names: Sequence[str]) -> list[str]:
+    """Of the names in a folder those that somebody meant to be read."""
+    return [name for name in names if not is_litter(name)]
 
 
 def class_lines(file: str, module: str, roots: Roots) -> list[str]:

@@ -114,7 +114,7 @@ def export(
         lossy=source.lossy,
     )
     made = made_of(trainer, source, plans)
-    with folders.one_writer(out, "export"):
+    with folders.one_writer(out, folders.EXPORT):
         options_sum = _clear_way(out, trainer, made, overwrite)
         json_files.write_summed(out / MARK, {**made, OPTIONS_SUM: options_sum})
         with (progress or Silent()).task(f"export {to}", summary.pairs, counts="pairs") as task:

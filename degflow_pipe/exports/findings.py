@@ -8,14 +8,14 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from degflow_pipe import files
-from degflow_pipe.decoding.decode import opened
+from degflow_pipe.decoding.decode import no_picture, opened
 from degflow_pipe.errors import DegflowError, PhotoError
 from degflow_pipe.exports import owned
 from degflow_pipe.exports.results import Finding
@@ -25,6 +25,24 @@ from degflow_pipe.pictures.photos import MAX_PIXELS, read_file
 PNG_MARK = b"\x89PNG\r\n\x1a\n"
 EXAMPLES = 10
 """Findings of a kind that are told; all are counted."""
+LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini")
+"""What desktops leave in folders of pictures, beside hidden files."""
+CURES = {
+    "colour": "save both pictures with their colours, in one order",
+    "content": "give each LR the name of its own HR, or take the pair out",
+    "crop": "take larger pictures, or crop less",
+    "list": "write the list again, one line for each HR",
+    "mixed scales": "give each scale a folder and an option file of its own",
+    "no HR": "add the HR, or take the LR out",
+    "no LR": "add the LR, or take the HR out",
+    "numbering": "number HR and LR from 1 on, without gaps",
+    "ratio": "make the LR again, HR's sides over the scale, or crop both to fit",
+    "shift": "align the shots again, or take these pairs out",
+    "shifted": "name LR so that they sort as their HR do",
+    "tone": "develop HR and LR with one and the same tone curve",
+    "unreadable": "make these pictures again, or take the pairs out",
+}
+"""What to do about findings of a kind, where their words do not say it."""
 
 
 def png_size(data: bytes) -> tuple[int, int] | None:
@@ -104,6 +122,8 @@ class Picture:
                 return Header(size, alpha="A" in bands, deep=kind if deep else "")
         except PhotoError:
             raise
+        except UnidentifiedImageError as error:
+            raise PhotoError(no_picture(self.name, file)) from error
         except Exception as error:  # damaged files make Pillow raise nearly anything
             raise PhotoError(f"{self.name}: no readable header: {error}") from error
 
@@ -169,10 +189,15 @@ class Report:
 
     def add(self, kind: str, *texts: str) -> None:
         for text in texts:
-            found = self.findings.setdefault(kind, Finding(0, []))
+            found = self.findings.setdefault(kind, Finding(0, [], CURES.get(kind, "")))
             found.count += 1
             if len(found.examples) < EXAMPLES:
                 found.examples.append(text)
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file is hidden or a desktop's, and so no picture that anyone meant to be read."""
+    return name.startswith(".") or name.lower() in LITTER
 
 
 def visible_files(folder: Path, root: Path, report: Report) -> list[Path] | None:
@@ -191,12 +216,24 @@ def visible_files(folder: Path, root: Path, report: Report) -> list[Path] | None
 
 
 def same_names(hr: Iterable[str], lr: Iterable[str], report: Report, sides: str) -> list[str]:
-    """Names on both sides, sorted; a finding for each that is on one only.
+    """Names on both sides, sorted; a finding for each that is on one only, or that has another
+    ending on the other side.
 
     sides: of the folders of HR and LR, such as `gt lq`.
     """
     there, beside = set(hr), set(lr)
     hr_side, lr_side = sides.split()
+    left = {PurePosixPath(name).with_suffix(""): name for name in sorted(beside - there)}
+    for name in sorted(there - beside):
+        other = left.get(PurePosixPath(name).with_suffix(""))
+        if other is not None:
+            report.add(
+                "names",
+                f"{hr_side}/{name} and {lr_side}/{other} have other endings: save both as one kind "
+                f"of picture",
+            )
+            there.discard(name)
+            beside.discard(other)
     report.add("no LR", *(f"{hr_side}/{n} has no {lr_side}/{n}" for n in sorted(there - beside)))
     report.add("no HR", *(f"{lr_side}/{n} has no {hr_side}/{n}" for n in sorted(beside - there)))
     return sorted(there & beside)

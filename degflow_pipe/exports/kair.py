@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe.exports.findings import Found, Report, by_place, visible_files
+from degflow_pipe.exports.findings import Found, Report, by_place, is_litter, visible_files
 from degflow_pipe.exports.networks import KAIR, MSR_RESNET0, SWINIR, Network
 from degflow_pipe.exports.options import check_window, crop_side
 from degflow_pipe.exports.settings import Rules, Settings
@@ -133,9 +133,15 @@ class Kair(Trainer):
             sorted((path for path in side if path.name.endswith(ENDINGS)), key=str)
             for side in (hr, lr)
         )
-        skipped = len(hr) + len(lr) - len(hr_read) - len(lr_read)
-        if skipped:
-            report.add("names", f"{skipped} files are of no ending that KAIR reads")
+        report.add(
+            "names",
+            *(
+                f"{path.relative_to(folder).as_posix()} is of no ending that KAIR reads: save it "
+                f"as .png"
+                for path in (*hr, *lr)
+                if not path.name.endswith(ENDINGS) and not is_litter(path.name)
+            ),
+        )
         yield from by_place(folder, hr_read, lr_read, report)
 
 

@@ -117,25 +117,33 @@ def judge(looks: Sequence[Look]) -> list[tuple[str, str]]:
 
 
 def _shifted(looks: Sequence[Look]) -> list[tuple[str, str]]:
-    told = [look for look in looks if look.shift is not None]
+    told = [(look, look.shift) for look in looks if look.shift is not None]
+    drift = 0.0, 0.0
+    if len(told) >= FEWEST:
+        rows, columns = zip(*(shift for _, shift in told), strict=True)
+        drift = float(np.median(rows)), float(np.median(columns))
+    texts = []
+    if math.hypot(*drift) >= DRIFT:
+        texts.append(f"LR lie {math.hypot(*drift):.1f} pixels of HR beside HR in all")
+    else:
+        drift = 0.0, 0.0
     suspects = [
-        look for look in told if look.moved >= MOVED and look.fit >= FIT and look.gain >= GAIN
+        look
+        for look, shift in told
+        if look.moved >= MOVED
+        and math.dist(shift, drift) >= MOVED  # else it is as all others
+        and look.fit >= FIT
+        and look.gain >= GAIN
     ]
     found = _alone_or_all(
-        told, suspects, lambda look: look.fit >= SURE_FIT and look.gain >= SURE_GAIN
+        [look for look, _ in told],
+        suspects,
+        lambda look: look.fit >= SURE_FIT and look.gain >= SURE_GAIN,
     )
-    texts = [
-        ("shift", f"{look.lr_name} lies {look.moved:.1f} pixels of HR beside {look.hr_name}")
-        for look in found
+    texts += [
+        f"{look.lr_name} lies {look.moved:.1f} pixels of HR beside {look.hr_name}" for look in found
     ]
-    drift = (
-        [float(np.median([look.shift[i] for look in told if look.shift])) for i in (0, 1)]
-        if (len(told) >= FEWEST)
-        else [0.0, 0.0]
-    )
-    if not texts and math.hypot(*drift) >= DRIFT:
-        texts.append(("shift", f"LR lie {math.hypot(*drift):.1f} pixels of HR beside HR in all"))
-    return texts
+    return [("shift", text) for text in texts]
 
 
 def _coloured(looks: Sequence[Look]) -> list[tuple[str, str]]:

@@ -12,7 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from degflow_pipe.exports.basicsr import named_apart
-from degflow_pipe.exports.findings import Found, Report, file_pair, same_names, visible_files
+from degflow_pipe.exports.findings import (
+    Found,
+    Report,
+    file_pair,
+    is_litter,
+    same_names,
+    visible_files,
+)
 from degflow_pipe.exports.lmdbs import LmdbTrainer
 from degflow_pipe.exports.networks import COMPACT, NEOSR, REDUX, SPAN, Network
 from degflow_pipe.exports.options import crop_side, toml_string, yaml_text
@@ -125,11 +132,16 @@ class _ByName(Trainer):
             [name for path in side if self.reads(name := path.relative_to(root).as_posix())]
             for side, root in ((hr, folder / "gt"), (lr, folder / "lq"))
         )
-        skipped = len(hr) + len(lr) - len(hr_names) - len(lr_names)
-        if skipped:
-            report.add(
-                "names", f"{skipped} files are in deeper folders, or of no ending that is read"
-            )
+        read = {*(f"gt/{name}" for name in hr_names), *(f"lq/{name}" for name in lr_names)}
+        named = [path.relative_to(folder).as_posix() for path in (*hr, *lr)]
+        report.add(
+            "names",
+            *(
+                f"{name} is in a deeper folder, or of no ending that is read"
+                for name in named
+                if name not in read and not is_litter(name.rpartition("/")[2])
+            ),
+        )
         said = settings.get("datasets.train.filename_tmpl") if settings is not None else None
         apart = str(said) if self.template and said is not None else ""
         if apart in ("", "{}"):

@@ -8,10 +8,13 @@ from typing import Any
 
 @dataclass
 class Finding:
-    """What is wrong in one way: how often, and the first few in words."""
+    """What is wrong in one way: how often, the first few in words, and what to do; that is empty
+    where the words say it.
+    """
 
     count: int
     examples: list[str]
+    cure: str = ""
 
 
 @dataclass(frozen=True)

@@ -235,10 +235,11 @@ def check_root(settings: Settings, key: str, place: str, folder: Path, report: R
     said = value[0] if isinstance(value, list) and len(value) == 1 else value
     if value is None or (isinstance(said, str) and is_place(said, place, folder)):
         return
+    meant = f"{place} of {folder}" if place else str(folder)
     report.add(
         "options",
-        f"{settings.name}: {key} is {shown(value)}, and not {place or '.'} of {folder}: export "
-        f"again where the folder was moved, or change it",
+        f"{settings.name}: {key} is {shown(value)}, and not {meant}: "
+        f"export again where the folder was moved, or change it",
     )
 
 

@@ -50,7 +50,13 @@ def kind_of(path: Path) -> str:
         return STORE
     if not files.exists(path):
         raise UsageError(f"{path}: there is no such file or folder, and no such checkpoint")
-    if kind := folders.kind_of(path):
+    kind = folders.kind_of(path)
+    if kind == folders.EXPORT:
+        raise UsageError(
+            f"{path} is an export: hold it against its trainer's rules with "
+            f"`doctor(folder={str(path)!r}, to=TRAINER)`"
+        )
+    if kind:
         raise UsageError(
             f"{path} is a folder of degflow-pipe's ({kind}) without a store, shards or a "
             f"checkpoint in it: run the command that made it again, or, where that had ended, look "
@@ -81,7 +87,7 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
     settings = read_summary(path).figures.get("settings") if found.kind == SHARDS else None
     if isinstance(settings, dict) and settings.get("validate") and path.name != VALIDATE:
         if not files.is_folder(path / VALIDATE):
-            lost = f"{path / VALIDATE}, what was set apart, is missing: run `shard()` again"
+            lost = f"{path / VALIDATE}, what was set apart, is missing: run {_made(path, '')} again"
             return Verified(SHARDS, found.checked, [*found.damage, lost], whole=False)
         apart = _verified(path / VALIDATE, workers, progress)
         damage = [*found.damage, *apart.damage]
@@ -161,16 +167,22 @@ def read_sums(path: Path) -> dict[str, str]:
 def _file_damage(file: tuple[Path, str]) -> list[str]:
     path, digest = file
     if not files.exists(path):
-        return [f"{path} is missing: run `shard()` again"]
+        return [f"{path} is missing: run {_made(path.parent, '')} again"]
     if files.sha256(path) == digest:
         return []
-    return [f"{path} differs from its SHA-256: run `shard(overwrite=True)`"]
+    return [f"{path} differs from its SHA-256: run {_made(path.parent)}"]
+
+
+def _made(folder: Path, how: str = ", overwrite=True") -> str:
+    """The call that made the shards in a folder, or those that it was set apart from."""
+    whole = folder.parent if folder.name == VALIDATE else folder
+    return f"`shard(out={str(whole)!r}{how})`"
 
 
 def _mark_damage(shards: Summary, sums: dict[str, str]) -> list[str]:
     """NAME.json and the ledger of the tars, which a copy of the shards may lack."""
     path = shards.folder / f"{shards.name}.json"
-    again = "run `shard(overwrite=True)` again"
+    again = f"run {_made(shards.folder)} again"
     damage = []
     try:
         json_files.read_summed(path)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from degflow_pipe.cli.app import app
 from degflow_pipe.places import place_of
 from degflow_pipe.stages.shard import shard
+from degflow_pipe.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,26 @@ def test_a_store_without_levels_asks_for_them(
     make_store(tmp_path / "a b.zarr", scales=None)
     text = flat(said(["info", "a b.zarr"], 80, monkeypatch))
     assert f"next degflow-pipe generate --store {shlex.quote('a b.zarr')}" in text
+
+
+def test_a_grid_that_was_not_ended_is_told_beside_a_whole_one(
+    make_store, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_store(tmp_path / "a.zarr")
+    (whole,) = Store.open(tmp_path / "a.zarr").grids()
+    rest = "--t-grid", "0.3", "--checkpoint", tiny, "--store", "a.zarr", "--noise", "none"
+    made = flat(said(["generate", *rest], 200, monkeypatch))
+    other = re.search(r"grid (\S+)", made)
+    assert other is not None
+    assert "unfinished" not in said(["info", "a.zarr"], 200, monkeypatch)
+    for ledger in (tmp_path / "a.zarr/done/levels" / other[1]).glob("*.jsonl"):
+        ledger.unlink()
+    text = flat(said(["info", "a.zarr"], 200, monkeypatch))
+    assert f"unfinished {other[1]}: run the `generate` that began it again" in text
+    assert f"--grid {whole} --out SHARDS" in text
+    gone = flat(said(["grid", "delete", other[1], "--store", "a.zarr"], 200, monkeypatch))
+    assert gone.startswith(f"a.zarr: grid {other[1]} taken out, with all its levels")
 
 
 def test_no_credentials_are_shown(ready_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

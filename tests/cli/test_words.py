@@ -154,7 +154,10 @@ def test_a_flag_goes_before_the_recipe_also_in_what_is_said(
     text = f"kind: run\ncheckpoint: {tiny}\ngenerate: {{t_grid: x9}}"
     (tmp_path / "recipe.yaml").write_text(text)
     ask = ("run", "recipe.yaml", photo_folder)
-    says = "9 is outside the scales of this checkpoint, 1 to 4 (t = 1)"
+    says = (
+        "9 is outside the scales of this checkpoint, 1 to 4 (t = 1); LR of HR / 9 for networks of "
+        "x9: `degflow-pipe generate --sr-scale 9`"
+    )
     done = degflow(*ask, cwd=tmp_path, code=2)
     assert done.error == f"`generate.t_grid`: {says}"
     done = degflow(*ask, "--t-grid", "x2,x9", cwd=tmp_path, code=2)

@@ -241,6 +241,70 @@ def test_what_the_reader_would_not_find(
     assert finding in doctor(folder, to).findings
 
 
+def jpeg(path: Path) -> None:
+    cv2.imwrite(str(path.with_suffix(".jpg")), cv2.imread(str(path)))
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    "to, place",
+    [
+        ("edsr", "HR/0003.png"),
+        ("edsr", "LR_bicubic/X4/0003x4.png"),
+        ("han", "TrainHR/0003_HR.png"),
+        ("han", "TrainLR/X2/0003_LR.png"),
+    ],
+)
+def test_a_picture_of_another_kind_is_told_once(
+    copied: Callable[[str], Path], to: str, place: str
+) -> None:
+    folder = copied(to)
+    jpeg(folder / place)
+    found = doctor(folder, to).findings
+    (text,) = found.pop("names").examples
+    assert not found
+    assert text == f"{Path(place).with_suffix('.jpg')} is no .png, and not read: save it as one"
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_pair_of_two_kinds_is_told_once(copied: Callable[[str], Path], side: int) -> None:
+    folder = copied("hat")
+    (folder / "meta_info.txt").unlink()
+    (folder / "train_hat.yml").unlink()
+    place = find_trainer("hat").places[side]
+    path = sorted((folder / place).iterdir())[2]
+    jpeg(path)
+    found = doctor(folder, "hat").findings
+    (text,) = found.pop("names").examples
+    assert not found and f"{place}/{path.stem}.jpg" in text and "have other endings" in text
+
+
+@pytest.mark.parametrize("to", ["edsr", "han", "metasr", "swinir"])
+def test_what_a_desktop_leaves_is_no_finding(copied: Callable[[str], Path], to: str) -> None:
+    folder = copied(to)
+    for place in {path.parent for path in folder.rglob("*.png")} | {folder}:
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+            (place / name).write_bytes(b"\0")
+    assert doctor(folder, to).fine
+
+
+def test_what_the_folder_is_instead_is_told(copied: Callable[[str], Path]) -> None:
+    (text,) = doctor(copied("han"), "edsr").findings["pairs"].examples
+    assert text.endswith("edsr finds no pairs here; it was made for han")
+
+
+def test_nothing_is_told_of_what_comes_of_a_wrong_factor(copied: Callable[[str], Path]) -> None:
+    folder = copied("edsr")
+    two, four = (folder / f"LR_bicubic/X{factor}" for factor in (2, 4))
+    shutil.rmtree(two)
+    shutil.copytree(four, two)
+    for path in two.iterdir():
+        path.rename(path.with_name(path.name.replace("x4", "x2")))
+    found = doctor(folder, "edsr")
+    assert set(found.findings) == {"ratio"} and found.findings["ratio"].cure
+    assert found.compared == found.pairs / 2, "those of the other factor"
+
+
 def test_an_lr_of_another_factor_is_found(copied: Callable[[str], Path]) -> None:
     folder = copied("edsr")
     shutil.copy(folder / "LR_bicubic/X2/0002x2.png", folder / "LR_bicubic/X4/0002x4.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,22 @@ def test_lr_that_all_lie_beside_are_found(
     exported: Callable[[int], Path], tmp_path: Path, scale: int, y: int, x: int
 ) -> None:
     assert "shift" in kinds(changed(exported(scale), tmp_path / "out", shifted(y, x)))
+
+
+def test_what_all_lr_lie_beside_is_told_once(
+    exported: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """Those that lie elsewhere than all others are told beside it."""
+    folder = changed(exported(4), tmp_path / "out", shifted(0, 1))
+    first, *others = doctor(folder, "neosr").findings["shift"].examples
+    assert re.fullmatch(r"LR lie (3\.\d|4\.\d) pixels of HR beside HR in all", first)
+    assert not others
+    odd = sorted((folder / "lq").iterdir())[13::27]
+    for path in odd:
+        cv2.imwrite(str(path), shifted(0, -3)(cv2.imread(str(path))))
+    first, *others = doctor(folder, "neosr").findings["shift"].examples
+    assert "in all" in first and others
+    assert all(any(path.name in text for path in odd) for text in others)
 
 
 @pytest.mark.parametrize("pixels", [2, 4, 8])

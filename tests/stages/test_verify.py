@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from degflow_pipe import json_files
+from degflow_pipe import export, json_files
 from degflow_pipe.checkpoint.degflow import DegFlow
 from degflow_pipe.errors import DegflowError, ShardError, StoreError, UsageError
 from degflow_pipe.folders import MARK
@@ -72,9 +72,8 @@ def test_grouped_and_native_shards_are_whole_too(ready_store: Path, tmp_path: Pa
 )
 def test_a_flipped_bit_of_a_file_is_found(shards: Path, flip: Flip, name: str) -> None:
     flip(shards / name)
-    assert any(
-        line.startswith(f"{shards / name} differs from its SHA-256") for line in damage_of(shards)
-    )
+    cure = f"run `shard(out={str(shards)!r}, overwrite=True)`"
+    assert f"{shards / name} differs from its SHA-256: {cure}" in damage_of(shards)
 
 
 @pytest.mark.parametrize("damage", ['{"kind": "stire"}', '{"kind": "store", "a": 1}', "x"])
@@ -278,6 +277,12 @@ def test_what_is_none_of_the_three_is_refused(tmp_path: Path) -> None:
     for path, why in ((tmp_path, nothing), (tmp_path / "nowhere", "no such file or folder")):
         with pytest.raises(UsageError, match=why):
             kind_of(path)
+
+
+def test_an_export_is_sent_to_the_doctor(whole: Path, tmp_path: Path) -> None:
+    export(whole, "basicsr", tmp_path / "out")
+    with pytest.raises(UsageError, match=r"out is an export: .* `doctor\(folder='.*out', to="):
+        info(tmp_path / "out")
 
 
 def test_info_of_a_store(ready_store: Path, tiny_model: DegFlow) -> None:
