@@ -74,7 +74,8 @@ def proxy(
         Path | None,
         typer.Option(
             "--more-hr",
-            help="Folder of HR photos without real LR: adds ours_more, generated of both.",
+            help="Folder of HR photos without real LR: adds ours_more, generated of both, and "
+            "real_more, the real pairs beside these.",
             parser=o.path,
         ),
     ] = None,

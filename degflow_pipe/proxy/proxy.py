@@ -50,16 +50,17 @@ from degflow_pipe.proxy.network import restored, train
 from degflow_pipe.proxy.others import OtherPairs
 from degflow_pipe.proxy.recipe import MOST_SCALE, ProxyRecipe, check_factor
 from degflow_pipe.proxy.results import Figures, ProxyComparison, best_noise, source_rows
-from degflow_pipe.proxy.sources import Place, Source, best_sigma, by_hand, held
+from degflow_pipe.proxy.sources import Place, Source, beside, best_sigma, by_hand, held
 from degflow_pipe.training.loop import step_rng
 from degflow_pipe.training.processes import Processes
 
 BY_HAND = ("bicubic", "gaussian", "esrgan_style", "bsrgan_style")
-OURS = ("ours_clean", "ours", "ours_grid_clean", "ours_grid", "ours_more")
-NOISY = ("ours", "ours_grid", "ours_more")
+MORE = ("ours_more", "real_more")
+OURS = ("ours_clean", "ours", "ours_grid_clean", "ours_grid", *MORE)
+NOISY = ("ours", "ours_grid", *MORE)
 SOURCES = (*BY_HAND, *OURS, "real")
 """`ours` are generated with the checkpoint's noise, `_clean` without; `_grid` at many levels;
-`_more` of other HR patches too, which have no real LR."""
+`_more` of other HR patches too, which have no real LR; `real_more` has the real LR beside these."""
 SHOWN = 4
 NAME = r"[A-Za-z0-9_-]{1,40}"
 """Of other pairs: it stands in the names of files."""
@@ -124,8 +125,11 @@ class ProxySettings(ComparisonSettings):
                     f"`also`: {name[:60]!r} must be 1 to 40 letters, digits, '_' or '-', and none "
                     f"of {', '.join(SOURCES)}"
                 )
-        if "ours_more" in self.sources and self.more is None:
-            raise UsageError("`sources` has ours_more: say with `more` where the other photos are")
+        lacking = [name for name in MORE if name in self.sources]
+        if lacking and self.more is None:
+            raise UsageError(
+                f"`sources` has {lacking[0]}: say with `more` where the other photos are"
+            )
 
 
 def proxy(
@@ -170,9 +174,10 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         network = settings.network.tried(settings.budget, self.sr_scale)
         self.told_network = settings.network.told(network, self.sr_scale)
         self.scale = data.scale_of_t(self.level.t) if self.sr_scale == 1 else float(self.sr_scale)
-        known = [name for name in SOURCES if name != "ours_more" or settings.more]
+        known = [name for name in SOURCES if name not in MORE or settings.more]
         known[-1:] = [*settings.also, known[-1]]
-        besides = [*settings.also, *(["ours_more"] if settings.more else [])]
+        asked_more = set(MORE) & set(settings.sources) or set(MORE)
+        besides = [*settings.also, *(asked_more if settings.more else [])]
         names = chosen_sources(
             settings.sources, known, NOISY, model, self.sr_scale > 1, besides=besides
         )
@@ -185,12 +190,13 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         self.others = {name: self._other(name) for name in settings.also}
         self.hr, there = self.patches([self.place], self.sr_scale)
         self.real = there[self.place][1]
-        self.more = self._more() if "ours_more" in self.names else self.hr[:0]
+        self.more = self._more() if set(MORE) & set(self.names) else self.hr[:0]
         self._made: dict[tuple[float, ...], np.ndarray] = {}
 
     def make(self, name: str) -> Source:
+        real = partial(held, self.real[:, None], [self.level.t], None)
         if name == "real":
-            return partial(held, self.real[:, None], [self.level.t], None)
+            return real
         if name in BY_HAND:
             sigma = self._sigma if name == "gaussian" else 0.0
             return by_hand(name, self.hr, sigma, self.scale, self.sr_scale)
@@ -202,10 +208,19 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         if not name.endswith("clean"):
             noise = self.model.noise_model("calibrated", self.sr_scale > 1)
         lr = self._generated(t)
-        if name == "ours_more":
+        if name in MORE:
             lr = np.concatenate([lr, self._of_patches(self.more, t)])
         shown = [self._shown(level) for level in t]
-        return partial(held, lr, [one.t for one in shown], noise, own=[one.own for one in shown])
+        ours = partial(held, lr, [one.t for one in shown], noise, own=[one.own for one in shown])
+        return partial(beside, real, len(self.real), ours) if name == "real_more" else ours
+
+    def hr_of(self, name: str) -> np.ndarray:
+        """HR of the patches whose LR `make` gives, (N, P, P, 3) uint8."""
+        if name in self.others:
+            return self.others[name].hr
+        if name in MORE:
+            return np.concatenate([self.hr] * (1 + (name == "real_more")) + [self.more])
+        return self.hr
 
     def deciding(self, name: str) -> dict[str, Any]:
         key: dict[str, Any] = {
@@ -227,7 +242,7 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
             key |= {"checkpoint": info.id, "pictures": pictures, "grid": self._levels(name)}
             if self.sr_scale > 1:
                 key["scales"] = scales_id(info)
-        if name == "ours_more":
+        if name in MORE:
             key["more"] = hashlib.sha256(self.more.tobytes()).hexdigest()
         return key
 
@@ -235,10 +250,7 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         return self.settings.network.build(self.settings.budget, self.sr_scale)
 
     def fit(self, name: str, added: float, seed: int, task: Task) -> nn.Module:
-        hr = self.others[name].hr if name in self.others else self.hr
-        if name == "ours_more":
-            hr = np.concatenate([hr, self.more])
-        draw = partial(self._draw, self.source(name), hr, added, seed)
+        draw = partial(self._draw, self.source(name), self.hr_of(name), added, seed)
         return train(self.network, draw, self.settings.budget, seed, self.model.device, task)
 
     def test(self, network: nn.Module) -> Figures:

@@ -7,7 +7,7 @@ hand-made degradations that are random are drawn anew for every crop, as their t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import cv2
@@ -62,6 +62,15 @@ def held(
     if noise is None:
         return crop
     return added(crop, t[level], noise, int(rng.integers(2**63)), own[level] if own else 1.0)
+
+
+def beside(
+    first: Source, count: int, second: Source, place: Place, rng: np.random.Generator
+) -> np.ndarray:
+    """LR of two sources, whose patches are numbered one after the other: `count` of the first."""
+    if place.patch < count:
+        return first(place, rng)
+    return second(replace(place, patch=place.patch - count), rng)
 
 
 def drawn(

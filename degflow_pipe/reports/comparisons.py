@@ -22,6 +22,7 @@ SPOKEN = {
     "ours_grid": "generated LR, many levels",
     "ours_grid_clean": "generated LR, many levels, no noise",
     "ours_more": "generated LR, of other photos too",
+    "real_more": "real LR and generated, of other photos too",
 }
 CALLED = {"psnr": "PSNR", "psnr_y": "PSNR of luma", "ssim": "SSIM", "ssim_y": "SSIM of luma"}
 FIGURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "perceptual": "perceptual distance"}
@@ -81,7 +82,7 @@ def _command(found: Found, out: str) -> str:
         "PAIRS",
         network=found.key("network").text,
         sources=",".join(dict.fromkeys(sources)),
-        more_hr="PHOTOS" if any(source.startswith("ours_more") for source in sources) else None,
+        more_hr="PHOTOS" if {"ours_more", "real_more"} & set(sources) else None,
         t_grid=_t_grid(found),
         perceptual=_perceptual(found),
         level=found.key("level").text if found.has("level") else None,

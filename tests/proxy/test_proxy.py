@@ -28,9 +28,9 @@ from degflow_pipe.progress import Silent, Task
 from degflow_pipe.proxy.architectures import Architecture
 from degflow_pipe.proxy.budget import Budget
 from degflow_pipe.proxy.network import restored, train
-from degflow_pipe.proxy.proxy import ProxySettings, proxy
+from degflow_pipe.proxy.proxy import OneScale, ProxySettings, proxy
 from degflow_pipe.proxy.results import ProxyComparison, SourceRow, best_noise, source_rows
-from degflow_pipe.proxy.sources import Place, best_sigma, by_hand, held
+from degflow_pipe.proxy.sources import Place, Source, best_sigma, by_hand, held
 
 SETTINGS = DataSettings(
     s_max=4.0,
@@ -401,7 +401,8 @@ def test_the_best_sigma_is_found(sigma: float) -> None:
         ({"added_noise": (101.0,)}, "`added_noise` must be grey levels"),
         ({"added_noise": ()}, "`added_noise` must be grey levels"),
         ({"seeds": 0}, "`seeds` must be 1 at least"),
-        ({"sources": ("ours_more",)}, "say with `more` where the other photos are"),
+        ({"sources": ("ours_more",)}, "has ours_more: say with `more` where the other photos are"),
+        ({"sources": ("real_more",)}, "has real_more: say with `more` where the other photos are"),
     ],
 )
 def test_wrong_requests_are_refused(
@@ -437,6 +438,33 @@ def test_photos_without_real_lr_are_trained_on_beside_the_others(
     changed = {row.source: row.mean["psnr"] for row in again.rows}
     assert changed.pop("ours_more") != psnr_of.pop("ours_more")
     assert changed == psnr_of
+
+
+def test_real_pairs_lie_beside_what_is_generated_of_all_hr(
+    pairs: Path, settings: ProxySettings, tmp_path: Path
+) -> None:
+    """Of the pairs' own patches the real LR, of these again and of the others generated ones."""
+    (tmp_path / "more").mkdir()
+    Image.fromarray(data.rocket()[:256, :320]).save(tmp_path / "more" / "rocket.png")
+    wanted = replace(settings, patches=2, more=tmp_path / "more", out=tmp_path / "proxy")
+    work = OneScale(DegFlow.load("city100-compact", "cpu"), SETTINGS, pairs, wanted, Silent())
+    assert {"ours_more", "real_more"} <= set(work.names)
+    both, ours = work.make("real_more"), work.make("ours_more")
+    count = len(work.hr)
+
+    def lr(source: Source, patch: int) -> np.ndarray:
+        return source(Place(patch, 0, 0, 64), np.random.default_rng(3))
+
+    for i in range(count):
+        assert np.array_equal(lr(both, i), work.real[i, :64, :64])
+    for i in range(2 * count):
+        assert np.array_equal(lr(both, count + i), lr(ours, i))
+    hr = work.hr_of("real_more")
+    assert len(hr) == 3 * count
+    for i in range(len(hr)):  # whose it is, and not another's
+        psnrs = [psnr(lr(both, i), one[:64, :64]) for one in hr]
+        assert psnrs[i] == max(psnrs)
+    assert work.deciding("real_more")["more"] == work.deciding("ours_more")["more"]
 
 
 def test_other_photos_smaller_than_a_patch_are_refused(
