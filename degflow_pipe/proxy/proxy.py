@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,17 +22,14 @@ from degflow_pipe.checkpoint.folder import CheckpointInfo
 from degflow_pipe.checkpoint.identity import pictures_id, scales_id
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation.degradation_steps import enlarged
-from degflow_pipe.formats.said import number_of
 from degflow_pipe.levels import Grid
 from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
 from degflow_pipe.pairs.settings import DataSettings, PairLevel
-from degflow_pipe.pictures.patches import check_size
-from degflow_pipe.pictures.photos import PhotoFile, find_photos, picture_size, read_photo
+from degflow_pipe.pictures.photos import find_photos
 from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_at
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.proxy.architectures import Architecture
 from degflow_pipe.proxy.comparison import (
-    PATCH,
     PATCHES,
     Comparison,
     ComparisonSettings,
@@ -51,6 +48,7 @@ from degflow_pipe.proxy.others import OtherPairs
 from degflow_pipe.proxy.recipe import MOST_SCALE, ProxyRecipe, check_factor
 from degflow_pipe.proxy.results import Figures, ProxyComparison, best_noise, source_rows
 from degflow_pipe.proxy.sources import Place, Source, beside, best_sigma, by_hand, held
+from degflow_pipe.proxy.unseen import HeldOut, patches_of
 from degflow_pipe.training.loop import step_rng
 from degflow_pipe.training.processes import Processes
 
@@ -64,7 +62,6 @@ SOURCES = (*BY_HAND, *OURS, "real")
 SHOWN = 4
 NAME = r"[A-Za-z0-9_-]{1,40}"
 """Of other pairs: it stands in the names of files."""
-AnyPhoto = TypeVar("AnyPhoto", Path, PhotoFile)
 
 
 class _Patches(NamedTuple):
@@ -186,7 +183,7 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         super().__init__(
             model, settings, names, Pairs(train, checked), Pairs(held_out, checked), progress
         )
-        self._digests: dict[tuple[int, ...], set[str]] = {}
+        self.tested_on = HeldOut(held_out, progress)
         self.others = {name: self._other(name) for name in settings.also}
         self.hr, there = self.patches([self.place], self.sr_scale)
         self.real = there[self.place][1]
@@ -297,55 +294,10 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
             yield [("HR", hr), (f"real {self.level.name}", large), *sr]
 
     def _more(self) -> np.ndarray:
-        """As many patches as `hr` has, of other photos, evenly: (N, P, P, 3) uint8."""
+        """As many patches as `hr` has, of other photos: (N, P, P, 3) uint8."""
         assert self.settings.more is not None
-        found = self._apart(list(find_photos([str(self.settings.more)])), "more HR")
-        rng = np.random.default_rng(1)
-        patches: list[np.ndarray] = []
-        with self.progress.task("read photos", len(found), counts="photos") as task:
-            for i, photo in enumerate(found):
-                pixels = read_photo(photo).pixels
-                check_size(pixels, PATCH, str(photo))
-                for _ in range(len(self.hr) * (i + 1) // len(found) - len(patches)):
-                    y, x = (int(rng.integers(side - PATCH + 1)) for side in pixels.shape[:2])
-                    side = self.hr.shape[1]
-                    patches.append(pixels[y : y + side, x : x + side])
-                task.advance()
-        return np.stack(patches)
-
-    def _held_out_of(self, sides: tuple[int, ...]) -> set[str]:
-        """Digests of held-out HR of these sides: those of others need not be decoded."""
-        if sides not in self._digests:
-            self._digests[sides] = {_digest(hr) for hr in self._held_out_hr.get(sides, ())}
-        return self._digests[sides]
-
-    @cached_property
-    def _held_out_hr(self) -> dict[tuple[int, ...], list[Path]]:
-        """Of the scenes that SR is tested on, by their sides."""
-        found: dict[tuple[int, ...], list[Path]] = {}
-        for scene in self.held_out.scenes:
-            found.setdefault(_sides(scene.hr), []).append(scene.hr)
-        return found
-
-    def _apart(self, photos: Sequence[AnyPhoto], what: str) -> list[AnyPhoto]:
-        """Those that are not the HR of a scene that SR is tested on, pixel by pixel.
-
-        Raises DataError where none is left.
-        """
-        with self.progress.task(f"look at {what}", len(photos), counts="photos") as task:
-            kept = []
-            for photo in photos:
-                alike = self._held_out_of(_sides(photo))
-                kept += [] if alike and _digest(photo) in alike else [photo]
-                task.advance()
-            if left_out := len(photos) - len(kept):
-                task.note(
-                    f"{what}: {number_of(left_out, 'photos')} left out: held out here, and SR is "
-                    f"tested on {'it' if left_out == 1 else 'them'}"
-                )
-        if not kept:
-            raise DataError(f"{what}: every photo is a held-out scene, which SR is tested on")
-        return kept
+        photos = self.tested_on.apart(list(find_photos([str(self.settings.more)])), "more HR")
+        return patches_of(photos, len(self.hr), self.hr.shape[1], self.progress)
 
     def _other(self, name: str) -> _Patches:
         """Patches of other pairs, at all levels that are there for every scene."""
@@ -353,7 +305,7 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         data = other.layout(max(self.scale, 2.0))
         # What they hold out is not trained on here either, and none of them is tested on.
         train, _ = find_scenes(data, other.root, to_test=False)
-        kept = set(self._apart([scene.hr for scene in train], name))
+        kept = set(self.tested_on.apart([scene.hr for scene in train], name))
         train = [scene for scene in train if scene.hr in kept]
         levels = data.pair_levels
         knots = [i for i, level in enumerate(levels) if i and not level.held_out]
@@ -473,17 +425,6 @@ def _own_scale(data: DataSettings, scene: Scene, place: int) -> int:
 
 def _enlarging(data: DataSettings) -> DataSettings:
     return replace(data, enlarge="bicubic") if data.enlarge_by == "refuse" else data
-
-
-def _sides(photo: Path | PhotoFile) -> tuple[int, ...]:
-    """In pixels by the header, upright or not."""
-    return tuple(sorted(picture_size(photo)))
-
-
-def _digest(photo: Path | PhotoFile) -> str:
-    """Of its pixels, whatever the file's format."""
-    pixels = read_photo(photo).pixels
-    return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def _noise_digest(model: DegFlow, name: str, own_pixels: bool) -> str:
