@@ -17,6 +17,7 @@ from degflow_pipe.exports.findings import (
     Found,
     Report,
     file_pair,
+    is_litter,
     same_names,
     suffix_of,
     text_lines,
@@ -104,7 +105,7 @@ class BasicSR(Trainer):
         if not (files.exists(folder / META) and listed):
             yield from self._by_folder(folder, template, report)
             return
-        left = {path.name for path in files.walk(folder / "gt") if path.name[0] != "."}
+        left = {path.name for path in files.walk(folder / "gt") if not is_litter(path.name)}
         listed_once: set[str] = set()
         for number, line in enumerate(text_lines(folder / META, folder, report) or [], 1):
             name = line.split(" ")[0]

@@ -279,7 +279,7 @@ def test_a_pair_of_two_kinds_is_told_once(copied: Callable[[str], Path], side: i
     assert not found and f"{place}/{path.stem}.jpg" in text and "have other endings" in text
 
 
-@pytest.mark.parametrize("to", ["edsr", "han", "metasr", "swinir"])
+@pytest.mark.parametrize("to", ["edsr", "han", "metasr", "swinir", "hat", "mmagic"])
 def test_what_a_desktop_leaves_is_no_finding(copied: Callable[[str], Path], to: str) -> None:
     folder = copied(to)
     for place in {path.parent for path in folder.rglob("*.png")} | {folder}:
