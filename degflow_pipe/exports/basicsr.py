@@ -30,12 +30,12 @@ from degflow_pipe.exports.settings import Rules, Settings
 from degflow_pipe.exports.trainer import Plan, Roots, Row, Trainer
 
 
-def basicsr_rules(gt: str, lq: str, **lists: str) -> Rules:
+def basicsr_rules(gt: str, lq: str, reader: str = "PairedImageDataset", **lists: str) -> Rules:
     """What BasicSR asks of an option file, and what is built on it.
 
     basicsr/train.py at 016fe09, basicsr/utils/options.py at 04d745f and
-    basicsr/data/paired_image_dataset.py at 01a75fb, read in November 2026. lists: further paths of
-    the training set.
+    basicsr/data/paired_image_dataset.py at 01a75fb, read in November 2026. reader: its class of
+    pairs. lists: further paths of the training set.
     """
     data = "datasets.train."
     return Rules(
@@ -58,6 +58,10 @@ def basicsr_rules(gt: str, lq: str, **lists: str) -> Rules:
         network="network_g.type",
         networks=BASICSR,
         factors=("network_g.upscale", "network_g.scale"),
+        fixed={
+            f"{data}type": (reader,),
+            **{f"network_g.{key}": (3,) for key in ("num_in_ch", "num_out_ch", "in_chans")},
+        },
         crop_hr=f"{data}gt_size",
     )
 
@@ -105,26 +109,47 @@ class BasicSR(Trainer):
         if not (files.exists(folder / META) and listed):
             yield from self._by_folder(folder, template, report)
             return
-        left = {path.name for path in files.walk(folder / "gt") if not is_litter(path.name)}
-        listed_once: set[str] = set()
+        hr, lr = (visible_files(folder / place, folder, report) for place in self.places)
+        if hr is not None and lr is not None:
+            yield from self._by_list(folder, hr, lr, template, report)
+
+    def _by_list(
+        self, folder: Path, hr: Sequence[Path], lr: Sequence[Path], template: str, report: Report
+    ) -> Iterator[Found]:
+        """The pairs of META; hr, lr: what is in gt and lq."""
+        left = {path.name for path in hr if not is_litter(path.name)}
+        any_ending = {path.with_suffix(""): path.name for path in (*hr, *lr)}
+        met: set[str] = set()
         for number, line in enumerate(text_lines(folder / META, folder, report) or [], 1):
-            name = line.split(" ")[0]
-            if name in listed_once:
-                report.add("list", f"{META}, line {number}: {name[:60]!r} is named twice")
-            listed_once.add(name)
+            name, said = line.split(" ")[0], f"{META}, line {number}: "
+            if name in met:
+                report.add("list", f"{said}{name[:60]!r} is named twice: take one of them out")
+            met.add(name)
             left.discard(PurePosixPath(name).name)
-            if not name or (hr := owned.below(folder / "gt", name)) is None:
-                report.add("list", f"{META}, line {number}: {name[:60]!r} is no name below gt")
+            if not name or (large := owned.below(folder / "gt", name)) is None:
+                report.add("list", f"{said}{name[:60]!r} is no name below gt: write HR's name")
                 continue
-            lr = folder / "lq" / self.lr_of(name, template)
-            gone = [path for path in (hr, lr) if not files.is_file(path)]
-            if gone:
-                path = gone[0].relative_to(folder).as_posix()
-                report.add("list", f"{META}, line {number}: {path} is not there")
-            else:
-                yield file_pair(folder, f"gt/{name}", lr.relative_to(folder).as_posix())
+            small = folder / "lq" / self.lr_of(name, template)
+            lacking = [
+                (kind, path)
+                for kind, path in (("no HR", large), ("no LR", small))
+                if not files.is_file(path)
+            ]
+            for kind, path in lacking[:1]:
+                told = f"{said}{path.relative_to(folder).as_posix()} is not there"
+                if template != "{}":
+                    told += f", by filename_tmpl {template!r}"
+                if other := any_ending.get(path.with_suffix("")):
+                    told += f"; {other} is: save it as {path.suffix}"
+                report.add(kind, told)
+            if not lacking:
+                yield file_pair(folder, f"gt/{name}", small.relative_to(folder).as_posix())
         report.add(
-            "list", *(f"gt/{name} is not in {META}, and never read" for name in sorted(left))
+            "list",
+            *(
+                f"gt/{name} is not in {META}, and never read: list it, or take it out"
+                for name in sorted(left)
+            ),
         )
 
     def lr_of(self, name: str, template: str) -> str:

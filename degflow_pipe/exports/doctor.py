@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,6 +17,7 @@ from degflow_pipe.choices import one_of
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DataError, PhotoError, UsageError
+from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import Found, Header, Picture, Report
 from degflow_pipe.exports.likeness import Look, judge, likeness, look_at
 from degflow_pipe.exports.results import Diagnosis
@@ -66,10 +67,13 @@ def doctor(
     if not files.is_folder(folder):
         raise DataError(f"{folder}: no such folder")
     report = Report()
+    if options is None:
+        _look_at_export(trainer, folder, report)
     path, settings = _settings(trainer, folder, options, report)
     found = list(trainer.pair_up(folder, report, settings))
-    if not found:
-        report.add("pairs", f"{folder}: {to} finds no pairs here{_instead(folder)}")
+    instead = _instead(trainer, folder)
+    if not found and (instead or not report.findings):
+        report.add("pairs", f"{folder}: {to} finds no pairs here{instead}")
     with (progress or Silent()).task(f"doctor {to}", len(found), counts="pairs") as task:
         sizes, readable = _sizes(trainer, found, report, at_once, task)
     if settings is not None:
@@ -101,13 +105,27 @@ def doctor(
     )
 
 
-def _instead(folder: Path) -> str:
-    """What the folder is, where it is another thing than pairs for a trainer."""
+def _instead(trainer: Trainer, folder: Path) -> str:
+    """What the folder is, where it is another thing than pairs for the trainer."""
     if files.names(folder, ".tar"):
         return "; these are shards: `export` them first"
-    # An option file is the mark of whose export it is: places such as HR are those of several.
+    made_for = owned.made_for(folder)
+    # An option file tells as much: places such as HR are those of several trainers.
     others = [one.name for one in TRAINERS.values() if files.is_there(folder / one.options)]
-    return f"; it was made for {one_of(others)}" if others else ""
+    if made_for in TRAINERS:
+        others = [made_for]
+    return f"; it was made for {one_of(others)}" if others and trainer.name not in others else ""
+
+
+def _look_at_export(trainer: Trainer, folder: Path, report: Report) -> None:
+    """Findings for an export of ours that was not ended, or has lost its option file."""
+    if owned.made_for(folder) != trainer.name:
+        return
+    again = "run the `export` that made it again, which leaves what is whole"
+    if not files.is_there(folder / owned.DONE):
+        report.add("unfinished", f"{folder} is an export that was not ended: {again}")
+    elif not files.is_there(folder / trainer.options):
+        report.add("options", f"{trainer.options}, which export wrote, is gone: {again}")
 
 
 def _settings(
@@ -129,6 +147,8 @@ class _Sizes:
     ratios: Counter[float]
     hr: int | None = None
     lr: int | None = None
+    exchanged: list[Found] = field(default_factory=list)
+    """Pairs whose LR is larger than its HR."""
 
     def facts(self, folder: Path) -> Facts:
         ratio = self.ratios.most_common(1)[0][0] if self.ratios else None
@@ -170,6 +190,8 @@ def _sizes(
         ratio = trainer.fits(hr, lr, pair.wanted)
         said = f"{pair.lr.name} of {lr[0]} x {lr[1]} for {pair.hr.name} of {hr[0]} x {hr[1]}"
         if ratio is None:
+            if min(lr) > max(hr):
+                sizes.exchanged.append(pair)
             wanted = f", where {pair.wanted:g} times is due" if pair.wanted else ""
             report.add("ratio", f"{said}{wanted}")
             continue  # nor are they compared: whatever lies beside comes of it
@@ -177,6 +199,16 @@ def _sizes(
         sizes.ratios[ratio] += 1
         of.setdefault(ratio, []).append(said)
         alike.setdefault((pair.wanted, hr), {}).setdefault(lr, []).append(said)
+    if 2 * len(sizes.exchanged) > len(found):
+        one = sizes.exchanged[0]
+        places = " and ".join(side.name.rpartition("/")[0] for side in (one.hr, one.lr))
+        del report.findings["ratio"]  # of which all the rest comes
+        report.add(
+            "ratio",
+            f"LR are larger than their HR in {len(sizes.exchanged)} of {len(found)} pairs: "
+            f"exchange {places}",
+        )
+        return _Sizes(Counter()), []
     _other_sizes(alike, report)
     if trainer.one_scale:
         _other_ratios(of, report)

@@ -20,10 +20,10 @@ from typing import ClassVar
 
 from degflow_pipe import files
 from degflow_pipe.errors import UsageError
-from degflow_pipe.exports.findings import Found, Report, file_pair, is_litter
+from degflow_pipe.exports.findings import Found, Report, file_pair, instead_of, is_litter
 from degflow_pipe.exports.networks import EDSR_FAMILY, ONE_FACTOR, Network
 from degflow_pipe.exports.options import crop_side
-from degflow_pipe.exports.settings import Rules, Settings
+from degflow_pipe.exports.settings import Facts, Rules, Settings
 from degflow_pipe.exports.source import ShardLevel, ShardPair
 from degflow_pipe.exports.trainer import (
     BY_PILLOW,
@@ -77,6 +77,8 @@ class Edsr(Trainer):
     lr_name: ClassVar[str] = "{}x{}.png"
     """{} is the number, and the factor."""
     network_lines: ClassVar[Mapping[str, object]] = {"n_resblocks": 16, "n_feats": 64}
+    others: ClassVar[tuple[str, ...]] = ("DIV2K", "DIV2KJPEG", "SR291")
+    """Classes of the trainer that look for other folders."""
 
     # Scales
 
@@ -169,6 +171,15 @@ class Edsr(Trainer):
     def notes(self, roots: Roots) -> list[str]:
         return class_lines("src/data/degflow.py", "srdata", roots)
 
+    def check_options(self, settings: Settings, facts: Facts, report: Report) -> None:
+        super().check_options(settings, facts, report)
+        if (said := settings.get("data_train")) in self.others:
+            report.add(
+                "options",
+                f"{settings.name}: data_train is {said}, which reads folders of other names: say "
+                f"the class that this folder is for, such as DEGFLOW of an export's first lines",
+            )
+
     def side(self, plans: Sequence[Plan]) -> int:
         """patch_size: pixels of HR, or of LR where there are several factors."""
         if len({plan.told for plan in plans}) > 1:
@@ -212,10 +223,12 @@ class Edsr(Trainer):
         found = _meant(files.names(folder / place))
         pictures = [name for name in found if name.endswith(".png")]
         names = self.asked(pictures, settings, report)
-        other = sorted({*found} - {*pictures})
-        report.add("names", *(f"{place}/{name}{NO_PNG}" for name in other))
+        others = sorted({*found} - {*pictures})
+        report.add("names", *(f"{place}/{name}{NO_PNG}" for name in others))
         if not names:
-            report.add("structure", f"{place}: no such folder, or no .png in it")
+            meant = instead_of(folder / place) if not found else ""
+            report.add("structure", f"{place}: no such folder, or no .png in it{meant}")
+            return
         patch = settings.count("patch_size") if settings is not None else None
         scales = list(self._scales(folder, settings, report))
         said = settings.get("scale") if settings is not None else None
@@ -243,11 +256,20 @@ class Edsr(Trainer):
         place = f"{self.places[1]}/X{self.spelled(scale)}"
         left = _meant(files.names(folder / place))
         if not left:
-            report.add("structure", f"{place}: no such folder, or nothing in it")
+            if files.is_folder(folder / self.places[1]):  # else that is told
+                report.add("structure", f"{place}: no such folder, or nothing in it")
+            return
         there = {PurePosixPath(name).stem: name for name in left if not name.endswith(".png")}
         there |= {name.removesuffix(".png"): name for name in left if name.endswith(".png")}
         read, own = set(names), set()
-        for name in (*names, *(name for name in found if name not in read)) if left else ():
+        stems = [stem for stem in map(self.stem_of, names) if stem is not None]
+        asked = {PurePosixPath(self.lr_path(stem, scale)).stem for stem in stems}
+        if asked and not asked & there.keys():
+            report.add(
+                "structure", f"{place}: none of its pictures is named as {min(asked)}.png is"
+            )
+            return
+        for name in (*names, *(name for name in found if name not in read)):
             stem = self.stem_of(f"{PurePosixPath(name).stem}.png")
             if stem is None:
                 continue
@@ -302,7 +324,10 @@ class Edsr(Trainer):
         report.add(
             "structure", *(f"{self.places[1]}/{n} is not named as {example} is" for n in odd)
         )
-        if not found and said is None:
+        if not there:
+            other = instead_of(folder / self.places[1])
+            report.add("structure", f"{self.places[1]}: no such folder, or nothing in it{other}")
+        elif not found and said is None:
             report.add("structure", f"{self.places[1]}: no folder such as {example}")
         yield from sorted(set(found.values()) - named)
 

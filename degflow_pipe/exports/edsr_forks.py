@@ -37,6 +37,7 @@ class _Div2k(Edsr):
     """The class of DIV2K, which takes a range of the names."""
 
     of_many = ""
+    others = ()
 
     def data_lines(self, pictures: int, roots: Roots) -> dict[str, object]:
         shown = f"1-{pictures}/1-{min(ALL_SHOWN, pictures)}"

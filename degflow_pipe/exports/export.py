@@ -16,6 +16,7 @@ from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import png_size
+from degflow_pipe.exports.owned import DONE, MARK, MAX_MARK, PAIRS
 from degflow_pipe.exports.source import NEAR, ShardPair, Source, chosen_levels
 from degflow_pipe.exports.trainer import Folders, Plan, Roots, Row, Sink, Trainer
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
@@ -27,12 +28,10 @@ from degflow_pipe.reading.samples import picture
 from degflow_pipe.shards.layout import VALIDATE
 
 FORMAT, VERSION = "degflow-pipe export", 1
-DONE, PAIRS, MARK = "export.json", "pairs.jsonl", ".degflow/export.json"
 OPTIONS_SUM = "options_sha256"
 """Of the option file as it was written: one that differs was changed by the user, and stays."""
 PAIRS_AT_ONCE = 32
 """Pairs that a worker makes before it takes the next ones."""
-MAX_MARK = 64 * 1024**2
 
 
 @dataclass

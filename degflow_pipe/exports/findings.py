@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,17 +29,17 @@ EXAMPLES = 10
 LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 """What desktops leave in folders of pictures, beside hidden files."""
 CURES = {
-    "colour": "save both pictures with their colours, in one order",
+    "colour": "save both pictures with red, green and blue in one order",
     "content": "give each LR the name of its own HR, or take the pair out",
     "crop": "take larger pictures, or crop less",
-    "list": "write the list again, one line for each HR",
+    "grey": "save both pictures with their colours, or take the pair out",
     "mixed scales": "give each scale a folder and an option file of its own",
-    "no HR": "add the HR, or take the LR out",
-    "no LR": "add the LR, or take the HR out",
+    "no HR": "add the HR, name the LR as its HR asks, or take the LR out",
+    "no LR": "add the LR, name it as its HR asks, or take the HR out",
     "numbering": "number HR and LR from 1 on, without gaps",
+    "order": "name LR so that they sort as their HR do",
     "ratio": "make the LR again, HR's sides over the scale, or crop both to fit",
-    "shift": "align the shots again, or take these pairs out",
-    "shifted": "name LR so that they sort as their HR do",
+    "shift": "align the shots again, move all LR back where all lie alike, or take the pairs out",
     "tone": "develop HR and LR with one and the same tone curve",
     "unreadable": "make these pictures again, or take the pairs out",
 }
@@ -200,13 +201,21 @@ def is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
 
 
+def instead_of(folder: Path) -> str:
+    """Which folder beside it may be meant, where it is not there: one of nearly its name."""
+    there = {name.lower(): name for name in files.names(folder.parent)}
+    near = get_close_matches(folder.name.lower(), list(there), n=1, cutoff=0.5)
+    found = [there[name] for name in near if files.is_folder(folder.parent / there[name])]
+    return f"; {found[0]} is there: rename it" if found else ""
+
+
 def visible_files(folder: Path, root: Path, report: Report) -> list[Path] | None:
     """All files below a folder but hidden ones, sorted; a finding and None where it is not there
     or empty.
     """
     name = folder.relative_to(root).as_posix()
     if not files.is_folder(folder):
-        report.add("structure", f"{name}: no such folder")
+        report.add("structure", f"{name}: no such folder{instead_of(folder)}")
         return None
     found = list(files.walk(folder))
     if not found:
@@ -241,6 +250,9 @@ def same_names(hr: Iterable[str], lr: Iterable[str], report: Report, sides: str)
 
 def text_lines(path: Path, root: Path, report: Report) -> list[str] | None:
     """Lines of a text file; a finding and None where it cannot be read."""
+    if not files.is_there(path):
+        report.add("structure", f"{path.relative_to(root).as_posix()}: no such list")
+        return None
     try:
         data = files.read_bytes(path, owned.MAX_LIST_BYTES)
         if data.count(b"\n") > owned.MAX_LIST_LINES:
@@ -279,37 +291,49 @@ def by_place(
     """The pictures of both lists paired by their place, as trainers do that do not look at names.
 
     Findings for unequal numbers, for an LR with the name of no HR, and for a pair of other names
-    where the LR's own HR is there.
+    where the LR's own HR is there; such pairs are left out.
     """
     sides = [side[0].parent.relative_to(folder).as_posix() for side in (hr, lr) if side]
     if len(hr) != len(lr):
         report.add("counts", f"{' and '.join(sides)}: {len(hr)} HR for {len(lr)} LR")
         suffix = suffix_of((path.stem for path in hr), (path.stem for path in lr))
-        named = {path.stem for path in hr}
-        beside = {path.stem.removesuffix(suffix) for path in lr}
-        if 2 * len(named & beside) > len(named):  # else names have nothing to tell
-            report.add("no LR", *(f"{name} has no LR" for name in sorted(named - beside)))
-            report.add("no HR", *(f"{name} has no HR" for name in sorted(beside - named)))
+        named = {path.stem: path.relative_to(folder).as_posix() for path in hr}
+        beside = {
+            path.stem.removesuffix(suffix): path.relative_to(folder).as_posix() for path in lr
+        }
+        if 2 * len(named.keys() & beside.keys()) > len(named):  # else names have nothing to tell
+            alone = sorted(named.keys() - beside.keys()), sorted(beside.keys() - named.keys())
+            report.add("no LR", *(f"{named[name]} has no LR" for name in alone[0]))
+            report.add("no HR", *(f"{beside[name]} has no HR" for name in alone[1]))
         return
     places = {path.stem: i for i, path in enumerate(hr)}
     suffix = suffix_of(places, (path.stem for path in lr))
     owns = [p.stem if p.stem in places else p.stem.removesuffix(suffix) for p in lr]
-    strangers = [path for path, own in zip(lr, owns, strict=True) if own not in places]
-    if 2 * len(strangers) < len(lr):  # else names have nothing to tell
+    strangers = [i for i, own in enumerate(owns) if own not in places]
+    if 2 * len(strangers) > len(lr):  # then names have nothing to tell
+        strangers = []
+    moved = [i for i, own in enumerate(owns) if places.get(own, i) != i]
+    name = [path.relative_to(folder).as_posix() for path in lr]
+    # What is paired wrongly is told by names; that it looks so, comes of it.
+    if strangers:
         report.add(
-            "no HR",
+            "names",
             *(
-                f"{path.relative_to(folder).as_posix()} has the name of no HR, and all are paired "
-                f"by their place: rename it as its HR"
-                for path in strangers
+                f"{name[i]} has the name of no HR, and all are paired by their place: rename it "
+                f"as its HR"
+                for i in strangers
             ),
         )
-    for i, (one, other, own) in enumerate(zip(hr, lr, owns, strict=True)):
-        pair = Found(file_picture(folder, one), file_picture(folder, other), wanted)
-        if places.get(own, i) != i:
-            report.add(
-                "shifted",
-                f"{pair.lr.name} is paired with {pair.hr.name}, by its place; "
-                f"{hr[places[own]].name} is there",
-            )
-        yield pair
+    else:
+        report.add(
+            "order",
+            *(
+                f"{name[i]} is paired with {hr[i].relative_to(folder).as_posix()}, by its place; "
+                f"{hr[places[owns[i]]].name} is there"
+                for i in moved
+            ),
+        )
+    wrong = {*strangers, *moved}
+    for i, (one, other) in enumerate(zip(hr, lr, strict=True)):
+        if i not in wrong:
+            yield Found(file_picture(folder, one), file_picture(folder, other), wanted)

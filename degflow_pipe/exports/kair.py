@@ -42,6 +42,7 @@ def kair_rules(*net: str) -> Rules:
         network="netG.net_type",
         networks=KAIR,
         factors=("netG.upscale",),
+        fixed={key: (3,) for key in ("n_channels", "netG.in_nc", "netG.out_nc", "netG.in_chans")},
         crop_hr="datasets.train.H_size",
     )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from degflow_pipe import files
 from degflow_pipe.errors import UsageError
-from degflow_pipe.exports.findings import Found, Report, by_place
+from degflow_pipe.exports.findings import Found, Report, by_place, instead_of, is_litter
 from degflow_pipe.exports.options import yaml_text
 from degflow_pipe.exports.settings import Facts, Rules, Settings
 from degflow_pipe.exports.source import ShardLevel, ShardPair
@@ -197,11 +197,16 @@ def _check_samples(settings: Settings, side: int | None, scale: float, report: R
 
 
 def _listed(folder: Path, place: str, report: Report) -> list[Path]:
-    """All that a folder holds, hidden files too, sorted; a finding where that is nothing."""
+    """All that a folder holds, sorted; findings where that is nothing, and for what is no picture
+    and would be read as one: that is left out, as all else comes of it.
+    """
     names = files.names(folder / place)
     if not names:
-        report.add("structure", f"{place}: no such folder, or nothing in it")
-    return [folder / place / name for name in names]
+        other = instead_of(folder / place)
+        report.add("structure", f"{place}: no such folder, or nothing in it{other}")
+    litter = [name for name in names if is_litter(name)]
+    report.add("names", *(f"{place}/{n} would be read as a picture: delete it" for n in litter))
+    return [folder / place / name for name in names if not is_litter(name)]
 
 
 def _train(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,8 @@ COLOUR, SURE_COLOUR = 3.0, 8.0
 COLOURED, PALE = 8.0, 0.2
 """Colour in grey levels (see `_colour`) that a picture clearly has, and the share of it that the
 other one has at least: real LR have 0.36 of HR's and more, HR 0.67 of LR's."""
+MOSTLY = 0.8
+"""Share of the pairs from which on one finding tells of all of them."""
 SHARE, FEWEST = 0.1, 3
 """Share of the pairs, and their number, that must be suspects for all of them to be told."""
 GAMMA, SURE_GAMMA = math.log(1.1), math.log(1.35)
@@ -153,39 +156,54 @@ def _coloured(looks: Sequence[Look]) -> list[tuple[str, str]]:
         if look.order != "RGB" and look.best < BETTER * look.off and look.off - look.best > COLOUR
     ]
     found = _alone_or_all(looks, suspects, lambda look: look.off - look.best > SURE_COLOUR)
-    return [
-        ("colour", f"{look.lr_name} has the colours of {look.hr_name} in the order {look.order}")
+    orders = Counter(look.order for look in found)
+    order, count = max(orders.items(), key=lambda item: item[1], default=("", 0))
+    if count < MOSTLY * len(looks):
+        order = ""
+    texts = [f"LR have the colours of HR in the order {order} in all"] if order else []
+    texts += [
+        f"{look.lr_name} has the colours of {look.hr_name} in the order {look.order}"
         for look in found
+        if look.order != order
     ]
+    return [("colour", text) for text in texts]
 
 
 def _pale(looks: Sequence[Look]) -> Iterator[tuple[str, str]]:
+    pale: dict[str, list[str]] = {"LR": [], "HR": []}
+    coloured = 0
     for look in looks:
-        hr, lr = (look.hr_colour, look.hr_name), (look.lr_colour, look.lr_name)
-        (less, pale), (more, other) = sorted([hr, lr])
-        if more >= COLOURED and less < PALE * more:
-            yield "colour", f"{pale} has no colour, and {other} has"
+        coloured += max(look.hr_colour, look.lr_colour) >= COLOURED
+        if look.hr_colour >= COLOURED and look.lr_colour < PALE * look.hr_colour:
+            pale["LR"].append(f"{look.lr_name} has no colour, and {look.hr_name} has")
+        elif look.lr_colour >= COLOURED and look.hr_colour < PALE * look.lr_colour:
+            pale["HR"].append(f"{look.hr_name} has no colour, and {look.lr_name} has")
+    for side, texts in pale.items():
+        if len(texts) >= max(FEWEST, MOSTLY * coloured):
+            texts = [f"{side} have no colour in all, and the other side has"]
+        yield from (("grey", text) for text in texts)
 
 
 def _toned(looks: Sequence[Look]) -> list[tuple[str, str]]:
-    found = [
-        (
-            "tone",
-            f"{look.lr_name} has the tones of {look.hr_name} with gamma {math.exp(look.gamma):.2f}",
-        )
-        for look in looks
-        if look.gamma is not None and abs(look.gamma) > SURE_GAMMA
-    ]
+    all_of = {}
     for what, limit, values in (
         ("gamma", GAMMA, [look.gamma for look in looks if look.gamma is not None]),
         ("contrast", CONTRAST, [look.contrast for look in looks if look.contrast is not None]),
     ):
         middle = float(np.median(values)) if len(values) >= FEWEST else 0.0
-        if not found and abs(middle) > limit:
-            found.append(
-                ("tone", f"LR have the tones of HR with {what} {math.exp(middle):.2f} in all")
-            )
-    return found
+        if abs(middle) > limit:
+            all_of[what] = middle
+    texts = [
+        f"LR have the tones of HR with {what} {math.exp(middle):.2f} in all"
+        for what, middle in list(all_of.items())[:1]  # a gamma changes the contrast too
+    ]
+    usual = all_of.get("gamma", 0.0)
+    texts += [
+        f"{look.lr_name} has the tones of {look.hr_name} with gamma {math.exp(look.gamma):.2f}"
+        for look in looks
+        if look.gamma is not None and min(abs(look.gamma), abs(look.gamma - usual)) > SURE_GAMMA
+    ]
+    return [("tone", text) for text in texts]
 
 
 def _alone_or_all(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from degflow_pipe import files, json_files
-from degflow_pipe.errors import UsageError
+from degflow_pipe.errors import DegflowError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.places import Remote
 
+DONE, PAIRS, MARK = "export.json", "pairs.jsonl", ".degflow/export.json"
+"""What an export is, written at its end; its pairs; and what it is to be, written first."""
+MAX_MARK = 64 * 1024**2
+"""Bytes of either."""
 WRITTEN = ".degflow/written"
 """Folder of the ledger of the pictures that an export writes, by the number of their unit."""
 MAX_LINE = 1024**2
@@ -20,6 +25,16 @@ MAX_NAME = 1024
 MAX_LIST_BYTES = 128 * 1024**2
 MAX_LIST_LINES = 4_000_000
 """Of a list of pictures: a pair takes 40 to 100 bytes."""
+
+
+def made_for(folder: Path) -> str:
+    """The trainer that a folder is an export for, by its own word; empty where it has none."""
+    for name in (DONE, MARK):
+        with suppress(DegflowError):
+            found = json_files.read(folder / name, MAX_MARK)
+            if isinstance(found, dict) and isinstance(found.get("trainer"), str):
+                return str(found["trainer"])
+    return ""
 
 
 def below(folder: Path, name: str) -> Path | None:

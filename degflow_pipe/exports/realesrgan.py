@@ -31,7 +31,7 @@ class RealESRGAN(Trainer):
     lists: ClassVar[Mapping[str, Callable[[Row], str]]] = {META: "{hr}, {lr}".format_map}
     turns = True
     # Real-ESRGAN, realesrgan/data/realesrgan_paired_dataset.py at 1d180ef, run by BasicSR's train.
-    rules: ClassVar[Rules] = basicsr_rules("", "", meta_info=META)
+    rules: ClassVar[Rules] = basicsr_rules("", "", "RealESRGANPairedDataset", meta_info=META)
 
     def network(self, scale: int) -> Network | None:
         return RRDB_NET

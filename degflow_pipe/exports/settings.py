@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from degflow_pipe import files
+from degflow_pipe.choices import one_of
 from degflow_pipe.errors import DegflowError
 from degflow_pipe.exports.findings import Report
 from degflow_pipe.exports.networks import Network
@@ -81,6 +82,7 @@ class Rules:
     network: str = ""
     networks: Mapping[str, Network] = field(default_factory=dict)
     factors: tuple[str, ...] = ()
+    fixed: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     crop_hr: str = ""
     crop_lr: str = ""
 
@@ -180,6 +182,10 @@ def check_rules(rules: Rules, settings: Settings, facts: Facts, report: Report) 
         for other in others if settings.get(key) is not None else ():
             if settings.get(f"{key}.{other}") is None:
                 say(f"{key} needs {other} beside it, or training ends: {rules.source}")
+    for key, values in rules.fixed.items():
+        value = settings.get(key)
+        if value is not None and value not in values:
+            say(f"{key} is {shown(value)}, and must be {one_of([str(one) for one in values])}")
     for key, place in rules.roots.items():
         check_root(settings, key, place, facts.folder, report)
     scale = settings.count("scale") if rules.network else None
@@ -187,7 +193,8 @@ def check_rules(rules: Rules, settings: Settings, facts: Facts, report: Report) 
         say(f"scale is {scale}, and HR is {facts.ratio:g} times the LR")
     if scale is not None:
         for key in rules.factors:
-            if settings.get(key) not in (None, scale):
+            # Where it is the data's ratio, that scale is another has been said.
+            if settings.get(key) not in (None, scale, facts.ratio):
                 say(f"{key} is {shown(settings.get(key))}, and scale {scale}")
         network = rules.networks.get(str(settings.get(rules.network)))
         if network is not None and not network.has(scale):
@@ -214,10 +221,11 @@ def _check_crop(
         say(f"exactly one of {rules.crop_hr} and {rules.crop_lr} must be there: {rules.source}")
     if hr is not None and hr % scale:
         say(f"{rules.crop_hr} is {hr}, and must be a multiple of scale {scale}")
-    if hr is not None and facts.hr is not None and hr > facts.hr:
-        say(f"{rules.crop_hr} is {hr}, and the smallest HR has {facts.hr} pixels")
     small = lr if lr is not None else None if hr is None else hr // scale
-    if small is not None and facts.lr is not None and small > facts.lr:
+    large = hr is not None and facts.hr is not None and hr > facts.hr
+    if large:
+        say(f"{rules.crop_hr} is {hr}, and the smallest HR has {facts.hr} pixels")
+    if not large and small is not None and facts.lr is not None and small > facts.lr:
         say(f"crops have {small} pixels of LR, and the smallest LR has {facts.lr}")
     if network is not None and small is not None and small % network.even(scale):
         say(

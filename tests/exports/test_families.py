@@ -270,7 +270,8 @@ def test_a_picture_of_another_kind_is_told_once(
 def test_a_pair_of_two_kinds_is_told_once(copied: Callable[[str], Path], side: int) -> None:
     folder = copied("hat")
     (folder / "meta_info.txt").unlink()
-    (folder / "train_hat.yml").unlink()
+    for name in ("train_hat.yml", "export.json", ".degflow/export.json"):
+        (folder / name).unlink()
     place = find_trainer("hat").places[side]
     path = sorted((folder / place).iterdir())[2]
     jpeg(path)
@@ -342,7 +343,7 @@ def test_swinir_names_the_picture_that_is_alone(copied: Callable[[str], Path]) -
     gone = lr_of(folder, "swinir")[2]
     gone.unlink()
     found = doctor(folder, "swinir").findings
-    assert found["no LR"].examples == [f"{gone.stem} has no LR"] and "counts" in found
+    assert found["no LR"].examples == [f"H/{gone.name} has no LR"] and "counts" in found
 
 
 def test_crops_for_swinir_are_whole_windows(copied: Callable[[str], Path]) -> None:

@@ -145,7 +145,7 @@ def test_a_grey_picture_beside_one_with_colours_is_found(
     shutil.copytree(exported(4), out, ignore=shutil.ignore_patterns(".*"))
     path = sorted((out / side).iterdir())[0]
     cv2.imwrite(str(path), grey(cv2.imread(str(path))))
-    (told,) = doctor(out, "neosr").findings["colour"].examples
+    (told,) = doctor(out, "neosr").findings["grey"].examples
     assert told == f"{side}/{path.name} has no colour, and {other}/{path.name} has"
 
 
@@ -267,7 +267,7 @@ def test_lr_named_apart_do_not_matter_where_places_pair(tmp_path: Path, to: str)
     assert found.pairs == 12 and found.findings == {}
     lr = sorted((folder / ("LR" if to == "liif" else "L")).iterdir())
     lr[-1].rename(lr[0].with_name("000a.jpg"))
-    (told,) = doctor(folder, to).findings["no HR"].examples
+    (told,) = doctor(folder, to).findings["names"].examples
     assert told.startswith(f"{lr[0].parent.name}/000a.jpg has the name of no HR")
 
 
