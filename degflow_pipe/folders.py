@@ -73,13 +73,12 @@ def check_ours(folder: Path, kind: str) -> None:
         return
     others = held(folder)
     if marked is not None or others:
-        what = (
-            f"is not empty and was not made by degflow-pipe (it holds {others[0]})"
-            if marked is None
-            else f"is for a {marked} of degflow-pipe"
-        )
+        what, lost = f"is for a {marked} of degflow-pipe", ""
+        if marked is None:
+            what = f"is not empty and was not made by degflow-pipe (it holds {others[0]})"
+            lost = f'; a copy of a {kind} that lost its {MARK} needs {{"kind": "{kind}"}} there'
         raise FileError(
-            f"{folder} {what}, so no {kind} is written into it: give a new or an empty folder"
+            f"{folder} {what}, so no {kind} is written into it: give a new or an empty folder{lost}"
         )
 
 

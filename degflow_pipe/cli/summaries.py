@@ -147,7 +147,8 @@ def _generate(found: GenerateSummary, device: str, next_step: bool = True) -> Li
     yield from _work_line(found.slowest, device, found.batch)
     yield "grid", found.grid
     if next_step:
-        grid = f" --grid {found.grid}" if found.grids > 1 else ""
+        # Shards of another grid lie where they would go by default.
+        grid = f" --grid {found.grid} --out SHARDS" if found.grids > 1 else ""
         yield "next", f"degflow-pipe shard{_of_store(found.store)}{grid}"
 
 
@@ -315,13 +316,13 @@ def show_grid(found: GridSummary, as_json: bool, made: bool) -> None:
 
 def _grid(found: GridSummary, made: bool) -> Lines:
     what = f"{found.grid} ({found.title})" if found.title else found.grid
-    done = "made" if made else "taken out, with all its levels"
+    done = "made; its parts stay" if made else "taken out, with all its levels"
     yield "", f"{found.store}: grid {what} {done}"
     if found.levels:
         yield "levels", f"{few(found.levels)}, of {number_of(found.patches, 'patches')}"
     if made:
         at = _of_store(found.store)
-        yield "next", f"degflow-pipe shard{at} --grid {shlex.quote(found.grid)}"
+        yield "next", f"degflow-pipe shard{at} --grid {shlex.quote(found.grid)} --out SHARDS"
 
 
 def show_reported(found: Reported, as_json: bool) -> None:

@@ -295,7 +295,7 @@ def show_comparison(result: ProxyComparison | ScalesComparison, as_json: bool, t
         heading = (
             f"{title}: SR of real {table.level}{held_out} by source of LR, {result.steps} steps of "
             f"{result.network}, "
-            f"{len(result.scenes)} held-out scenes"
+            f"{number_of(len(result.scenes), 'scenes')} held out"
         )
         _sources(heading, table, result.seeds)
 

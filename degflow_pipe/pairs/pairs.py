@@ -82,8 +82,8 @@ def find_scenes(
         if not paths:
             pattern, _ = compile_pattern(level.lr if level.t else levels[1].hr, level.spelled)
             raise DataError(
-                f"no file matches {pattern!r} (level {level.name}) below {root}: another folder, "
-                f"or a recipe with another data.set, is needed"
+                f"no file matches {pattern!r} (level {level.name}) below {root}: name another "
+                f"folder, or a training recipe as `recipe` whose data says how these pairs lie"
             )
     partial = data.set != "generic" and LAYOUTS[data.set].partial
     train: list[Scene] = []

@@ -38,5 +38,6 @@ class OtherPairs:
             return found.pop()
         problem = f"files of {len(found)} formats match" if found else "no file matches"
         raise DataError(
-            f"{problem} *_{side}.* in {self.root}: say how its pairs lie in a recipe, as `also`"
+            f"{problem} *_{side}.* in {self.root}: name its pairs NAME_hr.png and NAME_lr.png, or "
+            f"say how they lie in a recipe of kind proxy, by its key also"
         )
