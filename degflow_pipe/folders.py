@@ -23,15 +23,13 @@ from degflow_pipe.places import lease as leases
 MARK = ".degflow-pipe.json"
 SHARDS = "set of shards"
 """The kind of a folder of shards, whose pictures are no photos."""
+EXPORT = "export"
+"""The kind of a folder that was made for a trainer."""
 MARK_LIMIT = 1000
 """Bytes of it."""
 LOCK = ".lock"
 NOBODYS = frozenset({MARK, LOCK, leases.LEASE, leases.HEARD, "lost+found", ".DS_Store"})
 """What an empty folder may hold: what we or a file system put there."""
-
-
-EXPORT = "export"
-"""Of what is made for a trainer, by its mark."""
 
 
 def kind_of(folder: Path, meant: str = "...") -> str | None:

@@ -284,8 +284,7 @@ def _of_scales(
 
 def _small(s: Decimal) -> str:
     """What else may be meant by a scale: LR that are so much smaller."""
-    whole = s == s.to_integral_value() and 1 < s < 10
-    return f"; LR of HR / {s:f} for networks of x{s:f}: `generate(sr_scale={s:f})`" if whole else ""
+    return f"; LR of HR / {s} for networks of x{s}: `sr_scale={s}`" if s in (2, 3, 4, 8) else ""
 
 
 def _scale_text(s: Decimal) -> str:

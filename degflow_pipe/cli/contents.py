@@ -29,17 +29,16 @@ def show_contents(
     if as_json:
         show(found, True)
         return
-    at = shlex.quote(path)
     lines: dict[str, Any] = {"store": _store, "shards": _shards, "checkpoint": _checkpoint}
-    head, *rest = lines[found.kind](found, at)
+    head, *rest = lines[found.kind](found, path)
     print_head(f"{path}: {head[1]}")
     if found.kind == "checkpoint":
         show_verdict(found.verdict)  # type: ignore[union-attr]
-    print_rows([*rest, ("all of it", f"degflow-pipe info {at} --json")])
+    print_rows([*rest, ("all of it", f"degflow-pipe info {shlex.quote(path)} --json")])
 
 
-def _store(found: StoreContents, at: str) -> Lines:
-    side = found.patch
+def _store(found: StoreContents, path: str) -> Lines:
+    at, side = shlex.quote(path), found.patch
     yield (
         "",
         (
@@ -59,9 +58,10 @@ def _store(found: StoreContents, at: str) -> Lines:
     for name, grid in found.grids.items():
         yield "levels", f"{_grid(grid)}: {_share(grid.patches, found.patches)} ({name})"
     whole = [name for name, grid in found.grids.items() if grid.patches == found.patches]
-    for name in found.grids if whole else ():
+    for name, grid in found.grids.items():
         if name not in whole:
-            yield "unfinished", f"{name}: run the `generate` that began it again"
+            lacking = number_of(found.patches - grid.patches, "patches")
+            yield "not whole", f"{name} lacks {lacking}: run `generate` with its levels"
     if not found.patches:
         yield "next", f"degflow-pipe ingest PHOTOS --store {at}"
     elif not whole:
@@ -87,7 +87,8 @@ def _grid(grid: GridContents) -> str:
     )
 
 
-def _shards(found: ShardsContents, at: str) -> Lines:
+def _shards(found: ShardsContents, path: str) -> Lines:
+    at = shlex.quote(path)
     yield (
         "",
         (
@@ -107,10 +108,10 @@ def _shards(found: ShardsContents, at: str) -> Lines:
         yield "chain", found.chain
     if settings.get("validate"):
         yield "validate", f"photos set apart are in {at}/validate"
-    yield "next", f"degflow-pipe export {at} --to TRAINER -o OUT, or sr_pairs({at!r}) in Python"
+    yield "next", f"degflow-pipe export {at} --to TRAINER -o OUT, or sr_pairs({path!r}) in Python"
 
 
-def _checkpoint(found: CheckpointContents, at: str) -> Lines:
+def _checkpoint(found: CheckpointContents, path: str) -> Lines:
     yield "", f"a checkpoint, {found.id}: {found.verdict.overall}"
     knots = ", ".join(f"{level['name']} at t = {level['t']:g}" for level in found.levels)
     yield "levels", f"{knots}; t = 1 is x{found.scale.s_max:g}"
@@ -125,7 +126,7 @@ def _checkpoint(found: CheckpointContents, at: str) -> Lines:
     yield "noise", noise
     solver = found.model.solver
     yield "solver", f"{solver.method}, {solver.steps} steps"
-    yield "next", f"degflow-pipe preview PHOTO --checkpoint {at}"
+    yield "next", f"degflow-pipe preview PHOTO --checkpoint {shlex.quote(path)}"
 
 
 def _psnr(stage: Any) -> str:

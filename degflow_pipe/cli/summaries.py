@@ -321,8 +321,7 @@ def _grid(found: GridSummary, made: bool) -> Lines:
     if found.levels:
         yield "levels", f"{few(found.levels)}, of {number_of(found.patches, 'patches')}"
     if made:
-        at = _of_store(found.store)
-        yield "next", f"degflow-pipe shard{at} --grid {shlex.quote(found.grid)} --out SHARDS"
+        yield "next", f"degflow-pipe info {shlex.quote(found.store)}"
 
 
 def show_reported(found: Reported, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from degflow_pipe.exports.findings import (
     same_names,
     suffix_of,
     text_lines,
+    unread,
     visible_files,
 )
 from degflow_pipe.exports.lmdbs import META, LmdbTrainer
@@ -140,7 +141,8 @@ class BasicSR(Trainer):
                 if template != "{}":
                     told += f", by filename_tmpl {template!r}"
                 if other := any_ending.get(path.with_suffix("")):
-                    told += f"; {other} is: save it as {path.suffix}"
+                    told += f"; {other} is: {unread(other, (), path.suffix)}"
+                    left.discard(other)
                 report.add(kind, told)
             if not lacking:
                 yield file_pair(folder, f"gt/{name}", small.relative_to(folder).as_posix())

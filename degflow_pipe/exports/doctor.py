@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,7 +19,7 @@ from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DataError, PhotoError, UsageError
 from degflow_pipe.exports import owned
 from degflow_pipe.exports.findings import Found, Header, Picture, Report
-from degflow_pipe.exports.likeness import Look, judge, likeness, look_at
+from degflow_pipe.exports.likeness import Look, content_of, judge, likeness, look_at
 from degflow_pipe.exports.results import Diagnosis
 from degflow_pipe.exports.settings import Facts, Settings, read_settings
 from degflow_pipe.exports.trainer import Size, Trainer
@@ -158,7 +158,7 @@ class _Sizes:
 def _sizes(
     trainer: Trainer, found: Sequence[Found], report: Report, workers: int, task: Task
 ) -> tuple[_Sizes, list[Found]]:
-    """Headers of all pairs against the trainer's rules, and the pairs that keep them."""
+    """Headers of all pairs against the trainer's rules, and the pairs that have readable ones."""
     sizes = _Sizes(Counter())
     readable = []
     met: set[str] = set()
@@ -194,7 +194,8 @@ def _sizes(
                 sizes.exchanged.append(pair)
             wanted = f", where {pair.wanted:g} times is due" if pair.wanted else ""
             report.add("ratio", f"{said}{wanted}")
-            continue  # nor are they compared: whatever lies beside comes of it
+            readable.append(replace(pair, fits=False))
+            continue
         readable.append(pair)
         sizes.ratios[ratio] += 1
         of.setdefault(ratio, []).append(said)
@@ -272,6 +273,9 @@ def _look(trainer: Trainer, run: Sequence[Found]) -> list[Look]:
             large = sum(height * width for height, width in sizes) > LARGE
             with _one_large if large else nullcontext():
                 hr, lr = pair.hr.pixels(trainer.turns), pair.lr.pixels(trainer.turns)
+                if not pair.fits:
+                    looks.append(content_of(pair.hr.name, pair.lr.name, hr, lr))
+                    continue
                 if pair.wanted is not None:  # the rest of an HR of many factors is not cut
                     height, width = (round(side * pair.wanted) for side in lr.shape[:2])
                     hr = hr[:height, :width]

@@ -13,14 +13,21 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from degflow_pipe import files
 from degflow_pipe.errors import UsageError
-from degflow_pipe.exports.findings import Found, Report, file_pair, instead_of, is_litter
+from degflow_pipe.exports.findings import (
+    Found,
+    Report,
+    file_pair,
+    instead_of,
+    is_litter,
+    unread,
+)
 from degflow_pipe.exports.networks import EDSR_FAMILY, ONE_FACTOR, Network
 from degflow_pipe.exports.options import crop_side
 from degflow_pipe.exports.settings import Facts, Rules, Settings
@@ -37,8 +44,6 @@ from degflow_pipe.exports.trainer import (
 
 LEFT = 1 / 8
 """Part of HR that no LR may leave unshown: more is another scale."""
-SMALLER = "make smaller LR, such as by `generate(sr_scale=2)`"
-NO_PNG = " is no .png, and not read: save it as one"
 
 
 def edsr_rules(source: str, *more: str, **crop: str) -> Rules:
@@ -67,8 +72,7 @@ class Edsr(Trainer):
     deep = BY_PILLOW
     rules = edsr_rules("EDSR-PyTorch, src/option.py", crop_hr="patch_size")
     otherwise = (
-        "ingest larger patches, generate levels at whole scales such as `t_grid=x2,x3,x4`, or "
-        + SMALLER
+        "ingest larger patches, or generate levels at whole scales such as `t_grid=x2,x3,x4`"
     )
     model: ClassVar[str] = "EDSR"
     of_many: ClassVar[str] = "MDSR"
@@ -77,6 +81,8 @@ class Edsr(Trainer):
     lr_name: ClassVar[str] = "{}x{}.png"
     """{} is the number, and the factor."""
     network_lines: ClassVar[Mapping[str, object]] = {"n_resblocks": 16, "n_feats": 64}
+    smaller: ClassVar[str] = "make smaller LR, such as by `generate(sr_scale=2)`"
+    """What else there is where LR as large as HR do not go, untried; empty for nothing."""
     others: ClassVar[tuple[str, ...]] = ("DIV2K", "DIV2KJPEG", "SR291")
     """Classes of the trainer that look for other folders."""
 
@@ -113,7 +119,7 @@ class Edsr(Trainer):
     def _advice(self, levels: Sequence[ShardLevel], scale: int | None) -> str:
         said = super()._advice(levels, scale)
         large = all(level.lr == level.hr for level in levels)
-        return f"{said}; or {SMALLER}" if large and said != self.otherwise else said
+        return f"{said}; or {self.smaller}" if large and scale is None and self.smaller else said
 
     def _told(
         self, levels: Sequence[ShardLevel], scale: int | None
@@ -224,7 +230,8 @@ class Edsr(Trainer):
         pictures = [name for name in found if name.endswith(".png")]
         names = self.asked(pictures, settings, report)
         others = sorted({*found} - {*pictures})
-        report.add("names", *(f"{place}/{name}{NO_PNG}" for name in others))
+        twins = {name.removesuffix(".png") for name in pictures}
+        report.add("names", *(_no_png(place, name, twins) for name in others))
         if not names:
             meant = instead_of(folder / place) if not found else ""
             report.add("structure", f"{place}: no such folder, or no .png in it{meant}")
@@ -250,8 +257,7 @@ class Edsr(Trainer):
     ) -> Iterator[tuple[str, str]]:
         """Names of HR, and the paths of their LR at a factor.
 
-        names: those that are read; found: all that are there. Of HR that are not read another
-        finding tells: nothing is wrong with their LR.
+        names: those that are read; found: all that are there.
         """
         place = f"{self.places[1]}/X{self.spelled(scale)}"
         left = _meant(files.names(folder / place))
@@ -261,30 +267,30 @@ class Edsr(Trainer):
             return
         there = {PurePosixPath(name).stem: name for name in left if not name.endswith(".png")}
         there |= {name.removesuffix(".png"): name for name in left if name.endswith(".png")}
-        read, own = set(names), set()
-        stems = [stem for stem in map(self.stem_of, names) if stem is not None]
-        asked = {PurePosixPath(self.lr_path(stem, scale)).stem for stem in stems}
-        if asked and not asked & there.keys():
+        asked = {
+            PurePosixPath(self.lr_path(stem, scale)).stem: name
+            for name in names
+            if (stem := self.stem_of(name)) is not None
+        }
+        if asked and not asked.keys() & there.keys():
             report.add(
                 "structure", f"{place}: none of its pictures is named as {min(asked)}.png is"
             )
             return
-        for name in (*names, *(name for name in found if name not in read)):
-            stem = self.stem_of(f"{PurePosixPath(name).stem}.png")
-            if stem is None:
-                continue
-            lr = self.lr_path(stem, scale)
-            beside = there.get(PurePosixPath(lr).stem)
-            own.add(beside)
-            if name not in read:
-                continue
+        for stem, name in asked.items():
+            beside = there.get(stem)
             if beside is None:
-                report.add("no LR", f"{self.places[0]}/{name} has no {lr}")
+                report.add("no LR", f"{self.places[0]}/{name} has no {place}/{stem}.png")
             elif not beside.endswith(".png"):
-                report.add("names", f"{place}/{beside}{NO_PNG}")
+                report.add("names", _no_png(place, beside, ()))
             else:
-                yield name, lr
-        strangers = (name for name in left if name not in own)
+                yield name, f"{place}/{beside}"
+        # Of HR that are not read, or misnamed, it is told: nothing is wrong with their LR.
+        known = {
+            PurePosixPath(self.lr_path(self.stem_of(f"{stem}.png") or stem, scale)).stem
+            for stem in (PurePosixPath(name).stem for name in found)
+        }
+        strangers = (name for name in left if PurePosixPath(name).stem not in known)
         report.add("no HR", *(f"{place}/{name} has no HR that is read" for name in strangers))
 
     def least(self, scale: float, patch: int | None, factors: int) -> int:
@@ -338,6 +344,10 @@ class Edsr(Trainer):
             if shown > large + 1e-6 or shown < min(large * (1 - LEFT), large - wanted):
                 return None
         return wanted
+
+
+def _no_png(place: str, name: str, twins: Container[str]) -> str:
+    return f"{place}/{name} is no .png, and not read: {unread(name, twins)}"
 
 
 def _meant(names: Sequence[str]) -> list[str]:

@@ -106,12 +106,19 @@ class Rcan(_Div2k):
         count = len(names) if count is None else count
         wanted = [f"{number:04d}.png" for number in range(1, min(count, len(names)) + 1)]
         if count > len(names):
-            report.add("numbering", f"n_train is {count}, and {len(names)} HR are there")
+            report.add("numbering", f"n_train is {count}, and {len(names)} HR are there: say that")
         there, place = set(names), self.places[0]
         report.add(
             "numbering",
-            *(f"{place}/{n} is asked for, and missing" for n in wanted if n not in there),
-            *(f"{place}/{n} is never asked for" for n in sorted(there - set(wanted))),
+            *(
+                f"{place}/{n} is asked for, and missing: number HR from 0001 on, without gaps"
+                for n in wanted
+                if n not in there
+            ),
+            *(
+                f"{place}/{n} is never asked for: number HR from 0001 on, and say all in n_train"
+                for n in sorted(there - set(wanted))
+            ),
         )
         return [name for name in wanted if name in there]
 
@@ -143,6 +150,7 @@ class MetaSR(Edsr):
     options = "train_metasr.sh"
     rules = replace(edsr_rules("Meta-SR-Pytorch, option.py"), network="", networks={})
     model = of_many = "metardn"
+    smaller = ""
     lr_name = "{}.png"
     network_lines: ClassVar[Mapping[str, object]] = {}
     otherwise = (

@@ -123,7 +123,7 @@ def _estimate(
     source = Source(shards)
     plans = trainer.plans(chosen_levels(source.levels, t, scales), scale)
     made = made_of(trainer, source, plans)
-    folders.check_ours(out, "export")
+    folders.check_ours(out, folders.EXPORT)
     way = in_the_way(out, trainer, made, overwrite)
     counts = {"hr": _Count(), "lr": _Count()}
     total = _Total(trainer, out, {plan.level.name: plan for plan in plans}, way.other)

@@ -6,10 +6,11 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
+from os.path import splitext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,20 +29,21 @@ EXAMPLES = 10
 """Findings of a kind that are told; all are counted."""
 LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 """What desktops leave in folders of pictures, beside hidden files."""
+PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".gif", ".avif")
+"""Endings of what somebody may have meant to be read."""
 CURES = {
     "colour": "save both pictures with red, green and blue in one order",
-    "content": "give each LR the name of its own HR, or take the pair out",
+    "content": "pair each LR with its own HR, or take the pair out",
     "crop": "take larger pictures, or crop less",
     "grey": "save both pictures with their colours, or take the pair out",
     "mixed scales": "give each scale a folder and an option file of its own",
     "no HR": "add the HR, name the LR as its HR asks, or take the LR out",
     "no LR": "add the LR, name it as its HR asks, or take the HR out",
-    "numbering": "number HR and LR from 1 on, without gaps",
     "order": "name LR so that they sort as their HR do",
-    "ratio": "make the LR again, HR's sides over the scale, or crop both to fit",
+    "ratio": "pair each LR with its own HR, or make the LR again, HR's sides over the scale",
     "shift": "align the shots again, move all LR back where all lie alike, or take the pairs out",
     "tone": "develop HR and LR with one and the same tone curve",
-    "unreadable": "make these pictures again, or take the pairs out",
+    "unreadable": "save or copy these pictures again, or take the pairs out",
 }
 """What to do about findings of a kind, where their words do not say it."""
 
@@ -167,13 +169,14 @@ class Found:
 
     wanted: HR over LR where the pair's folder says it; None where the trainer's options or the
     pictures themselves do. least: side in pixels that the trainer crops from HR, where its reader
-    fixes it.
+    fixes it. fits: whether the sizes are those of a pair; else nothing but content is compared.
     """
 
     hr: Picture
     lr: Picture
     wanted: float | None = None
     least: int = 1
+    fits: bool = True
 
 
 def file_pair(folder: Path, hr: str, lr: str, wanted: float | None = None, least: int = 1) -> Found:
@@ -199,6 +202,22 @@ class Report:
 def is_litter(name: str) -> bool:
     """Whether a file is hidden or a desktop's, and so no picture that anyone meant to be read."""
     return name.startswith(".") or name.lower() in LITTER
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file has the ending of a picture, be it one that the trainer reads or not."""
+    return splitext(name)[1].lower() in PICTURES
+
+
+def unread(name: str, twins: Container[str], ending: str = ".png") -> str:
+    """What to do with a file that is not read for its ending, where `ending` is.
+
+    twins: names without endings of those that are read.
+    """
+    stem, own = splitext(name)
+    if not is_picture(name) or stem in twins:
+        return "take it out"
+    return f"rename it to {ending}" if own.lower() == ending else f"save it as {ending}"
 
 
 def instead_of(folder: Path) -> str:
@@ -232,10 +251,9 @@ def same_names(hr: Iterable[str], lr: Iterable[str], report: Report, sides: str)
     """
     there, beside = set(hr), set(lr)
     hr_side, lr_side = sides.split()
-    left = {PurePosixPath(name).with_suffix(""): name for name in sorted(beside - there)}
-    for name in sorted(there - beside):
-        other = left.get(PurePosixPath(name).with_suffix(""))
-        if other is not None:
+    left = {splitext(name)[0]: name for name in beside - there if is_picture(name)}
+    for name in sorted(filter(is_picture, there - beside)):
+        if other := left.pop(splitext(name)[0], None):
             report.add(
                 "names",
                 f"{hr_side}/{name} and {lr_side}/{other} have other endings: save both as one kind "
@@ -295,7 +313,10 @@ def by_place(
     """
     sides = [side[0].parent.relative_to(folder).as_posix() for side in (hr, lr) if side]
     if len(hr) != len(lr):
-        report.add("counts", f"{' and '.join(sides)}: {len(hr)} HR for {len(lr)} LR")
+        report.add(
+            "counts",
+            f"{' and '.join(sides)}: {len(hr)} HR for {len(lr)} LR: take out what is on one side",
+        )
         suffix = suffix_of((path.stem for path in hr), (path.stem for path in lr))
         named = {path.stem: path.relative_to(folder).as_posix() for path in hr}
         beside = {

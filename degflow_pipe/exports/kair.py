@@ -11,7 +11,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe.exports.findings import Found, Report, by_place, is_litter, visible_files
+from degflow_pipe import files
+from degflow_pipe.exports.findings import (
+    Found,
+    Report,
+    by_place,
+    is_litter,
+    unread,
+    visible_files,
+)
 from degflow_pipe.exports.networks import KAIR, MSR_RESNET0, SWINIR, Network
 from degflow_pipe.exports.options import check_window, crop_side
 from degflow_pipe.exports.settings import Rules, Settings
@@ -134,14 +142,25 @@ class Kair(Trainer):
             sorted((path for path in side if path.name.endswith(ENDINGS)), key=str)
             for side in (hr, lr)
         )
-        report.add(
-            "names",
-            *(
-                f"{path.relative_to(folder).as_posix()} is of no ending that KAIR reads: save it "
-                f"as .png"
-                for path in (*hr, *lr)
-                if not path.name.endswith(ENDINGS) and not is_litter(path.name)
-            ),
+        # With their partners, which else would be told to have none.
+        unread_stems = set()
+        for path in (*hr, *lr):
+            if not path.name.endswith(ENDINGS) and not is_litter(path.name):
+                name = path.relative_to(folder).as_posix()
+                report.add("names", f"{name} is of no ending that KAIR reads: {unread(name, ())}")
+                unread_stems.add(path.stem)
+        for place in self.places:
+            hidden = [name for name in files.names(folder / place) if name.startswith(".")]
+            report.add(
+                "names",
+                *(
+                    f"{place}/{name} is hidden, and read as a picture: delete it"
+                    for name in hidden
+                    if name.endswith(ENDINGS)
+                ),
+            )
+        hr_read, lr_read = (
+            [path for path in side if path.stem not in unread_stems] for side in (hr_read, lr_read)
         )
         yield from by_place(folder, hr_read, lr_read, report)
 

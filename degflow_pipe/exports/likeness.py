@@ -43,7 +43,7 @@ COLOUR, SURE_COLOUR = 3.0, 8.0
 COLOURED, PALE = 8.0, 0.2
 """Colour in grey levels (see `_colour`) that a picture clearly has, and the share of it that the
 other one has at least: real LR have 0.36 of HR's and more, HR 0.67 of LR's."""
-MOSTLY = 0.8
+ALL = 0.8
 """Share of the pairs from which on one finding tells of all of them."""
 SHARE, FEWEST = 0.1, 3
 """Share of the pairs, and their number, that must be suspects for all of them to be told."""
@@ -84,6 +84,11 @@ class Look:
         return math.hypot(*self.shift) if self.shift is not None else 0.0
 
 
+def content_of(hr_name: str, lr_name: str, hr: np.ndarray, lr: np.ndarray) -> Look:
+    """What a pair shows and no more, (H, W, 3) and (h, w, 3) uint8 RGB of any sizes."""
+    return Look(hr_name, lr_name, _grey(_thumb(hr)), _grey(_thumb(lr)))
+
+
 def look_at(hr_name: str, lr_name: str, hr: np.ndarray, lr: np.ndarray) -> Look:
     """Measure a pair, (H, W, 3) and (h, w, 3) uint8 RGB, H / h and W / w being alike."""
     a, b = _thumb(hr), _thumb(lr)
@@ -121,31 +126,31 @@ def judge(looks: Sequence[Look]) -> list[tuple[str, str]]:
 
 def _shifted(looks: Sequence[Look]) -> list[tuple[str, str]]:
     told = [(look, look.shift) for look in looks if look.shift is not None]
+    shifts = [shift for _, shift in told]
     drift = 0.0, 0.0
     if len(told) >= FEWEST:
-        rows, columns = zip(*(shift for _, shift in told), strict=True)
-        drift = float(np.median(rows)), float(np.median(columns))
-    texts = []
-    if math.hypot(*drift) >= DRIFT:
-        texts.append(f"LR lie {math.hypot(*drift):.1f} pixels of HR beside HR in all")
-    else:
-        drift = 0.0, 0.0
+        drift = float(np.median([y for y, _ in shifts])), float(np.median([x for _, x in shifts]))
+    drifts = math.hypot(*drift) >= DRIFT
+    alike = drifts and sum(math.dist(one, drift) < MOVED for one in shifts) >= ALL * len(told)
     suspects = [
         look
         for look, shift in told
         if look.moved >= MOVED
-        and math.dist(shift, drift) >= MOVED  # else it is as all others
         and look.fit >= FIT
         and look.gain >= GAIN
+        # Where all lie alike, that is told once, beside those that lie elsewhere.
+        and (not alike or math.dist(shift, drift) >= MOVED)
     ]
     found = _alone_or_all(
         [look for look, _ in told],
         suspects,
         lambda look: look.fit >= SURE_FIT and look.gain >= SURE_GAIN,
     )
-    texts += [
+    texts = [
         f"{look.lr_name} lies {look.moved:.1f} pixels of HR beside {look.hr_name}" for look in found
     ]
+    if alike or (drifts and not found):
+        texts.insert(0, f"LR lie {math.hypot(*drift):.1f} pixels of HR beside HR in all")
     return [("shift", text) for text in texts]
 
 
@@ -158,7 +163,7 @@ def _coloured(looks: Sequence[Look]) -> list[tuple[str, str]]:
     found = _alone_or_all(looks, suspects, lambda look: look.off - look.best > SURE_COLOUR)
     orders = Counter(look.order for look in found)
     order, count = max(orders.items(), key=lambda item: item[1], default=("", 0))
-    if count < MOSTLY * len(looks):
+    if count < ALL * len(looks):
         order = ""
     texts = [f"LR have the colours of HR in the order {order} in all"] if order else []
     texts += [
@@ -179,7 +184,7 @@ def _pale(looks: Sequence[Look]) -> Iterator[tuple[str, str]]:
         elif look.lr_colour >= COLOURED and look.hr_colour < PALE * look.lr_colour:
             pale["HR"].append(f"{look.hr_name} has no colour, and {look.lr_name} has")
     for side, texts in pale.items():
-        if len(texts) >= max(FEWEST, MOSTLY * coloured):
+        if len(texts) >= max(FEWEST, ALL * coloured):
             texts = [f"{side} have no colour in all, and the other side has"]
         yield from (("grey", text) for text in texts)
 

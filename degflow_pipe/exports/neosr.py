@@ -18,6 +18,7 @@ from degflow_pipe.exports.findings import (
     file_pair,
     is_litter,
     same_names,
+    unread,
     visible_files,
 )
 from degflow_pipe.exports.lmdbs import LmdbTrainer
@@ -137,7 +138,7 @@ class _ByName(Trainer):
         report.add(
             "names",
             *(
-                f"{name} is in a deeper folder, or of no ending that is read"
+                f"{name} is in a deeper folder, or of no ending that is read: {unread(name, ())}"
                 for name in named
                 if name not in read and not is_litter(name.rpartition("/")[2])
             ),

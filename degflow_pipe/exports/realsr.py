@@ -158,8 +158,11 @@ class _Numbered(Trainer):
         gaps = sorted(asked.keys() - hr)
         report.add(
             "numbering",
-            *(f"{place}/{n} is asked for, as {len(hr)} HR are there, and missing" for n in gaps),
-            *(f"{place}/{n} is counted, and never asked for" for n in odd),
+            *(
+                f"{place}/{n} is asked for, as {len(hr)} HR are there, and missing: leave no gap"
+                for n in gaps
+            ),
+            *(f"{place}/{n} is counted, and never asked for: number from 001 on" for n in odd),
         )
         beside: dict[int, list[str]] = {}
         for name in names:

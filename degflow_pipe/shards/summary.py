@@ -9,23 +9,13 @@ from typing import Any
 
 from degflow_pipe import files, json_files
 from degflow_pipe.errors import FileError, ShardError
-from degflow_pipe.shards.layout import INDEX, VALIDATE
+from degflow_pipe.shards.layout import INDEX
 
 FORMAT = "degflow-pipe shards"
 VERSION = 2
 WHOLE = 1
 """Version of shards that have one index for all tars; they are still read."""
 AGAIN = "copy the shards again, or make them again with `shard(overwrite=True)`"
-
-
-def making(folder: Path, grid: object = None, overwrite: bool = True) -> str:
-    """The call that makes the shards in a folder, or those that they were set apart from.
-
-    grid: what they say of the levels that they were made of, which nobody vouches for.
-    """
-    whole = folder.parent if folder.name == VALIDATE else folder
-    of = f"grid={grid!r}, " if isinstance(grid, str) and grid.isprintable() else ""
-    return f"`shard({of}out={str(whole)!r}{', overwrite=True' * overwrite})`"
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,7 @@ def read_summary(folder: Path) -> Summary:
     if len(found) != 1:
         raise ShardError(
             f"{folder}: no finished shards: NAME.json is written when all tars are, and "
-            f"{len(found)} are there: run {making(folder, overwrite=False)} to its end"
+            f"{len(found)} are there: run `shard()` to its end"
         )
     path = folder / found[0]
     try:

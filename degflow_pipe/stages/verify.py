@@ -17,7 +17,7 @@ from degflow_pipe.errors import DegflowError, ShardError, StoreError, UsageError
 from degflow_pipe.ledger import Ledger
 from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.layout import INDEX, SUMS_LIMIT, VALIDATE
-from degflow_pipe.shards.summary import Summary, making, read_summary
+from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
 from degflow_pipe.shards.tars import TarRecord, tar_members
 from degflow_pipe.stages.inspection import (
     CHECKED,
@@ -87,8 +87,10 @@ def verify(path: Path, *, workers: int = 0, progress: Progress | None = None) ->
     settings = read_summary(path).figures.get("settings") if found.kind == SHARDS else None
     if isinstance(settings, dict) and settings.get("validate") and path.name != VALIDATE:
         if not files.is_folder(path / VALIDATE):
-            again = _making(read_summary(path), overwrite=False)
-            lost = f"{path / VALIDATE}, what was set apart, is missing: run {again} again"
+            lost = (
+                f"{path / VALIDATE}, what was set apart, is missing: run the `shard` that made it "
+                f"again"
+            )
             return Verified(SHARDS, found.checked, [*found.damage, lost], whole=False)
         apart = _verified(path / VALIDATE, workers, progress)
         damage = [*found.damage, *apart.damage]
@@ -112,10 +114,10 @@ def _verified(path: Path, workers: int, progress: Progress | None) -> Verified:
         shards = read_summary(path)
         listed = path / f"{shards.name}.sha256"
         if not files.exists(listed):
-            raise ShardError(f"{listed} is missing: run {_making(shards)}")
+            raise ShardError(f"{listed} is missing: {AGAIN}")
         sums = read_sums(listed)
         units = [(path / name, digest) for name, digest in sums.items()]
-        check = partial(_file_damage, shards)
+        check = _file_damage
     damage: list[str] = []
     with (progress or Silent()).task("verify", len(units), counts=CHECKED[kind]) as task:
         for found in in_order(check, units, workers):
@@ -168,25 +170,22 @@ def read_sums(path: Path) -> dict[str, str]:
     return sums
 
 
-def _file_damage(shards: Summary, file: tuple[Path, str]) -> list[str]:
+def _file_damage(file: tuple[Path, str]) -> list[str]:
     path, digest = file
     if not files.exists(path):
-        return [f"{path} is missing: run {_making(shards, overwrite=False)} again"]
+        return [f"{path} is missing: run the `shard` that made it again"]
     if files.sha256(path) == digest:
         return []
-    return [f"{path} differs from its SHA-256: run {_making(shards)}"]
-
-
-def _making(shards: Summary, overwrite: bool = True) -> str:
-    settings = shards.figures.get("settings")
-    grid = settings.get("grid") if isinstance(settings, dict) else None
-    return making(shards.folder, grid, overwrite)
+    return [
+        f"{path} differs from its SHA-256: mend it of its store, or run the `shard` that made it "
+        f"again, to `overwrite` it"
+    ]
 
 
 def _mark_damage(shards: Summary, sums: dict[str, str]) -> list[str]:
     """NAME.json and the ledger of the tars, which a copy of the shards may lack."""
     path = shards.folder / f"{shards.name}.json"
-    again = f"run {_making(shards)} again"
+    again = "run the `shard` that made them again, to `overwrite` them"
     damage = []
     try:
         json_files.read_summed(path)

@@ -88,11 +88,11 @@ def test_a_grid_that_was_not_ended_is_told_beside_a_whole_one(
     made = flat(said(["generate", *rest], 200, monkeypatch))
     other = re.search(r"grid (\S+)", made)
     assert other is not None
-    assert "unfinished" not in said(["info", "a.zarr"], 200, monkeypatch)
+    assert "not whole" not in said(["info", "a.zarr"], 200, monkeypatch)
     for ledger in (tmp_path / "a.zarr/done/levels" / other[1]).glob("*.jsonl"):
         ledger.unlink()
     text = flat(said(["info", "a.zarr"], 200, monkeypatch))
-    assert f"unfinished {other[1]}: run the `generate` that began it again" in text
+    assert f"not whole {other[1]} lacks 27 patches: run `generate` with its levels" in text
     assert f"--grid {whole} --out SHARDS" in text
     gone = flat(said(["grid", "delete", other[1], "--store", "a.zarr"], 200, monkeypatch))
     assert gone.startswith(f"a.zarr: grid {other[1]} taken out, with all its levels")

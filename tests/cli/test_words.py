@@ -151,17 +151,14 @@ def test_a_caller_sees_the_parameter_a_user_the_flag_or_the_key(
 def test_a_flag_goes_before_the_recipe_also_in_what_is_said(
     degflow: Run, tiny: str, photo_folder: Path, tmp_path: Path
 ) -> None:
-    text = f"kind: run\ncheckpoint: {tiny}\ngenerate: {{t_grid: x9}}"
+    text = f"kind: run\ncheckpoint: {tiny}\ngenerate: {{t_grid: x8}}"
     (tmp_path / "recipe.yaml").write_text(text)
     ask = ("run", "recipe.yaml", photo_folder)
-    says = (
-        "9 is outside the scales of this checkpoint, 1 to 4 (t = 1); LR of HR / 9 for networks of "
-        "x9: `degflow-pipe generate --sr-scale 9`"
-    )
+    says = "8 is outside the scales of this checkpoint, 1 to 4 (t = 1); LR of HR / 8 for networks"
     done = degflow(*ask, cwd=tmp_path, code=2)
-    assert done.error == f"`generate.t_grid`: {says}"
-    done = degflow(*ask, "--t-grid", "x2,x9", cwd=tmp_path, code=2)
-    assert done.error == f"--t-grid: {says}"
+    assert done.error == f"`generate.t_grid`: {says} of x8: `generate.sr_scale: 8`"
+    done = degflow(*ask, "--t-grid", "x2,x8", cwd=tmp_path, code=2)
+    assert done.error == f"--t-grid: {says} of x8: --sr-scale 8"
 
 
 def test_another_command_is_said_as_it_is_typed(

@@ -111,6 +111,17 @@ def test_what_all_lr_lie_beside_is_told_once(
     assert all(any(path.name in text for path in odd) for text in others)
 
 
+def test_half_of_the_lr_that_lie_beside_are_named(
+    exported: Callable[[int], Path], tmp_path: Path
+) -> None:
+    """The median of all is a place where none, or not all of them, lie."""
+    folder = changed(exported(4), tmp_path / "out", shifted(0, 1), every=2)
+    found = doctor(folder, "neosr").findings["shift"]
+    names = {path.name for path in sorted((folder / "lq").iterdir())[1::2]}
+    assert found.count >= len(names) / 2
+    assert all(any(name in text for name in names) for text in found.examples)
+
+
 @pytest.mark.parametrize("pixels", [2, 4, 8])
 def test_some_lr_that_lie_beside_are_found(
     exported: Callable[[int], Path], tmp_path: Path, pixels: int

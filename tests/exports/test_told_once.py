@@ -104,6 +104,36 @@ def first_lr(folder: Path, place: str) -> Path:
             "L/zz.png has the name of no HR, and all are paired by their place: rename it",
         ),
         (
+            "kair",
+            lambda folder: (folder / "L/._00.png").write_bytes(b"\0"),
+            "names",
+            "L/._00.png is hidden, and read as a picture: delete it",
+        ),
+        (
+            "neosr",
+            lambda folder: (folder / "gt/notes.txt").write_text("none"),
+            "names",
+            "gt/notes.txt is in a deeper folder, or of no ending that is read: take it out",
+        ),
+        (
+            "kair",
+            lambda folder: (hr := first_lr(folder, "H")).rename(hr.with_suffix(".tiff")),
+            "names",
+            ".tiff is of no ending that KAIR reads: save it as .png",
+        ),
+        (
+            "edsr",
+            lambda folder: (folder / "HR/0002.png").rename(folder / "HR/0002.PNG"),
+            "names",
+            "HR/0002.PNG is no .png, and not read: rename it to .png",
+        ),
+        (
+            "edsr",
+            lambda folder: shutil.copy(folder / "HR/0002.png", folder / "HR/0002.jpg"),
+            "names",
+            "HR/0002.jpg is no .png, and not read: take it out",
+        ),
+        (
             "liif",
             lambda folder: (folder / "LR/.DS_Store").write_bytes(b"\0"),
             "names",
@@ -156,6 +186,25 @@ def test_one_fault_is_one_finding(
     found = doctor(folder, to).findings
     (text,) = found.pop(kind).examples
     assert not found and said in text
+
+
+def test_other_pictures_of_varied_sizes_are_told_by_their_content(
+    exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Sizes that do not fit come of it: cropping would make wrong pairs that look right."""
+    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+    a, b, *_ = sorted((folder / "L").iterdir())
+    cv2.imwrite(str(a), cv2.imread(str(b))[:-3])
+    found = doctor(folder, "kair").findings
+    (text,) = found["content"].examples
+    assert a.name in text and "ratio" in found
+
+
+def test_a_list_of_an_lmdb_may_have_an_empty_line(native: Path, tmp_path: Path) -> None:
+    export(native, "basicsr-lmdb", tmp_path, scales=[2], relative=True)
+    with (tmp_path / "gt.lmdb/meta_info.txt").open("a") as file:
+        file.write("\n")
+    assert not doctor(tmp_path, "basicsr-lmdb").fine
 
 
 def test_an_export_that_was_not_ended_is_told(
