@@ -15,7 +15,7 @@ from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.exports import owned
-from degflow_pipe.exports.findings import png_size
+from degflow_pipe.exports.findings import whole_png
 from degflow_pipe.exports.owned import DONE, MARK, MAX_MARK, PAIRS
 from degflow_pipe.exports.source import NEAR, ShardPair, Source, chosen_levels
 from degflow_pipe.exports.trainer import Folders, Plan, Roots, Row, Sink, Trainer
@@ -430,8 +430,11 @@ def as_it_is(pair: ShardPair, plan: Plan, is_hr: bool) -> bytes | None:
     if not span.is_png or stored_side(pair, plan, is_hr) != side:
         return None
     data = span.read()
-    if png_size(data) != (side, side):
-        raise ShardError(f"{span.where}: not a PNG of {side} x {side} pixels, as the index says")
+    if not whole_png(data, side):
+        raise ShardError(
+            f"{span.where}: damaged, or not a PNG of {side} x {side} pixels as the index says: "
+            f"`verify` the shards"
+        )
     return data
 
 

@@ -345,6 +345,19 @@ def test_a_picture_that_is_not_what_the_index_says_is_an_error(
         assert not (tmp_path / f"out{scale}" / "export.json").exists()
 
 
+def test_a_picture_that_is_damaged_in_the_shards_is_not_passed_on(
+    shards: Path, tmp_path: Path
+) -> None:
+    broken = Path(shutil.copytree(shards, tmp_path / "broken"))
+    line = json.loads((broken / "degflow-000000.index.jsonl").read_text().splitlines()[4])
+    start, size = line["members"]["lr.png"]
+    tar = bytearray((broken / "degflow-000000.tar").read_bytes())
+    tar[start + size // 2] ^= 1
+    (broken / "degflow-000000.tar").write_bytes(tar)
+    with pytest.raises(ShardError, match=rf"{line['key']}.*: damaged, .*: `verify` the shards"):
+        export(broken, "kair", tmp_path / "out", scale=1)
+
+
 @given(st.integers(56, 512), st.sampled_from([1, 1.5, 2, 2.5, 3, 3.5, 4, 6, 8]))
 def test_sizes_are_exact_and_no_more_than_an_eighth_is_cropped(patch: int, ratio: float) -> None:
     level = ShardLevel("t1000", 1.0, 2.0, patch, patch)
