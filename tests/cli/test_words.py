@@ -158,7 +158,7 @@ def test_a_flag_goes_before_the_recipe_also_in_what_is_said(
     done = degflow(*ask, cwd=tmp_path, code=2)
     assert done.error == f"`generate.t_grid`: {says} of x8: `generate.sr_scale: 8`"
     done = degflow(*ask, "--t-grid", "x2,x8", cwd=tmp_path, code=2)
-    assert done.error == f"--t-grid: {says} of x8: --sr-scale 8"
+    assert done.error == f"--t-grid: {says} of x8: `generate.sr_scale: 8`"
 
 
 def test_another_command_is_said_as_it_is_typed(

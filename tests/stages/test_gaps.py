@@ -524,7 +524,7 @@ def test_a_flipped_bit_of_a_data_set_that_was_stopped_is_told_and_cured(
     flip(folder / what)
     settings = ShardSettings(shard_size=20)
     shard(ready_store, folder, settings)
-    assert any(str(folder / what) in told and "overwrite=True" in told for told in damage(folder))
+    assert any(str(folder / what) in told and "`overwrite` it" in told for told in damage(folder))
     assert shard(ready_store, folder, settings, overwrite=True).made == 1
     assert tree(folder) == before
 
