@@ -63,7 +63,7 @@ def _bench(found: Benchmark) -> Lines:
     if found.peak_mb > 0:  # else no more than the process held before
         yield "memory", f"{size_of(1e6 * found.peak_mb)} at most"
     if found.folder_seconds is not None:
-        yield "all of", f"{found.asked.folder} would take {duration_of(found.folder_seconds)}"
+        yield "folder", f"{found.asked.folder} would take {duration_of(found.folder_seconds)}"
 
 
 def _alone(found: Benchmark) -> Lines:

@@ -92,7 +92,7 @@ def test_what_was_measured_is_what_was_asked_for(
     said = dict(row.split(maxsplit=1) for row in rows if row[2] != " ")
     assert f"{found.speedup:.3g} times" in said["published"]
     assert said["noise"].startswith(f"takes {100 * found.noise_costs:.0f} % more")
-    assert said["all of"].startswith(str(photo_folder)[:20])
+    assert said["folder"].startswith(str(photo_folder)[:20])
 
 
 @pytest.mark.parametrize("noise", ["auto", "none"])
