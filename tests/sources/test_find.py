@@ -176,7 +176,7 @@ def test_members_that_are_no_photos_to_take(tar_of: Tar, pictures: list[bytes]) 
     ]
     assert left_out == {"(link)": 1, ".png": 2}
     told = {i: problem_of(found[i]) for i in (1, 2, 3, 4, 5, 7)}
-    assert "a.tar::b.jpg: not a PNG" in told[1] and "a.tar::c.jpg: not a PNG" in told[7]
+    assert "a.tar::b.jpg: not a PNG" in told[1] and "a.tar::c.jpg: empty, 0 bytes" in told[7]
     assert "its name leads out of the tar" in told[2] and "its name leads out" in told[3]
     assert "a.png is in the tar already" in told[4]
     assert "a name of 2004 characters, more than the limit of 1000" in told[5]
