@@ -8,6 +8,7 @@ filename_tmpl. In training HR must be exactly `scale` times the LR. LMDB: see `l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -119,7 +120,11 @@ class BasicSR(Trainer):
     ) -> Iterator[Found]:
         """The pairs of META; hr, lr: what is in gt and lq."""
         left = {path.name for path in hr if not is_litter(path.name)}
-        any_ending = {path.with_suffix(""): path.name for path in (*hr, *lr)}
+
+        @cache  # of many pictures, and asked for only where one is lacking
+        def any_ending() -> dict[Path, str]:
+            return {path.with_suffix(""): path.name for path in (*hr, *lr)}
+
         met: set[str] = set()
         for number, line in enumerate(text_lines(folder / META, folder, report) or [], 1):
             name, said = line.split(" ")[0], f"{META}, line {number}: "
@@ -136,16 +141,17 @@ class BasicSR(Trainer):
                 for kind, path in (("no HR", large), ("no LR", small))
                 if not files.is_file(path)
             ]
-            for kind, path in lacking[:1]:
-                told = f"{said}{path.relative_to(folder).as_posix()} is not there"
-                if template != "{}":
-                    told += f", by filename_tmpl {template!r}"
-                if other := any_ending.get(path.with_suffix("")):
-                    told += f"; {other} is: {unread(other, (), path.suffix)}"
-                    left.discard(other)
-                report.add(kind, told)
             if not lacking:
                 yield file_pair(folder, f"gt/{name}", small.relative_to(folder).as_posix())
+                continue
+            kind, path = lacking[0]
+            told = f"{said}{path.relative_to(folder).as_posix()} is not there"
+            if template != "{}":
+                told += f", by filename_tmpl {template!r}"
+            if other := any_ending().get(path.with_suffix("")):
+                told += f"; {other} is: {unread(other, (), path.suffix)}"
+                left.discard(other)
+            report.add(kind, told)
         report.add(
             "list",
             *(

@@ -67,12 +67,12 @@ def doctor(
     if not files.is_folder(folder):
         raise DataError(f"{folder}: no such folder")
     report = Report()
-    if options is None:
+    made_for = owned.made_for(folder)
+    if options is None and made_for == trainer.name:
         _look_at_export(trainer, folder, report)
     path, settings = _settings(trainer, folder, options, report)
     found = list(trainer.pair_up(folder, report, settings))
-    instead = _instead(trainer, folder)
-    if not found and (instead or not report.findings):
+    if not found and ((instead := _instead(trainer, folder, made_for)) or not report.findings):
         report.add("pairs", f"{folder}: {to} finds no pairs here{instead}")
     with (progress or Silent()).task(f"doctor {to}", len(found), counts="pairs") as task:
         sizes, readable = _sizes(trainer, found, report, at_once, task)
@@ -105,22 +105,22 @@ def doctor(
     )
 
 
-def _instead(trainer: Trainer, folder: Path) -> str:
-    """What the folder is, where it is another thing than pairs for the trainer."""
+def _instead(trainer: Trainer, folder: Path, made_for: str) -> str:
+    """What the folder is, where it is another thing than pairs for the trainer.
+
+    made_for: see `owned.made_for`.
+    """
     if files.names(folder, ".tar"):
         return "; these are shards: `export` them first"
-    made_for = owned.made_for(folder)
-    # An option file tells as much: places such as HR are those of several trainers.
-    others = [one.name for one in TRAINERS.values() if files.is_there(folder / one.options)]
-    if made_for in TRAINERS:
-        others = [made_for]
+    others = [made_for]
+    if made_for not in TRAINERS:
+        # An option file tells as much: places such as HR are those of several trainers.
+        others = [one.name for one in TRAINERS.values() if files.is_there(folder / one.options)]
     return f"; it was made for {one_of(others)}" if others and trainer.name not in others else ""
 
 
 def _look_at_export(trainer: Trainer, folder: Path, report: Report) -> None:
-    """Findings for an export of ours that was not ended, or has lost its option file."""
-    if owned.made_for(folder) != trainer.name:
-        return
+    """Findings for an export to the trainer that was not ended, or has lost its option file."""
     again = "run the `export` that made it again, which leaves what is whole"
     if not files.is_there(folder / owned.DONE):
         report.add("unfinished", f"{folder} is an export that was not ended: {again}")

@@ -15,7 +15,8 @@ import shlex
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from os.path import splitext
+from pathlib import Path
 from typing import ClassVar
 
 from degflow_pipe import files
@@ -265,13 +266,13 @@ class Edsr(Trainer):
             if files.is_folder(folder / self.places[1]):  # else that is told
                 report.add("structure", f"{place}: no such folder, or nothing in it")
             return
-        there = {PurePosixPath(name).stem: name for name in left if not name.endswith(".png")}
+        there = {splitext(name)[0]: name for name in left if not name.endswith(".png")}
         there |= {name.removesuffix(".png"): name for name in left if name.endswith(".png")}
-        asked = {
-            PurePosixPath(self.lr_path(stem, scale)).stem: name
-            for name in names
-            if (stem := self.stem_of(name)) is not None
-        }
+
+        def lr_stem(stem: str) -> str:
+            return splitext(self.lr_path(stem, scale).rpartition("/")[2])[0]
+
+        asked = {lr_stem(stem): name for name in names if (stem := self.stem_of(name)) is not None}
         if asked and not asked.keys() & there.keys():
             report.add(
                 "structure", f"{place}: none of its pictures is named as {min(asked)}.png is"
@@ -286,11 +287,9 @@ class Edsr(Trainer):
             else:
                 yield name, f"{place}/{beside}"
         # Of HR that are not read, or misnamed, it is told: nothing is wrong with their LR.
-        known = {
-            PurePosixPath(self.lr_path(self.stem_of(f"{stem}.png") or stem, scale)).stem
-            for stem in (PurePosixPath(name).stem for name in found)
-        }
-        strangers = (name for name in left if PurePosixPath(name).stem not in known)
+        others = (splitext(name)[0] for name in {*found} - {*asked.values()})
+        told = {lr_stem(self.stem_of(f"{stem}.png") or stem) for stem in others}
+        strangers = (n for n in left if (stem := splitext(n)[0]) not in asked and stem not in told)
         report.add("no HR", *(f"{place}/{name} has no HR that is read" for name in strangers))
 
     def least(self, scale: float, patch: int | None, factors: int) -> int:

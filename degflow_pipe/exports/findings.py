@@ -312,12 +312,12 @@ def by_place(
     where the LR's own HR is there; such pairs are left out.
     """
     sides = [side[0].parent.relative_to(folder).as_posix() for side in (hr, lr) if side]
+    suffix = suffix_of((path.stem for path in hr), (path.stem for path in lr))
     if len(hr) != len(lr):
         report.add(
             "counts",
             f"{' and '.join(sides)}: {len(hr)} HR for {len(lr)} LR: take out what is on one side",
         )
-        suffix = suffix_of((path.stem for path in hr), (path.stem for path in lr))
         named = {path.stem: path.relative_to(folder).as_posix() for path in hr}
         beside = {
             path.stem.removesuffix(suffix): path.relative_to(folder).as_posix() for path in lr
@@ -328,20 +328,18 @@ def by_place(
             report.add("no HR", *(f"{beside[name]} has no HR" for name in alone[1]))
         return
     places = {path.stem: i for i, path in enumerate(hr)}
-    suffix = suffix_of(places, (path.stem for path in lr))
     owns = [p.stem if p.stem in places else p.stem.removesuffix(suffix) for p in lr]
     strangers = [i for i, own in enumerate(owns) if own not in places]
     if 2 * len(strangers) > len(lr):  # then names have nothing to tell
         strangers = []
     moved = [i for i, own in enumerate(owns) if places.get(own, i) != i]
-    name = [path.relative_to(folder).as_posix() for path in lr]
     # What is paired wrongly is told by names; that it looks so, comes of it.
     if strangers:
         report.add(
             "names",
             *(
-                f"{name[i]} has the name of no HR, and all are paired by their place: rename it "
-                f"as its HR"
+                f"{lr[i].relative_to(folder).as_posix()} has the name of no HR, and all are paired "
+                f"by their place: rename it as its HR"
                 for i in strangers
             ),
         )
@@ -349,7 +347,8 @@ def by_place(
         report.add(
             "order",
             *(
-                f"{name[i]} is paired with {hr[i].relative_to(folder).as_posix()}, by its place; "
+                f"{lr[i].relative_to(folder).as_posix()} is paired with "
+                f"{hr[i].relative_to(folder).as_posix()}, by its place; "
                 f"{hr[places[owns[i]]].name} is there"
                 for i in moved
             ),

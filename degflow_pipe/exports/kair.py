@@ -138,10 +138,6 @@ class Kair(Trainer):
         hr, lr = (visible_files(folder / place, folder, report) for place in self.places)
         if hr is None or lr is None:
             return
-        hr_read, lr_read = (
-            sorted((path for path in side if path.name.endswith(ENDINGS)), key=str)
-            for side in (hr, lr)
-        )
         # With their partners, which else would be told to have none.
         unread_stems = set()
         for path in (*hr, *lr):
@@ -160,9 +156,10 @@ class Kair(Trainer):
                 ),
             )
         hr_read, lr_read = (
-            [path for path in side if path.stem not in unread_stems] for side in (hr_read, lr_read)
+            [p for p in side if p.name.endswith(ENDINGS) and p.stem not in unread_stems]
+            for side in (hr, lr)
         )
-        yield from by_place(folder, hr_read, lr_read, report)
+        yield from by_place(folder, sorted(hr_read, key=str), sorted(lr_read, key=str), report)
 
 
 class SwinIR(Kair):

@@ -188,7 +188,7 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         self.hr, there = self.patches([self.place], self.sr_scale)
         self.real = there[self.place][1]
         self.more = self._more() if set(MORE) & set(self.names) else self.hr[:0]
-        self._made: dict[tuple[float, ...], np.ndarray] = {}
+        self._made: dict[tuple[bool | float, ...], np.ndarray] = {}
 
     def make(self, name: str) -> Source:
         real = partial(held, self.real[:, None], [self.level.t], None)
@@ -206,7 +206,7 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
             noise = self.model.noise_model("calibrated", self.sr_scale > 1)
         lr = self._generated(t)
         if name in MORE:
-            lr = np.concatenate([lr, self._of_patches(self.more, t)])
+            lr = np.concatenate([lr, self._generated(t, more=True)])
         shown = [self._shown(level) for level in t]
         ours = partial(held, lr, [one.t for one in shown], noise, own=[one.own for one in shown])
         return partial(beside, real, len(self.real), ours) if name == "real_more" else ours
@@ -216,7 +216,8 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         if name in self.others:
             return self.others[name].hr
         if name in MORE:
-            return np.concatenate([self.hr] * (1 + (name == "real_more")) + [self.more])
+            own = [self.hr, self.hr] if name == "real_more" else [self.hr]
+            return np.concatenate([*own, self.more])
         return self.hr
 
     def deciding(self, name: str) -> dict[str, Any]:
@@ -350,11 +351,15 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
     def _levels(self, name: str) -> list[float]:
         return self.settings.grid.t if "grid" in name else [self.level.t]
 
-    def _generated(self, t: list[float]) -> np.ndarray:
-        """Generated LR of all patches without noise, (N, T, P, P, 3) uint8."""
-        if tuple(t) not in self._made:
-            self._made[tuple(t)] = self._of_patches(self.hr, t)
-        return self._made[tuple(t)]
+    def _generated(self, t: list[float], more: bool = False) -> np.ndarray:
+        """Generated LR without noise of all patches, or those of other photos, made once.
+
+        (N, T, P, P, 3) uint8.
+        """
+        key = (more, *t)
+        if key not in self._made:
+            self._made[key] = self._of_patches(self.more if more else self.hr, t)
+        return self._made[key]
 
     def _of_patches(self, hr: np.ndarray, t: list[float]) -> np.ndarray:
         out = self.settings.out / "lr"

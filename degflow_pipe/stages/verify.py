@@ -46,11 +46,11 @@ def kind_of(path: Path) -> str:
         return STORE  # an old one says what it is when it is opened
     if files.names(path, ".tar") or files.names(path, INDEX):
         return SHARDS
-    if folders.kind_of(path) == STORE_FOLDER:
+    kind = folders.kind_of(path)
+    if kind == STORE_FOLDER:
         return STORE
     if not files.exists(path):
         raise UsageError(f"{path}: there is no such file or folder, and no such checkpoint")
-    kind = folders.kind_of(path)
     if kind == folders.EXPORT:
         raise UsageError(
             f"{path} is an export: hold it against its trainer's rules with "

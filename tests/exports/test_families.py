@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -176,14 +177,12 @@ BROKEN_LR = [*MANY, "mmagic", "ciaosr", "hat", "mambair", "swinir"]
 
 @pytest.fixture(scope="module")
 def exported(wide: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
+    @cache
     def make(to: str) -> Path:
-        if to not in made:
-            made[to] = tmp_path_factory.mktemp(to)
-            scale = None if to in MANY else 2
-            export(wide, to, made[to], scales=[2, 4], scale=scale, relative=True)
-        return made[to]
+        out = tmp_path_factory.mktemp(to)
+        scale = None if to in MANY else 2
+        export(wide, to, out, scales=[2, 4], scale=scale, relative=True)
+        return out
 
     return make
 

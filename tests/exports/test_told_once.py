@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,12 @@ Change = Callable[[Path], Any]
 @pytest.fixture(scope="module")
 def exported(native: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """An export of the level x2, LR of half of HR, with relative paths; made once a trainer."""
-    made: dict[str, Path] = {}
 
+    @cache
     def make(to: str) -> Path:
-        if to not in made:
-            made[to] = tmp_path_factory.mktemp(to)
-            export(native, to, made[to], scales=[2], relative=True)
-        return made[to]
+        out = tmp_path_factory.mktemp(to)
+        export(native, to, out, scales=[2], relative=True)
+        return out
 
     return make
 
