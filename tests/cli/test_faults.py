@@ -14,9 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 from skimage import data
@@ -134,18 +136,17 @@ def test_memory_that_does_not_do_for_a_photo(
 # ---- workers, and clocks
 
 
-def children(of: int) -> list[int]:
-    """Workers of a process: what multiprocessing started for it."""
+def workers_of(parent: int) -> list[psutil.Process]:
+    """What multiprocessing started for a process, as long as both are there."""
     found = []
-    for path in Path(f"/proc/{of}/task").glob("*/children"):
-        for child in map(int, path.read_text().split()):
-            line = Path(f"/proc/{child}/cmdline")
-            if line.exists() and b"spawn_main" in line.read_bytes():
-                found.append(child)
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(parent).children():
+            with suppress(psutil.NoSuchProcess):
+                if any("spawn_main" in word for word in child.cmdline()):
+                    found.append(child)
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="workers are looked for there")
 @pytest.mark.parametrize(
     ("stage", "how"),
     [("ingest", signal.SIGTERM), ("generate", signal.SIGKILL), ("shard", signal.SIGKILL)],
@@ -161,9 +162,9 @@ def test_a_worker_that_is_killed(
 ) -> None:
     folder = Path(shutil.copytree(after[before(stage)], tmp_path / "job"))
     process = start(*commands[stage], "--engine", "processes", "--workers", "2", cwd=folder)
-    while process.poll() is None and not (workers := children(process.pid)):
+    while process.poll() is None and not (workers := workers_of(process.pid)):
         time.sleep(0.001)
-    os.kill(workers[0], how)
+    workers[0].send_signal(how)
     _, err = process.communicate()
     assert process.returncode == 1
     assert err.splitlines()[-1].startswith("error: a worker process was ended from outside")

@@ -26,7 +26,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ os.environ.setdefault("NO_COLOR", "1")
 import accelerate  # noqa: E402, F401
 import artefacts  # noqa: E402
 import attacks  # noqa: E402
+import psutil  # noqa: E402
 import torch._dynamo  # noqa: E402
 import torch.utils.tensorboard  # noqa: E402, F401
 import torchdiffeq  # noqa: E402, F401
@@ -144,7 +145,7 @@ def forked(work: Callable[[], None]) -> tuple[int, float, int]:
         _become(work)
     code, memory = None, 0
     while code is None:
-        memory = max(memory, sum(_memory(process) for process in _family(child)))
+        memory = max(memory, _memory(child))
         done, status, usage = os.wait4(child, os.WNOHANG)
         if done:
             code = os.waitstatus_to_exitcode(status)
@@ -176,22 +177,15 @@ def _become(work: Callable[[], None]) -> NoReturn:
         os._exit(code)
 
 
-def _family(process: int) -> Iterator[int]:
-    """A process and what it started."""
-    yield process
-    with suppress(OSError):
-        for line in Path("/proc").glob(f"{process}/task/*/children"):
-            for child in line.read_text().split():
-                yield from _family(int(child))
-
-
 def _memory(process: int) -> int:
-    """Bytes that are the process's own: what it shares with this one is not counted again."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    """Bytes of a process and of all that it started; each has its part of what they share."""
+    held = 0
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process)
+        for one in (parent, *parent.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                held += getattr(one.memory_full_info(), "pss", 0)
+    return held
 
 
 def judge(case: Case, whole: Path, scratch: Path) -> Verdict:
