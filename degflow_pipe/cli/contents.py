@@ -14,6 +14,7 @@ from degflow_pipe.cli.tables import show_verdict
 from degflow_pipe.formats.said import number_of, size_of
 
 if TYPE_CHECKING:
+    from degflow_pipe.exports.contents import ExportContents
     from degflow_pipe.stages.inspection import (
         CheckpointContents,
         GridContents,
@@ -23,13 +24,20 @@ if TYPE_CHECKING:
 
 
 def show_contents(
-    found: StoreContents | ShardsContents | CheckpointContents, as_json: bool, path: str
+    found: StoreContents | ShardsContents | ExportContents | CheckpointContents,
+    as_json: bool,
+    path: str,
 ) -> None:
-    """A store, a shard folder or a checkpoint; the verdict on the last comes first."""
+    """A store, shards, an export or a checkpoint; the verdict on the last comes first."""
     if as_json:
         show(found, True)
         return
-    lines: dict[str, Any] = {"store": _store, "shards": _shards, "checkpoint": _checkpoint}
+    lines: dict[str, Any] = {
+        "store": _store,
+        "shards": _shards,
+        "export": _export,
+        "checkpoint": _checkpoint,
+    }
     head, *rest = lines[found.kind](found, path)
     print_head(f"{path}: {head[1]}")
     if found.kind == "checkpoint":
@@ -109,6 +117,23 @@ def _shards(found: ShardsContents, path: str) -> Lines:
     if settings.get("validate"):
         yield "validate", f"photos set apart are in {at}/validate"
     yield "next", f"degflow-pipe export {at} --to TRAINER -o OUT, or sr_pairs({path!r}) in Python"
+
+
+def _export(found: ExportContents, path: str) -> Lines:
+    at = shlex.quote(path)
+    if found.pairs is None:
+        yield "", f"an export to {found.trainer} that was not ended"
+    else:
+        yield "", f"an export to {found.trainer} of {number_of(found.pairs, 'LR/HR pairs')}"
+    yield "levels", few([level.level for level in found.levels])
+    yield "LR", f"HR over {few(sorted({f'{level.effective_scale:g}' for level in found.levels}))}"
+    yield "made of", f"shards named {found.shards}"
+    if found.options is not None:
+        yield "options", found.options
+    if found.pairs is None:
+        yield "next", "run the `export` that was stopped again: it leaves what is whole"
+    else:
+        yield "next", f"degflow-pipe doctor {at} --to {found.trainer}"
 
 
 def _checkpoint(found: CheckpointContents, path: str) -> Lines:

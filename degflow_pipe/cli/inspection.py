@@ -94,11 +94,21 @@ def inspect(
     show_inspected(found, json)
 
 
-def info(path: What, json: o.Json = False) -> None:
-    """What a store, a shard folder or a checkpoint is, how it was made, and what comes next."""
+def info(
+    path: Annotated[
+        str,
+        typer.Argument(help="A store, a shard folder, an export, or a checkpoint (or its name)."),
+    ],
+    json: o.Json = False,
+) -> None:
+    """What a store, shards, an export or a checkpoint are, how they were made, what comes next."""
+    from degflow_pipe.exports.contents import ExportContents
+    from degflow_pipe.exports.owned import is_export
     from degflow_pipe.stages.verify import info as stage
 
-    show_contents(stage(_place(path)), json, path)
+    place = _place(path)
+    found = ExportContents.of(place) if is_export(place) else stage(place)
+    show_contents(found, json, path)
 
 
 def verify(

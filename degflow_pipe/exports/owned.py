@@ -37,6 +37,11 @@ def made_for(folder: Path) -> str:
     return ""
 
 
+def is_export(folder: Path) -> bool:
+    """Whether `export` wrote there, to its end or not."""
+    return files.is_there(folder / MARK)
+
+
 def below(folder: Path, name: str) -> Path | None:
     """Where a name in a list leads; None for one that no system takes or that leads out."""
     parts = PurePosixPath(name).parts

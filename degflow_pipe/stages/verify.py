@@ -53,8 +53,8 @@ def kind_of(path: Path) -> str:
         raise UsageError(f"{path}: there is no such file or folder, and no such checkpoint")
     if kind == folders.EXPORT:
         raise UsageError(
-            f"{path} is an export: hold it against its trainer's rules with "
-            f"`doctor(folder={str(path)!r}, to=TRAINER)`"
+            f"{path} is an export: `info` names its trainer, whose rules "
+            f"`doctor(folder={str(path)!r}, to=TRAINER)` holds it against"
         )
     if kind:
         raise UsageError(

@@ -28,6 +28,7 @@ from degflow_pipe.checkpoint.results import Exported, Imported
 from degflow_pipe.cli.app import app
 from degflow_pipe.estimates import Estimate
 from degflow_pipe.evaluation.results import Evaluation
+from degflow_pipe.exports.contents import ExportContents
 from degflow_pipe.exports.export import ExportSummary
 from degflow_pipe.exports.results import Diagnosis
 from degflow_pipe.learning.results import CameraSummary
@@ -67,7 +68,7 @@ RESULTS: dict[str, Any] = {
     "inspect": Inspected,
     "preview": Preview,
     "degrade": DegradeSummary,
-    "info": [StoreContents, ShardsContents, CheckpointContents],
+    "info": [StoreContents, ShardsContents, ExportContents, CheckpointContents],
     "verify": Verified,
     "report": Reported,
     "train rae": TrainedAutoencoder,

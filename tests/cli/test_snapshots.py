@@ -42,6 +42,7 @@ JOB = (
     "info tiny",
     "export shards --to basicsr --scale 2 -o export",
     "doctor export --to basicsr",
+    "info export",
     "degrade photos/a.png --checkpoint tiny --t-grid x2 -o lr",
     "preview photos/a.png --checkpoint tiny -o strip.png",
     "run quickstart photos --checkpoint tiny --t-grid x2 --keep none -o run",
