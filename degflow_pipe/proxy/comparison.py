@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ from degflow_pipe.checkpoint.weights import read_tensors, weights_bytes
 from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.evaluation import plots
 from degflow_pipe.folders import check_ours
+from degflow_pipe.formats.said import duration_of, number_of
 from degflow_pipe.metrics.fidelity import WINDOW, fidelity
 from degflow_pipe.metrics.perceptual import Perceptual
 from degflow_pipe.model.published import shapes_of
@@ -206,6 +208,8 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
         self.names, self.train, self.held_out = names, train, held_out
         self.perceptual = Perceptual(settings.perceptual, model.device)
         self._sources: dict[str, Source] = {}
+        self._at_once = 1
+        """Processes that share the trainings."""
 
     # What a subclass says
 
@@ -253,6 +257,7 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
         processes: see `share`; None is returned in all of them but the first.
         """
         out = self.settings.out
+        self._at_once = 1 if processes is None else processes.count
         with writing(out, processes):
             trainings = self._trainings
             if not share(processes, trainings, self.prepare, lambda one: self.figures(*one)):
@@ -283,15 +288,26 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
         if known is not None:
             return known
         self.source(name)  # generated before the task, as tasks do not overlap
-        place = f"{self._trainings.index((name, added, seed)) + 1} of {len(self._trainings)}"
+        number = self._trainings.index((name, added, seed)) + 1
+        place = f"{number} of {len(self._trainings)}"
         said = f"{name}, noise {added:g}, seed {seed} ({place})"
         title = f"{self.kind}, {said}" if self.kind else said
         with self.progress.task(title, self.settings.budget.steps, counts="steps") as task:
+            begun = time.monotonic()
             network = self.fit(name, added, seed, task)
             figures = self.test(network)
-            task.note(f"{title}: PSNR {self.told(figures)} dB")
-        run.keep(network, figures)
+            run.keep(network, figures)
+            left = self._left(number, time.monotonic() - begun)
+            task.note(f"{title}: PSNR {self.told(figures)} dB{left}")
         return figures
+
+    def _left(self, number: int, seconds: float) -> str:
+        """What comes after a training, at as many seconds each: what is kept comes before it."""
+        left = len(self._trainings) - number
+        if left < self._at_once:
+            return ""
+        spent = duration_of(seconds * (left // self._at_once))
+        return f"; {number_of(left, 'trainings')} left, about {spent}"
 
     def trained(self, name: str, added: float) -> Network:
         """The network of a training that is kept, first seed."""

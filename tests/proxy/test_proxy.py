@@ -230,6 +230,8 @@ def test_stopped_at_any_time_it_goes_on_to_the_same_figures(
     kept = Recorded()
     assert proxy(tiny_model, SETTINGS, pairs, again, kept) == result
     assert first_block.stat().st_mtime_ns == made
+    left = [note.partition(" dB")[2].partition(",")[0] for note in kept.notes if "PSNR" in note]
+    assert left == ["; 3 trainings left", "; 2 trainings left", "; 1 training left", ""]
     trained = [name.partition(" (")[0] for name in kept.names if ", noise 0, " in name]
     assert trained == [
         f"{name}, noise 0, seed {seed}" for name in ("ours_grid_clean", "real") for seed in (0, 1)
