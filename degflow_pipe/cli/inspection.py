@@ -35,6 +35,19 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Command, rich_help_panel=panels.LOOK)(report)
 
 
+def _refuse_export(place: Path) -> None:
+    """Raises UsageError for an export, of whose pictures no sums are kept."""
+    from degflow_pipe.exports.contents import ExportContents
+    from degflow_pipe.exports.owned import is_export
+
+    if is_export(place):
+        to = ExportContents.of(place).trainer
+        raise UsageError(
+            f"{place} is an export: `degflow-pipe doctor {shlex.quote(str(place))} --to {to}` holds "
+            f"it against what was written and the trainer's rules"
+        )
+
+
 def _place(path: str) -> Path:
     from degflow_pipe.checkpoint.folder import find_checkpoint
     from degflow_pipe.shipped import names
@@ -142,6 +155,7 @@ def verify(
     elif checkpoint is not None or store is not None:
         raise UsageError("--checkpoint and --store are for --repair")
     else:
+        _refuse_export(place)
         found = stage(place, **how)
     show_verified(found, path, json)
     if not found.whole:

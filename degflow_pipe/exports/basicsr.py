@@ -31,6 +31,9 @@ from degflow_pipe.exports.options import training_yaml
 from degflow_pipe.exports.settings import Rules, Settings
 from degflow_pipe.exports.trainer import Plan, Roots, Row, Trainer
 
+SAID = 2
+"""Pictures beside a list that are told one by one; more of them have one cause."""
+
 
 def basicsr_rules(gt: str, lq: str, reader: str = "PairedImageDataset", **lists: str) -> Rules:
     """What BasicSR asks of an option file, and what is built on it.
@@ -125,6 +128,9 @@ class BasicSR(Trainer):
         def any_ending() -> dict[Path, str]:
             return {path.with_suffix(""): path.name for path in (*hr, *lr)}
 
+        if template == "{}":
+            hr_names, lr_names = ([path.name for path in side] for side in (hr, lr))
+            template = named_apart(self.name, hr_names, lr_names, report)
         met: set[str] = set()
         for number, line in enumerate(text_lines(folder / META, folder, report) or [], 1):
             name, said = line.split(" ")[0], f"{META}, line {number}: "
@@ -152,13 +158,20 @@ class BasicSR(Trainer):
                 told += f"; {other} is: {unread(other, (), path.suffix)}"
                 left.discard(other)
             report.add(kind, told)
-        report.add(
-            "list",
-            *(
-                f"gt/{name} is not in {META}, and never read: list it, or take it out"
-                for name in sorted(left)
-            ),
-        )
+        if len(left) > SAID:
+            report.add(
+                "list",
+                f"{META} lists {len(met)} HR, and {len(left)} more in gt, such as {min(left)}, are "
+                f"never read: list them, or take them out",
+            )
+        else:
+            report.add(
+                "list",
+                *(
+                    f"gt/{name} is not in {META}, and never read: list it, or take it out"
+                    for name in sorted(left)
+                ),
+            )
 
     def lr_of(self, name: str, template: str) -> str:
         """The path below lq of the LR of a listed HR: no deeper, however deep the HR is."""

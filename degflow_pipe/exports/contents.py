@@ -50,14 +50,16 @@ class ExportContents:
     def of(cls, folder: Path) -> ExportContents:
         """Raises FileError where what says so is missing or damaged."""
         path = folder / (DONE if files.is_there(folder / DONE) else MARK)
-        found = json_files.read(path, MAX_MARK)
         try:
+            found = json_files.read(path, MAX_MARK)
             trainer = find_trainer(found["trainer"])
             levels = [read(LevelContents, level, "levels") for level in found["levels"]]
             pairs, shards = found.get("pairs"), found["shards"]["name"]
             values = {"kind": "export", "trainer": trainer.name, "pairs": pairs, "shards": shards}
             options = trainer.options if files.is_there(folder / trainer.options) else None
             return read(cls, {**values, "levels": levels, "options": options}, path.name)
+        except FileError as error:
+            raise FileError(f"{error}: run the `export` that made it again") from error
         except (UsageError, TypeError, KeyError, AttributeError) as error:
             raise FileError(f"{path} is damaged: run the `export` that made it again") from error
 

@@ -16,10 +16,12 @@ from degflow_pipe import files
 from degflow_pipe.choices import one_of
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
-from degflow_pipe.errors import DataError, PhotoError, UsageError
+from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.exports import owned
+from degflow_pipe.exports.contents import ExportContents
 from degflow_pipe.exports.findings import Found, Header, Picture, Report
 from degflow_pipe.exports.likeness import Look, content_of, judge, likeness, look_at
+from degflow_pipe.exports.record import Record
 from degflow_pipe.exports.results import Diagnosis
 from degflow_pipe.exports.settings import Facts, Settings, read_settings
 from degflow_pipe.exports.trainer import Size, Trainer
@@ -36,6 +38,8 @@ MARGIN = 0.05
 """By how much another HR must correlate better with an LR than its own does."""
 UNLIKE = 0.5
 """Correlation with its own HR below which an LR is not of it."""
+
+AGAIN = "run the `export` that made it again, which leaves what is whole"
 
 _one_large = Lock()
 
@@ -68,14 +72,24 @@ def doctor(
         raise DataError(f"{folder}: no such folder")
     report = Report()
     made_for = owned.made_for(folder)
-    if options is None and made_for == trainer.name:
-        _look_at_export(trainer, folder, report)
+    ours = made_for == trainer.name
+    if ours and (unfinished := _unfinished(folder)):
+        report.add("unfinished", unfinished)
+        return Diagnosis(to, str(folder), None, 0, 0, {}, report.findings, fine=False)
+    if ours and options is None and not files.is_there(folder / trainer.options):
+        report.add("options", f"{trainer.options}, which export wrote, is gone: {AGAIN}")
     path, settings = _settings(trainer, folder, options, report)
     found = list(trainer.pair_up(folder, report, settings))
-    if not found and ((instead := _instead(trainer, folder, made_for)) or not report.findings):
-        report.add("pairs", f"{folder}: {to} finds no pairs here{instead}")
-    with (progress or Silent()).task(f"doctor {to}", len(found), counts="pairs") as task:
-        sizes, readable = _sizes(trainer, found, report, at_once, task)
+    if not found and (instead := _instead(trainer, folder, made_for)):
+        if options is None:
+            report.findings.clear()  # which all come of it
+        report.add("pairs", f"{folder}: {to} finds no pairs here; {instead}")
+    elif not found and not report.findings:
+        report.add("pairs", f"{folder}: {to} finds no pairs here")
+    record = Record.of(folder) if ours else Record()
+    looked_at = record.held_to(found, report)
+    with (progress or Silent()).task(f"doctor {to}", len(looked_at), counts="pairs") as task:
+        sizes, readable = _sizes(trainer, looked_at, record, report, at_once, task)
     if settings is not None:
         trainer.check_options(settings, sizes.facts(folder), report)
     runs = list(_runs(readable, sample))
@@ -106,26 +120,30 @@ def doctor(
 
 
 def _instead(trainer: Trainer, folder: Path, made_for: str) -> str:
-    """What the folder is, where it is another thing than pairs for the trainer.
+    """What the folder is, where it is another thing than pairs for the trainer; else empty.
 
     made_for: see `owned.made_for`.
     """
     if files.names(folder, ".tar"):
-        return "; these are shards: `export` them first"
+        return "these are shards: `export` them first"
     others = [made_for]
     if made_for not in TRAINERS:
         # An option file tells as much: places such as HR are those of several trainers.
         others = [one.name for one in TRAINERS.values() if files.is_there(folder / one.options)]
-    return f"; it was made for {one_of(others)}" if others and trainer.name not in others else ""
+    if not others or trainer.name in others:
+        return ""
+    return f"it was made for {one_of(others)}: name that, or export the shards to {trainer.name}"
 
 
-def _look_at_export(trainer: Trainer, folder: Path, report: Report) -> None:
-    """Findings for an export to the trainer that was not ended, or has lost its option file."""
-    again = "run the `export` that made it again, which leaves what is whole"
+def _unfinished(folder: Path) -> str:
+    """What an export was not ended or is damaged by; empty for a whole one."""
     if not files.is_there(folder / owned.DONE):
-        report.add("unfinished", f"{folder} is an export that was not ended: {again}")
-    elif not files.is_there(folder / trainer.options):
-        report.add("options", f"{trainer.options}, which export wrote, is gone: {again}")
+        return f"{folder} is an export that was not ended: {AGAIN}"
+    try:
+        ExportContents.of(folder)
+    except FileError as error:
+        return str(error)
+    return ""
 
 
 def _settings(
@@ -156,7 +174,12 @@ class _Sizes:
 
 
 def _sizes(
-    trainer: Trainer, found: Sequence[Found], report: Report, workers: int, task: Task
+    trainer: Trainer,
+    found: Sequence[Found],
+    record: Record,
+    report: Report,
+    workers: int,
+    task: Task,
 ) -> tuple[_Sizes, list[Found]]:
     """Headers of all pairs against the trainer's rules, and the pairs that have readable ones."""
     sizes = _Sizes(Counter())
@@ -196,6 +219,14 @@ def _sizes(
             report.add("ratio", f"{said}{wanted}")
             readable.append(replace(pair, fits=False))
             continue
+        if (due := record.of_pair(pair)) and ratio != trainer.fits(*due, pair.wanted):
+            (height, width), (small_height, small_width) = due
+            report.add(
+                "ratio",
+                f"{said}, where export wrote {small_height} x {small_width} for {height} x {width}",
+            )
+            readable.append(replace(pair, fits=False))
+            continue
         readable.append(pair)
         sizes.ratios[ratio] += 1
         of.setdefault(ratio, []).append(said)
@@ -209,6 +240,7 @@ def _sizes(
             f"LR are larger than their HR in {len(sizes.exchanged)} of {len(found)} pairs: "
             f"exchange {places}",
         )
+        report.findings["ratio"].cure = ""
         return _Sizes(Counter()), []
     _other_sizes(alike, report)
     if trainer.one_scale:

@@ -264,7 +264,11 @@ class Edsr(Trainer):
         left = _meant(files.names(folder / place))
         if not left:
             if files.is_folder(folder / self.places[1]):  # else that is told
-                report.add("structure", f"{place}: no such folder, or nothing in it")
+                wanted = place.rpartition("/")[2]
+                folders = _meant(files.names(folder / self.places[1]))
+                meant = next((name for name in folders if name.upper() == wanted != name), "")
+                other = f"; {meant} is there: rename it" if meant else ""
+                report.add("structure", f"{place}: no such folder, or nothing in it{other}")
             return
         there = {splitext(name)[0]: name for name in left if not name.endswith(".png")}
         there |= {name.removesuffix(".png"): name for name in left if name.endswith(".png")}
@@ -325,7 +329,9 @@ class Edsr(Trainer):
             if number and self.spelled(float(number[1])) == number[1] and float(number[1]) >= 1:
                 found[name] = float(number[1])
         example = f"X{self.spelled(2)}"
-        odd = [name for name in there if name not in found]
+        # Of those that lack no more than a capital X it is told where they are looked for.
+        meant = {f"X{self.spelled(scale)}" for scale in named - set(found.values())}
+        odd = [name for name in there if name not in found and name.upper() not in meant]
         report.add(
             "structure", *(f"{self.places[1]}/{n} is not named as {example} is" for n in odd)
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from degflow_pipe import files, json_files
 from degflow_pipe.errors import DegflowError, UsageError
@@ -62,6 +63,17 @@ def note(ledger: Ledger, unit: int, paths: Sequence[str]) -> None:
         ledger.write(unit, record)
 
 
+def rows(pairs: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a list of pairs, but for those that are none; none where there is no list."""
+    if not files.is_file(pairs):
+        return
+    with files.reading(pairs) as file:
+        while line := file.readline(MAX_LINE):
+            with suppress(ValueError):
+                if isinstance(value := json_files.parse(line), dict):
+                    yield value
+
+
 def written(out: Path, pairs: str) -> set[str]:
     """Paths of the pictures that exports wrote below a folder, by their ledger and `pairs`.
 
@@ -76,15 +88,8 @@ def written(out: Path, pairs: str) -> set[str]:
 
     for _, record in Ledger(out / WRITTEN).records():
         add(record.get("paths"))
-    if files.is_file(out / pairs):
-        with files.reading(out / pairs) as file:
-            while line := file.readline(MAX_LINE):
-                try:
-                    value = json_files.parse(line)
-                except ValueError:
-                    continue
-                if isinstance(value, dict):
-                    add([value.get("hr"), value.get("lr")])
+    for row in rows(out / pairs):
+        add([row.get("hr"), row.get("lr")])
     return {path for path in found if below(out, path) is not None and inside(out, path)}
 
 

@@ -186,8 +186,7 @@ def check_rules(rules: Rules, settings: Settings, facts: Facts, report: Report) 
         value = settings.get(key)
         if value is not None and value not in values:
             say(f"{key} is {shown(value)}, and must be {one_of([str(one) for one in values])}")
-    for key, place in rules.roots.items():
-        check_root(settings, key, place, facts.folder, report)
+    check_roots(settings, rules.roots, facts.folder, report)
     scale = settings.count("scale") if rules.network else None
     if scale is not None and facts.ratio is not None and scale != facts.ratio:
         say(f"scale is {scale}, and HR is {facts.ratio:g} times the LR")
@@ -234,21 +233,34 @@ def _check_crop(
         )
 
 
-def check_root(settings: Settings, key: str, place: str, folder: Path, report: Report) -> None:
-    """A finding where a path of the option file is not that of `place`, absolute or relative to
-    the folder; where it leads is not looked at.
+def check_roots(settings: Settings, roots: Mapping[str, str], folder: Path, report: Report) -> None:
+    """A finding for each path of the option file that is not that of its place, absolute or
+    relative to the folder, and one for all that lead to another folder; where a path leads is not
+    looked at.
     """
-    value = settings.get(key)
-    # traiNNer-redux takes lists of roots.
-    said = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if value is None or (isinstance(said, str) and is_place(said, place, folder)):
-        return
-    meant = f"{place} of {folder}" if place else str(folder)
-    report.add(
-        "options",
-        f"{settings.name}: {key} is {shown(value)}, and not {meant}: "
-        f"export again where the folder was moved, or change it",
-    )
+    moved: dict[str, list[str]] = {}
+    for key, place in roots.items():
+        value = settings.get(key)
+        # traiNNer-redux takes lists of roots.
+        said = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if value is None or (isinstance(said, str) and is_place(said, place, folder)):
+            continue
+        if isinstance(said, str) and place and said.endswith(f"/{place}"):
+            moved.setdefault(said.removesuffix(f"/{place}"), []).append(key)
+            continue
+        meant = f"{place} of {folder}" if place else str(folder)
+        report.add(
+            "options",
+            f"{settings.name}: {key} is {shown(value)}, and not {meant}: export again where the "
+            f"folder was moved, or change it",
+        )
+    for root, keys in moved.items():
+        lead = "leads" if len(keys) == 1 else "lead"
+        report.add(
+            "options",
+            f"{settings.name}: {', '.join(keys)} {lead} to {shown(root)}, and not to {folder}: "
+            f"export again where the folder was moved, or change that",
+        )
 
 
 def is_place(said: str, place: str, folder: Path) -> bool:

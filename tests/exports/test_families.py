@@ -290,7 +290,7 @@ def test_what_a_desktop_leaves_is_no_finding(copied: Callable[[str], Path], to: 
 
 def test_what_the_folder_is_instead_is_told(copied: Callable[[str], Path]) -> None:
     (text,) = doctor(copied("han"), "edsr").findings["pairs"].examples
-    assert text.endswith("edsr finds no pairs here; it was made for han")
+    assert text.endswith("it was made for han: name that, or export the shards to edsr")
 
 
 def test_nothing_is_told_of_what_comes_of_a_wrong_factor(copied: Callable[[str], Path]) -> None:

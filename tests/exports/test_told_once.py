@@ -188,6 +188,108 @@ def test_one_fault_is_one_finding(
     assert not found and said in text
 
 
+def moved(folder: Path) -> None:
+    """As an export with absolute paths is elsewhere."""
+    path = folder / "train_basicsr.yml"
+    text = path.read_text()
+    for place in ("gt", "lq", "meta_info.txt"):
+        assert f": {place}\n" in text
+        text = text.replace(f": {place}\n", f": /mnt/of old/{place}\n")
+    path.write_text(text)
+
+
+def half_of_the_list(folder: Path) -> None:
+    path = folder / "meta_info.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: len(lines) // 2]))
+
+
+def renamed_without_zeros(folder: Path) -> None:
+    """So that they sort otherwise than what they are paired with."""
+    for number, path in enumerate(sorted((folder / "H").iterdir()), 8):
+        path.rename(folder / f"H/{number}.png")
+
+
+def all_x4(folder: Path) -> None:
+    for path in (folder / "lq").iterdir():
+        path.rename(path.with_name(f"{path.stem}x4.png"))
+
+
+def all_enlarged(folder: Path) -> None:
+    for path in (folder / "lq").iterdir():
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), None, fx=2, fy=2))
+
+
+@pytest.mark.parametrize(
+    "to, change, kind, said",
+    [
+        ("basicsr", moved, "options", "meta_info_file lead to '/mnt/of old', and not to"),
+        ("basicsr", half_of_the_list, "list", "lists 3 HR, and 3 more in gt, such as"),
+        ("basicsr", all_x4, "names", 'write filename_tmpl: "{}x4" into the training set'),
+        ("realesrgan", half_of_the_list, "export", "3 pairs of the 6 that export wrote are not"),
+        (
+            "edsr",
+            lambda folder: [
+                (folder / name).unlink() for name in ("HR/0003.png", "LR_bicubic/X2/0003x2.png")
+            ],
+            "export",
+            "1 pair of the 6 that export wrote are not paired so, or not there, the first of them "
+            "HR/0003 with LR_bicubic/X2/0003x2",
+        ),
+        ("swinir", renamed_without_zeros, "export", "6 pairs of the 6 that export wrote are not"),
+        ("edsr", renamed("LR_bicubic/X2", "LR_bicubic/x2"), "structure", "; x2 is there: rename"),
+        (
+            "basicsr",
+            lambda folder: (folder / "export.json").write_text("{"),
+            "unfinished",
+            "export.json: not JSON",
+        ),
+    ],
+)
+def test_what_an_export_lost_is_one_finding_with_a_cure(
+    exported: Callable[[str], Path], tmp_path: Path, to: str, change: Change, kind: str, said: str
+) -> None:
+    folder = Path(shutil.copytree(exported(to), tmp_path / "copy"))
+    change(folder)
+    found = doctor(folder, to).findings
+    assert set(found) == {kind}
+    assert any(said in text for text in found[kind].examples), found[kind].examples
+
+
+def test_lr_of_another_size_than_export_wrote_are_found(
+    exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Whatever the option file is changed to."""
+    folder = Path(shutil.copytree(exported("basicsr"), tmp_path / "copy"))
+    all_enlarged(folder)
+    found = doctor(folder, "basicsr").findings
+    assert set(found) == {"ratio"} and found["ratio"].count == 6
+    assert "where export wrote" in found["ratio"].examples[0]
+    edited("train_basicsr.yml", "scale: 2", "scale: 1")(folder)
+    assert doctor(folder, "basicsr").findings["ratio"].count == 6
+
+
+def test_what_was_taken_out_of_the_export_and_its_list_is_no_finding(
+    exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported("edsr"), tmp_path / "copy"))
+    for name in ("HR/0006.png", "LR_bicubic/X2/0006x2.png"):
+        (folder / name).unlink()
+    lines = (folder / "pairs.jsonl").read_text().splitlines()
+    (folder / "pairs.jsonl").write_text("\n".join(lines[:5]))
+    assert doctor(folder, "edsr").fine
+
+
+@pytest.mark.parametrize("to", ["basicsr", "kair", "edsr", "liif"])
+def test_an_export_to_another_trainer_is_told_and_no_more(
+    exported: Callable[[str], Path], to: str
+) -> None:
+    folder = exported("swinir" if to != "kair" else "basicsr")
+    found = doctor(folder, to).findings
+    (text,) = found.pop("pairs").examples
+    assert not found and "it was made for" in text
+
+
 def test_other_pictures_of_varied_sizes_are_told_by_their_content(
     exported: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -212,7 +314,11 @@ def test_an_export_that_was_not_ended_is_told(
 ) -> None:
     folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
     (folder / "export.json").unlink()
-    (text,) = doctor(folder, "kair").findings["unfinished"].examples
+    for path in sorted((folder / "L").iterdir())[2:]:
+        path.unlink()
+    found = doctor(folder, "kair").findings
+    (text,) = found.pop("unfinished").examples
+    assert not found, "what is not there yet comes of it"
     assert "is an export that was not ended: run the `export` that made it again" in text
 
 
