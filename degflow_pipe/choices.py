@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 from degflow_pipe.errors import UsageError
@@ -53,6 +54,13 @@ def one_of(choices: Sequence[str]) -> str:
     """`a, b or c`."""
     *first, last = choices
     return f"{', '.join(first)} or {last}" if first else last
+
+
+def meant(given: object, choices: Sequence[str]) -> str:
+    """`; did you mean b?` for a word that is nearly one of the choices, else nothing."""
+    known = {one.lower(): one for one in choices}
+    near = get_close_matches(str(given).lower(), list(known), n=1)
+    return f"; did you mean {known[near[0]]}?" if near else ""
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:

@@ -284,7 +284,7 @@ def _of_scales(
 
 def _small(s: Decimal) -> str:
     """What else may be meant by a scale: LR that are so much smaller."""
-    return f"; LR of HR / {s} for networks of x{s}: `sr_scale={s}`" if s in (2, 3, 4, 8) else ""
+    return f"; LR of HR / {s}, at levels up to that: `sr_scale={s}`" if s in (2, 3, 4, 8) else ""
 
 
 def _scale_text(s: Decimal) -> str:

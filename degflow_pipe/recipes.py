@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from degflow_pipe import files, shipped
+from degflow_pipe.choices import meant
 from degflow_pipe.errors import UsageError
 from degflow_pipe.formats.yaml_text import parse_yaml
 from degflow_pipe.places import place_of
@@ -26,9 +27,11 @@ def load_recipe(path_or_name: str, *kinds: str) -> dict[str, Any]:
     if not files.exists(path):
         found = shipped.find("pipelines", path_or_name)
         if found is None:
-            known = ", ".join(shipped.names("pipelines"))
+            known = shipped.names("pipelines")
+            here = [one.name for one in Path().iterdir() if one.suffix in (".yaml", ".yml")]
             raise UsageError(
-                f"no recipe {path_or_name}: neither a file nor one of the shipped ones ({known})"
+                f"no recipe {path_or_name}: neither a file nor one of the shipped ones "
+                f"({', '.join(known)}){meant(path_or_name, [*known, *here])}"
             )
         path = found
     if files.is_folder(path):

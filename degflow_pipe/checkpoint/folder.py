@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from degflow_pipe import files, json_files, shipped
 from degflow_pipe.checkpoint.calibration import Calibration
 from degflow_pipe.checkpoint.verdict import HEADING, Judged, Verdict, section, verdict_of
-from degflow_pipe.choices import Noise, check_choice
+from degflow_pipe.choices import Noise, check_choice, meant
 from degflow_pipe.errors import CheckpointError, DegflowError, FileError, UsageError
 from degflow_pipe.model.config import ModelConfig
 from degflow_pipe.noise.model import LEAST_SIDE, NoiseModel
@@ -151,11 +150,10 @@ def find_checkpoint(path_or_name: str) -> Path:
     if found is None:
         known = ", ".join(shipped.names("checkpoints"))
         here = [one.name for one in Path().iterdir() if (one / CONFIG).exists()]
-        near = get_close_matches(path_or_name, [*shipped.names("checkpoints"), *here], n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
+        near = meant(path_or_name, [*shipped.names("checkpoints"), *here])
         raise CheckpointError(
             f"no checkpoint {path_or_name}: neither a folder with {CONFIG} nor one of the shipped "
-            f"ones ({known}){meant}{_NO_BANK if ',' in path_or_name else ''}"
+            f"ones ({known}){near}{_NO_BANK if ',' in path_or_name else ''}"
         )
     return found
 

@@ -151,7 +151,10 @@ def _checkpoint(found: CheckpointContents, path: str) -> Lines:
     yield "noise", noise
     solver = found.model.solver
     yield "solver", f"{solver.method}, {solver.steps} steps"
-    yield "next", f"degflow-pipe preview PHOTO --checkpoint {shlex.quote(path)}"
+    if found.verdict.overall == "not usable":
+        yield "next", "what the findings say, into another folder"
+    else:
+        yield "next", f"degflow-pipe preview PHOTO --checkpoint {shlex.quote(path)}"
 
 
 def _psnr(stage: Any) -> str:

@@ -21,6 +21,7 @@ from degflow_pipe.places import place_of
 from degflow_pipe.quality import SUGGESTED, Limits
 
 if TYPE_CHECKING:
+    from degflow_pipe.exports.contents import ExportContents
     from degflow_pipe.stages.inspection import Verified
 
 What = Annotated[
@@ -35,16 +36,25 @@ def register(app: typer.Typer) -> None:
     app.command(cls=Command, rich_help_panel=panels.LOOK)(report)
 
 
-def _refuse_export(place: Path) -> None:
-    """Raises UsageError for an export, of whose pictures no sums are kept."""
-    from degflow_pipe.exports.contents import ExportContents
+def _export(place: Path) -> ExportContents | None:
+    """What an export is; None for anything else, for which the trainers are not loaded."""
     from degflow_pipe.exports.owned import is_export
 
-    if is_export(place):
-        to = ExportContents.of(place).trainer
+    if not is_export(place):
+        return None
+    from degflow_pipe.exports.contents import ExportContents
+
+    return ExportContents.of(place)
+
+
+def _refuse_export(place: Path) -> None:
+    """Raises UsageError for an export, of whose pictures no sums are kept."""
+    if export := _export(place):
+        to = export.trainer
+        command = f"degflow-pipe doctor {shlex.quote(str(place))} --to {to}"
         raise UsageError(
-            f"{place} is an export: `degflow-pipe doctor {shlex.quote(str(place))} --to {to}` holds "
-            f"it against what was written and the trainer's rules"
+            f"{place} is an export: `{command}` holds it against what was written and the "
+            f"trainer's rules"
         )
 
 
@@ -115,13 +125,10 @@ def info(
     json: o.Json = False,
 ) -> None:
     """What a store, shards, an export or a checkpoint are, how they were made, what comes next."""
-    from degflow_pipe.exports.contents import ExportContents
-    from degflow_pipe.exports.owned import is_export
     from degflow_pipe.stages.verify import info as stage
 
     place = _place(path)
-    found = ExportContents.of(place) if is_export(place) else stage(place)
-    show_contents(found, json, path)
+    show_contents(_export(place) or stage(place), json, path)
 
 
 def verify(

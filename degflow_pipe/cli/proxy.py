@@ -143,7 +143,8 @@ def proxy(
     result: ProxyComparison | ScalesComparison | None
     if implicit:
         tested = None if test is None or settings.test is None else (settings.test, test)
-        scaled = ScalesSettings.of(settings, data.s_max, out, tested)
+        s_max = min(data.s_max, model.info.s_max)
+        scaled = ScalesSettings.of(settings, s_max, out, tested)
         result = proxy_scales(model, data, pairs, scaled, progress, processes)
     else:
         others = {name: OtherPairs(at, settings.also.get(name)) for name, at in folders.items()}

@@ -104,7 +104,10 @@ def _ingest(
     added = f"{number_of(found.patches, 'patches')} of {number_of(found.photos, 'photos')} added"
     yield "", f"{store}: {added}, {found.patches_in_store:,} in all"
     if found.known:
-        yield "known", f"{number_of(found.known, 'photos')} of before, left as they are"
+        yield (
+            "known",
+            f"{number_of(found.known, 'photos')} that were there, left as they are",
+        )
     if found.replaced:
         yield "replaced", f"{number_of(found.replaced, 'photos')}, which went"
     if found.flat:

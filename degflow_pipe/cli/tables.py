@@ -276,6 +276,8 @@ def show_camera(found: CameraSummary, as_json: bool) -> None:
         show(found, True)
         return
     rows = {key: v for key, v in as_mapping(found).items() if key != "verdict"}
+    if found.recovered is None:
+        rows["recovered"] = "no gap between bicubic and real pairs that these trainings show"
     show(rows, False, "camera")
     show_verdict(found.verdict)
     at = shlex.quote(found.checkpoint)
@@ -306,7 +308,7 @@ def _sources(heading: str, found: LevelTable, seeds: int) -> None:
     if found.unresolved:
         caption += (
             f"; the gap between bicubic and real in {', '.join(found.unresolved)} is {unresolved}, "
-            f"so there is no share of it"
+            f"so there is no share of it: give more seeds or steps"
         )
     figures = list(found.rows[0].mean)
     judged = [figure for figure in ("psnr", "perceptual") if figure in figures]

@@ -52,8 +52,8 @@ class _Numbered(Trainer):
     one_scale = False
     rules = Rules(source="InterFlow, sr_networks/train_inr.py", required=())
     otherwise = (
-        "ingest larger patches, export shards that were made with `lr_size=same`, or generate "
-        "levels at other scales"
+        "ingest larger patches, export shards whose LR are as large as HR (`lr_size=same`, and no "
+        "`sr_scale`), or generate levels at other scales"
     )
 
     def known(self, scale: float) -> float:

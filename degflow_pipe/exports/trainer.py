@@ -147,8 +147,8 @@ class Trainer(ABC):
     deep: ClassVar[tuple[str, ...]] = ("grey", "colour")
     rules: ClassVar[Rules]
     otherwise: ClassVar[str] = (
-        "make larger patches, export shards that were made with `lr_size=same`, or choose another "
-        "trainer"
+        "make larger patches, export shards whose LR are as large as HR (`lr_size=same`, and no "
+        "`sr_scale`), or choose another trainer"
     )
     """What to do where no other scale and no choice of the levels goes."""
 

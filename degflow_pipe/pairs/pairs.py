@@ -64,10 +64,12 @@ def find_scenes(
     """Match the level patterns below root; returns (training, validation) scenes sorted by name.
 
     A scene of the Test split, or one that data.validate names, is held out. to_train, to_test:
-    whether scenes for training, and held-out ones, are needed. Raises DataError where a level has
-    no file, a scene lacks a knot (in sets that took every scene at every scale), or a split that is
-    needed is empty.
+    whether scenes for training, and held-out ones, are needed. Raises DataError where there is no
+    such folder, a level has no file, a scene lacks a knot (in sets that took every scene at every
+    scale), or a split that is needed is empty.
     """
+    if not files.is_folder(root):
+        raise DataError(f"{root}: no such folder")
     levels = data.pair_levels
     found = [_find(level, level.lr, data, root) for level in levels[1:]]
     # Sets with an HR beside each LR name the HR of a scene more than once: the first serves.
@@ -97,7 +99,10 @@ def find_scenes(
             if path is None and not (level.held_out or (partial and test and level.t > 0))
         ]
         if lacking and not partial:
-            raise DataError(f"scene {_name(key)} has no file for level {lacking[0]} below {root}")
+            raise DataError(
+                f"scene {_name(key)} has no file for level {lacking[0]} below {root}: add it, or "
+                f"take the scene's other files out"
+            )
         if lacking or all(path is None for path in mine[1:]):
             continue
         (held_out if test else train).append(Scene(_name(key), tuple(mine), tuple(copies[key][1:])))
@@ -193,7 +198,8 @@ class Pairs:
             return hr_cut, shrunk(lr[: hr_cut.shape[0], : hr_cut.shape[1]], small)
         if lr.shape[:2] != small:
             raise DataError(
-                f"{path} is {_size(lr)}, its HR {scene.hr} is {_size(hr)}: not 1/{scale} of it"
+                f"{path} is {_size(lr)}, its HR {scene.hr} is {_size(hr)}: not 1/{scale} of it: "
+                f"choose the factor of the pairs, or take this one out"
             )
         return hr_cut, lr
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from degflow_pipe.choices import meant
 from degflow_pipe.errors import UsageError
 from degflow_pipe.metrics.perceptual import belonging
 from degflow_pipe.model.limits import MOST_WEIGHTS
@@ -197,6 +198,7 @@ def _spandrel(name: str) -> Any:
     if name not in known:
         raise UsageError(
             f"`network` must be same-size, implicit or one of {', '.join(known)}, got {name!r}"
+            f"{meant(name, known)}"
         )
     with belonging(f"`network={name}`"):
         module = importlib.import_module(f"spandrel.architectures.{name}")

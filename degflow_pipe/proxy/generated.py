@@ -25,12 +25,18 @@ BLOCK = 16
 
 
 def generated(
-    model: DegFlow, hr: np.ndarray, t: list[float], noise: str, out: Path, progress: Progress
+    model: DegFlow,
+    hr: np.ndarray,
+    t: list[float],
+    noise: str,
+    out: Path,
+    progress: Progress,
+    whose: str = "",
 ) -> np.ndarray:
     """LR of patches hr (N, P, P, 3) uint8 at T levels, (N, T, P, P, 3) uint8.
 
     noise: `none` or `calibrated`, one draw for each patch and level. out: folder that holds the
-    blocks of all that was asked for.
+    blocks of all that was asked for. whose: the patches, for the progress.
     """
     drawn = model.noise_model(noise)
     pictures = pictures_id(model.info, model.precision, "none")
@@ -39,7 +45,7 @@ def generated(
     folder = out / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     blocks = []
     with progress.task(
-        f"generate {number_of(len(t), 'levels')}", len(hr), counts="patches"
+        f"generate {number_of(len(t), 'levels')}{whose}", len(hr), counts="patches"
     ) as task:
         for start in range(0, len(hr), BLOCK):
             few = hr[start : start + BLOCK]

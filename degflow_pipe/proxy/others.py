@@ -27,15 +27,21 @@ class OtherPairs:
         if self.data is not None:
             return self.data
         levels = [
-            {"name": side.upper(), "t": t, "files": f"*_{side}{self._ending(side)}"}
+            {"name": side.upper(), "t": t, "files": self._pattern(side)}
             for side, t in (("hr", 0.0), ("lr", 1.0))
         ]
         return DataSettings(s_max=scale, source="", licence="", levels=levels)
 
-    def _ending(self, side: str) -> str:
-        found = {path.suffix for path in files.matches(f"*_{side}.*", self.root)}
-        if len(found) == 1:
-            return found.pop()
+    def _pattern(self, side: str) -> str:
+        """What matches the files of a side, `hr` or `lr`: in capitals where they are so named."""
+        if not files.is_folder(self.root):
+            raise DataError(f"{self.root}: no such folder")
+        for spelled in (side, side.upper()):
+            found = {path.suffix for path in files.matches(f"*_{spelled}.*", self.root)}
+            if len(found) == 1:
+                return f"*_{spelled}{found.pop()}"
+            if found:
+                break
         problem = f"files of {len(found)} formats match" if found else "no file matches"
         raise DataError(
             f"{problem} *_{side}.* in {self.root}: name its pairs NAME_hr.png and NAME_lr.png, or "

@@ -25,7 +25,7 @@ from degflow_pipe.evaluation.degradation_steps import enlarged
 from degflow_pipe.levels import Grid
 from degflow_pipe.pairs.pairs import Pairs, Scene, find_scenes
 from degflow_pipe.pairs.settings import DataSettings, PairLevel
-from degflow_pipe.pictures.photos import find_photos
+from degflow_pipe.pictures.photos import PhotoFile, find_photos
 from degflow_pipe.pictures.sizes import Sizes, on_own_pixels, seen_by_camera, sizes_at
 from degflow_pipe.progress import Progress, Silent, Task
 from degflow_pipe.proxy.architectures import Architecture
@@ -104,7 +104,7 @@ class ProxySettings(ComparisonSettings):
         """As a recipe says it, for a checkpoint."""
         return cls(
             **said_of_all(recipe, out),
-            patches=patches,
+            patches=min(patches, recipe.budget.steps * recipe.budget.batch),
             grid=recipe.grid(info),
             level=recipe.level,
             more=more,
@@ -167,7 +167,8 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
             for split, scenes in zip(("training", "held-out"), find_scenes(data, root), strict=True)
         )
         self.sr_scale = settings.sr_scale or _own_scale(data, train[0], self.place)
-        # Says what is wrong before anything is read.
+        # What is wrong is said before anything is read.
+        photos = [] if settings.more is None else list(find_photos([str(settings.more)]))
         network = settings.network.tried(settings.budget, self.sr_scale)
         self.told_network = settings.network.told(network, self.sr_scale)
         self.scale = data.scale_of_t(self.level.t) if self.sr_scale == 1 else float(self.sr_scale)
@@ -187,7 +188,7 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         self.others = {name: self._other(name) for name in settings.also}
         self.hr, there = self.patches([self.place], self.sr_scale)
         self.real = there[self.place][1]
-        self.more = self._more() if set(MORE) & set(self.names) else self.hr[:0]
+        self.more = self._more(photos) if set(MORE) & set(self.names) else self.hr[:0]
         self._made: dict[tuple[bool | float, ...], np.ndarray] = {}
 
     def make(self, name: str) -> Source:
@@ -294,10 +295,9 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
             large = cv2.resize(lr, (width, height), interpolation=cv2.INTER_NEAREST)
             yield [("HR", hr), (f"real {self.level.name}", large), *sr]
 
-    def _more(self) -> np.ndarray:
+    def _more(self, photos: list[PhotoFile]) -> np.ndarray:
         """As many patches as `hr` has, of other photos: (N, P, P, 3) uint8."""
-        assert self.settings.more is not None
-        photos = self.tested_on.apart(list(find_photos([str(self.settings.more)])), "more HR")
+        photos = self.tested_on.apart(photos, "more HR")
         return patches_of(photos, len(self.hr), self.hr.shape[1], self.progress)
 
     def _other(self, name: str) -> _Patches:
@@ -358,18 +358,20 @@ class OneScale(Comparison[Source, nn.Module, Figures, ProxyComparison]):
         """
         key = (more, *t)
         if key not in self._made:
-            self._made[key] = self._of_patches(self.more if more else self.hr, t)
+            whose = " of more HR" if more else ""
+            self._made[key] = self._of_patches(self.more if more else self.hr, t, whose)
         return self._made[key]
 
-    def _of_patches(self, hr: np.ndarray, t: list[float]) -> np.ndarray:
-        out = self.settings.out / "lr"
+    def _of_patches(self, hr: np.ndarray, t: list[float], whose: str) -> np.ndarray:
+        kept = self.settings.out / "lr"
         if self.sr_scale == 1:
-            return generated(self.model, hr, t, "none", out, self.progress)
+            return generated(self.model, hr, t, "none", kept, self.progress, whose)
         levels = []
-        for level in t:
+        for number, level in enumerate(t, 1):
+            told = f"{whose} ({number} of {len(t)})" if len(t) > 1 else whose
             sizes, asked = self._sizes(level), self._shown(level)
             seen = np.stack([seen_by_camera(one, sizes, sizes) for one in hr])
-            large = generated(self.model, seen, [asked.t], "none", out, self.progress)[:, 0]
+            large = generated(self.model, seen, [asked.t], "none", kept, self.progress, told)[:, 0]
             levels.append(np.stack([on_own_pixels(lr, (sizes.lr, sizes.lr)) for lr in large]))
         return np.stack(levels, axis=1)
 

@@ -79,7 +79,7 @@ class ScalesSettings(ComparisonSettings):
         out: Path,
         test: tuple[DataSettings, Path] | None = None,
     ) -> ScalesSettings:
-        """As a recipe says it; s_max: of the pairs."""
+        """As a recipe says it; s_max: that the pairs and the checkpoint have both."""
         return cls(
             **said_of_all(recipe, out),
             scales=recipe.scales or default_scales(s_max),

@@ -13,7 +13,6 @@ import numpy as np
 from degflow_pipe.errors import DataError
 from degflow_pipe.formats.said import number_of
 from degflow_pipe.pairs.pairs import Scene
-from degflow_pipe.pictures.patches import check_size
 from degflow_pipe.pictures.photos import PhotoFile, picture_size, read_photo
 from degflow_pipe.progress import Progress
 from degflow_pipe.proxy.comparison import PATCH
@@ -69,18 +68,27 @@ def patches_of(
 ) -> np.ndarray:
     """Patches of the photos, evenly, at random places: (count, side, side, 3) uint8.
 
-    Raises PhotoError for a photo that cannot be read or is smaller than PATCH.
+    Those smaller than PATCH are left out. Raises DataError where none is left, PhotoError for a
+    photo that cannot be read.
     """
+    large = [photo for photo in photos if min(_sides(photo)) >= PATCH]
+    if not large:
+        raise DataError(f"more HR: no photo has {PATCH} pixels on both sides")
+    small, photos = len(photos) - len(large), large
     rng = np.random.default_rng(1)
     patches: list[np.ndarray] = []
     with progress.task("read photos", len(photos), counts="photos") as task:
         for i, photo in enumerate(photos):
             pixels = read_photo(photo).pixels
-            check_size(pixels, PATCH, str(photo))
             for _ in range(count * (i + 1) // len(photos) - len(patches)):
                 y, x = (int(rng.integers(n - PATCH + 1)) for n in pixels.shape[:2])
                 patches.append(pixels[y : y + side, x : x + side])
             task.advance()
+        if small:
+            task.note(
+                f"more HR: {number_of(small, 'photos')} left out: smaller than the patch of "
+                f"{PATCH} pixels"
+            )
     return np.stack(patches)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degflow_pipe import files, json_files
+from degflow_pipe import files, folders, json_files
 from degflow_pipe.errors import FileError, ShardError
 from degflow_pipe.shards.layout import INDEX
 
@@ -58,6 +59,13 @@ def tar_of(index: Path) -> str:
     return f"{index.name.removesuffix(INDEX)}.tar"
 
 
+def _refuse_export(folder: Path) -> None:
+    """Raises ShardError for a folder that `export` made."""
+    with suppress(FileError):  # of its mark, which is not what is looked for
+        if folders.kind_of(folder) == folders.EXPORT:
+            raise ShardError(f"{folder} is an export, not shards: name those that it was made of")
+
+
 def read_summary(folder: Path) -> Summary:
     """The data set in a folder of finished shards.
 
@@ -73,6 +81,7 @@ def read_summary(folder: Path) -> Summary:
     # What begins with a dot is a run's own.
     found = [name for name in files.names(folder, ".json") if not name.startswith(".")]
     if len(found) != 1:
+        _refuse_export(folder)
         raise ShardError(
             f"{folder}: no finished shards: NAME.json is written when all tars are, and "
             f"{len(found)} are there: run `shard()` to its end"
@@ -83,6 +92,7 @@ def read_summary(folder: Path) -> Summary:
     except FileError as error:
         raise ShardError(f"{error}; {AGAIN}") from error
     if not isinstance(figures, dict) or figures.get("format") != FORMAT:
+        _refuse_export(folder)
         raise ShardError(f"{path} is not of {FORMAT}")
     if figures.get("version") not in (WHOLE, VERSION):
         raise ShardError(

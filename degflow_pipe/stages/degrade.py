@@ -125,7 +125,10 @@ def degrade(
                 check_room(_paths(out, file.stem, key), file, out)
                 photo = read_photo(file, max_pixels)
                 if sr_scale and min(photo.pixels.shape[:2]) < LEAST * sr_scale:
-                    raise PhotoError(f"{file.name}: too small for an LR at x{sr_scale:g}")
+                    raise PhotoError(
+                        f"{file.name}: too small for an LR at x{sr_scale:g}, which takes "
+                        f"{LEAST * sr_scale:g} pixels on both sides"
+                    )
             except PhotoError as error:
                 summary.skipped[file.name] = str(error)
                 continue

@@ -63,8 +63,8 @@ def kind_of(path: Path) -> str:
             f"at it with `report`"
         )
     raise UsageError(
-        f"{path} is neither a store, nor a shard folder, nor a checkpoint; where a command was "
-        f"stopped before it was whole, run that again"
+        f"{path} is neither a store, nor shards, nor an export, nor a checkpoint; where a command "
+        f"was stopped before it was whole, run that again"
     )
 
 

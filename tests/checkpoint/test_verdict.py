@@ -102,6 +102,13 @@ def test_what_was_not_measured_is_not_judged(shipped_calibration: Any) -> None:
     assert bad.overall == "not usable", "what is known to be bad is bad"
 
 
+def test_nobody_is_told_to_train_longer_on_scenes_that_are_learned_by_heart() -> None:
+    blurred = {"above_blur": -0.1}
+    assert "train longer, and look" in verdict_of(judged({}, blurred), None).line
+    both = verdict_of(judged({"above_gaussian": 6.5}, blurred), None).line
+    assert "train longer" not in both and "train on more scenes, and look" in both
+
+
 @pytest.mark.parametrize(
     ("ratio", "way"), [(1.6, "1.60 times as strong"), (0.5, "2.00 times as weak")]
 )

@@ -223,6 +223,8 @@ def test_wrong_data_settings_name_the_key(name: str, changes: dict[str, Any], re
 def test_an_empty_folder_names_the_files_it_lacks(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file matches '.*' \(level HR\) below"):
         find_scenes(settings(name), tmp_path)
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        find_scenes(settings(name), tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("ending", ["png", "webp", "PNG"])

@@ -27,6 +27,7 @@ from degflow_pipe.proxy.budget import Budget
 from degflow_pipe.proxy.network import restored
 from degflow_pipe.proxy.others import OtherPairs
 from degflow_pipe.proxy.proxy import OneScale, ProxySettings, proxy
+from degflow_pipe.proxy.recipe import ProxyRecipe
 from degflow_pipe.proxy.results import ProxyComparison
 from degflow_pipe.proxy.sources import Place, best_sigma, by_hand
 from tests.conftest import Recorder
@@ -319,6 +320,33 @@ def test_held_out_scenes_are_left_out_of_other_pairs_and_photos(
         OneScale(model, SETTINGS, pairs, asked, Silent())
 
 
+def test_other_photos_that_are_too_small_are_left_out(
+    pairs: Path, tmp_path: Path, settings: ProxySettings, recorder: Recorder
+) -> None:
+    model = DegFlow.load("city100-compact", "cpu")
+    Image.fromarray(data.coffee()[:100, :300]).save(tmp_path / "small.png")
+    asked = replace(settings, out=tmp_path / "out", more=tmp_path)
+    with pytest.raises(DataError, match="more HR: no photo has 192 pixels on both sides"):
+        OneScale(model, SETTINGS, pairs, asked, Silent())
+    Image.fromarray(data.coffee()[:200, :300]).save(tmp_path / "large.png")
+    work = OneScale(model, SETTINGS, pairs, asked, recorder)
+    assert len(work.more) == len(work.hr)
+    assert "more HR: 1 photo left out: smaller than the patch of 192 pixels" in recorder.notes
+
+
+def test_no_more_patches_are_made_than_a_small_budget_draws(tiny_model: DegFlow) -> None:
+    for steps, patches in ((5, 40), (2500, 480)):
+        recipe = ProxyRecipe(budget=Budget(steps=steps, batch=8))
+        assert ProxySettings.of(recipe, tiny_model.info, Path("out")).patches == patches
+
+
+def test_other_pairs_may_be_named_in_capitals(tmp_path: Path) -> None:
+    for name in ("a_HR.png", "a_LR.webp", "b_HR.png", "b_LR.webp"):
+        (tmp_path / name).touch()
+    found = OtherPairs(tmp_path).layout(2.0).levels
+    assert [level["files"] for level in found] == ["*_HR.png", "*_LR.webp"]
+
+
 def is_part_of(patch: np.ndarray, picture: np.ndarray) -> bool:
     rows = np.lib.stride_tricks.sliding_window_view(picture, patch[:1, :8].shape)
     return bool((rows == patch[:1, :8]).all((-1, -2, -3)).any())
@@ -367,6 +395,9 @@ def test_other_pairs_that_are_not_there(
     tiny_model: DegFlow, pairs: Path, tmp_path: Path, settings: ProxySettings
 ) -> None:
     asked = replace(settings, out=tmp_path / "out", also={"theirs": OtherPairs(tmp_path / "no")})
+    with pytest.raises(DataError, match=r"no: no such folder"):
+        proxy(tiny_model, SETTINGS, pairs, asked)
+    (tmp_path / "no").mkdir()
     with pytest.raises(DataError, match=r"no file matches \*_hr.\* in .*no"):
         proxy(tiny_model, SETTINGS, pairs, asked)
     other = write(tmp_path / "other", 4)

@@ -274,7 +274,7 @@ def test_damage_of_a_checkpoint_is_found(checkpoint: Path, flip: Flip, name: str
 
 
 def test_what_is_none_of_the_three_is_refused(tmp_path: Path) -> None:
-    nothing = "neither a store, nor a shard folder, nor a check"
+    nothing = "neither a store, nor shards, nor an export, nor a check"
     for path, why in ((tmp_path, nothing), (tmp_path / "nowhere", "no such file or folder")):
         with pytest.raises(UsageError, match=why):
             kind_of(path)
@@ -286,6 +286,8 @@ def test_an_export_is_sent_to_the_doctor(whole: Path, tmp_path: Path) -> None:
         UsageError, match=r"out is an export: `info` names .* `doctor\(folder='.*out', to="
     ):
         info(tmp_path / "out")
+    with pytest.raises(ShardError, match="out is an export, not shards: name those"):
+        export(tmp_path / "out", "basicsr", tmp_path / "other")
 
 
 def test_info_of_a_store(ready_store: Path, tiny_model: DegFlow) -> None:
