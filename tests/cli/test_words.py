@@ -154,11 +154,11 @@ def test_a_flag_goes_before_the_recipe_also_in_what_is_said(
     text = f"kind: run\ncheckpoint: {tiny}\ngenerate: {{t_grid: x8}}"
     (tmp_path / "recipe.yaml").write_text(text)
     ask = ("run", "recipe.yaml", photo_folder)
-    says = "8 is outside the scales of this checkpoint, 1 to 4 (t = 1); LR of HR / 8 for networks"
+    says = "8 is outside the scales of this checkpoint, 1 to 4 (t = 1); LR of HR / 8, at levels"
     done = degflow(*ask, cwd=tmp_path, code=2)
-    assert done.error == f"`generate.t_grid`: {says} of x8: `generate.sr_scale: 8`"
+    assert done.error == f"`generate.t_grid`: {says} up to that: `generate.sr_scale: 8`"
     done = degflow(*ask, "--t-grid", "x2,x8", cwd=tmp_path, code=2)
-    assert done.error == f"--t-grid: {says} of x8: `generate.sr_scale: 8`"
+    assert done.error == f"--t-grid: {says} up to that: `generate.sr_scale: 8`"
 
 
 def test_another_command_is_said_as_it_is_typed(
