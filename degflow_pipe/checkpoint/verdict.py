@@ -7,7 +7,7 @@ Limits lie between what good and bad checkpoints gave: see checkpoints/README.md
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -129,7 +129,8 @@ class Verdict:
 @dataclass(frozen=True)
 class _Limit:
     """care, bad: see `Finding`; more is worse where bad is above care. what: the figure in words,
-    with {} for it and {way} for the way in which it is off. do: what to do."""
+    with {} for it and {way} for the way in which it is off. do: what to do, with {train} for longer
+    training, or of more."""
 
     name: str
     care: float
@@ -137,8 +138,12 @@ class _Limit:
     what: str
     do: str
 
-    def finding(self, figure: float | None, measured: bool = False, way: str = "") -> Finding:
-        """figure: None where there is none; measured: whether it was looked for."""
+    def finding(
+        self, figure: float | None, measured: bool = False, way: str = "", by_heart: bool = False
+    ) -> Finding:
+        """figure: None where there is none; measured: whether it was looked for. by_heart: whether
+        the training scenes are learned by heart, which longer training makes worse.
+        """
         if figure is None:
             told = "evaluate" if self.name in HELD_OUT else "calibrate"
             why = WITHOUT.get(self.name) if measured else None
@@ -154,7 +159,8 @@ class _Limit:
         else:
             said = self.what.format(figure)
         if grade != "good":
-            said = f"{said} ({'at most' if sign > 0 else 'at least'} {self.care:g}): {self.do}"
+            do = self.do.format(train="train on more scenes" if by_heart else "train longer")
+            said = f"{said} ({'at most' if sign > 0 else 'at least'} {self.care:g}): {do}"
         return Finding(self.name, grade, round(figure, 4), self.care, self.bad, said)
 
 
@@ -166,28 +172,28 @@ LIMITS = {
             0.5,
             0.0,
             "LR with its noise is {:.2f} dB {way} bicubic and the best Gaussian",
-            "a blur of HR does as well; train longer, and look whether the pairs are aligned",
+            "a blur of HR does as well; {train}, and look whether the pairs are aligned",
         ),
         _Limit(
             "levels",
             0.02,
             0.1,
             "between levels the blur falls back by {:.1%} of its largest",
-            "a higher level is not always a lower quality; train longer, with `between`",
+            "a higher level is not always a lower quality; {train}, with `between`",
         ),
         _Limit(
             "scale_map",
             2.0,
             3.0,
             "a tenth of t covers {:.1f} times its share of the scales",
-            "scales between the knots are hardly there; train longer, with `between`",
+            "scales between the knots are hardly there; {train}, with `between`",
         ),
         _Limit(
             "leak",
             0.1,
             0.2,
             "LR knows {:.2f} more of HR's fine detail than real LR does",
-            "an SR network would read HR out of it; train longer, and calibrate again",
+            "an SR network would read HR out of it; {train}, and calibrate again",
         ),
         _Limit(
             "noise",
@@ -258,17 +264,12 @@ def verdict_of(judged: Judged | None, calibration: Calibration | None) -> Verdic
     looked = {"noise": held_out is not None, "alignment": training is not None}
     weak = held_out is not None and held_out.noise is not None and held_out.noise < 1
     ways = {"noise": "weak" if weak else "strong"}
+    heart = figures["learned_by_heart"]
+    by_heart = heart is not None and heart > LIMITS["learned_by_heart"].care
     findings = [
-        LIMITS[name].finding(figure, looked.get(name, False), ways.get(name, ""))
+        LIMITS[name].finding(figure, looked.get(name, False), ways.get(name, ""), by_heart)
         for name, figure in figures.items()
     ]
-    by_heart = next(one for one in findings if one.name == "learned_by_heart")
-    if by_heart.grade in ("with care", "bad"):
-        # Longer training on the same scenes makes it worse.
-        findings = [
-            replace(one, said=one.said.replace("train longer", "train on more scenes"))
-            for one in findings
-        ]
     grades = {one.grade for one in findings}
     overall: Overall = "good"
     if "bad" in grades:

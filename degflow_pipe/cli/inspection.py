@@ -156,13 +156,13 @@ def verify(
     from degflow_pipe.stages.verify import verify as stage
 
     place = _place(path)
+    _refuse_export(place)
     how: dict[str, Any] = {"workers": workers, "progress": TerminalProgress()}
     if repair:
         found = _repaired(place, checkpoint, store, device, how)
     elif checkpoint is not None or store is not None:
         raise UsageError("--checkpoint and --store are for --repair")
     else:
-        _refuse_export(place)
         found = stage(place, **how)
     show_verified(found, path, json)
     if not found.whole:
@@ -224,6 +224,7 @@ def report(
     from degflow_pipe.reports.report import report as stage
 
     place = _place(path)
+    _refuse_export(place)
     found = stage(
         place,
         Path(f"{place.name or 'here'}-report.html") if out is None else out,

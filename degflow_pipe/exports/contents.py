@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from degflow_pipe import files, json_files
 from degflow_pipe.errors import FileError, UsageError
 from degflow_pipe.exports.owned import DONE, MARK, MAX_MARK
 from degflow_pipe.exports.trainers import find_trainer
-from degflow_pipe.settings import read
+from degflow_pipe.settings import AtLeast, read
+
+AGAIN = "run the `export` that made it again, which leaves what is whole"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class ExportContents:
 
     kind: str
     trainer: str
-    pairs: int | None
+    pairs: Annotated[int | None, AtLeast(0)]
     levels: list[LevelContents]
     shards: str
     options: str | None
@@ -49,19 +51,29 @@ class ExportContents:
     @classmethod
     def of(cls, folder: Path) -> ExportContents:
         """Raises FileError where what says so is missing or damaged."""
-        path = folder / (DONE if files.is_there(folder / DONE) else MARK)
+        complete = files.is_there(folder / DONE)
+        path = folder / (DONE if complete else MARK)
         try:
             found = json_files.read(path, MAX_MARK)
             trainer = find_trainer(found["trainer"])
-            levels = [read(LevelContents, level, "levels") for level in found["levels"]]
-            pairs, shards = found.get("pairs"), found["shards"]["name"]
+            levels = [read(LevelContents, _known(level), "levels") for level in found["levels"]]
+            pairs = found["pairs"] if complete else None
+            if not levels or (complete and pairs is None):
+                raise ValueError("no levels, or no number of pairs")
+            shards = found["shards"]["name"]
             values = {"kind": "export", "trainer": trainer.name, "pairs": pairs, "shards": shards}
             options = trainer.options if files.is_there(folder / trainer.options) else None
             return read(cls, {**values, "levels": levels, "options": options}, path.name)
         except FileError as error:
-            raise FileError(f"{error}: run the `export` that made it again") from error
-        except (UsageError, TypeError, KeyError, AttributeError) as error:
-            raise FileError(f"{path} is damaged: run the `export` that made it again") from error
+            raise FileError(f"{error}: {AGAIN}") from error
+        except (UsageError, TypeError, KeyError, AttributeError, ValueError) as error:
+            raise FileError(f"{path} is damaged: {AGAIN}") from error
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _known(level: dict[str, Any]) -> dict[str, Any]:
+    """What this version knows of a level: a later one may say more."""
+    names = {one.name for one in fields(LevelContents)}
+    return {key: value for key, value in level.items() if key in names}

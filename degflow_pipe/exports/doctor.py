@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DataError, FileError, PhotoError, UsageError
 from degflow_pipe.exports import owned
-from degflow_pipe.exports.contents import ExportContents
+from degflow_pipe.exports.contents import AGAIN, ExportContents
 from degflow_pipe.exports.findings import Found, Header, Picture, Report
 from degflow_pipe.exports.likeness import Look, content_of, judge, likeness, look_at
 from degflow_pipe.exports.record import Record
@@ -27,6 +27,7 @@ from degflow_pipe.exports.settings import Facts, Settings, read_settings
 from degflow_pipe.exports.trainer import Size, Trainer
 from degflow_pipe.exports.trainers import TRAINERS, find_trainer
 from degflow_pipe.progress import Progress, Silent, Task
+from degflow_pipe.shards.layout import INDEX
 
 SAMPLE = 2000
 """Pairs whose pixels are read, by default."""
@@ -38,8 +39,6 @@ MARGIN = 0.05
 """By how much another HR must correlate better with an LR than its own does."""
 UNLIKE = 0.5
 """Correlation with its own HR below which an LR is not of it."""
-
-AGAIN = "run the `export` that made it again, which leaves what is whole"
 
 _one_large = Lock()
 
@@ -57,9 +56,10 @@ def doctor(
 
     Names, lists, numbers and sizes are looked at in all pairs; the pixels of `sample` of them (0:
     of all) are read, and their content compared: an LR must look more like its own HR than like
-    the neighbours', and lie upon it, in its colours and tones. Sizes and pixels are as the
-    trainer's reader has them, turned by EXIF or not. The option file, `options` or the one of the
-    folder, is held against the data. The folder need not be an export of ours.
+    the neighbours', and lie upon it, in its colours and tones. An export of ours must have the
+    pairs that its pairs.jsonl says, at the ratios of size that they were written with. Sizes and
+    pixels are as the trainer's reader has them, turned by EXIF or not. The option file, `options`
+    or the one of the folder, is held against the data. The folder need not be an export of ours.
 
     Raises DataError where there is no folder or no such option file, UsageError for a wrong
     argument.
@@ -87,9 +87,10 @@ def doctor(
     elif not found and not report.findings:
         report.add("pairs", f"{folder}: {to} finds no pairs here")
     record = Record.of(folder) if ours else Record()
-    looked_at = record.held_to(found, report)
-    with (progress or Silent()).task(f"doctor {to}", len(looked_at), counts="pairs") as task:
-        sizes, readable = _sizes(trainer, looked_at, record, report, at_once, task)
+    record.look_for_missing(found, report)
+    renamed = record.renamed(found)
+    with (progress or Silent()).task(f"doctor {to}", len(found), counts="pairs") as task:
+        sizes, readable = _sizes(trainer, found, record, report, at_once, task)
     if settings is not None:
         trainer.check_options(settings, sizes.facts(folder), report)
     runs = list(_runs(readable, sample))
@@ -102,9 +103,11 @@ def doctor(
 
     with (progress or Silent()).task(f"compare {to}", most, counts="pairs") as task:
         for seen in in_order(look, runs, at_once):
-            looks += _compare(seen, report)
+            looks += _compare(seen, renamed, report)
             compared += sum(not one.problem for one in seen[:RUN])
             task.advance(min(len(seen), RUN))
+    if "renamed" in report.findings:  # else their tones are judged against other pictures
+        looks = [one for one in looks if one.lr_name not in renamed]
     for kind, text in judge(looks):
         report.add(kind, text)
     return Diagnosis(
@@ -124,7 +127,9 @@ def _instead(trainer: Trainer, folder: Path, made_for: str) -> str:
 
     made_for: see `owned.made_for`.
     """
-    if files.names(folder, ".tar"):
+    if made_for == trainer.name:
+        return ""
+    if files.names(folder, INDEX):
         return "these are shards: `export` them first"
     others = [made_for]
     if made_for not in TRAINERS:
@@ -318,8 +323,11 @@ def _look(trainer: Trainer, run: Sequence[Found]) -> list[Look]:
     return looks
 
 
-def _compare(looks: Sequence[Look], report: Report) -> list[Look]:
-    """Findings for pictures that cannot be read, and for LR that are of another HR; the others."""
+def _compare(looks: Sequence[Look], renamed: Container[str], report: Report) -> list[Look]:
+    """Findings for pictures that cannot be read, and for LR that are of another HR; the others.
+
+    renamed: see `Record.renamed`; that such an LR is of another HR comes of that.
+    """
     good = []
     for i, look in enumerate(looks[:RUN]):
         if look.hr is None or look.lr is None:
@@ -332,14 +340,15 @@ def _compare(looks: Sequence[Look], report: Report) -> list[Look]:
             if other.hr is not None and (like := likeness(look.lr, other.hr)) is not None
         ]
         best, name = max(others, default=(-1.0, ""))
+        kind = "renamed" if look.lr_name in renamed else "content"
         if own is not None and best > own + MARGIN and best >= UNLIKE:
             report.add(
-                "content",
+                kind,
                 f"{look.lr_name} looks like {name} ({best:.2f}), not like the {look.hr_name} "
                 f"({own:.2f}) it is paired with",
             )
         elif own is not None and own < UNLIKE:
-            report.add("content", f"{look.lr_name} does not look like {look.hr_name} ({own:.2f})")
+            report.add(kind, f"{look.lr_name} does not look like {look.hr_name} ({own:.2f})")
         else:
             good.append(look)
     return good

@@ -34,15 +34,15 @@ PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", "
 CURES = {
     "colour": "save both pictures with red, green and blue in one order",
     "content": "pair each LR with its own HR, or take the pair out",
-    "export": "run the `export` again that made them, or take their lines out of pairs.jsonl",
+    "export": "run the `export` again that made them; where you took them out, delete pairs.jsonl",
     "crop": "take larger pictures, or crop less",
     "grey": "save both pictures with their colours, or take the pair out",
     "mixed scales": "give each scale a folder and an option file of its own",
     "no HR": "add the HR, name the LR as its HR asks, or take the LR out",
     "no LR": "add the LR, name it as its HR asks, or take the HR out",
-    "options": "change these lines, or delete the file and run the `export` that wrote it again",
     "order": "name LR so that they sort as their HR do",
     "ratio": "pair each LR with its own HR, or make the LR again, HR's sides over the scale",
+    "renamed": "give both sides the names again that export wrote, which pairs.jsonl has",
     "shift": "align the shots again, move all LR back where all lie alike, or take the pairs out",
     "tone": "develop HR and LR with one and the same tone curve",
     "unreadable": "save or copy these pictures again, or take the pairs out",
@@ -338,7 +338,7 @@ def by_place(
     # What is paired wrongly is told by names; that it looks so, comes of it.
     if strangers:
         report.add(
-            "names",
+            "order",
             *(
                 f"{lr[i].relative_to(folder).as_posix()} has the name of no HR, and all are paired "
                 f"by their place: rename it as its HR"

@@ -116,7 +116,8 @@ def read_settings(path: Path, report: Report) -> Settings | None:
             values = yaml.safe_load(text)
     except Exception as error:  # the loaders raise nearly anything on odd tags and deep nesting
         problem = " ".join(str(error).split())[:200] or type(error).__name__
-        report.add("options", f"{name}: cannot be read: {problem}")
+        mend = "mend it, or delete it and run the `export` that wrote it again"
+        report.add("options", f"{name}: cannot be read: {problem}: {mend}")
         return None
     if not isinstance(values, dict) or not values:
         report.add("options", f"{name}: no settings in it")
@@ -194,7 +195,8 @@ def check_rules(rules: Rules, settings: Settings, facts: Facts, report: Report) 
         for key in rules.factors:
             # Where it is the data's ratio, that scale is another has been said.
             if settings.get(key) not in (None, scale, facts.ratio):
-                say(f"{key} is {shown(settings.get(key))}, and scale {scale}")
+                said = shown(settings.get(key))
+                say(f"{key} is {said}, and scale {scale}: say one number in both")
         network = rules.networks.get(str(settings.get(rules.network)))
         if network is not None and not network.has(scale):
             say(f"{network.name} has no factor {scale}, only {network.factors}")
@@ -223,7 +225,7 @@ def _check_crop(
     small = lr if lr is not None else None if hr is None else hr // scale
     large = hr is not None and facts.hr is not None and hr > facts.hr
     if large:
-        say(f"{rules.crop_hr} is {hr}, and the smallest HR has {facts.hr} pixels")
+        say(f"{rules.crop_hr} is {hr}, and the smallest HR has {facts.hr} pixels: crop less")
     if not large and small is not None and facts.lr is not None and small > facts.lr:
         say(f"crops have {small} pixels of LR, and the smallest LR has {facts.lr}")
     if network is not None and small is not None and small % network.even(scale):
@@ -245,8 +247,9 @@ def check_roots(settings: Settings, roots: Mapping[str, str], folder: Path, repo
         said = value[0] if isinstance(value, list) and len(value) == 1 else value
         if value is None or (isinstance(said, str) and is_place(said, place, folder)):
             continue
-        if isinstance(said, str) and place and said.endswith(f"/{place}"):
-            moved.setdefault(said.removesuffix(f"/{place}"), []).append(key)
+        if isinstance(said, str) and (not place or f"/{said}".endswith(f"/{place}")):
+            root = said.removesuffix(place).rstrip("/") if place else said
+            moved.setdefault(root or "/", []).append(key)
             continue
         meant = f"{place} of {folder}" if place else str(folder)
         report.add(

@@ -65,8 +65,11 @@ class ComparisonSettings:
     budget: Budget = field(default_factory=Budget)
 
 
-def said_of_all(recipe: ProxyRecipe, out: Path) -> dict[str, Any]:
-    """What a recipe says of every comparison, as arguments of its settings."""
+def said_of_all(recipe: ProxyRecipe, out: Path, patches: int = PATCHES) -> dict[str, Any]:
+    """What a recipe says of every comparison, as arguments of its settings.
+
+    patches: how many at most; no more than the crops that all steps draw.
+    """
     return {
         "out": out,
         "sources": tuple(recipe.sources),
@@ -74,6 +77,7 @@ def said_of_all(recipe: ProxyRecipe, out: Path) -> dict[str, Any]:
         "seeds": recipe.seeds,
         "perceptual": recipe.perceptual,
         "budget": recipe.budget,
+        "patches": min(patches, recipe.budget.steps * recipe.budget.batch),
     }
 
 
@@ -302,12 +306,17 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
         return figures
 
     def _left(self, number: int, seconds: float) -> str:
-        """What comes after a training, at as many seconds each: what is kept comes before it."""
-        left = len(self._trainings) - number
+        """What comes after a training and is not kept, at as many seconds each."""
+        left = sum(not self._is_kept(*one) for one in self._trainings[number:])
         if left < self._at_once:
             return ""
         spent = duration_of(seconds * (left // self._at_once))
         return f"; {number_of(left, 'trainings')} left, about {spent}"
+
+    def _is_kept(self, name: str, added: float, seed: int) -> bool:
+        """By the name of its files, which settings may have been others for."""
+        path = self.settings.out / "runs"
+        return any(files.matches(f"{self._head(name)}-{added:g}-{seed}-*.json", path))
 
     def trained(self, name: str, added: float) -> Network:
         """The network of a training that is kept, first seed."""
@@ -348,8 +357,11 @@ class Comparison(ABC, Generic[Source, Network, Found, Compared]):
             "scenes": self.held_out.fingerprint(),
             **self.deciding(name),
         }
-        head = f"{self.kind}-{name}" if self.kind else name
-        return Run(self.settings.out, f"{head}-{added:g}-{seed}", key)
+        return Run(self.settings.out, f"{self._head(name)}-{added:g}-{seed}", key)
+
+    def _head(self, name: str) -> str:
+        """What the names of its files begin with."""
+        return f"{self.kind}-{name}" if self.kind else name
 
     def _draw_page(self, result: Compared) -> None:
         page = []

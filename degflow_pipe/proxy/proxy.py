@@ -103,8 +103,7 @@ class ProxySettings(ComparisonSettings):
     ) -> ProxySettings:
         """As a recipe says it, for a checkpoint."""
         return cls(
-            **said_of_all(recipe, out),
-            patches=min(patches, recipe.budget.steps * recipe.budget.batch),
+            **said_of_all(recipe, out, patches),
             grid=recipe.grid(info),
             level=recipe.level,
             more=more,

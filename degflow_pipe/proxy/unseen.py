@@ -13,6 +13,7 @@ import numpy as np
 from degflow_pipe.errors import DataError
 from degflow_pipe.formats.said import number_of
 from degflow_pipe.pairs.pairs import Scene
+from degflow_pipe.pictures.patches import check_size
 from degflow_pipe.pictures.photos import PhotoFile, picture_size, read_photo
 from degflow_pipe.progress import Progress
 from degflow_pipe.proxy.comparison import PATCH
@@ -80,6 +81,7 @@ def patches_of(
     with progress.task("read photos", len(photos), counts="photos") as task:
         for i, photo in enumerate(photos):
             pixels = read_photo(photo).pixels
+            check_size(pixels, PATCH, str(photo))
             for _ in range(count * (i + 1) // len(photos) - len(patches)):
                 y, x = (int(rng.integers(n - PATCH + 1)) for n in pixels.shape[:2])
                 patches.append(pixels[y : y + side, x : x + side])

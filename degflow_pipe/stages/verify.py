@@ -11,6 +11,7 @@ from typing import Any
 from degflow_pipe import files, folders, json_files
 from degflow_pipe.checkpoint import folder as checkpoint
 from degflow_pipe.checkpoint.folder import CONFIG, read_info
+from degflow_pipe.choices import meant
 from degflow_pipe.engines.engine import check_workers
 from degflow_pipe.engines.threads import in_order
 from degflow_pipe.errors import DegflowError, ShardError, StoreError, UsageError
@@ -19,6 +20,7 @@ from degflow_pipe.progress import Progress, Silent
 from degflow_pipe.shards.layout import INDEX, SUMS_LIMIT, VALIDATE
 from degflow_pipe.shards.summary import AGAIN, Summary, read_summary
 from degflow_pipe.shards.tars import TarRecord, tar_members
+from degflow_pipe.shipped import names
 from degflow_pipe.stages.inspection import (
     CHECKED,
     CheckpointContents,
@@ -50,11 +52,14 @@ def kind_of(path: Path) -> str:
     if kind == STORE_FOLDER:
         return STORE
     if not files.exists(path):
-        raise UsageError(f"{path}: there is no such file or folder, and no such checkpoint")
+        raise UsageError(
+            f"{path}: there is no such file or folder, and no such checkpoint"
+            f"{meant(path.name, names('checkpoints'))}"
+        )
     if kind == folders.EXPORT:
         raise UsageError(
-            f"{path} is an export: `info` names its trainer, whose rules "
-            f"`doctor(folder={str(path)!r}, to=TRAINER)` holds it against"
+            f"{path} is an export: `doctor(folder={str(path)!r}, to=TRAINER)` holds it against "
+            f"what was written and its trainer's rules"
         )
     if kind:
         raise UsageError(

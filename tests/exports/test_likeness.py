@@ -278,7 +278,7 @@ def test_lr_named_apart_do_not_matter_where_places_pair(tmp_path: Path, to: str)
     assert found.pairs == 12 and found.findings == {}
     lr = sorted((folder / ("LR" if to == "liif" else "L")).iterdir())
     lr[-1].rename(lr[0].with_name("000a.jpg"))
-    (told,) = doctor(folder, to).findings["names"].examples
+    (told,) = doctor(folder, to).findings["order"].examples
     assert told.startswith(f"{lr[0].parent.name}/000a.jpg has the name of no HR")
 
 

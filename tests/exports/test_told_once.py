@@ -100,7 +100,7 @@ def first_lr(folder: Path, place: str) -> Path:
         (
             "kair",
             lambda folder: first_lr(folder, "L").rename(folder / "L/zz.png"),
-            "names",
+            "order",
             "L/zz.png has the name of no HR, and all are paired by their place: rename it",
         ),
         (
@@ -226,17 +226,17 @@ def all_enlarged(folder: Path) -> None:
         ("basicsr", moved, "options", "meta_info_file lead to '/mnt/of old', and not to"),
         ("basicsr", half_of_the_list, "list", "lists 3 HR, and 3 more in gt, such as"),
         ("basicsr", all_x4, "names", 'write filename_tmpl: "{}x4" into the training set'),
-        ("realesrgan", half_of_the_list, "export", "3 pairs of the 6 that export wrote are not"),
+        ("realesrgan", half_of_the_list, "export", "3 of the 6 pairs that export wrote are miss"),
         (
             "edsr",
             lambda folder: [
                 (folder / name).unlink() for name in ("HR/0003.png", "LR_bicubic/X2/0003x2.png")
             ],
             "export",
-            "1 pair of the 6 that export wrote are not paired so, or not there, the first of them "
-            "HR/0003 with LR_bicubic/X2/0003x2",
+            "1 of the 6 pairs that export wrote are missing, the first of them 'HR/0003' with "
+            "'LR_bicubic/X2/0003x2'",
         ),
-        ("swinir", renamed_without_zeros, "export", "6 pairs of the 6 that export wrote are not"),
+        ("swinir", renamed_without_zeros, "renamed", "does not look like H/"),
         ("edsr", renamed("LR_bicubic/X2", "LR_bicubic/x2"), "structure", "; x2 is there: rename"),
         (
             "basicsr",
@@ -269,6 +269,87 @@ def test_lr_of_another_size_than_export_wrote_are_found(
     assert doctor(folder, "basicsr").findings["ratio"].count == 6
 
 
+def test_the_cure_for_renamed_lr_cures(exported: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported("basicsr"), tmp_path / "copy"))
+    all_x4(folder)
+    path = folder / "train_basicsr.yml"
+    path.write_text(path.read_text().replace("filename_tmpl: '{}'", "filename_tmpl: '{}x4'"))
+    found = doctor(folder, "basicsr")
+    assert found.fine and found.compared == found.pairs == 6
+
+
+@pytest.mark.parametrize("to", ["kair", "liif"])
+def test_both_sides_may_be_renamed_and_are_looked_at(
+    exported: Callable[[str], Path], tmp_path: Path, to: str
+) -> None:
+    folder = Path(shutil.copytree(exported(to), tmp_path / "copy"))
+    for place in find_trainer(to).places:
+        for number, path in enumerate(sorted((folder / place).iterdir()), 100):
+            path.rename(path.with_name(f"{number}.png"))
+    assert doctor(folder, to).fine
+    first_lr(folder, find_trainer(to).places[1]).write_bytes(b"junk")
+    assert set(doctor(folder, to).findings) == {"unreadable"}
+
+
+def test_a_trifle_does_not_hide_that_half_is_missing(
+    exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+    for place in "HL":
+        for path in sorted((folder / place).iterdir())[3:]:
+            path.unlink()
+    (folder / "L/notes.txt").write_text("none")
+    (folder / "train_kair.json").write_text("{")
+    found = doctor(folder, "kair").findings
+    assert set(found) == {"export", "names", "options"}
+    assert "3 of the 6 pairs" in found["export"].examples[0]
+    assert "delete it and run the `export`" in found["options"].examples[0]
+
+
+def test_pairs_of_somebody_else_are_looked_at_beside_ours(
+    exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+    for place in "HL":
+        shutil.copy(sorted((folder / place).iterdir())[0], folder / place / "own.png")
+    assert doctor(folder, "kair").fine
+    (folder / "H/own.png").write_bytes(b"junk")
+    assert set(doctor(folder, "kair").findings) == {"unreadable"}
+
+
+def test_a_tar_beside_an_export_hides_nothing(
+    exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+    (folder / "backup.tar").touch()
+    (folder / "H").rename(folder / "HR")
+    (text,) = doctor(folder, "kair").findings["structure"].examples
+    assert text == "H: no such folder; HR is there: rename it"
+
+
+@pytest.mark.parametrize("to", ["basicsr", "neosr", "realesrgan", "kair", "edsr", "mmagic"])
+def test_a_moved_export_is_one_finding(native: Path, tmp_path: Path, to: str) -> None:
+    export(native, to, tmp_path / "a", scales=[2])
+    (tmp_path / "a").rename(tmp_path / "b")
+    found = doctor(tmp_path / "b", to).findings
+    (text,) = found.pop("options").examples
+    assert not found and "export again where the folder was moved" in text
+
+
+def test_odd_lines_of_the_list_are_no_pairs_and_no_long_names(
+    exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+    lines = (folder / "pairs.jsonl").read_text()
+    odd = '[]\n3\n{\n{"hr": 3}\n{"hr": "a", "lr": "b", "hr_size": [true, 2], "lr_size": [1, 1]}\n'
+    (folder / "pairs.jsonl").write_text(odd + lines)
+    assert doctor(folder, "kair").fine
+    long = f'{{"hr": "{"a" * 90_000}", "lr": "b", "hr_size": [4, 4], "lr_size": [2, 2]}}\n'
+    (folder / "pairs.jsonl").write_text(long + lines)
+    (text,) = doctor(folder, "kair").findings["export"].examples
+    assert "1 of the 7 pairs" in text and len(text) < 300
+
+
 def test_what_was_taken_out_of_the_export_and_its_list_is_no_finding(
     exported: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -277,6 +358,11 @@ def test_what_was_taken_out_of_the_export_and_its_list_is_no_finding(
         (folder / name).unlink()
     lines = (folder / "pairs.jsonl").read_text().splitlines()
     (folder / "pairs.jsonl").write_text("\n".join(lines[:5]))
+    assert doctor(folder, "edsr").fine
+    (folder / "HR/0005.png").unlink()
+    (folder / "LR_bicubic/X2/0005x2.png").unlink()
+    assert not doctor(folder, "edsr").fine
+    (folder / "pairs.jsonl").unlink()
     assert doctor(folder, "edsr").fine
 
 

@@ -186,7 +186,7 @@ def make(at: Path, run: Callable[..., None]) -> list[Artefact]:
                 "report {} -o new.html",
             ),
         ),
-        Artefact("export", at / "export", (f"doctor {{}} --to basicsr {one}",)),
+        Artefact("export", at / "export", ("info {}", f"doctor {{}} --to basicsr {one}")),
         Artefact("LMDB", at / "lmdb", (f"doctor {{}} --to basicsr-lmdb {one}",)),
         Artefact(
             "degraded",

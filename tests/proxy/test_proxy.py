@@ -20,7 +20,7 @@ from PIL import Image
 from skimage import data
 
 from degflow_pipe.checkpoint.degflow import DegFlow
-from degflow_pipe.errors import DataError, PhotoError, UsageError
+from degflow_pipe.errors import DataError, UsageError
 from degflow_pipe.levels import parse_numbers, parse_t
 from degflow_pipe.metrics.fidelity import fidelity, psnr
 from degflow_pipe.pairs.settings import DataSettings
@@ -236,6 +236,17 @@ def test_stopped_at_any_time_it_goes_on_to_the_same_figures(
     assert trained == [
         f"{name}, noise 0, seed {seed}" for name in ("ours_grid_clean", "real") for seed in (0, 1)
     ]
+
+
+def test_what_is_left_is_what_more_seeds_want(
+    tiny_model: DegFlow, pairs: Path, settings: ProxySettings, tmp_path: Path
+) -> None:
+    one = replace(settings, out=tmp_path, sources=("bicubic",), seeds=1)
+    proxy(tiny_model, SETTINGS, pairs, one)
+    more = Recorded()
+    proxy(tiny_model, SETTINGS, pairs, replace(one, seeds=2), more)
+    left = [note.partition(" dB")[2].partition(",")[0] for note in more.notes if "PSNR" in note]
+    assert left == ["; 1 training left", ""]
 
 
 def test_all_sources_are_cut_at_the_same_places(
@@ -467,16 +478,6 @@ def test_real_pairs_lie_beside_what_is_generated_of_all_hr(
         psnrs = [psnr(lr(both, i), one[:64, :64]) for one in hr]
         assert psnrs[i] == max(psnrs)
     assert work.deciding("real_more")["more"] == work.deciding("ours_more")["more"]
-
-
-def test_other_photos_smaller_than_a_patch_are_refused(
-    pairs: Path, settings: ProxySettings, tmp_path: Path
-) -> None:
-    Image.fromarray(data.rocket()[:100, :320]).save(tmp_path / "low.png")
-    model = DegFlow.load("city100-compact", "cpu")
-    wanted = replace(settings, sources=("ours_more",), more=tmp_path, out=tmp_path / "proxy")
-    with pytest.raises(PhotoError, match=r"low.png: 320 x 100 pixels, smaller than the patch"):
-        proxy(model, SETTINGS, pairs, wanted)
 
 
 @pytest.mark.parametrize("text", ["0,x", "", "0,,4"])
