@@ -361,16 +361,16 @@ def _pictures(
     links: list[tuple[str, str]] = []
     first_of: dict[tuple[str, int], str] = {}
     """Where the HR of a patch in a size is first."""
-    for pair in unit:
-        plan = chosen.get(pair.level)
-        if plan is None:
-            continue
-        paths = trainer.where(pair, plan)
-        made.rows.append(row_of(pair, plan, paths))
+    asked = [(pair, chosen[pair.level]) for pair in unit if pair.level in chosen]
+    widest = _widest(trainer, asked)
+    for of_row, plan_of_row in asked:
+        paths = trainer.where(of_row, plan_of_row)
+        made.rows.append(row_of(of_row, plan_of_row, paths))
         for path, is_hr in zip(paths, (True, False), strict=True):
             if path in seen:
                 continue
             seen.add(path)
+            pair, plan = widest[path] if is_hr else (of_row, plan_of_row)
             data, side = as_it_is(pair, plan, is_hr), side_of(plan, is_hr)
             # Of other kinds than PNG each pair may have lost something else.
             alike = is_hr and pair.hr.is_png
@@ -395,6 +395,20 @@ def _pictures(
         made.linked += bool(saved)
         made.saved_bytes += saved
     return made
+
+
+def _widest(
+    trainer: Trainer, asked: Sequence[tuple[ShardPair, Plan]]
+) -> dict[str, tuple[ShardPair, Plan]]:
+    """By the path of an HR the pair whose HR it is: where levels share one, the largest of theirs,
+    of which each of the others is the top left corner.
+    """
+    found: dict[str, tuple[ShardPair, Plan]] = {}
+    for pair, plan in asked:
+        path, _ = trainer.where(pair, plan)
+        if path not in found or pair.hr_side > found[path][0].hr_side:
+            found[path] = pair, plan
+    return found
 
 
 def row_of(pair: ShardPair, plan: Plan, paths: tuple[str, str]) -> Row:

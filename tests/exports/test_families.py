@@ -138,6 +138,13 @@ def test_lr_that_were_made_small_have_their_scale(small: Path, tmp_path: Path, t
     assert found.findings == {} and set(found.ratios) == {"4"}
 
 
+def test_an_hr_that_levels_share_is_the_largest_of_theirs(native: Path, tmp_path: Path) -> None:
+    """The shards crop the HR of each level to a multiple of its scale."""
+    made = export(native, "metasr", tmp_path)
+    found = doctor(tmp_path, "metasr")
+    assert found.fine and found.pairs == made.pairs
+
+
 def test_levels_of_unequal_numbers_are_refused(native: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"edsr knows no scale 1\.5, that of the pictures of"):
         export(native, "edsr", tmp_path)
