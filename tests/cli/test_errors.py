@@ -556,7 +556,7 @@ def test_what_is_none_of_the_three(command: str, place: str, degflow: Run, tmp_p
     (tmp_path / "file").touch()
     done = degflow(command, place, cwd=tmp_path, code=2)
     wanted = {"nowhere": ": there is no such file or folder"}
-    wanted = wanted.get(place, " is neither a store, nor a shard folder, nor a checkpoint")
+    wanted = wanted.get(place, " is neither a store, nor shards, nor an export, nor a checkpoint")
     assert f"{place}{wanted}" in done.error
 
 
