@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from degflow_pipe.cli.output import print_head, print_rows, show
 from degflow_pipe.cli.summaries import Lines, few, own_checkpoint, skipped_lines, tallied
-from degflow_pipe.cli.tables import show_verdict
+from degflow_pipe.cli.tables import MEND, show_verdict
 from degflow_pipe.formats.said import number_of, size_of
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _checkpoint(found: CheckpointContents, path: str) -> Lines:
     solver = found.model.solver
     yield "solver", f"{solver.method}, {solver.steps} steps"
     if found.verdict.overall == "not usable":
-        yield "next", "what the findings say, into another folder"
+        yield "next", MEND
     else:
         yield "next", f"degflow-pipe preview PHOTO --checkpoint {shlex.quote(path)}"
 

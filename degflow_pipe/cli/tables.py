@@ -40,6 +40,8 @@ UNITS = {
     "noise": "standard deviation, in grey levels",
 }
 
+MEND = "what the findings say, into another folder"
+"""What comes next where a checkpoint is not usable."""
 WAVERS = 0.2
 """By how much a machine's speed differs from one minute to another, whatever a sample says."""
 NARROW = 76
@@ -283,7 +285,7 @@ def show_camera(found: CameraSummary, as_json: bool) -> None:
     at = shlex.quote(found.checkpoint)
     next_one = f"degflow-pipe ingest PHOTOS --checkpoint {at}"
     if found.verdict.overall == "not usable":
-        next_one = "what the findings say, into another folder"
+        next_one = MEND
     print_rows([("look", f"degflow-pipe report {at}"), ("next", next_one)])
 
 

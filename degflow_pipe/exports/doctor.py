@@ -142,13 +142,11 @@ def _instead(trainer: Trainer, folder: Path, made_for: str) -> str:
 
 def _unfinished(folder: Path) -> str:
     """What an export was not ended or is damaged by; empty for a whole one."""
-    if not files.is_there(folder / owned.DONE):
-        return f"{folder} is an export that was not ended: {AGAIN}"
     try:
-        ExportContents.of(folder)
+        ended = ExportContents.of(folder).pairs is not None
     except FileError as error:
         return str(error)
-    return ""
+    return "" if ended else f"{folder} is an export that was not ended: {AGAIN}"
 
 
 def _settings(

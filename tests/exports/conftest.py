@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,12 @@ def native(make_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 def grouped(make_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Layout grouped, LR as large as HR. Do not write here."""
     return make_shards(tmp_path_factory.mktemp("grouped"), layout="grouped")
+
+
+@pytest.fixture
+def copied(exported: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """`copied(to)`: a copy of the test file's own `exported(to)`, to change."""
+    return lambda to: Path(shutil.copytree(exported(to), tmp_path / "copy"))
 
 
 @pytest.fixture(scope="session")

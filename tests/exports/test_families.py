@@ -194,11 +194,6 @@ def exported(wide: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
     return make
 
 
-@pytest.fixture
-def copied(exported: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
-    return lambda to: Path(shutil.copytree(exported(to), tmp_path / "copy"))
-
-
 def lr_of(folder: Path, to: str) -> list[Path]:
     place = find_trainer(to).places[1]
     return sorted((folder / place).rglob("*.png"))

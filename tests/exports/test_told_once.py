@@ -178,9 +178,9 @@ def first_lr(folder: Path, place: str) -> Path:
     ],
 )
 def test_one_fault_is_one_finding(
-    exported: Callable[[str], Path], tmp_path: Path, to: str, change: Change, kind: str, said: str
+    copied: Callable[[str], Path], to: str, change: Change, kind: str, said: str
 ) -> None:
-    folder = Path(shutil.copytree(exported(to), tmp_path / "copy"))
+    folder = copied(to)
     assert doctor(folder, to).fine
     change(folder)
     found = doctor(folder, to).findings
@@ -247,20 +247,18 @@ def all_enlarged(folder: Path) -> None:
     ],
 )
 def test_what_an_export_lost_is_one_finding_with_a_cure(
-    exported: Callable[[str], Path], tmp_path: Path, to: str, change: Change, kind: str, said: str
+    copied: Callable[[str], Path], to: str, change: Change, kind: str, said: str
 ) -> None:
-    folder = Path(shutil.copytree(exported(to), tmp_path / "copy"))
+    folder = copied(to)
     change(folder)
     found = doctor(folder, to).findings
     assert set(found) == {kind}
     assert any(said in text for text in found[kind].examples), found[kind].examples
 
 
-def test_lr_of_another_size_than_export_wrote_are_found(
-    exported: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_lr_of_another_size_than_export_wrote_are_found(copied: Callable[[str], Path]) -> None:
     """Whatever the option file is changed to."""
-    folder = Path(shutil.copytree(exported("basicsr"), tmp_path / "copy"))
+    folder = copied("basicsr")
     all_enlarged(folder)
     found = doctor(folder, "basicsr").findings
     assert set(found) == {"ratio"} and found["ratio"].count == 6
@@ -269,8 +267,8 @@ def test_lr_of_another_size_than_export_wrote_are_found(
     assert doctor(folder, "basicsr").findings["ratio"].count == 6
 
 
-def test_the_cure_for_renamed_lr_cures(exported: Callable[[str], Path], tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(exported("basicsr"), tmp_path / "copy"))
+def test_the_cure_for_renamed_lr_cures(copied: Callable[[str], Path]) -> None:
+    folder = copied("basicsr")
     all_x4(folder)
     path = folder / "train_basicsr.yml"
     path.write_text(path.read_text().replace("filename_tmpl: '{}'", "filename_tmpl: '{}x4'"))
@@ -280,9 +278,9 @@ def test_the_cure_for_renamed_lr_cures(exported: Callable[[str], Path], tmp_path
 
 @pytest.mark.parametrize("to", ["kair", "liif"])
 def test_both_sides_may_be_renamed_and_are_looked_at(
-    exported: Callable[[str], Path], tmp_path: Path, to: str
+    copied: Callable[[str], Path], to: str
 ) -> None:
-    folder = Path(shutil.copytree(exported(to), tmp_path / "copy"))
+    folder = copied(to)
     for place in find_trainer(to).places:
         for number, path in enumerate(sorted((folder / place).iterdir()), 100):
             path.rename(path.with_name(f"{number}.png"))
@@ -291,10 +289,8 @@ def test_both_sides_may_be_renamed_and_are_looked_at(
     assert set(doctor(folder, to).findings) == {"unreadable"}
 
 
-def test_a_trifle_does_not_hide_that_half_is_missing(
-    exported: Callable[[str], Path], tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+def test_a_trifle_does_not_hide_that_half_is_missing(copied: Callable[[str], Path]) -> None:
+    folder = copied("kair")
     for place in "HL":
         for path in sorted((folder / place).iterdir())[3:]:
             path.unlink()
@@ -306,10 +302,8 @@ def test_a_trifle_does_not_hide_that_half_is_missing(
     assert "delete it and run the `export`" in found["options"].examples[0]
 
 
-def test_pairs_of_somebody_else_are_looked_at_beside_ours(
-    exported: Callable[[str], Path], tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+def test_pairs_of_somebody_else_are_looked_at_beside_ours(copied: Callable[[str], Path]) -> None:
+    folder = copied("kair")
     for place in "HL":
         shutil.copy(sorted((folder / place).iterdir())[0], folder / place / "own.png")
     assert doctor(folder, "kair").fine
@@ -317,10 +311,8 @@ def test_pairs_of_somebody_else_are_looked_at_beside_ours(
     assert set(doctor(folder, "kair").findings) == {"unreadable"}
 
 
-def test_a_tar_beside_an_export_hides_nothing(
-    exported: Callable[[str], Path], tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+def test_a_tar_beside_an_export_hides_nothing(copied: Callable[[str], Path]) -> None:
+    folder = copied("kair")
     (folder / "backup.tar").touch()
     (folder / "H").rename(folder / "HR")
     (text,) = doctor(folder, "kair").findings["structure"].examples
@@ -337,9 +329,9 @@ def test_a_moved_export_is_one_finding(native: Path, tmp_path: Path, to: str) ->
 
 
 def test_odd_lines_of_the_list_are_no_pairs_and_no_long_names(
-    exported: Callable[[str], Path], tmp_path: Path
+    copied: Callable[[str], Path],
 ) -> None:
-    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+    folder = copied("kair")
     lines = (folder / "pairs.jsonl").read_text()
     odd = '[]\n3\n{\n{"hr": 3}\n{"hr": "a", "lr": "b", "hr_size": [true, 2], "lr_size": [1, 1]}\n'
     (folder / "pairs.jsonl").write_text(odd + lines)
@@ -351,9 +343,9 @@ def test_odd_lines_of_the_list_are_no_pairs_and_no_long_names(
 
 
 def test_what_was_taken_out_of_the_export_and_its_list_is_no_finding(
-    exported: Callable[[str], Path], tmp_path: Path
+    copied: Callable[[str], Path],
 ) -> None:
-    folder = Path(shutil.copytree(exported("edsr"), tmp_path / "copy"))
+    folder = copied("edsr")
     for name in ("HR/0006.png", "LR_bicubic/X2/0006x2.png"):
         (folder / name).unlink()
     lines = (folder / "pairs.jsonl").read_text().splitlines()
@@ -377,10 +369,10 @@ def test_an_export_to_another_trainer_is_told_and_no_more(
 
 
 def test_other_pictures_of_varied_sizes_are_told_by_their_content(
-    exported: Callable[[str], Path], tmp_path: Path
+    copied: Callable[[str], Path],
 ) -> None:
     """Sizes that do not fit come of it: cropping would make wrong pairs that look right."""
-    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+    folder = copied("kair")
     a, b, *_ = sorted((folder / "L").iterdir())
     cv2.imwrite(str(a), cv2.imread(str(b))[:-3])
     found = doctor(folder, "kair").findings
@@ -395,10 +387,8 @@ def test_a_list_of_an_lmdb_may_have_an_empty_line(native: Path, tmp_path: Path) 
     assert not doctor(tmp_path, "basicsr-lmdb").fine
 
 
-def test_an_export_that_was_not_ended_is_told(
-    exported: Callable[[str], Path], tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+def test_an_export_that_was_not_ended_is_told(copied: Callable[[str], Path]) -> None:
+    folder = copied("kair")
     (folder / "export.json").unlink()
     for path in sorted((folder / "L").iterdir())[2:]:
         path.unlink()
@@ -421,13 +411,12 @@ def test_an_export_that_was_not_ended_is_told(
     ],
 )
 def test_what_all_lr_have_is_told_once(
-    exported: Callable[[str], Path],
-    tmp_path: Path,
+    copied: Callable[[str], Path],
     change: Callable[[Any], Any],
     kind: str,
     said: str,
 ) -> None:
-    folder = Path(shutil.copytree(exported("kair"), tmp_path / "copy"))
+    folder = copied("kair")
     for path in (folder / find_trainer("kair").places[1]).iterdir():
         cv2.imwrite(str(path), change(cv2.imread(str(path))))
     texts = doctor(folder, "kair").findings[kind].examples
